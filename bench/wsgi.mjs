@@ -280,7 +280,7 @@ async function compareFleets(name, fleets) {
   }
   say();
   say(
-    `${name}, ${count} processes, each a connection a request; medians of ${rounds} rounds of ${Math.ceil(requests / 4)} requests. ${WARMED}`,
+    `${name}, ${count} processes, one connection per request each; medians of ${rounds} rounds of ${Math.ceil(requests / 4)} requests. ${WARMED}`,
   );
   const of = ["idle", "after load", "with supervisor and balancer: idle", "after load"];
   const header = [

@@ -138,7 +138,7 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
     ...[project.stop("web"), project.turn("drain", "web.1")],
   ]);
   expect(refused.map(({ code }) => code)).toEqual([5, 5, 5, 5, 5, 5]);
-  expect(await project.rollback()).toMatchObject({ code: 0, output: expect.stringContaining("taken back") });
+  expect(await project.rollback()).toMatchObject({ code: 0, output: expect.stringContaining("rolled back") });
   // No client has had a response of it.
   expect(await deploy).toMatchObject({ code: 6, output: expect.stringContaining("by an operator") });
   const after = await project.statusWhere("the canary to be gone", allReady);
@@ -149,7 +149,7 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   project.write("releases/hangs/app.js", "setInterval(() => {}, 1000);\nawait new Promise(() => {});\n");
   project.writeConfig({}, "releases/hangs");
   const begun = await project.cli(["deploy", join(project.folder, "releases/hangs"), "--no-wait"]);
-  expect(begun).toMatchObject({ code: 0, output: expect.stringContaining("goes on") });
+  expect(begun).toMatchObject({ code: 0, output: expect.stringContaining("continues") });
   expect((await project.status()).pools[0]?.deploy).toMatchObject({ phase: "canary", leftMs: null });
   expect(await project.rollback()).toMatchObject({ code: 0 });
 
@@ -451,6 +451,6 @@ test("a release that stops responding, stalls, or replaces a pool by another one
   const pools = { web: { app: "./app.js" }, api: { app: "./app.js", routes: ["/api/"] } };
   const added = await project.deploy({ dir: release("added", GOOD("v3"), { pools }), judgeMs: 1 });
   expect(added.output).toContain("added and not judged: api");
-  expect(added.output).toContain("it could not be told whether it is as good: web had no response from a canary");
+  expect(added.output).toContain("there was no verdict in time: web had no response from a canary");
   expect(added.code).toBe(0);
 });

@@ -184,7 +184,7 @@ const EVENTS: Record<string, (project: Project, command: string) => Promise<numb
     const { pid } = await project.status();
     project.write("app.js", HANGS);
     const kill = () => void process.kill(pid, "SIGKILL");
-    return ended(project, command, kill, /reading the config/, "keep serving: paceline start -d goes on with them");
+    return ended(project, command, kill, /reading the config/, "keep serving: paceline start -d takes them over");
   },
   "it is interrupted (Ctrl-C)": async (project, command) => {
     const isReload = command === "reload";

@@ -63,7 +63,7 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
       return allReady(status) && all.every(({ attempt, other }) => attempt === 2 && other === null);
     });
     expect([after.pid, after.problem]).toEqual([pid, null]);
-    expect(await project.events()).toMatch(/was removed while the fleet runs: it was made again/);
+    expect(await project.events()).toMatch(/was removed while the fleet runs: it was created again/);
     // Another supervisor finds all that it needs there, once it is saved that the restart is over.
     await waitFor("the state", () => {
       const state = JSON.parse(readFileSync(join(project.runDir, "state.json"), "utf8"));

@@ -121,7 +121,7 @@ test("who did what, when and with which result is kept, without values of variab
   project.write("app.js", HELLO);
   writeFileSync(join(folder, "2-reload.json"), '{"version":1,"id":2,');
   await project.start();
-  const damaged = /2-reload\.json: this entry of the history cannot be read\n/;
+  const damaged = /2-reload\.json: this history entry cannot be read\n/;
   expect(await project.events()).toMatch(damaged);
   const [again, cutOff, ...older] = await history();
   expect(again).toMatchObject({ command: "start", detail: "takes over the fleet of a killed supervisor" });

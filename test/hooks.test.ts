@@ -110,7 +110,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   const hangs = () => existsSync(path("pids")) && group().length === 2;
   project.write("v4/app.js", SERVING("v4"));
   const nothing = /the hook before failed after .*: rolled back by an operator; nothing was changed\n/;
-  const restored = /the hook afterReady failed after .*: rolled back by an operator; the former version is restored\n/;
+  const restored = /the hook afterReady failed after .*: rolled back by an operator; the old version is restored\n/;
   const returned = /rolled back by an operator: rolled back to web generation \d+ .*\n/;
   for (const [name, served, code, message] of [
     ["before", "v3", 6, nothing],
@@ -127,7 +127,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
       code: 0,
       output: expect.stringContaining(`ending the hook ${name}: it gets SIGTERM`),
     });
-    expect(rolled.output).toMatch(/\nhook onFailure: done.*\n(?:.*\n)*the deploy was taken back/);
+    expect(rolled.output).toMatch(/\nhook onFailure: done.*\n(?:.*\n)*the deploy was rolled back/);
     expect(await deploying).toMatchObject({ code, output: expect.stringMatching(message) });
     expect(calls().slice(-2)).toEqual([name, "onFailure"]);
     expect((await get(project.port)).body).toBe("v3");

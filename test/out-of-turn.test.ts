@@ -90,7 +90,7 @@ test("no request fails by what an operator does to an instance, and it stays ove
     const open = await openAt(project, pool, name);
     expect(await project.turn("drain", name)).toMatchObject({
       code: 0,
-      output: expect.stringMatching(/requests in flight go on/),
+      output: expect.stringMatching(/requests in flight continue/),
     });
     const drained = project.turn("drain", name, { wait: true });
     await goOn();

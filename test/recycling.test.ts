@@ -203,7 +203,7 @@ test("memory, age and schedule: the floor holds, no request fails, deadlines end
   expect(fragile?.instances[0]).toMatchObject({ attempt: 1, recycles: 0, state: "ready" });
   expect(fragile?.instances[0]?.recycle?.due).toMatch(/^has handled \d+ requests \(maxRequests 5\)$/);
   expect((await project.cli(["status", "--wide"])).stdout).toMatch(
-    /fragile\.1: has handled .*; its replacement is due\n(.*\n)*fragile: the last recycling failed; the next try is in /,
+    /fragile\.1: has handled .*; its replacement is due\n(.*\n)*fragile: the last recycling failed; the next attempt is in /,
   );
   let events = "";
   await waitFor("the end of the hog's drain", async () => {

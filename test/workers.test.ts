@@ -76,7 +76,7 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     const failed = await project.reload("jobs");
     expect(failed.code).toBe(1);
     expect(failed.output).toMatch(/the new jobs\.1 failed to start: .* before it was ready, .*: error: no queue/i);
-    expect(failed.output).toContain("the former version runs again");
+    expect(failed.output).toContain("the old version runs again");
     expect(notes(project, "jobs.1")).toBe("in 1\nout 1\nin 2\nout 2\nin broken\nout broken\nin 2\n");
     expect(notes(project, "jobs.2")).toBe("in 1\nout 1\nin 2\n");
 

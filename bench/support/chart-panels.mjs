@@ -1,7 +1,7 @@
 /** Extracts the chart's data from a report: CPU time per request of each contestant, by fleet size, for each load. */
 
 const PANELS = [
-  ["close", "One connection a request (ab, 1,000 at once)"],
+  ["close", "One connection per request (ab, 1,000 at once)"],
   ["keep-alive", "Kept connections (wrk, 64)"],
 ];
 

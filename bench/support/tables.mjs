@@ -25,7 +25,7 @@ const whole = (value) => (value === undefined || value === null ? "–" : Math.r
 const latency = (value) => fixed(value, value === undefined || value >= 100 ? 0 : value < 1 ? 2 : 1);
 
 const CAPTIONS = {
-  close: ({ requests }) => `one connection a request: ab -n${requests} -c1000`,
+  close: ({ requests }) => `one connection per request: ab -n${requests} -c1000`,
   "keep-alive": ({ seconds }) => `kept connections: wrk -t1 -c64 -d${seconds}s`,
 };
 

@@ -71,7 +71,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     [["lock", ""], /lock: reason is empty: it is needed/],
     [["rehearse", "--replay", "/dev/zero"], /--replay: \/dev\/zero is not a regular file/],
     [["start", "a\nb"], /^paceline: a\\nb: there is no such file or folder\n$/],
-    [["start", "app.mjs", "--name", ""], /start: --name is empty: name it, or leave it out/],
+    [["start", "app.mjs", "--name", ""], /start: --name is empty: name it, or omit it/],
     [["start", "app.mjs", "--name", "a/b"], /--name: must be 1 to 64 characters .*, not "a\/b"/],
     [["start", "app.mjs", "--name", "a\u001b[2J"], /--name: must be 1 to 64 characters/],
     [["start", "app.mjs", "--name", "n".repeat(65)], /--name: must be 1 to 64 characters/],

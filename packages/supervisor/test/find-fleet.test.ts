@@ -201,7 +201,7 @@ describe("fleets on bun", () => {
     });
     expect((await paceline(folder, "status")).code).toBe(3);
     await lose();
-    const advice = "`paceline start` takes them over and goes on; `paceline stop` ends them";
+    const advice = "`paceline start` takes them over; `paceline stop` ends them";
     expect((await paceline(folder, "status")).stderr).toContain(advice);
     const args = ["start", "--detach", "--replace", "-i", "1", "-l", `unix:${folder}/up.sock`, "paceline.json"];
     expect(await paceline(folder, ...args)).toMatchObject({ code: 0, stderr: "" });

@@ -216,7 +216,7 @@ describe("the run directory", () => {
     chmodSync(path, 0o777);
     await expect(openRunDir(path)).rejects.toMatchObject({
       code: "rundir",
-      message: expect.stringContaining("others can write in"),
+      message: expect.stringContaining("other users can write in"),
     });
     chmodSync(path, 0o755);
     (await openRunDir(path)).release();
@@ -244,7 +244,7 @@ describe("the run directory", () => {
     writeFileSync(first.paths.controlSocket, "");
     for (const folder of folders) {
       chmodSync(folder, 0o777);
-      await expect(openRunDir(path, { source })).rejects.toThrow(`others can write in ${folder}`);
+      await expect(openRunDir(path, { source })).rejects.toThrow(`other users can write in ${folder}`);
       chmodSync(folder, 0o700);
     }
     for (const folder of folders) chmodSync(folder, 0o755);

@@ -95,11 +95,11 @@ export async function reconnect(
     const next = found === undefined ? "ended" : afterLoss(found, fleet.pid, now - lostAt);
     if (found === undefined || next === "ended" || now >= Math.min(lostAt + NEXT_MS, deadline)) return undefined;
     if (next === "next") {
-      printError(`connected again: another supervisor goes on with the fleet (pid ${found.record?.pid})`);
+      printError(`connected again: another supervisor has taken over the fleet (pid ${found.record?.pid})`);
       return new FleetClient(found);
     }
     if (!isSaid && found.state === "orphaned") {
-      printError("the supervisor was killed, and the fleet goes on: waiting for the next supervisor");
+      printError("the supervisor was killed, and the fleet keeps serving: waiting for the next supervisor");
       isSaid = true;
     }
     await sleep(LOOK_EVERY_MS);

@@ -31,6 +31,6 @@ test("is no wider than the terminal, and passes no control characters on", () =>
 
 test("says where it stands in one line", () => {
   expect(deployText({ ...deploy, leftMs: null })).toBe("canary 10 %, starting");
-  expect(deployText({ ...deploy, phase: "rolling" })).toBe("goes on with the other instances");
-  expect(deployText({ ...deploy, phase: "back" })).toBe("is taken back");
+  expect(deployText({ ...deploy, phase: "rolling" })).toBe("is rolled out to the other instances");
+  expect(deployText({ ...deploy, phase: "back" })).toBe("is rolled back");
 });

@@ -14,8 +14,8 @@ const WORDS: Record<Verdict, { title: string; word: string; sign: string; colour
 
 /** Returns `canary 10 %, 12 s left: 3 pass, 1 wait, 0 fail`. */
 export function deployText({ phase, percent, leftMs, tests, isHeld }: DeployStatus): string {
-  if (phase === "back") return "is taken back";
-  if (phase === "rolling") return "goes on with the other instances";
+  if (phase === "back") return "is rolled back";
+  if (phase === "rolling") return "is rolled out to the other instances";
   const held = isHeld ? ", held" : "";
   if (leftMs === null) return `canary ${percent} %, starting${held}`;
   return `canary ${percent} %, ${isHeld ? "held" : `${Math.ceil(leftMs / 1000)} s left`}: ${counts(tests)}`;

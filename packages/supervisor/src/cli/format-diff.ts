@@ -53,7 +53,7 @@ function releaseSection({ from, to, pools, files, cutOff, problem }: ComparedRel
   const title = from === to ? `files of ${to} changed since ${pools.join(", ")} began` : `files of ${from} → ${to}`;
   const rows = files.map(({ path, change, from: old, to: now }) => [
     `${SIGNS[change]} ${path}`,
-    change === "touched" ? "something in it was added, removed or renamed" : [old, now].filter(Boolean).join(" → "),
+    change === "touched" ? "an entry was added, removed or renamed" : [old, now].filter(Boolean).join(" → "),
   ]);
   const notes = [
     ...(cutOff === null ? [] : [`not compared: ${cutOff}`]),

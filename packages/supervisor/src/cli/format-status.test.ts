@@ -204,7 +204,7 @@ test("a leak has the time to its limit in a column; what is due to be recycled h
     "web.2: uses 212 MB of memory (maxMemoryMb 200); its replacement is due",
     "web.3: uses 212 MB of memory (maxMemoryMb 200); its replacement is due",
     "web: 2 more are due to be recycled",
-    "web: the last recycling failed; the next try is in 59 s",
+    "web: the last recycling failed; the next attempt is in 59 s",
   ]);
   expect(lines.find((line) => line.startsWith("NAME"))).toMatch(/ LIMIT IN$/);
   expect(lines.find((line) => line.startsWith("web.6"))).toMatch(/ 1 d 7 h$/);

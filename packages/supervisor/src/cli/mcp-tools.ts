@@ -65,7 +65,7 @@ export function toolsFor(choice: FleetChoice, allowsActions: boolean): Tool[] {
     },
     {
       name: "logs",
-      description: "What the instances wrote, and the fleet's events between their lines.",
+      description: "The output of the instances, with the fleet's events between the lines.",
       arguments: {
         name: nameArgument,
         lines: linesArgument,
@@ -86,7 +86,7 @@ export function toolsFor(choice: FleetChoice, allowsActions: boolean): Tool[] {
     },
     {
       name: "events",
-      description: "What happened to the fleet: starts, exits, reloads, ejections, with times.",
+      description: "The events of the fleet: starts, exits, reloads, ejections, with times.",
       arguments: { name: nameArgument, lines: linesArgument },
       call: async (args) =>
         listText(
@@ -98,7 +98,7 @@ export function toolsFor(choice: FleetChoice, allowsActions: boolean): Tool[] {
     {
       name: "deaths",
       description:
-        "Which processes died, how, and which requests were lost; with an id the whole report: stack, last lines, memory.",
+        "Which processes died, how, and which requests were lost; with an id, the whole report: stack, last lines, memory.",
       arguments: { id: { type: "integer", minimum: 1, description: "the number of a report" } },
       call: async ({ id }) => {
         const { folder, runDir } = await placesOf(choice);
@@ -152,7 +152,7 @@ function actionsFor(choice: FleetChoice): Tool[] {
     {
       name: "reload",
       description:
-        "Reads code and configuration again and replaces the instances; if the new version does not start, the old one goes on.",
+        "Loads code and configuration again and replaces the instances; if the new version does not start, the old one keeps serving.",
       arguments: { pool: { type: "string", description: "default: all pools" } },
       isAction: true,
       call: (args) => run((fleet, options) => fleet.reload({ pool: text(args.pool), ...options })),
@@ -169,7 +169,7 @@ function actionsFor(choice: FleetChoice): Tool[] {
     },
     {
       name: "drain",
-      description: "Sends an instance no new requests until it is undrained, for example to look at it.",
+      description: "Stops new requests to an instance until it is undrained, for example to examine it.",
       arguments: { instance },
       isAction: true,
       call: (args) => run((fleet, options) => fleet.turn("drain", text(args.instance) ?? "", {}, options)),

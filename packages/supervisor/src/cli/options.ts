@@ -116,7 +116,7 @@ export function withJson(command: Command): Command {
 
 export function withTimeout(command: Command): Command {
   return command.addOption(
-    new Option("--timeout <seconds>", "give up waiting after this long (exit status 4)").argParser(parseSeconds),
+    new Option("--timeout <seconds>", "stop waiting after this time (exit status 4)").argParser(parseSeconds),
   );
 }
 

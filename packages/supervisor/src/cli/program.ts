@@ -67,7 +67,7 @@ export function commandLine(
   const program = new Command("paceline")
     .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
     .version(version(), "-v, --version")
-    .option("-H, --on <host>", "before the command: run it on this machine, over ssh; may be repeated")
+    .option("-H, --on <host>", "before the command: run the command on this machine, over ssh; may be repeated")
     .option("--ssh <program>", "the ssh that -H uses; default: PACELINE_SSH, or ssh")
     .option("--parallel", "ask all machines of -H at once; only for commands that change nothing")
     // Behind the command, an option is that of the command.
@@ -97,7 +97,7 @@ function report(error: unknown, json: boolean, command: string | undefined): num
  * @throws PacelineError `usage`
  */
 function refuseEmpty(command: Command): void {
-  const refuse = (what: string, remedy = "name it, or leave it out") => {
+  const refuse = (what: string, remedy = "name it, or omit it") => {
     throw new PacelineError("usage", `${command.name()}: ${what} is empty: ${remedy}`);
   };
   command.registeredArguments.forEach((argument, at) => {

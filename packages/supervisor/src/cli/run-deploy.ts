@@ -28,7 +28,7 @@ export async function runDeploy(release: string | undefined, options: DeployOpti
   const interrupt = () => {
     output.end();
     printError(
-      "interrupted; the deploy goes on in the supervisor: paceline status shows it, paceline rollback takes it back",
+      "interrupted; the deploy continues in the supervisor: paceline status shows it, paceline rollback cancels it",
     );
     process.exit(EXIT.interrupted);
   };
@@ -45,7 +45,7 @@ export async function runDeploy(release: string | undefined, options: DeployOpti
     if (wait) return output.done(await running);
     const done = await Promise.race([running, begun]);
     if (done !== undefined) return output.done(done);
-    output.done({ ok: true, message: "the deploy goes on: paceline status shows it" });
+    output.done({ ok: true, message: "the deploy continues: paceline status shows it" });
     process.exit(EXIT.done);
   } finally {
     following();

@@ -80,12 +80,12 @@ export class RunDirKeeper {
       reopen();
       await serve();
       const what = "all processes are restarted one by one, because their sockets were in it";
-      supervisor.warn(`${path} was removed while the fleet runs: it was made again, and ${what}`);
+      supervisor.warn(`${path} was removed while the fleet runs: it was created again, and ${what}`);
       await supervisor.replaceSockets();
     } catch (error) {
       const reason = error instanceof PacelineError ? error.message : `${error}`;
       const remedy = `kill ${process.pid} ends the fleet`;
-      const problem = `${path} was removed while the fleet runs, and cannot be made again: ${reason}; ${remedy}`;
+      const problem = `${path} was removed while the fleet runs, and cannot be created again: ${reason}; ${remedy}`;
       if (this.problem === null) supervisor.warn(problem);
       this.problem = problem;
     }

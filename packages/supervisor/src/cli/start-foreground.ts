@@ -98,7 +98,7 @@ async function runOn(
 ): Promise<ExitStatus> {
   // The fleet may have been stopped since a balancer began this start.
   if (options.onlyAdopts && runDir.adoption === undefined)
-    throw new PacelineError("not-running", "there is no fleet to go on with");
+    throw new PacelineError("not-running", "there is no fleet to take over");
   const { problem } = prepared.fleet;
   if (problem !== undefined && runDir.adoption === undefined) throw new PacelineError("config", problem);
   let [present, from] = [runDir, outside];
@@ -315,7 +315,7 @@ async function runFleet(
       if (warning !== undefined) supervisor.warn(warning);
     }
     if (rolledBack !== null)
-      supervisor.warn(`the upgrade was rolled back, and this version goes on: ${rolledBack.reason}`);
+      supervisor.warn(`the upgrade was rolled back, and this version continues: ${rolledBack.reason}`);
     await serviceManager?.store(supervisor.ownSockets());
     starter?.notify(UP);
     const isTakenOver = runDir.adoption !== undefined;

@@ -23,7 +23,7 @@ export const automaticFields = {
     "The URL of the CA's staging directory. After a failed order the next one is tried there first, so that failures do not use up the CA's rate limits. Default: the staging directory of Let's Encrypt if `directory` is Let's Encrypt.",
   ),
   caFile: text(
-    "The file with further root certificates, in PEM, that are trusted for connections to the CA, such as a private CA's.",
+    "The file with further root certificates, in PEM, that are trusted for connections to the CA, such as that of a private CA.",
   ),
   externalAccount: table(
     {
@@ -43,7 +43,7 @@ export const automaticFields = {
     "How the CA may check that you control a name, in the order in which they are tried: `tls-alpn-01` on port 443, `http-01` on port 80.",
   ),
   ask: text(
-    "The URL that decides whether a name that is not configured gets a certificate when a client asks for it: Paceline sends a GET with `?domain=NAME`, and 200 allows it. See [certificates.md](certificates.md#names-on-demand).",
+    "The URL that decides whether an unconfigured name that a client requests gets a certificate: Paceline sends a GET with `?domain=NAME`, and a 200 allows the name. See [certificates.md](certificates.md#names-on-demand).",
   ),
 };
 

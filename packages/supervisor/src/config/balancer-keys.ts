@@ -25,9 +25,9 @@ const accessLogFields = {
     'Default: `"combined"`, the format of Apache and nginx, then the duration in seconds and the instance. `"json"`: one object per line with all fields. Otherwise a template such as `"{time} {method} {target} {status}"`; see [access-log.md](access-log.md#fields).',
   ),
   file: text(
-    "The file to append to, relative to the config file's folder; its folder must exist. All balancers write to it, and SIGUSR1 to the supervisor opens it anew. Default: the balancer's output, which `paceline logs balancer` shows.",
+    "The file to append to, relative to the config file's folder; its folder must exist. All balancers write to it, and reopen it on SIGUSR1 to the supervisor. Default: the balancer's output, which `paceline logs balancer` shows.",
   ),
-  sample: fraction(1, "The share of requests that are logged, such as `0.01`. Responses of 5xx are always logged.", {
+  sample: fraction(1, "The share of requests that are logged, such as `0.01`. 5xx responses are always logged.", {
     min: 0,
     max: 1,
   }),
@@ -40,7 +40,7 @@ export const accessLog = fieldOf(
     type: "true, false or table",
     default: false,
     description:
-      "Log a line for each request to every kind of pool. `true`: in the combined format to the balancer's output. A table has `format`, `file` and `sample`. See [access-log.md](access-log.md).",
+      "Log one line per request, for every kind of pool. `true`: in the combined format to the balancer's output. A table may have `format`, `file` and `sample`. See [access-log.md](access-log.md).",
   },
 );
 
@@ -79,20 +79,20 @@ const rateLimitFields = {
       type: '`"address"`, `"header:NAME"` or `"route"`',
       rule: 'must be "address", "header:NAME" or "route"',
     },
-    'Who has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request without it, or with it twice, counts by its address), or each of the `routes`, all clients together. Default: `"address"`.',
+    'What has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request counts by its address if it has the field twice or not at all), or each of the `routes`, for all clients together. Default: `"address"`.',
   ),
-  requests: count(undefined, "How many requests come back to a bucket in `periodMs`. Required.", { max: 1_000_000 }),
-  periodMs: milliseconds(PERIOD_MS, "The time in which they come back, evenly.", { max: MAX_PERIOD_MS }),
-  burst: count(undefined, "How many requests may come at once: the size of a bucket. Default: `requests`."),
+  requests: count(undefined, "How many tokens a bucket regains in `periodMs`. Required.", { max: 1_000_000 }),
+  periodMs: milliseconds(PERIOD_MS, "The time in which the bucket regains these tokens, evenly.", { max: MAX_PERIOD_MS }),
+  burst: count(undefined, "How many requests may arrive at once: the size of a bucket. Default: `requests`."),
   routes: texts(
-    'Only for requests of these routes, such as `["/login", "example.com/api/"]`; the best match of the list counts. They need not be routes of a pool. Default: all requests.',
+    'The rule applies only to requests of these routes, such as `["/login", "example.com/api/"]`; the best match in the list is used. They need not be routes of a pool. Default: all requests.',
   ),
 };
 
 /** A key of `balancer`. */
 export const rateLimits = tables(
   rateLimitFields,
-  "How often clients may send requests, such as `[{ requests: 20, periodMs: 1000, burst: 50 }]`: each client has a bucket of tokens, a request takes one, and without one the response is 429. Each rule that a request meets takes a token. See [security.md](security.md#limits-for-clients). Default: no limit.",
+  "How often clients may send requests, such as `[{ requests: 20, periodMs: 1000, burst: 50 }]`: each client has a bucket of tokens, a request takes one token, and without a token the response is 429. A request takes a token of each rule that applies to it. See [security.md](security.md#limits-for-clients). Default: no limit.",
 );
 
 type RateLimitInput = NonNullable<ReturnType<typeof rateLimits.parse>>;
@@ -138,7 +138,7 @@ const traceFields = {
   ),
   sampled: fraction(
     1,
-    "The share of the traces made here that are marked as sampled. The samplers of most tracing libraries follow that mark.",
+    "The share of new traces that are marked as sampled. The samplers of most tracing libraries follow this mark.",
     { min: 0, max: 1 },
   ),
 };
@@ -152,7 +152,7 @@ export const identityFields = {
       type: "true, false or table",
       default: false,
       description:
-        "Give each request an X-Request-Id, a UUID. That of a trusted proxy is kept, that of others replaced. By default the client's passes unchanged. See [apps.md](apps.md#request-ids-and-traces).",
+        "Give each request an X-Request-Id, a UUID. The id of a trusted proxy is kept, all others are replaced. By default the client's id passes unchanged. See [apps.md](apps.md#request-ids-and-traces).",
     },
   ),
   trace: fieldOf(
@@ -162,7 +162,7 @@ export const identityFields = {
       type: "true, false or table",
       default: false,
       description:
-        "Give each request a traceparent (W3C Trace Context) if it has none that is kept. By default the client's passes unchanged. See [apps.md](apps.md#request-ids-and-traces).",
+        "Give each request a traceparent (W3C Trace Context), unless its own is kept (`keep`). By default the client's traceparent passes unchanged. See [apps.md](apps.md#request-ids-and-traces).",
     },
   ),
 };

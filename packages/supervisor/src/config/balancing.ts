@@ -18,11 +18,11 @@ export const balancingFields = {
   policy: textLike(
     POLICY,
     { type: listed("`"), rule: `must be ${listed("")}` },
-    'How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. `"least-busy"`: the one with the fewest requests in flight. `"random-two"`: of two at random, the one that responds faster and has fewer. `"hash:…"`: requests with the same address, path, cookie or field go to the same instance, unless that has much more than the others. Default: `"round-robin"`. See [balancing.md](balancing.md).',
+    'How the balancer picks an instance. `"round-robin"`: the next instance in turn; a request that would wait behind a busy instance goes to the first free one, and if requests take long, to the instance with the fewest requests. `"exact"`: always the next in turn, however busy it is. `"least-busy"`: the one with the fewest requests in flight. `"random-two"`: of two random instances, the one that responds faster and has fewer requests. `"hash:…"`: requests with the same address, path, cookie or field go to the same instance, unless it has many more requests than the others. Default: `"round-robin"`. See [balancing.md](balancing.md).',
   ),
   backups: count(
     0,
-    "How many of the instances, the last ones, are backups: they get requests only while no other instance is ready and in turn. See [balancing.md](balancing.md#backups).",
+    "How many of the last instances are backups: they get requests only while every other instance has crashed, is drained or is ejected. See [balancing.md](balancing.md#backups).",
     { min: 0, max: 1023 },
   ),
 };
@@ -61,15 +61,15 @@ const MAX_QUEUE_TIMEOUT_MS = 60_000;
 export const overloadFields = {
   queueTimeoutMs: milliseconds(
     0,
-    "How long a request may wait for an instance; then it gets 503 with Retry-After and is not run. While the queue has not been empty for this long, the newest requests go first, and others get 503 after a twentieth of it. `0`: requests wait as long as `balancer.limits.upstreamConnectTimeoutMs` allows, and none is refused for the wait alone. See [balancing.md](balancing.md#overload).",
+    "How long a request may wait for an instance; then it gets 503 with Retry-After and is not run. If the queue has not been empty for this long, the newest requests go first, and others get 503 after a twentieth of this time. `0`: requests wait as long as `balancer.limits.upstreamConnectTimeoutMs` allows, and are not refused only because they wait. See [balancing.md](balancing.md#overload).",
     { min: 0, max: MAX_QUEUE_TIMEOUT_MS },
   ),
   priority: table(
     {
       high: texts('Routes such as `["/healthz", "/checkout/"]` whose requests leave the request queue first.', []),
-      low: texts('Routes such as `["/search/"]` whose requests leave it last, and get 503 first.', []),
+      low: texts('Routes such as `["/search/"]` whose requests leave the request queue last, and get 503 first.', []),
     },
-    "Which requests go first when they have to wait. See [balancing.md](balancing.md#overload).",
+    "Which waiting requests go first. See [balancing.md](balancing.md#overload).",
   ),
 };
 

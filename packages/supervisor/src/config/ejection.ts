@@ -17,12 +17,12 @@ const DEFAULTS: EjectionRule = {
 const ejection = {
   failures: count(
     DEFAULTS.failures,
-    "Eject an instance after this many failures in a row: responses with status 500 and above, timeouts, and connections that are refused or lost. More are needed in a small pool, and if the others fail, too. `0`: off.",
+    "Eject an instance after this many failures in a row: responses with status 500 and above, timeouts, and connections that are refused or lost. More failures are needed in a small pool, or if other instances fail too. `0`: off.",
     { min: 0, max: 1000 },
   ),
   failurePercent: count(
     DEFAULTS.failurePercent,
-    "Eject an instance if at least this percentage of its requests fail, and far fewer of the others'. `0`: off.",
+    "Eject an instance if at least this percentage of its requests fail, and a far smaller share of the others' requests. `0`: off.",
     { min: 0, max: 100 },
   ),
   minRequests: count(
@@ -33,12 +33,12 @@ const ejection = {
   windowMs: milliseconds(DEFAULTS.windowMs, "How long requests are remembered for these rules, on average."),
   ejectMs: milliseconds(
     DEFAULTS.ejectMs,
-    "How long an ejection lasts. Each further one of the same instance lasts twice as long as the one before.",
+    "How long an ejection lasts. Each further ejection of the same instance lasts twice as long as the one before.",
   ),
   maxEjectMs: milliseconds(DEFAULTS.maxEjectMs, "The longest time of an ejection."),
   maxEjectedPercent: count(
     DEFAULTS.maxEjectedPercent,
-    "The percentage of the pool's instances that may be out of turn together, rounded down; never the last one. `0`: none is ejected.",
+    "The percentage of the pool's instances that may be ejected at the same time, rounded down; never the last one. `0`: none is ejected.",
     { min: 0, max: 100 },
   ),
 };
@@ -50,7 +50,7 @@ const retryBudget = {
   }),
   minPerSecond: count(
     RETRY_BUDGET.minPerSecond,
-    "How many may be sent again in each second in any case. Unused ones are kept for ten seconds.",
+    "How many requests per second may always be sent again. Unused allowance is kept for ten seconds.",
     { min: 0 },
   ),
 };
@@ -58,16 +58,16 @@ const retryBudget = {
 export const ejectionFields = {
   ejection: table(
     ejection,
-    'When a balancer sends an instance no new requests for a while, because it is worse than the others; see [balancing.md](balancing.md#health). Without this key the defaults apply, except in a pool with `sticky`, `policy: "exact"` or `"hash:…"`, where no instance is ejected.',
+    'When a balancer temporarily sends no new requests to an instance that is worse than the others; see [balancing.md](balancing.md#health). Without this key the defaults apply, except in a pool with `sticky`, `policy: "exact"` or `"hash:…"`, where no instance is ejected.',
   ),
   slowStartMs: milliseconds(
     0,
-    "How long the share of an instance grows, from a tenth to the whole, after it is ready or readmitted. `0`: it gets its whole share at once.",
+    "How long the share of an instance grows, from a tenth to the whole, after the instance becomes ready or is readmitted. `0`: it gets its whole share at once.",
     { min: 0 },
   ),
   retryBudget: table(
     retryBudget,
-    "How many requests that may have started at an instance are sent to another one. Beyond that they get 502. Requests that have certainly not started are sent on without this limit.",
+    "How many requests that may have started at a lost instance are sent to another one. Beyond this budget they get 502. Requests that have certainly not started are sent to another instance without this limit.",
   ),
 };
 

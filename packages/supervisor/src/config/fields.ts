@@ -240,8 +240,8 @@ function orSecret<S extends z.ZodType<string>>(scalar: S) {
 /** A value that a file or a credential has. A text is refused without being shown: it may be the value. */
 export function secret(description: string) {
   const shape = {
-    file: text("The file that has it, relative to the config file's folder."),
-    credential: text("The name of the systemd credential that has it."),
+    file: text("The file with the token, relative to the config file's folder."),
+    credential: text("The name of the systemd credential with the token."),
   };
   const error = {
     error: ({ code, input }: { code?: string; input?: unknown }) =>

@@ -20,7 +20,7 @@ const probeFields = {
 /** The keys of `balancer`. */
 export const frontFields = {
   proxyProtocol: texts(
-    'The addresses of `listen`, and of `bind` of pools, on which each connection begins with a PROXY header (version 1 or 2), or `"all"`. Its sender must be in `trustedProxies`; other connections are closed. See [security.md](security.md#the-proxy-protocol).',
+    'The addresses of `listen`, and of `bind` of pools, on which each connection begins with a PROXY header (version 1 or 2), or `"all"`. The sender must be in `trustedProxies`; other connections are closed. See [security.md](security.md#the-proxy-protocol).',
     [],
   ),
   probes: fieldOf(
@@ -30,30 +30,30 @@ export const frontFields = {
       type: "true, false or table",
       default: false,
       description:
-        'The paths of GET and HEAD requests that the balancer responds to itself, for every host: `true` means `/-/live` and `/-/ready`, a table such as `{ ready: "/healthz" }` names those that there are. They are neither counted nor logged. By default all paths belong to your app. See [scaling-out.md](scaling-out.md#probes).',
+        'The paths of GET and HEAD requests that the balancer responds to itself, for every host: `true` means `/-/live` and `/-/ready`; a table such as `{ ready: "/healthz" }` sets other paths, or only one. Probes are neither counted nor logged. By default all paths belong to your app. See [scaling-out.md](scaling-out.md#probes).',
     },
   ),
   preDrainMs: milliseconds(
     0,
-    "How long the fleet goes on accepting and serving after it was told to stop, while the readiness probe and `agentCheck` say that it is not ready. Set it longer than your front takes to notice: its interval times the number of failures that it waits for. Then no request meets a closed socket.",
+    "How long the fleet continues to accept and serve requests after a stop was requested, while the readiness probe and `agentCheck` report that it is not ready. Set this longer than your front takes to notice: its check interval times the number of failures that it waits for. Then no request finds a closed socket.",
     { min: 0, max: MAX_PRE_DRAIN_MS },
   ),
 };
 
 /** A key at the top level. */
 export const agentCheck = oneAddress(
-  'Where the supervisor responds to HAProxy\'s `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See [scaling-out.md](scaling-out.md#agent-check).',
+  'Where the supervisor responds to HAProxy\'s `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight by the load. Every client of this address can read the state. Default: none. See [scaling-out.md](scaling-out.md#agent-check).',
 );
 
 /** A key at the top level. */
 export const adminFields = {
   listen: oneAddress(
-    'A loopback address where the supervisor serves the [page](page.md) and [metrics](metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read the metrics; the page needs a token. Default: nowhere.',
+    'A loopback address where the supervisor serves the [page](page.md) and [metrics](metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read the metrics; the page needs a token. Default: none.',
   ),
   token: secret(
-    "The token that the page asks for, of at least 16 characters: `{ file: … }` or `{ credential: … }`, as for [secrets](security.md#secrets). The file is read at each request. Default: one that the supervisor makes and keeps in the run directory; `paceline page` prints the address with it.",
+    "The token for the page, of at least 16 characters: `{ file: … }` or `{ credential: … }`, as for [secrets](security.md#secrets). The file is read at each request. Default: a token that the supervisor creates in the run directory; `paceline page` prints the address with the token.",
   ),
-  write: flag(false, "Whether the page may restart, reload, scale, drain and roll back. Otherwise it only shows."),
+  write: flag(false, "Whether the page may restart, reload, scale, drain and roll back. Otherwise it is read-only."),
 };
 
 type Reporter = (path: string[], message: string) => void;

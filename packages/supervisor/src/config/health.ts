@@ -13,34 +13,34 @@ const NEED_PATH = ["healthIntervalMs", "healthTimeoutMs", "healthFailures", "hea
 
 export const healthFields = {
   readyPath: text(
-    "A new process becomes ready when a GET of this path returns 2xx or 3xx. Default: it is ready when it listens.",
+    "A new process becomes ready when a GET of this path returns 2xx or 3xx. Default: the process is ready when it listens.",
   ),
   healthPath: text(
-    "Paceline sends GETs of this path to each instance as long as it serves, and restarts one that fails them. A process with limited concurrency gets no health request while it handles a request. Default: no health requests.",
+    "Paceline sends GETs of this path to each serving instance, and restarts an instance that fails them. A process with limited concurrency gets no health request while it handles a request. Default: no health requests.",
   ),
   healthIntervalMs: milliseconds(
     DEFAULTS.intervalMs,
-    'The time from a response on `healthPath` to the next request; each time up to a tenth more or less. With `mode: "tcp"`: the time between two connections that check the instance; without this key there are none.',
+    'The time from a response on `healthPath` to the next request, with a random deviation of up to a tenth. With `mode: "tcp"`: the time between two connections that check the instance; without this key there are no such checks.',
   ),
   healthTimeoutMs: milliseconds(DEFAULTS.timeoutMs, "How long a response on `healthPath` may take."),
   healthFailures: count(
     DEFAULTS.failures,
-    "An instance is ended after this many failures in a row. `0`: it is only out of turn until it is healthy, which suits a `proxy` whose upstream fails.",
+    "An instance is ended after this many failures in a row. `0`: it only gets no requests until it is healthy, which suits a `proxy` whose upstream fails.",
     { min: 0, max: 1000 },
   ),
   healthFall: count(
     DEFAULTS.fall,
-    "An instance gets no new requests after this many failures in a row, within `ejection.maxEjectedPercent` of its pool. `0`: it gets them until it is ended.",
+    "An instance gets no new requests after this many failures in a row, within `ejection.maxEjectedPercent` of its pool. `0`: it gets requests until it is ended.",
     { min: 0, max: 1000 },
   ),
-  healthRise: count(DEFAULTS.rise, "After this many good responses in a row it gets requests again.", { max: 1000 }),
+  healthRise: count(DEFAULTS.rise, "After this many good responses in a row, an instance gets requests again.", { max: 1000 }),
   checkHost: text('The Host field of requests for `readyPath`, `healthPath` and `warmup`. Default: `"localhost"`.'),
   warmup: texts(
-    'Paths such as `["/", "/search?q=a"]` that a new process is asked for, round after round, before it takes traffic, until a round takes as long as those before. See [operations.md](operations.md#warm-up). Default: none.',
+    'Paths such as `["/", "/search?q=a"]` that Paceline requests from a new process, in rounds, before it takes traffic, until a round is no faster than the rounds before. See [operations.md](operations.md#warm-up). Default: none.',
   ),
   warmupTimeoutMs: milliseconds(
     WARMUP_TIMEOUT_MS,
-    "How long `warmup` may take. Then the process takes traffic, with a warning. It ends before `readyTimeoutMs` in any case.",
+    "How long `warmup` may take. Then the process takes traffic, with a warning. The warm-up always ends before `readyTimeoutMs`.",
   ),
 };
 

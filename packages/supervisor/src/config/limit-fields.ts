@@ -16,7 +16,7 @@ export const instanceLimitFields = {
   ),
   bodyTimeoutMs: milliseconds(
     INSTANCE_LIMITS.bodyTimeoutMs,
-    "How long a client may send nothing while the server waits for its request body; then it gets 408.",
+    "How long a client may send nothing while the server waits for the request body; then it gets 408.",
   ),
   maxConnections: count(INSTANCE_LIMITS.maxConnections, "The maximum number of open connections; more are closed."),
   maxDeferredJobs: count(INSTANCE_LIMITS.maxDeferredJobs, "The maximum number of queued jobs; then `defer` throws."),
@@ -40,7 +40,7 @@ export const balancerLimitFields = {
   maxBodyBytes: bytes(BALANCER_LIMITS.maxBodyBytes, "The longest request body; a longer one gets 413.", { min: 0 }),
   maxConnections: count(
     BALANCER_LIMITS.maxConnections,
-    "The maximum number of open client connections. When a further client connects, one without a request in progress is closed for it; if there is none, the new one gets 503 and is closed.",
+    "The maximum number of open client connections. When a further client connects, a connection without a request in progress is closed for it; if there is none, the new client gets 503 and is closed.",
   ),
   maxConnectionsPerAddress: count(
     BALANCER_LIMITS.maxConnectionsPerAddress,
@@ -54,7 +54,7 @@ export const balancerLimitFields = {
   ),
   maxQueue: count(
     BALANCER_LIMITS.maxQueue,
-    "The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After, unless an instance is ready and has not reached its `maxInFlight`: it gets them (docs/balancing.md).",
+    "The maximum number of requests in the request queue of a pool; further ones go to an instance that is ready and below its `maxInFlight` (docs/balancing.md), otherwise they get 503 with Retry-After.",
     { min: 0 },
   ),
   headTimeoutMs: milliseconds(
@@ -67,11 +67,11 @@ export const balancerLimitFields = {
   ),
   bodyTimeoutMs: milliseconds(
     BALANCER_LIMITS.bodyTimeoutMs,
-    "How long a client may send nothing while the server waits for its request body; then it gets 408.",
+    "How long a client may send nothing while the server waits for the request body; then it gets 408.",
   ),
   minBodyBytesPerSecond: bytes(
     BALANCER_LIMITS.minBodyBytesPerSecond,
-    "The lowest average rate of a request body. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. It does not apply once the response has started, nor while the instance takes no more. Also the lowest rate at which a client must read a response that it lets wait, after three times `sendTimeoutMs`. `0`: any rate.",
+    "The lowest average rate of a request body. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. The limit does not apply once the response has started, or while the instance does not read the body. It is also the lowest rate at which a client must read a response, after three times `sendTimeoutMs`. `0`: any rate.",
     { min: 0, max: 1 << 30 },
   ),
   keepAliveTimeoutMs: milliseconds(
@@ -80,15 +80,15 @@ export const balancerLimitFields = {
   ),
   upstreamConnectTimeoutMs: milliseconds(
     BALANCER_LIMITS.upstreamConnectTimeoutMs,
-    "How long connecting to an instance may take, and how long a request may stay in the request queue. Then the client gets 503, unless an instance is ready and has not reached its `maxInFlight`: it gets the request (docs/balancing.md).",
+    "How long connecting to an instance may take, and how long a request may stay in the request queue. Then the request goes to an instance that is ready and below its `maxInFlight` (docs/balancing.md); without one, the client gets 503.",
   ),
   upstreamResponseTimeoutMs: milliseconds(
     BALANCER_LIMITS.upstreamResponseTimeoutMs,
-    "How long an instance may go without sending response data. Then the client gets 504, or a reset if the response had started. While the instance still reads the request's body, every piece that it takes restarts the time. The kernel reports this in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).",
+    "How long an instance may send no response data. Then the client gets 504, or a reset if the response had started. While the instance still reads the request's body, every piece that it reads restarts the time. The kernel reports reading in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).",
   ),
   sendTimeoutMs: milliseconds(
     BALANCER_LIMITS.sendTimeoutMs,
-    "How long a client may go without reading response data, judged by its kernel's acknowledgements; then the connection is reset. A kernel acknowledges in steps, so a client with large buffers gets up to three times as long (four times on a unix socket if the balancer runs on Node). With the default, a client that reads 1,000 bytes/s is never reset.",
+    "How long a client may read no response data, judged by its kernel's acknowledgements; then the connection is reset. A kernel acknowledges in steps, so a client with large buffers gets up to three times as long (four times on a unix socket if the balancer runs on Node). With the default, a client that reads 1,000 bytes/s is never reset.",
   ),
   tunnelIdleTimeoutMs: milliseconds(
     BALANCER_LIMITS.tunnelIdleTimeoutMs,
@@ -104,41 +104,41 @@ export const balancerLimitFields = {
   ),
   retryBufferBytes: bytes(
     BALANCER_LIMITS.retryBufferBytes,
-    "The largest body of which the balancer keeps a copy. With the copy, it can send the request to another instance if the first one exits before it responds.",
+    "The largest body of which the balancer keeps a copy. With this copy, it can send the request to another instance if the first one exits before it responds.",
     { min: 0, max: 16 << 20 },
   ),
   bufferBytes: bytes(
     BALANCER_LIMITS.bufferBytes,
-    "How much of a slow client's request body, and of its response, is kept in memory for an instance with limited concurrency (`wsgi`, `fapws`, a command with `maxInFlight`). The instance gets a request when its body is complete, and is free when it has responded. Larger bodies, and responses above 128 KiB, are stored on disk (`maxSpoolBytes`).",
+    "How much of a slow client's request body, and of its response, is kept in memory for an instance with limited concurrency (`wsgi`, `fapws`, a command with `maxInFlight`). The instance gets a request when the body is complete, and is free when it has responded. Larger bodies, and responses above 128 KiB, are stored on disk (`maxSpoolBytes`).",
     { min: 0, max: 1 << 30 },
   ),
   maxBufferedBytes: bytes(
     BALANCER_LIMITS.maxBufferedBytes,
-    "The most memory that a balancer process may use for buffered bodies. It includes heads and requests that clients send in part or ahead of their responses, beyond 4 KiB each, copies of bodies, bodies that wait for an instance, and body bytes that an upstream has not read yet. If it is exhausted, a request gets 503, and a client that sends ahead is reset. Current reads and memory that the runtime has not yet released are not included; under a burst they may add once or twice as much.",
+    "The most memory that a balancer process may use for buffered bodies. It includes heads and requests that clients send in part or ahead of their responses, beyond 4 KiB each, copies of bodies, bodies that wait for an instance, and body bytes that an upstream has not read yet. If this memory is exhausted, a request gets 503, and a client that sends ahead is reset. Current reads and memory that the runtime has not yet released are not included; during a burst they may add once or twice as much.",
     { min: 0 },
   ),
   maxUnreadBytes: bytes(
     BALANCER_LIMITS.maxUnreadBytes,
-    "The most memory that a balancer process may use for response bytes that clients have not read: up to 0.2 MB for most clients, less while half of the limit is used. Above half of the limit, clients that have read nothing for 10 s or more are reset (docs/security.md); above the limit, those that were not seen to read since they fell behind. The longest-waiting client is first. A client that was seen to read for 10 s does not count, and is not reset for this. The limit also includes both directions of connections in tcp mode.",
+    "The most memory that a balancer process may use for response bytes that clients have not read: up to 0.2 MB for most clients, less while half of the limit is used. Above half of the limit, clients that have read nothing for 10 s or more are reset (docs/security.md); above the limit, clients that were not seen to read since they fell behind. The longest-waiting client is reset first. A client that was seen to read for 10 s does not count, and is not reset for this. The limit also includes both directions of connections in tcp mode.",
     { min: 0 },
   ),
   maxSpoolBytes: bytes(
     BALANCER_LIMITS.maxSpoolBytes,
-    "The maximum size of each balancer process's files in `spoolDir`: bodies above `bufferBytes`, and responses. Responses may use half of it; beyond that they are sent at the client's pace. A larger request body gets 413; if the space is used up, a body gets 503 with Retry-After. `0`: nothing is stored on disk, and what exceeds `bufferBytes` moves at the client's pace and occupies an instance meanwhile.",
+    "The maximum size of each balancer process's files in `spoolDir`: bodies above `bufferBytes`, and responses. Responses may use half of it; beyond that they are sent at the client's pace. A larger request body gets 413; if the space is used up, a body gets 503 with Retry-After. `0`: nothing is stored on disk, and bytes beyond `bufferBytes` move at the client's pace and occupy an instance meanwhile.",
     { min: 0 },
   ),
   stickyWaitMs: milliseconds(
     BALANCER_LIMITS.stickyWaitMs,
-    "How long a request of a sticky client waits for its own instance, if that is full or stalled. Then another instance gets it. `0`: it does not wait.",
+    "How long a request of a sticky client waits for the client's instance, if that is full or stalled. Then another instance gets the request. `0`: it does not wait.",
     { min: 0 },
   ),
   stallAfterMs: milliseconds(
     BALANCER_LIMITS.stallAfterMs,
-    "An instance with requests that sends nothing for this long is stalled if others of its pool respond: it gets no new requests, and those to a fetch app that have not started are reassigned. See [operations.md](operations.md#when-something-blocks).",
+    "An instance with requests that sends nothing for this long is stalled if others of its pool respond: it gets no new requests, and in a fetch app its requests that have not started are reassigned. See [operations.md](operations.md#when-something-blocks).",
   ),
   notStartedUnsafeMax: count(
     BALANCER_LIMITS.notStartedUnsafeMax,
-    "The maximum number of non-idempotent requests (such as POST) that one instance may have that have not started; further ones wait in the request queue.",
+    "The maximum number of non-idempotent requests (such as POST) at one instance that have not started; further ones wait in the request queue.",
     { max: 1000 },
   ),
   idleDrainMs: milliseconds(
@@ -147,17 +147,17 @@ export const balancerLimitFields = {
   ),
   drainClosesPerSecond: count(
     BALANCER_LIMITS.drainClosesPerSecond,
-    "How many WebSockets and event streams of draining processes a balancer ends per second, so that their clients do not all come back at once. `0`: it ends none; they are cut at the drain's deadline. See [apps.md](apps.md#a-drain-and-long-responses).",
+    "How many WebSockets and event streams of draining processes a balancer ends per second, so that their clients do not all reconnect at once. `0`: it ends none; they are cut at the drain's deadline. See [apps.md](apps.md#a-drain-and-long-responses).",
     { min: 0, max: 100_000 },
   ),
   drainCloseDelayMs: milliseconds(
     BALANCER_LIMITS.drainCloseDelayMs,
-    "How long they have before that, for example to end by themselves.",
+    "How long such connections have before the balancer ends them, for example to end by themselves.",
     { min: 0 },
   ),
   eventStreamRetryMs: milliseconds(
     BALANCER_LIMITS.eventStreamRetryMs,
-    "When the client of an ended event stream should connect again: sent to it as `retry`. `0`: nothing is sent.",
+    "When the client of an ended event stream should reconnect; it gets this time as `retry`. `0`: no `retry` is sent.",
     { min: 0 },
   ),
 } satisfies Record<keyof BalancerLimits, z.ZodType>;

@@ -315,7 +315,7 @@ async function askChild(
     });
     clearTimeout(timer);
     options.wanted?.removeEventListener("abort", giveUp);
-    if (options.wanted?.aborted) throw fail("was not read to its end: nobody waits for it any more");
+    if (options.wanted?.aborted) throw fail("was not read completely: no command waits for it any more");
     if (ended instanceof Error) throw fail(`could not be read: ${spawnProblem(ended, command, cwd)}`);
     if (late) {
       const message = `did not finish loading within ${timeoutMs / 1000} s`;

@@ -28,7 +28,7 @@ const clockTime = (description: string) =>
   textLike(/^([01]\d|2[0-3]):[0-5]\d$/, { type: "text", rule: 'must be a time such as "22:00"' }, description);
 
 export const alertFields = {
-  on: words(ALERT_NAMES, "Which events. See [alerts.md](alerts.md#events)."),
+  on: words(ALERT_NAMES, "The events that are sent. See [alerts.md](alerts.md#events)."),
   webhook: secretText(
     'The URL that gets a POST with JSON, such as that of an incoming webhook of Slack, Mattermost or Discord; or `{ file: "/run/secrets/url" }`, `{ credential: "url" }`.',
   ),
@@ -36,16 +36,16 @@ export const alertFields = {
     "Further header fields of the webhook, such as `Authorization`; a value may be `{ file: … }` or `{ credential: … }`.",
   ),
   command: commandWords(
-    "In place of `webhook`: a program and its arguments. Its environment has the alert; see [alerts.md](alerts.md#a-command).",
+    "In place of `webhook`: a program and its arguments. The program gets the alert in its environment; see [alerts.md](alerts.md#a-command).",
   ),
   repeatAfterMs: milliseconds(
     REPEAT_AFTER_MS,
-    "The same event of the same instance or pool is told once in this time; the next alert says how many there were.",
+    "The same event of the same instance or pool is sent once within this time; the next alert says how many there were.",
     { min: 0 },
   ),
-  maxPerHour: count(MAX_PER_HOUR, "The most alerts in an hour; further ones are dropped and counted.", { max: 1_000 }),
+  maxPerHour: count(MAX_PER_HOUR, "The maximum number of alerts per hour; further ones are dropped and counted.", { max: 1_000 }),
   timeoutMs: milliseconds(TIMEOUT_MS, "How long one attempt may take.", { max: 300_000 }),
-  retries: count(RETRIES, "How many further attempts a failed delivery has, after 1, 5, 25 and then 60 seconds each.", {
+  retries: count(RETRIES, "How often a failed delivery is tried again: after 1, 5, 25 and then every 60 seconds.", {
     min: 0,
     max: 10,
   }),
@@ -54,7 +54,7 @@ export const alertFields = {
       from: clockTime("When the quiet hours begin, such as `22:00`."),
       to: clockTime("When they end."),
       timezone: text("The time zone, such as `Europe/Berlin`. Default: the supervisor's."),
-      except: words(ALERT_NAMES, "The events that are told all the same.", ["pool-down"]),
+      except: words(ALERT_NAMES, "The events that are sent also in quiet hours.", ["pool-down"]),
     },
     "Hours in which alerts are held; when they end, one alert sums them up.",
   ),
@@ -62,7 +62,7 @@ export const alertFields = {
 
 export const alertsField = tables(
   alertFields,
-  "Tells a webhook or a command what happens to the fleet. `paceline alerts --test` tries it. See [alerts.md](alerts.md).",
+  "Notify a webhook or a command of what happens to the fleet. `paceline alerts --test` sends a test. See [alerts.md](alerts.md).",
 );
 
 interface AlertInput {
@@ -181,20 +181,20 @@ const OTLP_DEFAULTS = { sampleRatio: 0.01, metricsEveryMs: 60_000, timeoutMs: 10
 
 export const otlpFields = {
   endpoint: text(
-    'The URL of an OpenTelemetry collector that takes OTLP in JSON over HTTP, such as `"http://127.0.0.1:4318"`. `/v1/traces` and `/v1/metrics` are appended.',
+    'The URL of an OpenTelemetry collector that accepts OTLP in JSON over HTTP, such as `"http://127.0.0.1:4318"`. `/v1/traces` and `/v1/metrics` are appended.',
   ),
   headers: variables(
     "Further header fields, such as an `Authorization`; a value may be `{ file: … }` or `{ credential: … }`.",
   ),
   sampleRatio: fraction(
     OTLP_DEFAULTS.sampleRatio,
-    "The share of requests whose spans are sent; `0`: none. A traceparent that is kept decides for its request. `balancer.trace` has a share of its own, which counts if it is on.",
+    "The share of requests whose spans are sent; `0`: none. A kept traceparent decides for its request. If `balancer.trace` is on, its `sampled` applies instead.",
     { min: 0, max: 1 },
   ),
   metricsEveryMs: milliseconds(OTLP_DEFAULTS.metricsEveryMs, "How often the metrics are sent. `0`: never.", { min: 0 }),
   timeoutMs: milliseconds(OTLP_DEFAULTS.timeoutMs, "How long one attempt may take.", { max: 300_000 }),
   attributes: textTable(
-    "Further attributes of the resource, such as `deployment.environment.name`. `service.name` is the name of the fleet unless it is here.",
+    "Further attributes of the resource, such as `deployment.environment.name`. `service.name` is the name of the fleet unless it is set here.",
   ),
 };
 

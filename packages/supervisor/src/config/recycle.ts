@@ -9,12 +9,12 @@ const MAX_AGE_MS = 366 * 86_400_000;
 export const recycleFields = {
   maxMemoryMb: count(
     DEFAULTS.maxMemoryMb,
-    "Recycle a process that uses this many megabytes (10⁶ bytes), with all processes that a command or worker has started: start a replacement, and drain the old process when the replacement is ready. Paceline replaces one process at a time, and one that leaks steadily before it reaches the limit. `0`: no limit. See [Recycling](operations.md#recycling).",
+    "Recycle a process that uses this many megabytes (10⁶ bytes), including all processes that a command or worker has started: start a replacement, and drain the old process when the replacement is ready. One process is replaced at a time; a process that leaks steadily is replaced before it reaches the limit. `0`: no limit. See [Recycling](operations.md#recycling).",
     { min: 0 },
   ),
   memoryMetric: word(
     ["rss", "pss"],
-    'What counts for `maxMemoryMb`: the resident memory (RSS), or the proportional memory (PSS), in which pages that processes share count only in part. PSS suits processes that fork, such as those of `preload`; it is read every 15 s and needs Linux. Default: `"rss"`.',
+    'The memory that counts for `maxMemoryMb`: the resident memory (RSS), or the proportional memory (PSS), which divides shared pages among the processes. PSS suits processes that fork, such as those of `preload`; it is read every 15 s and needs Linux. Default: `"rss"`.',
   ),
   maxRequests: count(
     DEFAULTS.maxRequests,
@@ -26,11 +26,11 @@ export const recycleFields = {
     max: MAX_AGE_MS,
   }),
   recycleSchedule: text(
-    'Recycle all processes, one after another, at these times: a cron pattern in the time zone of the supervisor (TZ, or the machine\'s), such as `"0 4 * * *"` or `"@weekly"`. Processes that started after the time stay.',
+    'Recycle all processes, one after another, at these times: a cron pattern in the time zone of the supervisor (TZ, or the machine\'s), such as `"0 4 * * *"` or `"@weekly"`. Processes that started after that time are not recycled.',
   ),
   recycleJitter: fraction(
     DEFAULTS.recycleJitter,
-    "Lower the limits of each process by a random share up to this one, so that they are not recycled together. Times of `recycleSchedule` are delayed by up to this share of an hour instead.",
+    "Lower the limits of each process by a random share of up to this value, so that processes are not recycled together. Times of `recycleSchedule` are instead delayed by up to this share of an hour.",
     { min: 0, max: 1 },
   ),
 };

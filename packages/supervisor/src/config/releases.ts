@@ -12,7 +12,7 @@ function hook(description: string) {
       command: commandWords('The program and its arguments, such as `["npm", "run", "migrate"]`.'),
       timeoutMs: milliseconds(
         TIMEOUT_MS,
-        "How long it may take. Then it and all processes of its process group get SIGTERM, and 5 s later SIGKILL; it has failed.",
+        "How long the hook may take. Then all processes of its process group get SIGTERM, and 5 s later SIGKILL, and the hook has failed.",
       ),
     },
     description,
@@ -22,10 +22,10 @@ function hook(description: string) {
 export const hookFields = {
   before: hook("Runs before anything changes, such as a migration. If it fails, nothing is changed."),
   afterReady: hook(
-    "Runs when the new instances of all pools serve, such as a smoke test. If it fails, the former version is restored.",
+    "Runs when the new instances of all pools serve, such as a smoke test. If it fails, the old version is restored.",
   ),
-  after: hook("Runs when all is done. If it fails, that is only reported."),
-  onFailure: hook("Runs after a reload or deploy that failed or was taken back. If it fails, that is only reported."),
+  after: hook("Runs when everything is done. A failure is only reported."),
+  onFailure: hook("Runs after a reload or deploy that failed or was rolled back. A failure is only reported."),
 } satisfies Record<HookName, unknown>;
 
 type HooksInput = {
@@ -65,29 +65,29 @@ export const deployLimitFields = {
   ),
   resetPoints: fraction(
     DEFAULT_LIMITS.resetPoints,
-    "By how many percentage points the share of requests may rise that are lost or cut off because their process or its connection was lost.",
+    "By how many percentage points the share of requests that are lost or cut off with their process or its connection may rise.",
     POINTS,
   ),
   p50Factor: fraction(
     DEFAULT_LIMITS.p50Factor,
-    "By which factor the median duration of a route class may rise. This or `p50Ms` counts, whichever allows more.",
+    "By which factor the median duration of a route class may rise. The limit is this or `p50Ms`, whichever allows more.",
     FACTOR,
   ),
   p50Ms: milliseconds(DEFAULT_LIMITS.p50Ms, "By how many milliseconds the median duration may rise."),
   p99Factor: fraction(
     DEFAULT_LIMITS.p99Factor,
-    "By which factor the 99th percentile of the durations of a route class may rise. This or `p99Ms` counts, whichever allows more.",
+    "By which factor the 99th percentile of the durations of a route class may rise. The limit is this or `p99Ms`, whichever allows more.",
     FACTOR,
   ),
   p99Ms: milliseconds(DEFAULT_LIMITS.p99Ms, "By how many milliseconds the 99th percentile may rise."),
   crashes: count(
     DEFAULT_LIMITS.crashes,
-    "How many more processes may crash than as many of the version in service do meanwhile.",
+    "How many more canaries may crash than processes of the version in service, out of the same number.",
     { min: 0, max: 1000 },
   ),
   memoryMbPerMinute: count(
     DEFAULT_LIMITS.memoryMbPerMinute,
-    "By how many megabytes (10⁶ bytes) a minute the memory of a process may grow faster than that of a process of the version in service of the same age.",
+    "How much faster the memory of a process may grow than that of a process of the same age of the version in service, in megabytes (10⁶ bytes) per minute.",
     { max: 100_000 },
   ),
 };

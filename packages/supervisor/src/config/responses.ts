@@ -13,15 +13,15 @@ const ruleFields = {
   types: texts(
     'The media types that are compressed, such as `"text/html"`, `"text/*"` or `"*+json"`. Default: text, JSON, XML, JavaScript, WebAssembly, SVG and similar types.',
   ),
-  minBytes: bytes(1024, "Shorter bodies stay as they are, if their length is known."),
+  minBytes: bytes(1024, "Shorter bodies are not compressed, if their length is known."),
   maxStreams: count(
     256,
-    "How many bodies of the pool each balancer compresses at once, each with up to 0.3 MB until its client has read it. Further ones are sent uncompressed.",
+    "How many bodies of the pool each balancer compresses at once; each takes up to 0.3 MB until its client has read it. Further bodies are sent uncompressed.",
     { max: 100_000 },
   ),
   secrets: flag(
     false,
-    "Compress responses that may contain secrets as well, although their length can then reveal these (BREACH). See [compression.md](compression.md#secrets).",
+    "Also compress responses that may contain secrets, although their length can then reveal the secrets (BREACH). See [compression.md](compression.md#secrets).",
   ),
 };
 
@@ -32,7 +32,7 @@ export const compressField = fieldOf(
     type: "true, false or table",
     default: false,
     description:
-      "Compress responses for clients that accept it. `true`: with the defaults. Static pools send precompressed files instead. See [compression.md](compression.md).",
+      "Compress responses for clients that accept compression. `true`: with the defaults. Static pools send precompressed files instead. See [compression.md](compression.md).",
   },
 );
 

@@ -18,18 +18,18 @@ import {
 const DEFAULTS = { min: 1, coolDownMs: 60_000, retryAfterMs: 30_000 };
 
 const targetFields = {
-  queueMs: milliseconds(undefined, "How long a request waits on average until an instance begins with it.", {
+  queueMs: milliseconds(undefined, "The average time that a request waits until an instance starts it.", {
     max: 60_000,
   }),
   cpuPercent: count(undefined, "The CPU time of an instance, in percent of one processor.", { max: 6400 }),
-  inFlight: count(undefined, "The requests in flight per instance, those in the request queue included.", {
+  inFlight: count(undefined, "The requests in flight per instance, including those in the request queue.", {
     max: 100_000,
   }),
 };
 
 const scheduleFields = {
   cron: text(
-    'When these bounds begin, as a cron pattern such as `"0 7 * * 1-5"`. They hold until the next entry begins.',
+    'When these bounds begin, as a cron pattern such as `"0 7 * * 1-5"`. They apply until the next entry begins.',
   ),
   instances: count(undefined, "A fixed number, in place of `min` and `max`.", { max: MAX_INSTANCES }),
   min: count(undefined, "Default: the `min` of the pool.", { max: MAX_INSTANCES }),
@@ -39,22 +39,22 @@ const scheduleFields = {
 const scalingFields = {
   min: count(DEFAULTS.min, "The fewest instances.", { max: MAX_INSTANCES }),
   max: processes(undefined, 'The most instances; `"cpus"` means one per processor. Required.', { max: MAX_INSTANCES }),
-  target: table(targetFields, "What the number of instances is to keep: exactly one of these keys. Required."),
+  target: table(targetFields, "The target that the number of instances follows: exactly one of these keys. Required."),
   coolDownMs: milliseconds(
     DEFAULTS.coolDownMs,
-    "The pool shrinks to the most instances that it needed within this time. Twice as long each time it shrank too soon, up to eight times.",
+    "The pool shrinks to the highest number of instances that it needed within this time. The time doubles each time the pool shrank too soon, up to eight times.",
   ),
   checkBenefit: flag(
     true,
-    "Compare throughput and requests in flight before and after, and take instances back that did not help, because the CPUs of the machine or something else, such as a database, is the limit.",
+    "Compare throughput and requests in flight before and after the pool grew, and remove instances that did not help, because the CPUs of the machine or something else, such as a database, is the limit.",
   ),
   retryAfterMs: milliseconds(
     DEFAULTS.retryAfterMs,
-    "How long the pool does not grow after instances were taken back. Twice as long each time, up to twenty times.",
+    "How long the pool does not grow after instances were removed. The time doubles each time, up to twenty times.",
   ),
   schedule: tables(
     scheduleFields,
-    "Other bounds at other times. Before the first entry of the list has begun, those of the pool hold.",
+    "Other bounds at certain times. Before the first entry of the list has begun, the bounds of the pool apply.",
   ),
   timezone: text('The time zone of `schedule`, such as `"Europe/Berlin"`. Default: that of the supervisor.'),
 };

@@ -67,15 +67,15 @@ export const policyFields = {
   ),
   hangAfterMs: milliseconds(
     30_000,
-    "A process whose event loop does not turn for this long, or that a signal has stopped, is killed and replaced; its exit is reported as `hung`. `0` turns this off, for example for a debugger.",
+    "A process whose event loop is blocked for this long, or that a signal has stopped, is killed and replaced; its exit is reported as `hung`. `0` turns this off, for example for a debugger.",
     { min: 0 },
   ),
   backoff: table(
     {
       initialMs: milliseconds(200, "The first delay."),
       maxMs: milliseconds(10_000, "The longest delay, and the delay after the restart budget is spent."),
-      factor: fraction(2, "Each delay is the previous one times this.", { min: 1, max: 100 }),
-      jitter: fraction(0.2, "The random share of a delay, so that many instances do not restart all at once.", {
+      factor: fraction(2, "Each delay is the previous one times this factor.", { min: 1, max: 100 }),
+      jitter: fraction(0.2, "The random share of a delay, so that many instances do not restart at the same time.", {
         min: 0,
         max: 1,
       }),
@@ -91,22 +91,22 @@ export const policyFields = {
       ),
       periodMs: milliseconds(60_000, "The period in which failures count."),
     },
-    "How many failures a process may have before it is given up or restarted with the longest delay.",
+    "How many failures a slot may have before it becomes `failed` or restarts with the longest delay.",
   ),
 };
 
 const maxOutputBytes = bytes(
   16 << 20,
-  "How much unread output of a process is kept. Beyond this, the oldest lines are dropped and counted. The output file takes at most 1 MiB more on disk.",
+  "How much unread output of a process is kept. Beyond this, the oldest lines are dropped and counted. On disk, the output file takes at most 1 MiB more.",
   { min: 4096 },
 );
 
 /** The settings of log files. */
 export const logFields = {
-  maxFileBytes: bytes(10 << 20, "A file that would grow beyond this is renamed, and a new file is started.", {
+  maxFileBytes: bytes(10 << 20, "A file that would grow beyond this size is renamed, and a new file is started.", {
     min: 65_536,
   }),
-  maxFiles: count(5, "The maximum number of files, with the current one.", { max: 1000 }),
+  maxFiles: count(5, "The maximum number of files, including the current one.", { max: 1000 }),
   maxTotalBytes: bytes(50 << 20, "The maximum total size of all files; the oldest are removed.", { min: 65_536 }),
 };
 
@@ -124,7 +124,7 @@ const protocol = word(
 const sharedFields = {
   cwd: text("The working directory of the instances, relative to the config file's folder. Default: that folder."),
   env: variables(
-    'Environment variables. They override the caller\'s environment and `envFiles`. The value `{ file: "/run/secrets/token" }` is the text of a file, `{ credential: "token" }` that of a systemd credential; see [security.md](security.md#secrets).',
+    'Environment variables. They override the caller\'s environment and `envFiles`. The value `{ file: "/run/secrets/token" }` is the text of a file, and `{ credential: "token" }` is that of a systemd credential; see [security.md](security.md#secrets).',
   ),
   envFiles: texts(
     "Files of `NAME=value` lines (dotenv). They override the caller's environment; later files override earlier ones.",
@@ -170,14 +170,14 @@ export const balancerFields = {
   processes: processes(1, "The number of balancer processes that share the listening sockets.", { max: 64 }),
   runtime,
   trustedProxies: texts(
-    "The proxies in front of Paceline: addresses, CIDR blocks, and `unix` for clients of a unix socket in `listen`. Paceline trusts the client fields of these proxies only; see [security.md](security.md#who-is-asking).",
+    "The proxies in front of Paceline: addresses, CIDR blocks, and `unix` for clients of a unix socket in `listen`. Paceline trusts fields about the client only from these proxies; see [security.md](security.md#who-is-asking).",
     [],
   ),
   rateLimits,
   accessLog,
   ...identityFields,
   spoolDir: text(
-    "The folder for large bodies and for responses to slow clients, relative to the config file's folder; created if missing. Its files have no names. Default: `spool` in the run directory. If the run directory is in memory (`/run`), choose a folder on a disk.",
+    "The folder for large bodies and for responses to slow clients, relative to the config file's folder; created if missing. The files have no names. Default: `spool` in the run directory. If the run directory is in memory (`/run`), choose a folder on a disk.",
   ),
   ...frontFields,
   limits: table(balancerLimitFields, "The limits of the balancer, and the deadline of each phase."),
@@ -190,16 +190,16 @@ export const deployFields = {
   canaryPercent: count(10, "The percentage of a pool's requests that the canaries get together.", { max: 100 }),
   judgeMs: milliseconds(
     60_000,
-    "How long the canaries are compared with the version in service at most, and up to five times as long while a gross fault is possible. `0`: they only have to become and stay ready.",
+    "The maximum time for which the canaries are compared with the version in service; up to five times as long while a gross fault is possible. `0`: they only have to become and stay ready.",
     { min: 0 },
   ),
   onNoTraffic: word(
     ["promote", "rollback"],
-    'What a deploy does if it cannot tell in time whether the release is as good: put the release in service, or take it back. Default: `"promote"`.',
+    'What a deploy does if there is no verdict in time: put the release in service, or roll it back. Default: `"promote"`.',
   ),
   keepWarmMs: milliseconds(
     300_000,
-    "How long the processes that a deploy has replaced keep running without requests, so that `paceline rollback` returns to them at once. `0`: not at all. They end earlier if less than a tenth of the machine's memory is available.",
+    "How long the processes that a deploy has replaced keep running without requests, so that `paceline rollback` can return to them at once. `0`: not at all. They end earlier if less than a tenth of the machine's memory is available.",
     { min: 0 },
   ),
   limits: table(
@@ -221,11 +221,11 @@ export const fleetFields = {
   ),
   tls: table(tlsFields, "The certificates of the https addresses in `listen`. See [tls.md](tls.md)."),
   agentCheck,
-  admin: table(adminFields, "What the supervisor serves beside the control socket. See [metrics.md](metrics.md)."),
+  admin: table(adminFields, "What the supervisor serves in addition to the control socket. See [metrics.md](metrics.md)."),
   user: nameOrNumber(
-    "The user whom the fleet runs as, by name or number: when root starts it, the supervisor binds `listen`, then becomes this user for good. Other users cannot start it. See [security.md](security.md#starting-as-root).",
+    "The user that the fleet runs as, by name or number: when root starts the fleet, the supervisor binds `listen`, then becomes this user permanently. Other users cannot start the fleet. See [security.md](security.md#starting-as-root).",
   ),
-  group: nameOrNumber("The group that goes with `user`. Default: the user's own. The user's other groups stay."),
+  group: nameOrNumber("The group that the fleet runs as, together with `user`. Default: the user's own. The user's other groups stay."),
   ...poolFields,
   pools: z
     .record(
@@ -241,7 +241,7 @@ export const fleetFields = {
   balancer: table(balancerFields, "The processes that accept connections and distribute requests over the instances."),
   deploy: table(
     deployFields,
-    "How [`paceline deploy`](deploying.md) tries a release; options of the command override it.",
+    "How [`paceline deploy`](deploying.md) tries a release; options of the command override these keys.",
   ),
   log: table(
     logFields,
@@ -252,14 +252,14 @@ export const fleetFields = {
     "Commands that run once for each reload or deploy, not for each instance. See [The hooks](#the-hooks).",
   ),
   alerts: alertsField,
-  otlp: table(otlpFields, "Sends metrics and sampled spans to an OpenTelemetry collector. See [otlp.md](otlp.md)."),
+  otlp: table(otlpFields, "Send metrics and sampled spans to an OpenTelemetry collector. See [otlp.md](otlp.md)."),
   restartSupervisor: flag(
     true,
-    "Whether a balancer starts the supervisor of a detached fleet again after it was killed. A fleet in the foreground is started again by the program that started it, such as systemd.",
+    "Whether a balancer starts a new supervisor for a detached fleet after the old one was killed. In the foreground, the program that started the fleet, such as systemd, must do this.",
   ),
   orphanGraceMs: milliseconds(
     60_000,
-    "How long instances and balancers keep serving after the supervisor is lost. Then they drain and exit.",
+    "How long instances and balancers keep serving without a supervisor. Then they drain and exit.",
     { min: 0 },
   ),
 };

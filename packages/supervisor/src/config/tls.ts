@@ -23,13 +23,13 @@ export const tlsFields = {
       certificate: text(
         "The file with the certificate and its intermediates, in PEM, relative to the config file's folder, such as certbot's `fullchain.pem`.",
       ),
-      key: text("The file with its private key, in PEM, such as certbot's `privkey.pem`."),
+      key: text("The file with the private key, in PEM, such as certbot's `privkey.pem`."),
     },
-    "Certificates from files. Each client gets the one for the name that it requests: by exact name, then by wildcard; without a name, the first one. The files are watched: a renewed certificate is in use within seconds, and no connection is closed.",
+    "Certificates from files. Each client gets the certificate for the name that it requests: by exact name, then by wildcard; without a name, the first one. The files are watched: a renewed certificate is used within seconds, and no connection is closed.",
   ),
   selfSigned: flag(
     false,
-    "Whether names that no file covers get a self-signed certificate. Browsers warn of it: use it for testing only.",
+    "Whether names that no file covers get a self-signed certificate. Browsers warn of such certificates: use them only for testing.",
   ),
   internal: flag(
     false,
@@ -40,17 +40,17 @@ export const tlsFields = {
     'The lowest version of TLS. Default: `"1.2"`, with the intermediate cipher suites of Mozilla.',
   ),
   clientCa: text(
-    "The file with the certificates, in PEM, of the authorities that sign client certificates. Apps get the subject and the fingerprint of a client's certificate; see [tls.md](tls.md#client-certificates). Default: clients are not asked for a certificate.",
+    "The file with the certificates, in PEM, of the authorities that sign client certificates. Apps get the subject and the fingerprint of a client's certificate; see [tls.md](tls.md#client-certificates). Default: no client certificates are requested.",
   ),
   clientCertificates: word(
     ["required", "optional"],
-    '`"optional"`: clients without a certificate may connect, too. Default: `"required"`.',
+    '`"optional"`: clients without a certificate may also connect. Default: `"required"`.',
   ),
   hsts: fieldOf([flag(false, "").unwrap(), text("").unwrap()], expected(HSTS_RULE), {
     type: "true, false or text",
     default: false,
     description:
-      "The value of Strict-Transport-Security in responses over TLS, unless the app sends one. Browsers then refuse http for this host. `true`: for a year, without subdomains. Browsers remember it, so begin with a short `max-age`.",
+      "The value of Strict-Transport-Security in responses over TLS, unless the app sends one. Browsers then refuse http for this host. `true`: for a year, without subdomains. Browsers remember this, so begin with a short `max-age`.",
   }),
   redirect: fieldOf(
     [flag(false, "").unwrap(), oneAddress("").unwrap()],

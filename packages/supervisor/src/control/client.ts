@@ -127,7 +127,7 @@ export class ControlClient {
     if (path.length > MAX_PATH_BYTES) throw new PacelineError("invalid", TOO_LONG);
     // A stopped supervisor would do later what was asked of it now.
     await untilRunning(this.supervisor, this.deadline);
-    const notRead = () => new PacelineError("lost", "it is not read any more");
+    const notRead = () => new PacelineError("lost", "the stream is no longer read");
     if (signal?.aborted) throw notRead();
     return new Promise((resolve, reject) => {
       const text = body === undefined ? undefined : JSON.stringify(body);
@@ -175,7 +175,7 @@ export class ControlClient {
 }
 
 const HEAD_TOO_LARGE = new Set([414, 431]);
-const TOO_LONG = "the supervisor was not asked: the request, such as a name in it, is too long";
+const TOO_LONG = "the request to the supervisor, or a name in it, is too long";
 
 interface OperationLine {
   progress?: string;

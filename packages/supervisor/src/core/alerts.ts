@@ -3,20 +3,20 @@
 /** Every kind of alert. A further one is a line here, and the `kind` of its event; docs/alerts.md has the same table. */
 const ALERT_KINDS = {
   death: "a process died or was killed",
-  "crash-loop": "an instance failed so often that it was given up, or restarts with the longest delay",
+  "crash-loop": "an instance failed so often that it is no longer restarted, or only with the longest delay",
   "pool-down": "no instance of a pool serves requests any more",
-  "pool-up": "such a pool serves requests again",
-  "deploy-failed": "a deploy was refused or taken back",
-  "reload-failed": "a reload or restart failed, and the former version goes on",
+  "pool-up": "that pool serves requests again",
+  "deploy-failed": "a deploy was refused or rolled back",
+  "reload-failed": "a reload or restart failed, and the old version keeps serving",
   "recycle-failed": "an instance that reached a limit could not be replaced",
-  ejected: "an instance gets no requests because it is worse than the others, or fails its health checks",
+  ejected: "an instance gets no requests because it fails more than the others, or fails its health checks",
   memory: "the memory of an instance grows steadily towards `maxMemoryMb`",
   poison: "a request ends the processes that run it",
   "run-failed": "the run of a worker with `cron` failed",
   certificate:
-    "a certificate could not be ordered or renewed, expires soon, has expired or was revoked, or a new one cannot be used",
+    "a certificate could not be ordered or renewed, expires soon, has expired, was revoked, or cannot be used",
   disk: "the log or the state cannot be written, as on a full disk",
-  supervisor: "a new supervisor has taken over the fleet, since the former one was killed or upgraded",
+  supervisor: "a new supervisor has taken over the fleet after the old one was killed or upgraded",
 } as const satisfies Record<string, string>;
 
 export type AlertKind = keyof typeof ALERT_KINDS;

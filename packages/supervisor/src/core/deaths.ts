@@ -6,19 +6,19 @@ import { NOT_READY } from "./words.js";
 
 /** Every kind of death: how it is called in a list, and what it means. docs/deaths.md has the same table. */
 export const DEATH_KINDS = {
-  exit: { how: ({ code }) => `exit ${code ?? "?"}`, means: "it exited by itself" },
-  signal: { how: ({ signal }) => signal ?? "signal", means: "a signal ended it that no process of Paceline sent" },
+  exit: { how: ({ code }) => `exit ${code ?? "?"}`, means: "the process exited by itself" },
+  signal: { how: ({ signal }) => signal ?? "signal", means: "it was ended by a signal that Paceline did not send" },
   outOfMemory: { how: () => "out of memory", means: "the kernel's OOM killer ended it" },
   perhapsOutOfMemory: {
     how: ({ signal }) => `${signal ?? "SIGKILL"}, memory?`,
-    means: "SIGKILL from outside; whether from the OOM killer cannot be read here",
+    means: "SIGKILL from outside; this machine does not show whether the OOM killer sent it",
   },
   hung: { how: () => "hung", means: "its event loop was blocked for `hangAfterMs`; killed" },
   requestTimeout: { how: () => "request timeout", means: "a request took over `requestTimeoutMs`; killed" },
   unhealthy: { how: () => "unhealthy", means: "its health checks failed; ended" },
   memory: {
     how: () => "memory limit",
-    means: "it was recycled because of `maxMemoryMb`, and did not end by the deadlines; killed",
+    means: "it was recycled because of `maxMemoryMb`, and did not exit by the deadlines; killed",
   },
   notReady: { how: () => "not ready", means: "it was not ready within `readyTimeoutMs`; killed" },
   slow: { how: () => "slow to stop", means: "it did not exit within `termTimeoutMs` of SIGTERM; killed" },

@@ -225,7 +225,7 @@ test.each([
   ],
   [0.5, {}, "web: 0.5 requests/s are too few for a verdict in 60 s: gross faults need about 17 min, a p99 9 h"],
   [0, {}, "web: no requests at present; without any, the release goes on without a verdict after 60 s"],
-  [0, { onNoTraffic: "rollback" }, "is taken back after 60 s"],
+  [0, { onNoTraffic: "rollback" }, "is rolled back after 60 s"],
 ] as const)("at %d requests a second it says what can be told: %j", (rate, changes, text) => {
   expect(expectationText("web", rate, { ...DEPLOY_DEFAULTS, ...changes })).toContain(text);
 });

@@ -253,7 +253,7 @@ export function expectationText(pool: string, rate: number, config: DeployConfig
   const { judgeMs, canaryPercent, onNoTraffic } = config;
   const full = (rate * canaryPercent) / 100;
   if (full <= 0) {
-    const then = onNoTraffic === "promote" ? "goes on without a verdict" : "is taken back";
+    const then = onNoTraffic === "promote" ? "goes on without a verdict" : "is rolled back";
     return `${pool}: no requests at present; without any, the release ${then} after ${judgeMs / 1000} s`;
   }
   const clearMs = (1000 * CLEAR_REQUESTS) / Math.min(FIRST_PER_SECOND, full);

@@ -23,7 +23,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     if (lag === null || lag < LAG_MS || stalledMs !== null || instance.pid === null) return undefined;
     return {
       severity: "warning",
-      what: `${name} blocks: its event loop stood still for ${msText(lag)} in the last second or so`,
+      what: `${name} blocks: its event loop was blocked for ${msText(lag)} in the last second or so`,
       evidence: [],
       todo: `To see what uses the time: paceline dump ${name} --cpu 10. Move long work into a worker thread or a pool of its own`,
     };

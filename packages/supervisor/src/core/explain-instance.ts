@@ -65,7 +65,7 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
     const todo = `Its last lines, memory and lost requests: paceline deaths show ${newest.id}`;
     const evidence = [firstLine(newest.reason), ...runningText(newest)];
     if (wasReplacement(instance, newest, now)) {
-      const what = `a replacement of ${instance.name} died ${agoText(newest.at, now)} (${howItDied(newest)}); ${instance.name} itself goes on`;
+      const what = `a replacement of ${instance.name} died ${agoText(newest.at, now)} (${howItDied(newest)}); ${instance.name} itself keeps running`;
       return { severity: "warning", what, evidence, todo, ...reportOf(newest) };
     }
     return {
@@ -125,7 +125,7 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
     if (instance.stalledMs === null) return undefined;
     return {
       severity: "fault",
-      what: `${instance.name} has not responded for ${formatDuration(instance.stalledMs / 1000)}: its event loop stands still`,
+      what: `${instance.name} has not responded for ${formatDuration(instance.stalledMs / 1000)}: its event loop is blocked`,
       evidence: instance.inFlight
         ? [`${instance.inFlight} requests wait in it; new ones go to other instances`, ...openText(open)]
         : [],

@@ -162,7 +162,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
       ? undefined
       : {
           severity: "warning",
-          what: `an instance of ${pool.name} that reached its limit could not be replaced; the next try is in ${formatDuration(pool.recyclePauseSeconds)}`,
+          what: `an instance of ${pool.name} that reached its limit could not be replaced; the next attempt is in ${formatDuration(pool.recyclePauseSeconds)}`,
           evidence: [],
           todo: `Why the replacement did not become ready: paceline events ${pool.name}`,
         },

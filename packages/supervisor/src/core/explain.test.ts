@@ -393,7 +393,7 @@ it("tells the death of a replacement from that of the instance", () => {
     return typeof target === "string" ? target : explain(target, facts).findings[0]?.what;
   };
   expect(whatOf(4)).toMatch(/^web\.1 died 5 s ago .* and was restarted$/);
-  expect(whatOf(600)).toMatch(/^a replacement of web\.1 died 5 s ago .*; web\.1 itself goes on$/);
+  expect(whatOf(600)).toMatch(/^a replacement of web\.1 died 5 s ago .*; web\.1 itself keeps running$/);
 });
 
 it("finds no deaths of a former generation, or of before the start", () => {

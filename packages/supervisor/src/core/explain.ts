@@ -137,7 +137,7 @@ function deployText({ from, to, phase, percent, leftMs, verdict }: DeployFacts):
         ? "its canaries start"
         : `its canaries get ${percent} % of the requests, ${Math.ceil(leftMs / 1000)} s left, verdict so far: ${verdict}`,
     rolling: "it passed, and the other instances follow",
-    back: "it is being taken back",
+    back: "it is being rolled back",
   };
   return `deploy of generation ${from} → ${to}: ${words[phase]}`;
 }

@@ -181,7 +181,7 @@ export const FIGURES = [
     metric: {
       name: "memory_limit_in_seconds",
       type: "gauge",
-      help: "When the memory of the process reaches maxMemoryMb if it goes on growing; absent without steady growth.",
+      help: "Time until the process reaches maxMemoryMb at its present growth; absent without steady growth.",
     },
   },
   {
@@ -201,7 +201,7 @@ export const FIGURES = [
     none: 0,
     drop: 11,
     least: 3,
-    metric: { name: "process_uptime_seconds", type: "gauge", help: "For how long the process has run." },
+    metric: { name: "process_uptime_seconds", type: "gauge", help: \"Time since the process started.\" },
   },
 ] as const satisfies readonly Figure[];
 

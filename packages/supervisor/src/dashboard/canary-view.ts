@@ -90,7 +90,7 @@ function stepLines(pool: PoolStatus, deploy: DeployStatus, width: number, { glyp
       "canary",
     ],
     phase === "back"
-      ? ["taken back", 1, "bad"]
+      ? ["rolled back", 1, "bad"]
       : [
           `then all ${total}${isOver ? `: ${rollout?.done ?? 0} done` : ""}`,
           isOver ? (rollout?.done ?? 0) / Math.max(1, total) : 0,
@@ -123,9 +123,9 @@ function verdictBox({ verdict, tests, leftMs, phase, isHeld }: DeployStatus, wid
   const of = (wanted: string) => tests.filter((test) => test.verdict === wanted).length;
   const left =
     phase === "rolling"
-      ? "goes on to all instances"
+      ? "rolling out to all instances"
       : phase === "back"
-        ? "is taken back; no request is lost"
+        ? "is rolled back; no request is lost"
         : leftMs === null
           ? "the first instances start"
           : isHeld

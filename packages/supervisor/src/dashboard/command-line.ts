@@ -85,7 +85,7 @@ const COMMANDS: readonly Known[] = [
     run: () => operation("Roll back", "deploy", "/v1/rollback"),
   },
   {
-    ...{ name: "promote", arguments: [], needed: 0, help: "go on with the deploy without its verdict" },
+    ...{ name: "promote", arguments: [], needed: 0, help: "continue the deploy without its verdict" },
     run: () => operation("Promote the canaries now", "deploy", "/v1/deploy/promote"),
   },
   {

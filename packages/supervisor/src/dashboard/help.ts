@@ -24,7 +24,7 @@ const ACTING: Entries = [
   ["+  −", "one instance more or fewer in the pool"],
   ["r", "reload: new config, env files and code"],
   ["R", "restart the selected instance, pool or balancer"],
-  ["K", "drain the instance, or take it back into turn"],
+  ["K", "drain or undrain the instance"],
   ["P", "profile of 10 s of the process, in a file here"],
   ["p b h", "in a deploy: promote, roll back, hold"],
 ];
@@ -40,7 +40,7 @@ const WORDS: Entries = [
   ["LATENCY", "their shares up to .5 1 2 5 10 25 50 100 250 ms and above"],
   ["5XX", "responses with status 500 and above in the last minute"],
   ["RSS", "memory in MB; RST: restarts"],
-  ["attention", "faults and warnings, the gravest first; paceline explain shows all"],
+  ["attention", "faults and warnings, the most severe first; paceline explain shows all"],
   ["yellow red", "1.5 and 2 times the median of the pool"],
 ];
 

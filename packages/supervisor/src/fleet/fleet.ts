@@ -294,7 +294,7 @@ export class FleetClient implements Fleet {
         ? `a supervisor runs (pid ${holder.pid}): paceline status shows the fleet`
         : left === 0
           ? "nothing of the fleet runs"
-          : `the supervisor was killed; ${processes} serving: paceline start -d goes on with them`;
+          : `the supervisor was killed; ${processes} serving: paceline start -d takes them over`;
     throw new PacelineError("lost", `${error.message}; ${after}`, { cause: error });
   }
 

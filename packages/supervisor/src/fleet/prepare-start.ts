@@ -331,7 +331,7 @@ function readHandover(handover: number | string): LoadedFleet {
   const bytes = Buffer.alloc(fstatSync(fd).size);
   for (let read = 0; read < bytes.length; ) {
     const length = readSync(fd, bytes, read, bytes.length - read, read);
-    if (length === 0) throw new Error("the starter has handed over less than it said");
+    if (length === 0) throw new Error("the starter handed over less than it announced");
     read += length;
   }
   closeSync(fd);

@@ -50,7 +50,7 @@ export async function stopRest(runDir: string, ask: Ask, deadline = Number.POSIT
         throw new PacelineError("failed", `the supervisor (pid ${holder.pid}) runs, but: ${(error as Error).message}`);
     }
   }
-  throw new PacelineError("failed", "supervisors of the fleet start and are killed again and again");
+  throw new PacelineError("failed", "supervisors of the fleet are started and killed repeatedly");
 }
 
 /** Whether the supervisor has ended before it has done what it was asked for. */

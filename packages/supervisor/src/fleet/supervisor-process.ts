@@ -85,7 +85,7 @@ function refuseWithoutFleet(runDir: string): void {
   const record = readRecord(runDir);
   if (holder !== undefined && holder.pid === record?.pid) throw runningIn(runDir, holder.pid);
   const isOver = record === undefined || record.endedAt !== null || findOrphans(record.channelSocket).length === 0;
-  if (isOver) throw new PacelineError("not-running", "there is no fleet to go on with");
+  if (isOver) throw new PacelineError("not-running", "there is no fleet to take over");
 }
 
 /** Returns undefined if there is no balancer to ask. */

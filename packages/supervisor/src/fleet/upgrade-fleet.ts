@@ -182,7 +182,7 @@ async function takenOver(fleet: FleetClient, before: Status, deadline: number | 
     if (now.pid !== before.pid && now.state === "running") return now;
     if (now.rolledBack === null || now.rolledBack === undefined || now.rolledBack.at === before.rolledBack?.at)
       continue;
-    throw new PacelineError("rolled-back", `Paceline ${before.version} goes on: ${now.rolledBack.reason}`);
+    throw new PacelineError("rolled-back", `Paceline ${before.version} continues to run: ${now.rolledBack.reason}`);
   }
-  throw new PacelineError("timeout", "it is not known yet which supervisor runs the fleet");
+  throw new PacelineError("timeout", "it is still unknown which supervisor runs the fleet");
 }

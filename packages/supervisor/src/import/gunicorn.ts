@@ -18,7 +18,7 @@ const number = (to: string, keys: (value: number, context: GunicornContext) => K
 });
 const says = (advice: string): GunicornRule => ({ same: (value) => isOff(value), advice });
 const log = says("the log goes to log/ in the run directory: `paceline logs`");
-const statsd = says("leave it out: `paceline status --json` has the figures");
+const statsd = says("omit it: `paceline status --json` has the figures");
 const tls = says("put a proxy that speaks TLS in front, and name it in `balancer.trustedProxies` (docs/security.md)");
 const hook = says("put it into the app's module: it runs in each instance (docs/python.md)");
 const forTheBalancer = says("the balancer parses requests, strictly; see `balancer.limits`");
@@ -29,12 +29,12 @@ export const GUNICORN_RULES: Rules<GunicornContext> = {
   config: always,
   wsgi_app: { to: "wsgi or asgi", keys: () => ({}) },
   bind: { to: "listen", keys: (value, context) => bind(value, context) },
-  backlog: says("leave it out: it is always 512 or more"),
+  backlog: says("omit it: it is always 512 or more"),
   workers: number("instances", (value) => ({ instances: Math.min(Math.max(value, 0), 1024) })),
   worker_class: { to: "the kind of pool", keys: () => ({}) },
   threads: number("threads", (value, { kind }) => {
     if (value <= 1) return {};
-    return kind === "wsgi" ? { threads: Math.min(value, 512) } : "leave it out: an ASGI app runs on one event loop";
+    return kind === "wsgi" ? { threads: Math.min(value, 512) } : "omit it: an ASGI app runs on one event loop";
   }),
   worker_connections: says(
     "set `maxInFlight` of an `asgi` pool; a `wsgi` instance runs as many requests as it has `threads`",
@@ -46,12 +46,12 @@ export const GUNICORN_RULES: Rules<GunicornContext> = {
     kind === "wsgi" ? { requestTimeoutMs: value * 1000 } : "set `hangAfterMs` for an event loop that is blocked",
   ),
   graceful_timeout: number("drainTimeoutMs", (value) => (value > 0 ? { drainTimeoutMs: value * 1000 } : {})),
-  keepalive: says("leave it out: the balancer keeps the clients' connections (`balancer.limits`)"),
+  keepalive: says("omit it: the balancer keeps the clients' connections (`balancer.limits`)"),
   limit_request_line: forTheBalancer,
   limit_request_fields: forTheBalancer,
   limit_request_field_size: forTheBalancer,
   reload: says("for development, start with `paceline start --watch`"),
-  reload_engine: says("leave it out: --watch uses the kernel's own notices"),
+  reload_engine: says("omit it: --watch uses the kernel's own notices"),
   reload_extra_files: says("--watch looks at the app's folder, env files and the config"),
   spew: says("run the app under a tracer of your own"),
   check_config: says("run `paceline check`"),
@@ -62,12 +62,12 @@ export const GUNICORN_RULES: Rules<GunicornContext> = {
     keys: (_, { kind }) => (kind === "wsgi" ? { preload: true } : "only `wsgi` pools preload"),
   },
   sendfile: always,
-  reuse_port: says("leave it out: the supervisor binds the port once, and no connection is lost in a reload"),
+  reuse_port: says("omit it: the supervisor binds the port once, and no connection is lost in a reload"),
   chdir: { to: "cwd", keys: (value) => (isOff(value) ? {} : { cwd: `${value}` }) },
   daemon: says("start with `paceline start --detach`, or a systemd unit"),
   raw_env: { to: "env", keys: (value) => variables(value) },
-  pidfile: says("leave it out: `paceline status --json` has the pids"),
-  worker_tmp_dir: says("leave it out: signs of life go over a socket, not through files"),
+  pidfile: says("omit it: `paceline status --json` has the pids"),
+  worker_tmp_dir: says("omit it: signs of life go over a socket, not through files"),
   user: says("start the fleet as that user: User= of a systemd unit"),
   group: says("start the fleet with that group: Group= of a systemd unit"),
   umask: {
@@ -217,7 +217,7 @@ function bind(value: unknown, { fleet, note }: GunicornContext): Keys | string {
 function proxies(value: unknown, { fleet }: GunicornContext): Keys | string {
   const all = (Array.isArray(value) ? value.map(String) : `${value}`.split(",")).map((each) => each.trim());
   if (all.includes("*"))
-    return "name the proxies in `balancer.trustedProxies`: nobody else may say who is asking (docs/security.md)";
+    return "name the proxies in `balancer.trustedProxies`: only they may say who is asking (docs/security.md)";
   const trustedProxies = all.filter((each) => each !== "");
   return inFleet(fleet, { balancer: { trustedProxies } });
 }

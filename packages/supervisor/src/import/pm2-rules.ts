@@ -23,11 +23,11 @@ export interface Pm2Context {
 const program: Rule<Pm2Context> = { to: "the pool's kind", keys: () => ({}) };
 const monitoring: Rule<Pm2Context> = {
   same: isOff,
-  advice: "leave it out: it belongs to PM2's monitoring; `paceline top` and `status --json` show the figures",
+  advice: "omit it: it belongs to PM2's monitoring; `paceline top` and `status --json` show the figures",
 };
 const files = (what: string): Rule<Pm2Context> => ({
   same: (value) => isOff(value) || value === "/dev/null",
-  advice: `leave it out: ${what} goes to log/ in the run directory, limited by \`log\`; read it with \`paceline logs\``,
+  advice: `omit it: ${what} goes to log/ in the run directory, limited by \`log\`; read it with \`paceline logs\``,
 });
 const onlyAsTrue = (advice: string): Rule<Pm2Context> => ({ same: isOn, advice });
 const onlyAsFalse = (advice: string): Rule<Pm2Context> => ({ same: isOff, advice });
@@ -62,8 +62,8 @@ export const PM2_RULES: Rules<Pm2Context> = {
     aliases: ["watch_ignore"],
     advice: "--watch ignores node_modules, dot files, logs and databases; keep what the app writes outside its folder",
   },
-  watch_delay: { advice: "leave it out: --watch gathers a burst of changes into one reload" },
-  watch_options: { advice: "leave it out: --watch uses the kernel's own notices, not chokidar" },
+  watch_delay: { advice: "omit it: --watch gathers a burst of changes into one reload" },
+  watch_options: { advice: "omit it: --watch uses the kernel's own notices, not chokidar" },
 
   max_memory_restart: { to: "maxMemoryMb", same: isOff, keys: memory },
   min_uptime: { to: "stableAfterMs", keys: (value) => duration(value, (ms) => ({ stableAfterMs: ms })) },
@@ -72,7 +72,7 @@ export const PM2_RULES: Rules<Pm2Context> = {
     keys: (value) =>
       Number(value) >= 1
         ? { restartBudget: { maxFailures: Math.min(Math.floor(Number(value)), 1000) } }
-        : "leave it out: an app that has served is always restarted, after at most `backoff.maxMs`",
+        : "omit it: an app that has served is always restarted, after at most `backoff.maxMs`",
   },
   restart_delay: {
     to: "backoff",
@@ -106,7 +106,7 @@ export const PM2_RULES: Rules<Pm2Context> = {
     same: isOff,
     keys: (_, { kind, isScheduled }) => {
       if (kind === "command") return "set `readyPath` to a path that responds when the program is ready";
-      return isScheduled || kind === "static" ? "leave it out: nothing waits for it" : { readySignal: true };
+      return isScheduled || kind === "static" ? "omit it: nothing waits for it" : { readySignal: true };
     },
   },
   listen_timeout: { to: "readyTimeoutMs", keys: (value) => duration(value, (ms) => ({ readyTimeoutMs: ms })) },
@@ -115,7 +115,7 @@ export const PM2_RULES: Rules<Pm2Context> = {
     keys: (value, { kind }) =>
       duration(value, (ms) => (kind === "command" ? { termTimeoutMs: ms } : { drainTimeoutMs: ms })),
   },
-  kill_retry_time: { advice: "leave it out: `killTimeoutMs` is the time to a repeated warning" },
+  kill_retry_time: { advice: "omit it: `killTimeoutMs` is the time to a repeated warning" },
   shutdown_with_message: onlyAsFalse("no message is sent: export `stop()`, or listen for SIGTERM"),
   treekill: onlyAsTrue(
     "the processes that an app started end with it; one that must live on runs in a unit of its own",
@@ -132,7 +132,7 @@ export const PM2_RULES: Rules<Pm2Context> = {
   },
   log_type: { same: isOff, advice: "start with `paceline start --log-format json`" },
   disable_logs: onlyAsFalse("start with `--log-format none`; the files in log/ are limited by `log`"),
-  pid_file: { aliases: ["pid"], same: isOff, advice: "leave it out: `paceline status --json` has the pids" },
+  pid_file: { aliases: ["pid"], same: isOff, advice: "omit it: `paceline status --json` has the pids" },
 
   source_map_support: {
     same: (value) => isOn(value),
@@ -148,14 +148,14 @@ export const PM2_RULES: Rules<Pm2Context> = {
     same: isOff,
     advice: (value) =>
       value === "PORT"
-        ? "leave it out: each instance listens where Paceline says, and all are reached at `listen`"
+        ? "omit it: each instance listens where Paceline says, and all are reached at `listen`"
         : `compute ${value} in the app from PACELINE_INDEX (from 1)`,
   },
   namespace: {
     same: (value) => isOff(value) || value === "default",
     advice: "one config is one fleet: stop, reload and logs apply to it",
   },
-  name_prefix: { same: isOff, advice: "leave it out: commands name a fleet by its folder or its config" },
+  name_prefix: { same: isOff, advice: "omit it: commands name a fleet by its folder or its config" },
   append_env_to_name: onlyAsFalse("set `name`"),
   uid: {
     aliases: ["user", "username"],
@@ -163,7 +163,7 @@ export const PM2_RULES: Rules<Pm2Context> = {
     advice: "start the fleet as that user: User= of a systemd unit, or `sudo -u USER paceline start`",
   },
   gid: { same: isOff, advice: "start the fleet with that group: Group= of a systemd unit" },
-  force: onlyAsFalse("leave it out: each config is a fleet of its own"),
+  force: onlyAsFalse("omit it: each config is a fleet of its own"),
   vizion: { to: "nothing to write", same: () => true },
   post_update: { advice: "run these commands in your deploy script, before `paceline reload` (docs/deploying.md)" },
   pmx: { to: "nothing to write", same: () => true },
@@ -197,7 +197,7 @@ function instances(value: unknown, cpus: number): Keys | string {
 
 /** Reads PM2's sizes, bytes or text such as `300M`, in units of 1024. */
 function memory(value: unknown, { isScheduled }: Pm2Context): Keys | string {
-  if (isScheduled) return "leave it out: a run ends by itself, at the latest after `runTimeoutMs`";
+  if (isScheduled) return "omit it: a run ends by itself, at the latest after `runTimeoutMs`";
   const [, digits, unit = ""] = /^\s*(\d+)\s*([KMG]?)B?\s*$/i.exec(`${value}`) ?? [];
   if (digits === undefined) return `must be a size, not ${JSON.stringify(value)}`;
   const bytes = Number(digits) * 1024 ** " KMG".indexOf(unit.toUpperCase() || " ");
@@ -210,7 +210,7 @@ function duration(value: unknown, keys: (ms: number) => Keys): Keys | string {
   if (digits === undefined) return `must be a duration, not ${JSON.stringify(value)}`;
   const factor = { "": 1, ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[unit] ?? 1;
   const ms = Number(digits) * factor;
-  return ms === 0 ? "leave it out: 0 is no duration here" : keys(Math.min(ms, 86_400_000));
+  return ms === 0 ? "omit it: 0 is no duration here" : keys(Math.min(ms, 86_400_000));
 }
 
 /** Flags that Node does not accept in NODE_OPTIONS are many; these are the usual ones that it accepts. */

@@ -100,8 +100,8 @@ const APP_JSON_RULES: Rules<Imported> = {
   addons: { advice: "run databases and the like yourself, and give their addresses in `env` or `envFiles`" },
   buildpacks: { advice: "build in your deploy script, before `paceline reload` (docs/deploying.md)" },
   environments: { advice: "keep a file of NAME=value lines for each environment, and name it in `envFiles`" },
-  stack: { advice: "leave it out: the fleet runs on this machine" },
-  image: { advice: "leave it out: the fleet runs on this machine" },
+  stack: { advice: "omit it: the fleet runs on this machine" },
+  image: { advice: "omit it: the fleet runs on this machine" },
   ...Object.fromEntries(
     ["description", "keywords", "website", "repository", "logo", "success_url", "$schema"].map((key) => [
       key,
@@ -141,7 +141,7 @@ function formation(value: unknown, notes: Imported["notes"]): Keys | string {
     if (type === "web" && Number.isInteger(quantity)) keys.instances = quantity;
     else notes.push({ app: "", key: `formation.${type}`, advice: "set `instances` of this pool" });
     if (isTable(of) && of.size !== undefined)
-      notes.push({ app: "", key: `formation.${type}.size`, advice: "leave it out: instances share this machine" });
+      notes.push({ app: "", key: `formation.${type}.size`, advice: "omit it: instances share this machine" });
   }
   return keys;
 }

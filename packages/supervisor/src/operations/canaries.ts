@@ -49,7 +49,7 @@ export interface CanariesOptions {
   periodMs?: number | undefined;
 }
 
-const SECONDARY = "another pool was taken back";
+const SECONDARY = "another pool was rolled back";
 const PERIOD_MS = 500;
 /** How long the canaries wait for a process of the version in service, if none is ready. */
 const ALONE_MS = 5000;

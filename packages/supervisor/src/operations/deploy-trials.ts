@@ -106,7 +106,7 @@ export class DeployTrials {
       results.push([part, await this.canaries.roll(part, trial, onProgress)]);
     }
     const failed = failureOf(results);
-    const unsaid = told.isTold ? [] : [`it could not be told whether it is as good: ${told.reason}`];
+    const unsaid = told.isTold ? [] : [`there was no verdict in time: ${told.reason}`];
     const failure = failed ?? (trial.takenBack === undefined ? undefined : asked(trial.takenBack));
     if (failure !== undefined && !failure.ok) {
       trial.phase = "back";
@@ -161,8 +161,8 @@ export class DeployTrials {
 /** @param stuck why a pool could not go back */
 function backText(stuck: OperationResult | undefined): string {
   return stuck === undefined
-    ? "the former version is restored"
-    : `the former version could not be restored: ${stuck.message}`;
+    ? "the old version is restored"
+    : `the old version could not be restored: ${stuck.message}`;
 }
 
 /** The result of a deploy that an operator has taken back. */
@@ -177,7 +177,7 @@ function isOfRelease(code: string): boolean {
 /** A release that has had no client's request was refused. */
 function asSeen(result: OperationResult & { ok: false }, wasSeen: boolean, wasAsked: boolean): OperationResult {
   const [code, from, to] = wasSeen
-    ? (["taken-back", ": refused: ", ": taken back: "] as const)
-    : (["release-refused", ": taken back: ", ": refused: "] as const);
+    ? (["taken-back", ": refused: ", ": rolled back: "] as const)
+    : (["release-refused", ": rolled back: ", ": refused: "] as const);
   return { ...result, code, message: wasAsked ? result.message : result.message.replace(from, to) };
 }

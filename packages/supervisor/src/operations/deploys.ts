@@ -236,6 +236,6 @@ export class Deploys {
     if (result?.ok) return this.rollback(undefined, onProgress);
     if (this.options.isStopping()) return STOPPING;
     const pools = trial.parts.map(({ name, former, before }) => `${name} generation ${former} (${before.release})`);
-    return { ok: true, message: `the deploy was taken back: ${pools.join(", ") || "nothing was changed"}` };
+    return { ok: true, message: `the deploy was rolled back: ${pools.join(", ") || "nothing was changed"}` };
   }
 }

@@ -57,7 +57,7 @@ export class History {
     const [first] = unusable;
     if (first !== undefined) {
       const more = unusable.length === 1 ? "" : ` (and ${unusable.length - 1} more)`;
-      this.options.log.event("warn", "paceline", `${first}${more}: this entry of the history cannot be read`);
+      this.options.log.event("warn", "paceline", `${first}${more}: this history entry cannot be read`);
     }
     const pools = this.options
       .pools()
@@ -149,7 +149,7 @@ export class History {
         this.options.log.event(
           "warn",
           "paceline",
-          `the history is incomplete: ${message}; operations go on without it`,
+          `the history is incomplete: ${message}; operations continue without it`,
         );
       this.isFailing = true;
       return false;

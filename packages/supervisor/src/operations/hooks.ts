@@ -105,7 +105,7 @@ export class Hooks {
       this.log.event(
         "warn",
         "paceline",
-        `${(error as Error).message}; if the supervisor is killed now, the hook runs on`,
+        `${(error as Error).message}; if the supervisor is killed now, the hook continues`,
       );
     }
     const problem = await child.ended.finally(() => {

@@ -98,7 +98,7 @@ export class Reload {
         outcomes.push(`${pool} stays new: its folder and configuration did not change`);
         continue;
       }
-      onProgress(`${pool}: restoring the former version`);
+      onProgress(`${pool}: restoring the old version`);
       const result = await undo();
       const outcome = result.ok ? undone : `stays new because it could not go back: ${result.message}`;
       this.options.log.event(result.ok ? "warn" : "error", pool, `${outcome}, because the reload failed`);

@@ -126,8 +126,8 @@ export class Rollouts {
         const { rollout, actions } = advance(state.rollout, event);
         state.rollout = rollout;
         if (rollout.direction !== before.direction && rollout.outcome === null) {
-          log.event("error", pool, `${rollout.failure}; restoring the former version`);
-          onProgress(`${pool}: ${rollout.failure}; restoring the former version`);
+          log.event("error", pool, `${rollout.failure}; restoring the old version`);
+          onProgress(`${pool}: ${rollout.failure}; restoring the old version`);
         } else if (rollout.done !== before.done && rollout.outcome?.ok !== false)
           onProgress(`${pool}: ${rollout.done.length} of ${rollout.total}`);
         // Registers all of them before the first starts, because starting one triggers an observation.
@@ -180,7 +180,7 @@ function endOf(
   const code = isAside ? "busy" : codeOf(rollout);
   const what = {
     "release-refused": "refused",
-    "taken-back": "taken back",
+    "taken-back": "rolled back",
     failed: `${kind} failed`,
     busy: `${kind} failed`,
   };
@@ -196,5 +196,5 @@ function codeOf({ kind, canary }: Rollout): "failed" | "release-refused" | "take
 }
 
 function keeping(inPlace: boolean): string {
-  return inPlace ? "the former version runs again" : "the old instances keep serving";
+  return inPlace ? "the old version runs again" : "the old instances keep serving";
 }

@@ -102,7 +102,7 @@ test("an ejected instance can take over from one that is drained", async () => {
 test("a drain with --wait ends with the last request there, and says so; one that is undone fails", async () => {
   const { world, follow, change, drain, events } = fleetOf();
   world.busy = ["web.2#1"];
-  expect(await drain("web.2")).toEqual({ ok: true, message: "web.2 is drained; its requests in flight go on" });
+  expect(await drain("web.2")).toEqual({ ok: true, message: "web.2 is drained; its requests in flight continue" });
   const waiting = drain("web.2", { waits: true });
   await new Promise(setImmediate);
   expect(events().at(-1)).toContain("is drained");
@@ -140,10 +140,10 @@ test("a weight says which clients of a sticky pool do not heed it", async () => 
   const weigh = async () => (await change({ do: "weight", name: "web.1", weight: 50 })) as { message: string };
   world.sticky = { by: "cookie" };
   expect((await weigh()).message).toBe(
-    "web.1 has the weight 50; only new clients heed it, since known ones stay with their instance",
+    "web.1 has the weight 50; it affects only new clients, since known ones stay with their instance",
   );
   world.sticky = { by: "path" };
-  expect((await weigh()).message).toContain("it has no effect on requests whose instance a hash chooses");
+  expect((await weigh()).message).toContain("it has no effect on requests whose instance is chosen by a hash");
 });
 
 test("an ejection is of the process, and the command says when it has no effect", async () => {

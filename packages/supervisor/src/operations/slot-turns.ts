@@ -44,8 +44,8 @@ const NOT_READY = "is not ready, so it gets no requests";
 function heedOf(sticky: StickyRule | undefined): string {
   if (sticky === undefined) return "";
   return sticky.by === "cookie"
-    ? "; only new clients heed it, since known ones stay with their instance"
-    : "; it has no effect on requests whose instance a hash chooses";
+    ? "; it affects only new clients, since known ones stay with their instance"
+    : "; it has no effect on requests whose instance is chosen by a hash";
 }
 
 interface Target {
@@ -98,7 +98,7 @@ export class SlotTurns {
     const isIdle = this.isIdle(pool.name, name);
     const end = this.draining.get(name) ?? (isIdle && turn?.drained === true ? undefined : this.watch(pool, slot));
     if (isIdle) return { ok: true, message: `${name} is drained: nothing is in flight there` };
-    if (!waits) return { ok: true, message: `${name} is drained; its requests in flight go on` };
+    if (!waits) return { ok: true, message: `${name} is drained; its requests in flight continue` };
     onProgress(`${name} is drained; waiting for its requests in flight`);
     // Its caller limits the wait; the requests have deadlines of their own.
     if ((await end) === "idle") return { ok: true, message: `${name} is drained: nothing is in flight there` };

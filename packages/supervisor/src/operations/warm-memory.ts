@@ -37,7 +37,7 @@ export class WarmMemory {
     this.timer = setInterval(() => {
       if (this.hasRoom) return;
       for (const { name } of runner.fleet.pools.filter((pool) => isWarm(pool))) {
-        log.event("warn", name, "memory is short: its former version is not kept warm any more");
+        log.event("warn", name, "memory is short: the old version is no longer kept warm");
         runner.change((fleet, context) => endWarm(fleet, name, context));
       }
     }, MEMORY_PERIOD_MS);

@@ -166,7 +166,7 @@ function steps({ rollout, instances }: PoolStatus, deploy: DeployStatus): Node {
   const time = isJudged ? `${age(leftMs / 1000)} left` : "";
   return card(
     "Steps",
-    phase === "back" ? "being taken back" : `canaries get ${number(percentNow)} % of the requests`,
+    phase === "back" ? "being rolled back" : `canaries get ${number(percentNow)} % of the requests`,
     {},
     h(
       "ol",

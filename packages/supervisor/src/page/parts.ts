@@ -227,6 +227,6 @@ export function reloadQuestion(pool: string | null): Question {
 
 export const ROLLBACK: Question = {
   title: "Roll back?",
-  text: "The version before the last deploy serves again; a deploy that is under way is taken back.",
+  text: "The version before the last deploy serves again; a deploy under way is rolled back.",
   ...{ action: "Roll back", isHarmful: true, path: "/v1/rollback", body: {} },
 };

@@ -34,7 +34,7 @@ export const causes = {
     const pools = byPool(slow, linesOf(evidence, NOT_ENDED), evidence.stayed);
     return pools.map(({ pool, deaths, lines: said, others }) => ({
       kind: "stays",
-      what: `${pool} does not drain: it goes on when it is asked to stop, and has to be killed`,
+      what: `${pool} does not drain: it does not stop when asked, and has to be killed`,
       evidence: some([
         ...deaths.flatMap(describeDeath),
         ...said.map(describeLine),
@@ -119,7 +119,7 @@ export const causes = {
   dies: (evidence: Evidence): Finding[] =>
     byPool(evidence.deaths.filter(isUnexplained), []).map(({ pool, deaths }) => ({
       kind: "dies",
-      what: `${pool} has died although nobody ended it`,
+      what: `${pool} has died unexpectedly`,
       evidence: some(deaths.flatMap(describeDeath)),
       todo: "Read its last lines; docs/deaths.md lists the kinds of deaths.",
       explains: [...new Set(deaths.map(({ phase }) => phase))],

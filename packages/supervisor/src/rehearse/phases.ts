@@ -22,7 +22,7 @@ const PHASES = {
   restart: phase("all instances are restarted", "no request is lost", { mayBeSlow: false }),
   balancer: phase("the balancers are replaced", "no request is lost, no connection refused", { mayBeSlow: false }),
   scale: phase("an instance more, then one fewer", "no request is lost", { mayBeSlow: false }),
-  pause: phase("an instance stands still for a while (SIGSTOP)", "its requests wait or go elsewhere, none is lost"),
+  pause: phase("an instance is paused (SIGSTOP)", "its requests wait or go to other instances, none is lost"),
   term: phase("an instance gets SIGTERM while it runs requests", "it finishes its requests, then exits"),
   kill: phase("an instance is killed (SIGKILL)", "idempotent requests are repeated once, none is lost"),
   state: phase("the same request goes to all instances in turn", "all instances know the same"),

@@ -196,7 +196,7 @@ export function howToGoOn(canGoOn: boolean, revives: boolean): string {
   if (!canGoOn) return HOW_TO_REPLACE;
   const how = revives
     ? "a balancer starts the next supervisor within seconds, which takes them over; so does `paceline start`"
-    : "`paceline start` takes them over and goes on";
+    : "`paceline start` takes them over";
   return `${how}; \`paceline stop\` ends them`;
 }
 

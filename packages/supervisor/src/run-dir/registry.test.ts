@@ -108,7 +108,7 @@ test.each([
     true,
     "a balancer starts the next supervisor within seconds, which takes them over; so does `paceline start`; `paceline stop` ends them",
   ],
-  [true, false, "`paceline start` takes them over and goes on; `paceline stop` ends them"],
+  [true, false, "`paceline start` takes them over; `paceline stop` ends them"],
   [false, true, HOW_TO_REPLACE],
 ])(
   "what is said of processes without a supervisor: can be taken over %s, by a balancer %s",

@@ -78,11 +78,11 @@ export function makePrivate(path: string, isOurs = false): void {
   const content = readdirSync(path);
   if (content.length > 0 && (stat.mode & NOT_WRITABLE) !== 0) {
     // Others may have put links into it for us to follow.
-    throw new PacelineError("rundir", `others can write in ${path}, and it is not empty; ${HOW_TO_NAME}`);
+    throw new PacelineError("rundir", `other users can write in ${path}, and it is not empty; ${HOW_TO_NAME}`);
   }
   if (!isOurs && content.length > 0 && !content.some((name) => name.startsWith("lock."))) {
     // For example a home: other users may need access to it.
-    throw new PacelineError("rundir", `${path} is open to others and holds other things; ${HOW_TO_NAME}`);
+    throw new PacelineError("rundir", `${path} is open to other users and contains other files; ${HOW_TO_NAME}`);
   }
   chmodSync(path, 0o700);
 }
@@ -101,7 +101,7 @@ export function closeAgain(path: string): string | undefined {
     const { uid, mode } = fstatSync(fd);
     if (process.geteuid !== undefined && uid !== process.geteuid())
       throw new PacelineError("rundir", `${path} belongs to ${userName(uid)}; ${HOW_TO_NAME}`);
-    if ((mode & NOT_WRITABLE) !== 0) throw new PacelineError("rundir", `others can write in ${path}; ${HOW_TO_NAME}`);
+    if ((mode & NOT_WRITABLE) !== 0) throw new PacelineError("rundir", `other users can write in ${path}; ${HOW_TO_NAME}`);
     fchmodSync(fd, 0o700);
   } finally {
     closeSync(fd);

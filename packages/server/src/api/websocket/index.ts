@@ -195,7 +195,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
 
   private async cutOff(): Promise<boolean> {
     this.closeCode ??= ABNORMAL;
-    const slow = new DOMException("a WebSocket's client takes too little: it was cut off", "AbortError");
+    const slow = new DOMException("a WebSocket's client reads too slowly: it was cut off", "AbortError");
     await this.writer.abort(slow).catch(() => {});
     return false;
   }

@@ -251,7 +251,7 @@ function limitChunks(message: IncomingMessage, onTooMuch: (reason: string) => vo
     hasBody = false;
     besideBytes += bytes.length;
     if (zeros > MAX_ZEROS) onTooMuch("the size of a chunk has too many zeros");
-    else if (besideBytes > MAX_BESIDE_BYTES) onTooMuch("its chunks have too much beside their data");
+    else if (besideBytes > MAX_BESIDE_BYTES) onTooMuch("its chunks have too much framing");
   };
   socket.on("data", count);
   message.once("close", () => socket.off("data", count));

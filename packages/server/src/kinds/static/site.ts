@@ -154,7 +154,7 @@ export class Site {
       const response = this.fromFile(path, file, { ...describe(), facts: file.facts }, request);
       if (response !== undefined) return response;
     }
-    throw new Error(`${path} becomes shorter each time that it is read`);
+    throw new Error(`${path} becomes shorter with each read`);
   }
 
   /** Returns undefined if the file has shrunk meanwhile. The descriptor is closed or belongs to the response's body. */

@@ -15,7 +15,7 @@ import { EXIT, print, printJson } from "../output.js";
 export const alerts: DefineCommand = (program, action) => {
   const command = program
     .command("alerts")
-    .description("show where alerts go and what became of them")
+    .description("list the destinations of alerts and their deliveries")
     .option("--test", "send a test to each webhook and command, and print what happened");
   withTimeout(withJson(withFleet(command))).action(
     action(async (options: FleetChoice & JsonOption & TimeoutOption & { test?: boolean }) => {

@@ -19,7 +19,7 @@ export const certs: DefineCommand = (program, action) => {
     .command("certs")
     .description("list certificates: names, issuer, time left, next renewal, last error; or renew automatic ones")
     .addArgument(new Argument("[renew]", "order anew now").choices(["renew"]))
-    .argument("[name]", "the name whose certificate is renewed; default: all automatic ones");
+    .argument("[name]", "the name whose certificate to renew; default: all automatic certificates");
   withTimeout(withJson(withFleet(command))).action(
     action(
       async (

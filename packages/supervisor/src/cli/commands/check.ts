@@ -15,9 +15,9 @@ import { EXIT, print, printError, printJson, reportFailure } from "../output.js"
 export const check: DefineCommand = (program, action) => {
   const command = program
     .command("check")
-    .description("check a configuration and load its apps; exit status 2 if the configuration is wrong")
+    .description("check a configuration and load its apps; exit status 2 if the configuration has problems")
     .argument("[config|app]", "a config file, an app module or a folder", ".")
-    .option("-c, --config <path>", "the config file, as in the other commands; in place of the argument")
+    .option("-c, --config <path>", "the config file, in place of the argument")
     .option("--no-load", "do not load the apps");
   withTimeout(withJson(command)).action(
     action(async (given: string, options: JsonOption & TimeoutOption & { load: boolean; config?: string }) => {

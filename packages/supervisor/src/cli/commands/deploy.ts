@@ -10,34 +10,34 @@ const STEERING = ["promote", "hold", "resume"] as const;
 export const deploy: DefineCommand = (program, action) => {
   const command = program
     .command("deploy")
-    .description("try a release beside the one in service, then put it in service or take it back")
-    .argument("[release]", "its folder or config file; default: where the fleet's own path leads now")
+    .description("try a release beside the one in service, then put it in service or roll it back")
+    .argument("[release]", "the folder or config file of the release; default: the current target of the fleet's own path")
     .option("--env-file <file>", "an env file for all pools, after their own")
     .addOption(
-      new Option("--canary <share>", "the share of the requests that it gets at first, such as 10%").argParser(
+      new Option("--canary <share>", "the share of the requests that the release gets at first, such as 10%").argParser(
         parseShare,
       ),
     )
     .addOption(
       new Option(
         "--judge <seconds>",
-        "how long it is compared at most, unless a gross fault is possible; 0: not at all",
+        "the maximum time of the comparison, longer while a gross fault is possible; 0: none",
       ).argParser(parseTime),
     )
-    .addOption(new Option("--on-no-traffic <what>", "if there is no verdict in time").choices(["promote", "rollback"]))
+    .addOption(new Option("--on-no-traffic <what>", "what to do if there is no verdict in time").choices(["promote", "rollback"]))
     .addOption(
-      new Option("--keep-warm <seconds>", "how long the former version stays ready for a rollback").argParser(
+      new Option("--keep-warm <seconds>", "how long the old version stays ready for a rollback").argParser(
         parseTime,
       ),
     )
     .addOption(
-      new Option("--steer <what>", "steer the deploy that is under way, as the dashboard's p, h and b do").choices([
+      new Option("--steer <what>", "steer the deploy under way, as the dashboard's p, h and b do").choices([
         ...STEERING,
         "rollback",
       ]),
     )
     .option("--wait", "wait for the result (default)", true)
-    .option("--no-wait", "return when its first instances are being started")
+    .option("--no-wait", "return when the first instances are being started")
     .option("--json", "print each step as a line of JSON");
   withTimeout(withFleet(command)).action(
     action(async (release: string | undefined, options: DeployOptions) => {

@@ -15,7 +15,7 @@ export const diff: DefineCommand = (program, action) => {
   const command = program
     .command("diff")
     .description("show what a reload or a deploy would change; exit status 1 if something differs")
-    .argument("[release|pool]", "a release, as for deploy, or only this pool of a reload")
+    .argument("[release|pool]", "a release to deploy, or the pool to reload")
     .option("--env-file <file>", "an env file for all pools, as for deploy")
     .option("--update-env", "also compare this shell's environment");
   withTimeout(withJson(withFleet(command))).action(

@@ -22,18 +22,18 @@ type DumpOptions = FleetChoice &
 export const dump: DefineCommand = (program, action) => {
   const command = program
     .command("dump")
-    .description("show where a process is, what its memory holds, or where its CPU time goes")
+    .description("show the stack, the heap or the CPU profile of a process")
     .argument("[target]", "an instance such as web.3, a balancer, or paceline for the supervisor")
     .option("--stack", "print the functions that it is running")
     .option("--heap", "write a heap snapshot")
-    .addOption(new Option("--cpu <seconds>", "write a CPU profile of this time").argParser(parseProfileSeconds))
+    .addOption(new Option("--cpu <seconds>", "write a CPU profile of this duration").argParser(parseProfileSeconds))
     .option("-o, --output <file>", "the new file (default: named after the process, in this folder)");
   withTimeout(withJson(withFleet(command))).action(
     action(async (target: string | undefined, options: DumpOptions) => {
       if (target === undefined)
         throw new PacelineError(
           "usage",
-          "name a process: paceline dump web.3 --stack; there is nothing to save, as PM2's dump does: paceline startup starts a fleet on boot",
+          "name a process: paceline dump web.3 --stack; unlike PM2's dump it saves no fleet: paceline startup starts a fleet on boot",
         );
       const what = whatOf(options);
       const { connectFleet } = await import("../../fleet/fleet.js");

@@ -6,7 +6,7 @@ import { type DefineCommand, parseLines, withFleet, withJson, withTimeout } from
 export const events: DefineCommand = (program, action) => {
   const command = program
     .command("events")
-    .description("show what happened to the fleet")
+    .description("show the events of the fleet")
     .argument("[name]", "only this instance, pool or balancer")
     .option("-f, --follow", "continue with new events")
     .option("-n, --lines <count>", "begin with this many events", parseLines, 100);

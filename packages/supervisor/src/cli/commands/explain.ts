@@ -18,7 +18,7 @@ export const explain: DefineCommand = (program, action) => {
     .command("explain")
     .description("say why an instance, a pool, a deploy or a request is slow or failed, and what would help")
     .argument("[target]", "an instance, a pool, balancer, deploy, or the id of a request; default: the whole fleet")
-    .argument("[id]", "after deploy: its number in paceline history", parseCount)
+    .argument("[id]", "after deploy: the deploy's number in paceline history", parseCount)
     .option("-w, --watch <seconds>", "first watch the requests for this long, to find slow paths", parseSpan);
   withTimeout(withJson(withFleet(command))).action(
     action(

@@ -12,7 +12,7 @@ const USUAL_COLUMNS = 120;
 export const history: DefineCommand = (program, action) => {
   const command = program
     .command("history")
-    .description("show who started, reloaded, deployed, scaled or stopped the fleet, when, and how it ended")
+    .description("show who started, reloaded, deployed, scaled or stopped the fleet, when, and with which result")
     .addArgument(new Argument("[show]", "show one entry with its steps").choices(["show"]))
     .argument("[id]", "the number of the entry", parseCount)
     .option("-n, --lines <count>", "at most this many entries", parseLines, 20);

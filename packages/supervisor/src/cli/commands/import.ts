@@ -35,7 +35,7 @@ export const importConfig: DefineCommand = (program, action) => {
     .option("--stdout", "print the config instead of writing it")
     .option("--force", "overwrite the file")
     .option("--only <app>", "only this app of an ecosystem file; may be repeated", collect)
-    .option("--env <name>", "with the variables of env_NAME of an ecosystem file")
+    .option("--env <name>", "add the variables of env_NAME of an ecosystem file")
     .option("--app <app>", "the app that gunicorn runs, such as mysite.wsgi:application")
     .option("--python <path>", "the Python interpreter that reads gunicorn.conf.py (default: python3)");
   withTimeout(withJson(command)).action(

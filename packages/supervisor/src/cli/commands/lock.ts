@@ -6,7 +6,7 @@ export const lock: DefineCommand = (program, action) => {
   const command = program
     .command("lock")
     .description("refuse every reload, deploy, rollback, restart, scaling, drain and upgrade until paceline unlock")
-    .argument("<reason>", "why, such as migration; whoever is refused sees it");
+    .argument("<reason>", "the reason, such as migration, which refused users see");
   withTimeout(withJson(withFleet(command))).action(
     action(async (reason: string, options: OperateOptions) => {
       const { operate } = await import("../operate.js");
@@ -16,7 +16,7 @@ export const lock: DefineCommand = (program, action) => {
 };
 
 export const unlock: DefineCommand = (program, action) => {
-  const command = program.command("unlock").description("remove the lock, whoever has set it");
+  const command = program.command("unlock").description("remove the lock, even if another user set it");
   withTimeout(withJson(withFleet(command))).action(
     action(async (options: OperateOptions) => {
       const { operate } = await import("../operate.js");

@@ -6,7 +6,7 @@ import { type DefineCommand, parseLines, withFleet, withJson, withTimeout } from
 export const logs: DefineCommand = (program, action) => {
   const command = program
     .command("logs")
-    .description("show what the instances wrote and what happened to them")
+    .description("show the output of the instances and their events")
     .argument("[name]", "only this instance or pool; paceline for the supervisor's own lines")
     .option("-f, --follow", "continue with new lines")
     .option("-n, --lines <count>", "begin with this many lines", parseLines, 100);

@@ -7,7 +7,7 @@ const MB = 1_000_000;
 
 export const ls: DefineCommand = (program, action) => {
   const command = program.command("ls").aliases(["list"]).description("list your fleets, wherever they were started");
-  command.option("-a, --all", "also fleets that have stopped or were killed, and whose logs are still there");
+  command.option("-a, --all", "also list stopped and killed fleets whose logs still exist");
   withJson(command).action(
     action(async ({ json, all }: JsonOption & { all?: boolean }) => {
       const { describeFleets } = await import("../../fleet/describe-fleets.js");

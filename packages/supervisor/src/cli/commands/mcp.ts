@@ -13,7 +13,7 @@ export const mcp: DefineCommand = (program, action) => {
     .description(
       "serve status, logs, deaths and explanations to a coding assistant (Model Context Protocol on stdin and stdout)",
     )
-    .option("--allow-actions", "let the assistant restart, reload, scale and drain, too");
+    .option("--allow-actions", "let the assistant also restart, reload, scale and drain");
   withFleet(command).action(
     action(async ({ allowActions = false, ...choice }: FleetChoice & { allowActions?: boolean }) => {
       const [{ McpServer, serveLines }, { toolsFor }] = await Promise.all([

@@ -28,14 +28,14 @@ export const rehearse: DefineCommand = (program, action) => {
     program
       .command("rehearse")
       .description(
-        "start this fleet on a port of its own, reload, kill, stop and scale it under load, and say what does not hold; the arguments are those of start",
+        "start this fleet on a port of its own, reload, kill, stop and scale it under load, and report problems; the arguments are those of start",
       ),
   )
-    .addOption(new Option("--for <seconds>", "how long the load lasts").argParser(parseSpan).default(DEFAULT_SECONDS))
-    .option("--rate <n>", "requests a second (default: up to 50, as many as the app bears)", parseRate)
+    .addOption(new Option("--for <seconds>", "the duration of the load").argParser(parseSpan).default(DEFAULT_SECONDS))
+    .option("--rate <n>", "requests per second (default: 50, or fewer if the app is slow)", parseRate)
     .option("--path <pathname>", "request this path, in place of those of the configuration; may be repeated", collect)
-    .option("--replay <file>", "send the requests of this recording of paceline record, at their times")
-    .option("--only <phases>", "only these phases beside the steady one, such as reload,kill");
+    .option("--replay <file>", "send the requests of this recording (paceline record) at their recorded times")
+    .option("--only <phases>", "only the steady phase and these, such as reload,kill");
   withJson(command).action(
     action(async (given: string, args: string[], rehearseOptions: RehearseOptions) => {
       if ((rehearseOptions.listen ?? rehearseOptions.port) !== undefined)

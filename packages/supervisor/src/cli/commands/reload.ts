@@ -5,7 +5,7 @@ import { type DefineCommand, withFleet, withJson, withTimeout } from "../options
 export const reload: DefineCommand = (program, action) => {
   const command = program
     .command("reload")
-    .description("load new config, env files and code, and replace the instances as many at a time as maxSurge allows")
+    .description("load new config, env files and code, and replace the instances, maxSurge at a time")
     .argument("[pool]", "only this pool")
     .option("--update-env", "also read this shell's environment");
   withTimeout(withJson(withFleet(command))).action(

@@ -6,8 +6,8 @@ import { type DefineCommand, withFleet, withJson, withTimeout } from "../options
 export const rollback: DefineCommand = (program, action) => {
   const command = program
     .command("rollback")
-    .description("return to the version before the last deploy, or take back the deploy that is under way")
-    .argument("[release]", "only if it is what was deployed last, or is being deployed");
+    .description("return to the version before the last deploy, or cancel the deploy under way")
+    .argument("[release]", "only if this release was deployed last, or is being deployed");
   withTimeout(withJson(withFleet(command))).action(
     action(async (given: string | undefined, options: OperateOptions) => {
       const { operate } = await import("../operate.js");

@@ -12,7 +12,7 @@ export const scale: DefineCommand = (program, action) => {
   const command = program
     .command("scale")
     .description("run N instances of a pool")
-    .argument("<pool>", "the pool's name; may be left out if there is only one")
+    .argument("<pool>", "the pool's name; optional if there is only one pool")
     .argument("[n]", "the number of instances, or a change such as +2 or -1", parseChange);
   withTimeout(withJson(withFleet(command))).action(
     action(async (pool: string, change: ScaleChange | undefined, options: OperateOptions) => {

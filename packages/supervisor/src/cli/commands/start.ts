@@ -13,9 +13,9 @@ export const start: DefineCommand = (program, action) => {
   )
     .option("-d, --detach", "return when all instances are ready, and leave the fleet running")
     .option("--run-dir <path>", "the folder of sockets, lock and log")
-    .option("--replace", "end the processes that a killed supervisor of this fleet left behind, then start")
+    .option("--replace", "first end the processes that a killed supervisor of this fleet left behind")
     .option("--or-reload", "reload the fleet if it is already running")
-    .option("--watch", "for development: reload a pool when its app changes, all on a config change")
+    .option("--watch", "for development: reload a pool when its app changes, all pools when the config changes")
     .addOption(
       new Option("--log-format <format>", "print the log in this format (default: text)").choices([
         "text",

@@ -11,7 +11,7 @@ export const startup: DefineCommand = (program, action) => {
   )
     .option("--user", "for your own systemd, without root")
     .option("--run-as <name>", "the user who runs the fleet (default: the key user, or the owner of its folder)")
-    .option("--remove", "disable the unit and remove it; a fleet that runs is not stopped")
+    .option("--remove", "disable and remove the unit; a running fleet is not stopped")
     .option("--root <folder>", "install below this folder, such as that of an image")
     .action(
       action(async (given: string, args: string[], startupOptions: StartupOptions) => {

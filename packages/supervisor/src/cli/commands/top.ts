@@ -17,16 +17,16 @@ export const top: DefineCommand = (program, action) => {
     .command("top")
     .aliases(["monit"])
     .description("open the dashboard of a running fleet, which also scales, reloads and restarts it")
-    .option("--plain", "print the dashboard as text once a second")
-    .option("--json", "print the status once a second, one JSON document a line")
+    .option("--plain", "print the dashboard as text once per second")
+    .option("--json", "print the status once per second, one JSON document per line")
     .addOption(
-      new Option("--glyphs <kind>", "what charts are drawn with; ascii where nothing else can be shown").choices([
+      new Option("--glyphs <kind>", "the characters for charts; use ascii if the terminal shows no others").choices([
         "braille",
         "block",
         "ascii",
       ]),
     )
-    .option("--once", "print it once; with --plain or --json");
+    .option("--once", "print the status once; with --plain or --json");
   withFleet(command).action(
     action(async (options: TopOptions): Promise<ExitStatus> => {
       const { connectFleet } = await import("../../fleet/fleet.js");

@@ -12,10 +12,10 @@ interface DrainOptions extends OperateOptions {
 export const drain: DefineCommand = (program, action) => {
   const command = program
     .command("drain")
-    .description("send an instance no new requests until paceline undrain; its process stays")
+    .description("stop new requests to an instance until paceline undrain; its process keeps running")
     .argument("<instance>", "such as web.3")
-    .option("--wait", "return when nothing is in flight there")
-    .option("--force", "also if it is the only instance of its pool that gets requests");
+    .option("--wait", "return when the instance has no request in flight")
+    .option("--force", "even if it is the only instance of its pool that gets requests");
   withOperation(command).action(
     action(async (instance: string, { wait = false, force = false, ...options }: DrainOptions) =>
       turn("drain", instance, { wait, force }, options),
@@ -37,7 +37,7 @@ export const weight: DefineCommand = (program, action) => {
     .command("weight")
     .description("set the share of its pool's requests that an instance gets")
     .argument("<instance>", "such as web.3")
-    .argument("<weight>", "from 1 to 1000; others have 100", parseCount);
+    .argument("<weight>", "from 1 to 1000; the default of an instance is 100", parseCount);
   withOperation(command).action(
     action(async (instance: string, value: number, options: OperateOptions) =>
       turn("weight", instance, { weight: value }, options),

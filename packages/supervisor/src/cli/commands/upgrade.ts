@@ -6,8 +6,8 @@ export const upgrade: DefineCommand = (program, action) => {
   const command = program
     .command("upgrade")
     .description("let this version of Paceline take over the running fleet, without losing a request")
-    .option("--supervisor-only", "leave the balancers and the instances as they are")
-    .option("--force", "also if this version runs already");
+    .option("--supervisor-only", "do not replace the balancers and the instances")
+    .option("--force", "even if this version already runs");
   withTimeout(withJson(withFleet(command))).action(
     action(async (options: OperateOptions & { supervisorOnly?: boolean; force?: boolean }) => {
       const [{ operate }, { upgradeFleet }] = await Promise.all([

@@ -15,7 +15,7 @@ import { EXIT } from "../output.js";
 export const watch: DefineCommand = (program, action) => {
   const command = program
     .command("watch")
-    .description("print changes of state as they come, a line each")
+    .description("print each change of state as it happens, one per line")
     .argument("[name]", "only this instance, pool or balancer");
   withTimeout(withJson(withFleet(command))).action(
     action(async (given: string | undefined, options: FleetChoice & JsonOption & TimeoutOption) => {

@@ -7,7 +7,7 @@ export const app = poolKind({
   name: "app",
   fields: {
     app: text(
-      "The app: a module whose default export is `{ fetch }`, a fetch function, a Node `(req, res)` handler or an app of Express, Koa, Fastify or Hono, or that calls `listen()`; or a folder with an app.ts, index.ts or server.ts (or .js, .mjs). Relative to the config file's folder.",
+      "The app: a module that calls `listen()`, or whose default export is `{ fetch }`, a fetch function, a Node `(req, res)` handler or an app of Express, Koa, Fastify or Hono; or a folder with an app.ts, index.ts or server.ts (or .js, .mjs). Relative to the config file's folder.",
     ),
     style: word(
       ["fetch", "node"],

@@ -15,14 +15,14 @@ export const asgi = poolKind({
   name: "asgi",
   fields: {
     asgi: text(
-      'A Python ASGI app, for example of FastAPI, Starlette, Quart or async Django: `"main:app"`, `"mysite.asgi:application"`, `"./main.py:app"`, `"shop:create_app(\'prod\')"`. Each instance runs it in the uvicorn or hypercorn of `python`. Modules are searched in `cwd`. See [asgi.md](asgi.md).',
+      'A Python ASGI app, for example of FastAPI, Starlette, Quart or async Django: `"main:app"`, `"mysite.asgi:application"`, `"./main.py:app"`, `"shop:create_app(\'prod\')"`. Each instance runs it in the uvicorn or hypercorn that `python` has. Python searches for modules in `cwd`. See [asgi.md](asgi.md).',
     ),
     asgiServer: word(
       ["uvicorn", "hypercorn"],
       "The server of an `asgi` app. Default: the first that is installed for `python`.",
     ),
     asgiOptions: valueTable(
-      "Options of that server by their Python names: `{ ws_max_size: 65536, access_log: true }` of `uvicorn.Config`, or attributes of `hypercorn.Config`. Default: as in the server, but no access log, and only warnings and errors are logged.",
+      "Options of that server by their Python names, such as `{ ws_max_size: 65536, access_log: true }` for `uvicorn.Config`, or attributes of `hypercorn.Config`. Default: those of the server, but without an access log, and with a log of only warnings and errors.",
     ),
     python,
     maxInFlight,

@@ -22,7 +22,7 @@ export const command = poolKind({
   name: "command",
   fields: {
     command: commandWords(
-      'A program that serves HTTP (or with `mode: "tcp"` anything), and its arguments, in place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool\'s `env`, `{socket}` stands for the path of its unix socket, `{host}` and `{port}` for its TCP address, `{name}` for the instance\'s name, `{bun}` for the Bun that comes with Paceline. Without `{socket}` it serves on the port, also set in PORT and HOST. See [commands.md](commands.md).',
+      'A program that serves HTTP (or, with `mode: "tcp"`, any protocol), and its arguments, in place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool\'s `env`, `{socket}` stands for the path of its unix socket, `{host}` and `{port}` for its TCP address, `{name}` for the instance\'s name, `{bun}` for the Bun that comes with Paceline. Without `{socket}` it serves on the port, which is also in PORT and HOST. See [commands.md](commands.md).',
     ),
     stopSignal,
     maxInFlight,
@@ -31,7 +31,7 @@ export const command = poolKind({
     sticky,
     sendProxyProtocol: word(
       PROXY_VERSIONS,
-      "Begin each connection to the program with a PROXY header of this version (as `send-proxy` of HAProxy and `proxy_protocol` of nginx), which says the client's address and port. The program must expect it, also on the connections of checks. See [modes.md](modes.md#proxy-protocol-to-programs). Default: no header.",
+      "Begin each connection to the program with a PROXY header of this version (as `send-proxy` of HAProxy and `proxy_protocol` of nginx), which has the client's address and port. The program must expect the header, also on the connections of checks. See [modes.md](modes.md#proxy-protocol-to-programs). Default: no header.",
     ),
   },
   defaultInstances: 1,

@@ -72,25 +72,25 @@ export function poolKind<F extends Fields>(kind: PoolKind<F>): PoolKind<F> {
 }
 
 export const args = texts(
-  "Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these; `sys.argv` is the script's path and these. Default: none.",
+  "Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these arguments; `sys.argv` is the script's path and these arguments. Default: none.",
 );
 
 export const readySignal = flag(
   false,
-  'An instance of an `app` or `worker` pool becomes ready when it has called `process.send("ready")`, as with `wait_ready` of PM2. By default an app is ready when it can respond, and a worker after `readyAfterMs`.',
+  'Whether an instance of an `app` or `worker` pool becomes ready only when it has called `process.send("ready")`, as with `wait_ready` of PM2. By default an app is ready when it can respond, and a worker after `readyAfterMs`.',
 );
 
 export const stopSignal = text('The signal that asks a command or a worker to exit. Default: `"SIGTERM"`.');
 
 export const maxInFlight = count(
   1024,
-  "How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; others wait in the request queue. If the program has few processes or threads, set it to their number.",
+  "How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; further ones wait in the request queue. If the program has few processes or threads, set this to their number.",
   { max: 100_000 },
 );
 
 export const hedge = flag(
   false,
-  'Send a GET or HEAD of a `command` or `proxy` pool to a second instance if the first one has not begun its response after the time that 95 % of the pool\'s responses take; the first response is the client\'s, and the other request is cancelled. At most 2 % of the pool\'s requests are sent twice, and none three times. Not with `sticky`, `policy: "exact"` or `"hash:…"`. See [balancing.md](balancing.md#hedges).',
+  'Send a GET or HEAD of a `command` or `proxy` pool to a second instance if the first one has not begun its response after the time that 95 % of the pool\'s responses take. The client gets the first response, and the other request is cancelled. At most 2 % of the pool\'s requests are sent twice, and none three times. Not with `sticky`, `policy: "exact"` or `"hash:…"`. See [balancing.md](balancing.md#hedges).',
 );
 
 /** The default where neither the pool nor the balancer's limits set a timeout. */
@@ -98,7 +98,7 @@ export const REQUEST_TIMEOUT_MS = 60_000;
 
 export const requestTimeoutMs = milliseconds(
   REQUEST_TIMEOUT_MS,
-  "In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.",
+  "In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may send no response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.",
   { min: 0 },
 );
 
@@ -111,7 +111,7 @@ export const sticky = textLike(
     type: '`"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`',
     rule: 'must be "cookie", "cookie:NAME", "address" or "header:NAME"',
   },
-  'Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client\'s address, or by a request field such as `"header:x-user"`. See [sticky.md](sticky.md). Default: each request goes to the next instance in turn.',
+  'Send all requests of a client to the same instance. A client is recognized by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by its address, or by a request field such as `"header:x-user"`. See [sticky.md](sticky.md). Default: each request goes to the next instance in turn.',
 );
 
 /** Returns the rule of a pool's `sticky` key, or what is wrong with it. */

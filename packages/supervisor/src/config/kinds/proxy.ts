@@ -10,11 +10,11 @@ const MAX_CA_BYTES = 1 << 20;
 const optionFields = {
   changeOrigin: flag(
     true,
-    "Send the upstream's own name as Host. If false, the upstream gets the client's Host. X-Forwarded-Host has the client's in both cases.",
+    "Send the upstream's own name as Host. If false, the upstream gets the client's Host. X-Forwarded-Host has the client's Host in both cases.",
   ),
   secure: flag(true, "Respond 502 if the certificate of an https upstream is not valid for its name."),
   ca: text(
-    "A PEM file with the certificate authorities to trust for the upstream, in place of the well-known ones. Relative to the config file's folder; read when an instance starts.",
+    "A PEM file with the certificate authorities to trust for the upstream, in place of Node's built-in ones. Relative to the config file's folder; read when an instance starts.",
   ),
   autoRewrite: flag(
     true,
@@ -26,15 +26,15 @@ const optionFields = {
   cookiePathRewrite: anyTextOrTable("The new Path of the upstream's cookies; see `cookieDomainRewrite`."),
   connectTimeoutMs: milliseconds(
     5_000,
-    "How long connecting to the upstream may take, including TLS; then the client gets 504. If all connections are busy, a request waits for the same time; then it gets 503.",
+    "How long connecting to the upstream, including TLS, may take; then the client gets 504. If all connections are busy, a request waits for up to the same time; then it gets 503.",
   ),
   responseTimeoutMs: milliseconds(
     55_000,
-    "How long the upstream may go without sending response data. Then the client gets 504, or a reset if the response had started. Keep it below the balancer's `upstreamResponseTimeoutMs`.",
+    "How long the upstream may send no response data. Then the client gets 504, or a reset if the response had started. Keep this below the balancer's `upstreamResponseTimeoutMs`.",
   ),
   idleTimeoutMs: milliseconds(
     4_000,
-    "How long an idle connection to the upstream is kept. Set it shorter than the upstream's own timeout.",
+    "How long an idle connection to the upstream is kept. Set this below the upstream's own timeout.",
   ),
   tunnelIdleTimeoutMs: milliseconds(
     3_600_000,
@@ -42,9 +42,9 @@ const optionFields = {
   ),
   fileRedirects: flag(
     false,
-    "Follow X-Accel-Redirect and X-Sendfile in the upstream's responses into a pool with `internal: true`. Without it they are removed.",
+    "Follow X-Accel-Redirect and X-Sendfile in the upstream's responses to a pool with `internal: true`. Otherwise these fields are removed.",
   ),
-  maxConnections: count(256, "The maximum number of connections of an instance, without upgraded ones.", {
+  maxConnections: count(256, "The maximum number of connections of an instance, not counting upgraded ones.", {
     max: 65_535,
   }),
 };

@@ -6,7 +6,7 @@ import { CODINGS } from "../responses.js";
 import { poolKind } from "./kind.js";
 
 const optionFields = {
-  index: texts("Names of index files. A request for a folder gets the first that exists.", ["index.html"]),
+  index: texts("Names of index files. A request for a folder gets the first one that exists.", ["index.html"]),
   listing: flag(false, "Respond with a list of files for a folder without an index file."),
   cacheControl: textTable(
     'Cache-Control by pattern, such as `{ "*.html": "no-cache", "assets/**": "max-age=3600" }`; the first pattern that matches a file\'s path applies. `*` is any text without a slash, `**` any text; a pattern without a slash matches a name in any folder. Default: none.',
@@ -30,11 +30,11 @@ export const staticFiles = poolKind({
   name: "static",
   fields: {
     static: text(
-      "A folder of files to serve, in place of an app. Paceline removes the path of the pool's route: with `routes: [\"/static/\"]`, `/static/app.css` is the file `app.css` in the folder. Relative to the config file's folder.",
+      "A folder of files to serve, in place of an app. The path of the pool's route is removed: with `routes: [\"/static/\"]`, `/static/app.css` is the file `app.css` in the folder. Relative to the config file's folder.",
     ),
     internal: flag(
       false,
-      "Hide the pool from clients. Its files are sent when an app's response has X-Accel-Redirect with a path under the pool's route, or X-Sendfile with a path in its folder. See [files.md](files.md#files-that-an-app-hands-out).",
+      "Hide the pool from clients. A file is sent only if an app's response has X-Accel-Redirect with a path under the pool's route, or X-Sendfile with a path in the pool's folder. See [files.md](files.md#files-that-an-app-hands-out).",
     ),
     staticOptions: table(optionFields, "How to serve the files."),
   },

@@ -29,19 +29,19 @@ export const worker = poolKind({
     readySignal,
     stopSignal,
     cron: text(
-      'When a worker runs, as a cron pattern: `"*/5 * * * *"`, six fields with seconds in front, or `"@daily"`. It then starts at these times only, in one instance, and ends by itself. A time at which the last run has not ended is skipped. See [workers.md](workers.md#schedules).',
+      'When a worker runs, as a cron pattern: `"*/5 * * * *"`, six fields with seconds in front, or `"@daily"`. The worker then starts only at these times, in one instance, and ends by itself. A time is skipped if the last run has not ended. See [workers.md](workers.md#schedules).',
     ),
     timezone: text(
       'The time zone of `cron`, such as `"Europe/Berlin"`. Default: that of the supervisor (TZ, or the machine\'s).',
     ),
     runTimeoutMs: milliseconds(
       RUN_TIMEOUT_MS,
-      "A run of a worker with `cron` that takes longer gets `stopSignal`, after `termTimeoutMs` SIGKILL, and counts as failed. `0`: no limit.",
+      "The longest run of a worker with `cron`. A longer run gets `stopSignal`, and after `termTimeoutMs` SIGKILL, and counts as failed. `0`: no limit.",
       { min: 0 },
     ),
     overlap: flag(
       false,
-      "In a reload or restart of a worker, start the replacement before the outgoing process ends. By default the outgoing process ends first, so that two never run in one slot.",
+      "In a reload or restart of a worker, start the replacement before the outgoing process ends. By default the outgoing process ends first, so that a slot never runs two processes.",
     ),
   },
   defaultInstances: 1,

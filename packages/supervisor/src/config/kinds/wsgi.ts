@@ -10,12 +10,12 @@ export const wsgi = poolKind({
   name: "wsgi",
   fields: {
     wsgi: textOrTable(
-      'A Python WSGI callable: `"mysite.wsgi:application"`, `"package.module:factory(\'prod\')"`, `"./graphite.wsgi"`. Without a colon: `application` of the module or file, or else `app`. For several in one instance, a table by path prefix: with `{ "/": "site:app", "/api/": "api:app" }` the longest matching prefix responds, with its prefix in SCRIPT_NAME. `cwd` is first on `sys.path`.',
+      'A Python WSGI callable: `"mysite.wsgi:application"`, `"package.module:factory(\'prod\')"`, `"./graphite.wsgi"`. Without a colon: `application` of the module or file, or else `app`. For several callables in one instance, a table by path prefix, such as `{ "/": "site:app", "/api/": "api:app" }`: the longest matching prefix is used, and moves to SCRIPT_NAME. `cwd` is first on `sys.path`.',
     ),
     python,
     threads: count(
       PYTHON_MAX_IN_FLIGHT,
-      "In `wsgi` pools: how many requests an instance runs at once, each on its own thread, for views that wait for a database or another server. The app must be thread-safe. `1`: views run on the main thread. See [python.md](python.md#threads).",
+      "In `wsgi` pools: how many requests an instance runs at once, each on its own thread, which helps views that wait for a database or another server. The app must be thread-safe. `1`: views run on the main thread. See [python.md](python.md#threads).",
       { max: 512 },
     ),
     preload,

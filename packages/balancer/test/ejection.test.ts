@@ -172,7 +172,7 @@ describe.concurrent.each(SETUPS)("ejection on %s over %s", (runtime, protocol) =
       await balancer.follow({}, [{ ...plain, retryBudget: { percent: 0, minPerSecond: 0 } }]);
       await balancer.reports(() => clients.statuses.has(502));
       const isTold = (message: ChildMessage) =>
-        message.type === "notice" && /^the retry budget of web is spent: \d+ requests/.test(message.message);
+        message.type === "notice" && /^the retry budget of web is used up: \d+ requests/.test(message.message);
       await balancer.hears(isTold);
     } finally {
       await clients.stop();

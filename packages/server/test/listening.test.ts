@@ -71,7 +71,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it("is served by its server of node:https, without TLS, and is told", async () => {
       spawn("listening-https.mjs");
       const { message, level } = await supervisor.hears("notice");
-      expect(message).toMatch(/^the app's own TLS is not used, .*end TLS in front/);
+      expect(message).toMatch(/^the app's own TLS is not used; .*end TLS in front/);
       expect(level ?? "warn").toBe("warn");
       await supervisor.hears("ready");
       expect((await ask(supervisor.target, "/")).body).toBe("over TLS alone");

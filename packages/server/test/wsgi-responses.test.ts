@@ -145,7 +145,7 @@ test("what gunicorn and uWSGI accept is accepted; fields of one hop are left out
     expect(response, name).toMatch(/\r\nContent-Length: 2\r\n/);
     expect(response, name).not.toMatch(/^(connection|transfer-encoding|keep-alive|upgrade|te|trailer|proxy-)/im);
   }
-  const told = /GET \/accepted: (\S+) belongs to the server \(PEP 3333\): it is left out here and from now on/;
+  const told = /GET \/accepted: (\S+) belongs to the server \(PEP 3333\): it is dropped, here and from now on/;
   await instance.program.line(/Proxy-Connection belongs/);
   const names = instance.program.output.flatMap((line) => told.exec(line)?.[1] ?? []);
   expect(names.sort()).toEqual(

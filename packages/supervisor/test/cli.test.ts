@@ -67,7 +67,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     [["start", "--", "node a.js"], /a program follows after --: paceline start -- node a\.js\n/],
     [["start", "pub"], /to serve its files: paceline start --static pub\n/],
     [["start", "bare"], /it has a package\.json: run paceline init bare\n/],
-    [["start", "app.mjs", "--cron", "@daily", "-p", "3000"], /--cron: a worker .* leave out --port\n/],
+    [["start", "app.mjs", "--cron", "@daily", "-p", "3000"], /--cron: a worker .* omit --port\n/],
     [["lock", ""], /lock: reason is empty: it is needed/],
     [["rehearse", "--replay", "/dev/zero"], /--replay: \/dev\/zero is not a regular file/],
     [["start", "a\nb"], /^paceline: a\\nb: there is no such file or folder\n$/],

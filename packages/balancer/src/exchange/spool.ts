@@ -50,7 +50,7 @@ export class Spool {
     } catch (error) {
       this.state = "off";
       this.options.onProblem(
-        `cannot use the spool folder ${folder}: ${(error as Error).message}; large bodies of slow clients go at their client's pace and occupy an instance each: make the folder writable or set balancer.spoolDir, and restart`,
+        `cannot use the spool folder ${folder}: ${(error as Error).message}; each large body of a slow client occupies an instance: make the folder writable or set balancer.spoolDir, and restart`,
       );
     }
   }

@@ -351,7 +351,7 @@ export class AccessFormat {
   /** Returns the line that replaces lost ones. */
   lostLine(lines: number, timeMs: number): string {
     if (this.isJson) return `{"time":"${new Date(timeMs).toISOString()}","linesLost":${lines}}\n`;
-    return `access log: ${lines} lines were lost, they could not be written in time\n`;
+    return `access log: ${lines} lines were lost, because they could not be written in time\n`;
   }
 }
 

@@ -177,7 +177,7 @@ export class PoolHealth {
     const { now } = this.options.clock;
     if (this.refused === 0 || now < this.toldAt + TELL_EVERY_MS) return;
     this.options.onNotice(
-      `the retry budget of ${this.pool.name} is spent: ${this.refused} requests so far that failed at an instance got 502 and were not sent to another one; an event in a minute has the number of further ones, if there are any`,
+      `the retry budget of ${this.pool.name} is used up: ${this.refused} requests that failed at an instance got 502 and were not sent to another instance; if more follow, an event in a minute has their number`,
     );
     this.toldAt = now;
     this.refused = 0;

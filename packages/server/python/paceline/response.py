@@ -140,7 +140,7 @@ class Response:
         known = name.lower()
         if known not in reported_hops:
             reported_hops.add(known)
-            self._connection.complain(f"{name} belongs to the server (PEP 3333): it is left out here and from now on")
+            self._connection.complain(f"{name} belongs to the server (PEP 3333): it is dropped, here and from now on")
 
     # Called by the server.
 

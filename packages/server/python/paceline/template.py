@@ -104,7 +104,7 @@ class Template:
         if not names:
             return
         what = f"the app started threads while it loaded ({', '.join(names[:5])})"
-        advice = "start them in a function given to paceline.post_fork, or leave out `preload`"
+        advice = "start them in a function given to paceline.post_fork, or omit `preload`"
         if "fapws" in self._identity.spec:
             raise InstanceError(f"preload: {what}; instances would not have them: {advice}")
         log(f"preload: {what}; instances do not have them: {advice}")

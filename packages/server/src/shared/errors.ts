@@ -50,7 +50,7 @@ export function hintOnListening(error: unknown): string {
 
 /** About an app's server of node:https, or of Bun.serve with `tls`. */
 export const TLS_UNUSED =
-  "the app's own TLS is not used, Paceline serves it over HTTP: end TLS in front (docs/security.md)";
+  "the app's own TLS is not used; Paceline serves the app over HTTP: end TLS in front (docs/security.md)";
 
 /** Bun's syntax errors of a module have no stack, but this. */
 interface Position {

@@ -168,7 +168,7 @@ export class FleetCertificates {
       return {
         ok: false,
         code: "failed",
-        message: "the supervisor ended before the order; the next one begins it anew",
+        message: "the supervisor ended before the order; the next supervisor orders again",
       };
     const now = Date.now();
     let failures = 0;

@@ -82,7 +82,7 @@ function readAuthority(path: string, keyPath: string, now: number): IssuedCertif
   const read = readCertificate({ certificate: path, key: keyPath });
   if ("problem" in read)
     throw new Error(
-      `${read.problem}; put back both files of the authority, ${path} and ${keyPath}, or remove both for a new one, which clients have to trust anew`,
+      `${read.problem}; put back both files of the authority, ${path} and ${keyPath}, or remove both to get a new one, which clients must then trust`,
     );
   const { certificatePem, keyPem, notAfter } = read;
   return notAfter > now + LEAF_DAYS * DAY_MS ? { certificatePem, keyPem } : undefined;

@@ -182,7 +182,7 @@ export class CertificateStore {
       this.authorityProblem = null;
       log("info", `${isNew ? "made an internal authority; " : ""}${trustText(path)}`);
     } catch (error) {
-      this.authorityProblem = `the internal authority cannot be used, so certificates sign themselves: ${(error as Error).message}`;
+      this.authorityProblem = `the internal authority cannot be used, so certificates are self-signed: ${(error as Error).message}`;
       log("error", this.authorityProblem);
     }
     return this.authority;

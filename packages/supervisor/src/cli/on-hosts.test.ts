@@ -33,7 +33,7 @@ test.each([
   ["-H box1 -H box2 logs -f", "add --parallel"],
   ["-H box1 -H box2 top --plain", "add --parallel"],
   ["-H box1 -H box2 top", "add --plain"],
-  ["-H box1 -H box2 --parallel events --follow --json", "leave out --follow"],
+  ["-H box1 -H box2 --parallel events --follow --json", "omit --follow"],
 ])("%s is refused: %s", (line, message) => {
   expect(() => read(line)).toThrow(message);
 });

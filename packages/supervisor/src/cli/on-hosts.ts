@@ -81,7 +81,7 @@ function refuseEndless(args: readonly string[], isParallel: boolean): void {
   if (isEndless && has("--json"))
     throw new PacelineError(
       "usage",
-      "--json of several boxes is printed when each has ended: leave out --follow, or add --once",
+      "--json of several boxes is printed when each has ended: omit --follow, or add --once",
     );
   if (isEndless && !isParallel)
     throw new PacelineError("usage", `${args[0]} would never end on the first box: add --parallel before the command`);

@@ -7,13 +7,13 @@ test.each([
   [
     "it was killed",
     undefined,
-    "the supervisor was killed, and the stop does not go on: paceline stop ends what is left",
+    "the supervisor was killed, and the stop does not continue: paceline stop ends what is left",
   ],
-  ["this command ends what it left", 9, "the supervisor was killed, and the stop does not go on: paceline stop ends"],
+  ["this command ends what it left", 9, "the supervisor was killed, and the stop does not continue: paceline stop ends"],
   [
     "another one runs",
     8,
-    "another supervisor (pid 8) runs the fleet now: paceline status shows whether the stop goes on",
+    "another supervisor (pid 8) runs the fleet now: paceline status shows whether the stop continues",
   ],
 ])("%s", (_, present, text) => {
   expect(afterwards("the stop", { asked: 7, present, own: 9 })).toContain(text);

@@ -66,9 +66,9 @@ export function afterwards(
   { asked, present, own }: { asked: number | undefined; present: number | undefined; own: number },
 ): string {
   if (present === undefined || present === own)
-    return `the supervisor was killed, and ${what} does not go on: paceline stop ends what is left of the fleet`;
+    return `the supervisor was killed, and ${what} does not continue: paceline stop ends what is left of the fleet`;
   if (present === asked) return continues(what);
-  return `another supervisor (pid ${present}) runs the fleet now: paceline status shows whether ${what} goes on`;
+  return `another supervisor (pid ${present}) runs the fleet now: paceline status shows whether ${what} continues`;
 }
 
 function continues(what: string): string {

@@ -94,7 +94,7 @@ function mistakeIn(target: string, options: StartOptions): string | undefined {
   if (name !== undefined && !NAME.test(name))
     return `--name: must be 1 to 64 characters without "/" and control characters, not ${JSON.stringify(name)}`;
   if ((worker || cron !== undefined) && (listen ?? port) !== undefined)
-    return `--${cron === undefined ? "worker" : "cron"}: a worker gets no requests and does not listen; leave out ${port === undefined ? "--listen" : "--port"}`;
+    return `--${cron === undefined ? "worker" : "cron"}: a worker gets no requests and does not listen; omit ${port === undefined ? "--listen" : "--port"}`;
   if (command === undefined) return programOf([target, ...scriptArgs]);
   return command.length === 1 && command[0]?.includes(" ") ? programOf(command) : undefined;
 }

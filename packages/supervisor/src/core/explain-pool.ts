@@ -75,7 +75,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
       evidence: first.deaths
         .slice(0, 3)
         .map(({ process, at, reason }) => `${process}, ${agoText(at, now)}: ${firstLine(reason)}`),
-      todo: `Correct its handler; the report has stack and last lines: paceline deaths show ${first.deaths[0]?.id}. Until then refuse ${pathOf(first.request)} in front, or give it a pool of its own`,
+      todo: `Correct its handler; the report has the stack and the last lines: paceline deaths show ${first.deaths[0]?.id}. Until then refuse ${pathOf(first.request)} in front, or give it a pool of its own`,
       ...reportOf(first.deaths[0]),
     };
   },

@@ -134,7 +134,7 @@ describe("kamal", () => {
   it("puts the server of an image where Kamal takes it from, and says that its tag is left out", () => {
     const text = kamal({ ...inputOf({ listen: ":80" }), image: "registry.example/shop:7" });
     expect(parse(text)).toMatchObject({ image: "shop", registry: { server: "registry.example", username: "shop" } });
-    expect(text).toContain("# The tag of --image, :7, is left out: Kamal tags images itself.\n");
+    expect(text).toContain("# The tag of --image, :7, is omitted: Kamal tags images itself.\n");
     const { image, registry } = parse(kamal({ ...inputOf({}), image: "ann/shop" }));
     expect([image, registry.server, registry.username]).toEqual(["ann/shop", undefined, "ann"]);
   });

@@ -45,7 +45,7 @@ export function kamal(input: ExportInput): string {
         ? {
             "#": "Add `host`, and `ssl: true`, for certificates on the box.",
             app_port: tcpAddress(config)?.port ?? 8080,
-            "#2": "kamal-proxy asks until the new container is up, and not later.",
+            "#2": "kamal-proxy asks only until the new container is up.",
             healthcheck: {
               path: probes?.ready ?? config.pools.find(({ serves }) => serves)?.health.healthPath ?? "/",
               interval: 1,
@@ -72,7 +72,7 @@ export function kamal(input: ExportInput): string {
     [
       `Kamal 2, config/deploy.yml of the fleet ${config.name}: paceline export kamal`,
       "Set image, hosts and registry; --image NAME and --box ADDRESS do. Check it with kamal config.",
-      ...(image.tag === undefined ? [] : [`The tag of --image, ${image.tag}, is left out: Kamal tags images itself.`]),
+      ...(image.tag === undefined ? [] : [`The tag of --image, ${image.tag}, is omitted: Kamal tags images itself.`]),
       ...notesFor("container", config),
       ...(serves && probes?.ready === undefined
         ? ["Kamal needs a health check: without `balancer.probes`, it asks the app itself."]

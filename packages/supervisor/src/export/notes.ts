@@ -69,7 +69,7 @@ const NOTES: readonly Note[] = [
       const sticky = stickyOf(config);
       return sticky === undefined
         ? undefined
-        : `The pool ${sticky.pool} is sticky: its clients also keep to a box here. Sessions in memory end with their box.`;
+        : `The pool ${sticky.pool} is sticky: its clients also stay on a box here. Sessions in memory end with their box.`;
     },
   },
   {

@@ -35,7 +35,7 @@ export function programOf(source: Keys, env: Keys, facts: ProjectFacts, note: Ad
   const cwd = typeof source.cwd === "string" ? source.cwd : ".";
   const given = source.script ?? source.exec ?? source.cmd;
   if (typeof given !== "string" || given.trim() === "") {
-    note("script", "the app has none and is left out: write a pool by hand (docs/configuration.md)");
+    note("script", "the app has none and is omitted: write a pool by hand (docs/configuration.md)");
     return undefined;
   }
   const [script = "", ...inScript] =
@@ -45,7 +45,7 @@ export function programOf(source: Keys, env: Keys, facts: ProjectFacts, note: Ad
     if (!hasPassword(source, args)) return { ...folderOf(args, env, cwd, note), isScheduled: false };
     note(
       "script",
-      "left out, since its files need a password and a `static` pool asks for none: serve them from an app that does (docs/files.md)",
+      "omitted, since its files need a password and a `static` pool asks for none: serve them from an app that does (docs/files.md)",
     );
     return undefined;
   }
@@ -53,7 +53,7 @@ export function programOf(source: Keys, env: Keys, facts: ProjectFacts, note: Ad
   const ends = source.autorestart === false && run.kind !== "app";
   const isScheduled = ends && !isOff(source.cron_restart ?? source.cron);
   if (ends && !isScheduled && run.kind === "worker") {
-    note("script", "left out, since it runs once: start it from cron, or as a worker with `cron` (docs/workers.md)");
+    note("script", "omitted, since it runs once: start it from cron, or as a worker with `cron` (docs/workers.md)");
     return undefined;
   }
   if (run.kind === "worker" || isScheduled) {

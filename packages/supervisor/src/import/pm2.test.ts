@@ -307,13 +307,13 @@ it.each<[Keys]>([
   [{ apps: [{ script: "serve", args: "site 8080 --basic-auth-username u --basic-auth-password p" }] }],
   [{ static: [{ name: "serve", path: "site", basic_auth: { username: "u" } }] }],
 ])("files behind a password are left out: %j", (document) => {
-  expect(() => importPm2(document, facts())).toThrow(/no app for a pool: serve: left out, since its files need a pass/);
+  expect(() => importPm2(document, facts())).toThrow(/no app for a pool: serve: omitted, since its files need a pass/);
   const { pools, notes } = importPm2({ pm2: [app({})], ...document }, facts());
   expect(Object.keys(pools)).toEqual(["app"]);
   expect(notes).toContainEqual({
     app: "serve",
     key: "script",
-    advice: expect.stringMatching(/^left out, since its f/),
+    advice: expect.stringMatching(/^omitted, since its f/),
   });
 });
 
@@ -382,7 +382,7 @@ it("an app that PM2 starts at times becomes a worker with cron; one that runs on
     ...{ cron: "0 3 * * *", stopSignal: "SIGINT" },
   });
   const runsOnce = { script: "jobs.js", autorestart: false, max_restarts: 1 };
-  expect(() => importPm2([runsOnce], facts())).toThrow(/has no app for a pool: jobs: left out, since it runs once/);
+  expect(() => importPm2([runsOnce], facts())).toThrow(/has no app for a pool: jobs: omitted, since it runs once/);
   const once = importPm2([{ script: "app.js" }, runsOnce], facts());
   expect(Object.keys(once.pools)).toEqual(["app"]);
   expect(once.notes).toContainEqual({ app: "jobs", key: "script", advice: expect.stringMatching(/^left out/) });

@@ -227,7 +227,7 @@ export class Deploys {
   private async endTrial(trial: Trial, onProgress: ProgressListener): Promise<OperationResult> {
     trial.takenBack = "rolled back by an operator";
     this.listeners.add(onProgress);
-    onProgress(this.options.hooks.takeBack(trial.takenBack) ?? "taking the deploy back");
+    onProgress(this.options.hooks.takeBack(trial.takenBack) ?? "rolling the deploy back");
     trial.loading.abort();
     trial.wake();
     for (const { name } of trial.parts) this.options.rollouts.takeBack(name, trial.takenBack);

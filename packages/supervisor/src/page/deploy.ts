@@ -116,9 +116,9 @@ function nextText({ phase, leftMs, onNoTraffic, isHeld }: DeployStatus & { onNoT
   if (phase === "back") return "The old version serves again soon.";
   if (phase === "rolling") return "The other instances follow.";
   if (leftMs === null) return "The canaries are being started.";
-  if (isHeld) return "It waits for an operator; a failing test takes the release back all the same.";
+  if (isHeld) return "It waits for an operator; a failing test still rolls the release back.";
   const then = onNoTraffic === undefined ? "" : ` Without a verdict: ${onNoTraffic}.`;
-  return `Up to ${age(leftMs / 1000)} more.${then} A failing test takes the release back by itself.`;
+  return `Up to ${age(leftMs / 1000)} more.${then} A failing test rolls the release back by itself.`;
 }
 
 const STEERING: Record<"promote" | "hold" | "resume", Omit<Question, "path" | "body">> = {

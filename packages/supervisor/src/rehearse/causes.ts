@@ -40,7 +40,7 @@ export const causes = {
         ...said.map(describeLine),
         ...others.map(({ process, afterMs }) => `${process} still ran ${Math.round(afterMs / 1000)} s after SIGTERM`),
       ]),
-      todo: "End the process on SIGTERM (or set stopSignal to the signal that it ends on), and let stop() and its timers come to an end. Each reload waits for the deadline until then.",
+      todo: "End the process on SIGTERM (or set stopSignal to the signal that it ends on), and let stop() and its timers end. Until then each reload waits for the deadline.",
       explains: [
         ...new Set([...deaths, ...said].map(({ phase }) => phase)),
         ...(others.length > 0 ? ["term" as const] : []),

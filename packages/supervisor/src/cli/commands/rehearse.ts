@@ -39,7 +39,7 @@ export const rehearse: DefineCommand = (program, action) => {
   withJson(command).action(
     action(async (given: string, args: string[], rehearseOptions: RehearseOptions) => {
       if ((rehearseOptions.listen ?? rehearseOptions.port) !== undefined)
-        throw new PacelineError("usage", "a rehearsal chooses its port itself; leave out --listen and --port");
+        throw new PacelineError("usage", "a rehearsal chooses its port itself; omit --listen and --port");
       const { target, options } = originOf(given, args, rehearseOptions);
       return run(target, options as RehearseOptions);
     }),

@@ -79,7 +79,11 @@ export class TakeOver {
     }
     for (const { pool, slots, generation } of adoption.announced()) {
       if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
-      parts.log.event("warn", pool, "a stop was interrupted after its instances had been told to end; they are restarted");
+      parts.log.event(
+        "warn",
+        pool,
+        "a stop was interrupted after its instances had been told to end; they are restarted",
+      );
       await parts.rollouts.run("restart", pool, slots, generation, () => {});
     }
   }

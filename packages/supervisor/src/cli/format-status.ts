@@ -293,7 +293,10 @@ function recycleLines({ name, instances, recyclePauseSeconds }: PoolStatus): str
   const lines = due.slice(0, MAX_DUE_LINES).map((line) => `${line}; its replacement is due`);
   if (due.length > MAX_DUE_LINES) lines.push(`${name}: ${due.length - MAX_DUE_LINES} more are due to be recycled`);
   if (recyclePauseSeconds === null) return lines;
-  return [...lines, `${name}: the last recycling failed; the next attempt is in ${formatDuration(recyclePauseSeconds)}`];
+  return [
+    ...lines,
+    `${name}: the last recycling failed; the next attempt is in ${formatDuration(recyclePauseSeconds)}`,
+  ];
 }
 
 function exposure({ name, exposed }: InstanceStatus): string[] {

@@ -9,7 +9,11 @@ test.each([
     undefined,
     "the supervisor was killed, and the stop does not continue: paceline stop ends what is left",
   ],
-  ["this command ends what it left", 9, "the supervisor was killed, and the stop does not continue: paceline stop ends"],
+  [
+    "this command ends what it left",
+    9,
+    "the supervisor was killed, and the stop does not continue: paceline stop ends",
+  ],
   [
     "another one runs",
     8,

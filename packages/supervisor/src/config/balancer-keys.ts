@@ -82,7 +82,9 @@ const rateLimitFields = {
     'What has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request counts by its address if it has the field twice or not at all), or each of the `routes`, for all clients together. Default: `"address"`.',
   ),
   requests: count(undefined, "How many tokens a bucket regains in `periodMs`. Required.", { max: 1_000_000 }),
-  periodMs: milliseconds(PERIOD_MS, "The time in which the bucket regains these tokens, evenly.", { max: MAX_PERIOD_MS }),
+  periodMs: milliseconds(PERIOD_MS, "The time in which the bucket regains these tokens, evenly.", {
+    max: MAX_PERIOD_MS,
+  }),
   burst: count(undefined, "How many requests may arrive at once: the size of a bucket. Default: `requests`."),
   routes: texts(
     'The rule applies only to requests of these routes, such as `["/login", "example.com/api/"]`; the best match in the list is used. They need not be routes of a pool. Default: all requests.',

@@ -47,7 +47,7 @@ export interface PolicyKeys {
    */
   maxSurge?: number | string | undefined;
   /**
-   * A process whose event loop does not turn for this long, or that a signal has stopped, is killed and replaced; its exit is reported as `hung`. `0` turns this off, for example for a debugger.
+   * A process whose event loop is blocked for this long, or that a signal has stopped, is killed and replaced; its exit is reported as `hung`. `0` turns this off, for example for a debugger.
    *
    * Value: whole number, ms. Default: 30000.
    */
@@ -72,13 +72,13 @@ export interface PolicyKeys {
          */
         maxMs?: number | undefined;
         /**
-         * Each delay is the previous one times this.
+         * Each delay is the previous one times this factor.
          *
          * Value: number. Default: 2.
          */
         factor?: number | undefined;
         /**
-         * The random share of a delay, so that many instances do not restart all at once.
+         * The random share of a delay, so that many instances do not restart at the same time.
          *
          * Value: number. Default: 0.2.
          */
@@ -86,7 +86,7 @@ export interface PolicyKeys {
       }
     | undefined;
   /**
-   * How many failures a process may have before it is given up or restarted with the longest delay.
+   * How many failures a slot may have before it becomes `failed` or restarts with the longest delay.
    *
    * Value: table.
    */
@@ -129,7 +129,7 @@ export interface CommonPoolKeys extends PolicyKeys {
    */
   cwd?: string | undefined;
   /**
-   * Environment variables. They override the caller's environment and `envFiles`. The value `{ file: "/run/secrets/token" }` is the text of a file, `{ credential: "token" }` that of a systemd credential; see docs/security.md.
+   * Environment variables. They override the caller's environment and `envFiles`. The value `{ file: "/run/secrets/token" }` is the text of a file, and `{ credential: "token" }` is that of a systemd credential; see docs/security.md.
    *
    * Value: table of texts or secrets.
    */
@@ -160,13 +160,13 @@ export interface CommonPoolKeys extends PolicyKeys {
    */
   envFiles?: string | readonly string[] | undefined;
   /**
-   * Recycle a process that uses this many megabytes (10⁶ bytes), with all processes that a command or worker has started: start a replacement, and drain the old process when the replacement is ready. Paceline replaces one process at a time, and one that leaks steadily before it reaches the limit. `0`: no limit. See Recycling (docs/operations.md).
+   * Recycle a process that uses this many megabytes (10⁶ bytes), including all processes that a command or worker has started: start a replacement, and drain the old process when the replacement is ready. One process is replaced at a time; a process that leaks steadily is replaced before it reaches the limit. `0`: no limit. See Recycling (docs/operations.md).
    *
    * Value: whole number. Default: 0.
    */
   maxMemoryMb?: number | undefined;
   /**
-   * What counts for `maxMemoryMb`: the resident memory (RSS), or the proportional memory (PSS), in which pages that processes share count only in part. PSS suits processes that fork, such as those of `preload`; it is read every 15 s and needs Linux. Default: `"rss"`.
+   * The memory that counts for `maxMemoryMb`: the resident memory (RSS), or the proportional memory (PSS), which divides shared pages among the processes. PSS suits processes that fork, such as those of `preload`; it is read every 15 s and needs Linux. Default: `"rss"`.
    *
    * Value: `"rss"` or `"pss"`.
    */
@@ -184,13 +184,13 @@ export interface CommonPoolKeys extends PolicyKeys {
    */
   maxAgeMs?: number | undefined;
   /**
-   * Recycle all processes, one after another, at these times: a cron pattern in the time zone of the supervisor (TZ, or the machine's), such as `"0 4 * * *"` or `"@weekly"`. Processes that started after the time stay.
+   * Recycle all processes, one after another, at these times: a cron pattern in the time zone of the supervisor (TZ, or the machine's), such as `"0 4 * * *"` or `"@weekly"`. Processes that started after that time are not recycled.
    *
    * Value: text.
    */
   recycleSchedule?: string | undefined;
   /**
-   * Lower the limits of each process by a random share up to this one, so that they are not recycled together. Times of `recycleSchedule` are delayed by up to this share of an hour instead.
+   * Lower the limits of each process by a random share of up to this value, so that processes are not recycled together. Times of `recycleSchedule` are instead delayed by up to this share of an hour.
    *
    * Value: number. Default: 0.1.
    */
@@ -221,7 +221,7 @@ export interface CommonPoolKeys extends PolicyKeys {
          */
         headTimeoutMs?: number | undefined;
         /**
-         * How long a client may send nothing while the server waits for its request body; then it gets 408.
+         * How long a client may send nothing while the server waits for the request body; then it gets 408.
          *
          * Value: whole number, ms. Default: 60000.
          */
@@ -253,7 +253,7 @@ export interface CommonPoolKeys extends PolicyKeys {
    */
   errorPages?: Record<string, string | number | boolean> | undefined;
   /**
-   * Compress responses for clients that accept it. `true`: with the defaults. Static pools send precompressed files instead. See docs/compression.md.
+   * Compress responses for clients that accept compression. `true`: with the defaults. Static pools send precompressed files instead. See docs/compression.md.
    *
    * Value: true, false or table. Default: false.
    */
@@ -273,19 +273,19 @@ export interface CommonPoolKeys extends PolicyKeys {
          */
         types?: string | readonly string[] | undefined;
         /**
-         * Shorter bodies stay as they are, if their length is known.
+         * Shorter bodies are not compressed, if their length is known.
          *
          * Value: whole number, bytes. Default: 1024.
          */
         minBytes?: number | undefined;
         /**
-         * How many bodies of the pool each balancer compresses at once, each with up to 0.3 MB until its client has read it. Further ones are sent uncompressed.
+         * How many bodies of the pool each balancer compresses at once; each takes up to 0.3 MB until its client has read it. Further bodies are sent uncompressed.
          *
          * Value: whole number. Default: 256.
          */
         maxStreams?: number | undefined;
         /**
-         * Compress responses that may contain secrets as well, although their length can then reveal these (BREACH). See docs/compression.md.
+         * Also compress responses that may contain secrets, although their length can then reveal the secrets (BREACH). See docs/compression.md.
          *
          * Value: true or false. Default: false.
          */
@@ -293,7 +293,7 @@ export interface CommonPoolKeys extends PolicyKeys {
       }
     | undefined;
   /**
-   * How much unread output of a process is kept. Beyond this, the oldest lines are dropped and counted. The output file takes at most 1 MiB more on disk.
+   * How much unread output of a process is kept. Beyond this, the oldest lines are dropped and counted. On disk, the output file takes at most 1 MiB more.
    *
    * Value: whole number, bytes. Default: 16777216.
    */
@@ -303,31 +303,31 @@ export interface CommonPoolKeys extends PolicyKeys {
 /** The keys of a pool of any kind. */
 export interface PoolKeys extends CommonPoolKeys {
   /**
-   * How the pool gets its clients. `"http"`: the balancer picks an instance for each request. `"tcp"`: it picks one for each connection and passes on all bytes, for any protocol, such as that of a database; only for `command` pools. `"direct"`: without a balancer; the instances share the addresses, and the kernel gives each connection to one of them; only for `app`, `static` and `wsgi` pools. See docs/modes.md. Default: `"http"`.
+   * How clients reach the instances. `"http"`: the balancer picks an instance for each request. `"tcp"`: the balancer picks an instance for each connection and passes on all bytes, for any protocol, such as that of a database; only for `command` pools. `"direct"`: without a balancer; the instances share the addresses, and the kernel assigns each connection to one of them; only for `app`, `static` and `wsgi` pools. See docs/modes.md. Default: `"http"`.
    *
    * Value: `"http"` or `"tcp"` or `"direct"`.
    */
   mode?: "http" | "tcp" | "direct" | undefined;
   /**
-   * Where a pool with `mode: "tcp"` or `"direct"` listens, such as `"127.0.0.1:6379"` or `"unix:/run/cache.sock"`; the forms are those of `listen`, and like it a change needs a start. Default: `listen`, if no other pool gets requests.
+   * Where a pool with `mode: "tcp"` or `"direct"` listens, such as `"127.0.0.1:6379"` or `"unix:/run/cache.sock"`; the forms are those of `listen`, and a change also needs a stop and a start. Default: `listen`, if no other pool gets requests.
    *
    * Value: text or list of texts.
    */
   bind?: string | readonly string[] | undefined;
   /**
-   * A new process becomes ready when a GET of this path returns 2xx or 3xx. Default: it is ready when it listens.
+   * A new process becomes ready when a GET of this path returns 2xx or 3xx. Default: the process is ready when it listens.
    *
    * Value: text.
    */
   readyPath?: string | undefined;
   /**
-   * Paceline sends GETs of this path to each instance as long as it serves, and restarts one that fails them. A process with limited concurrency gets no health request while it handles a request. Default: no health requests.
+   * Paceline sends GETs of this path to each serving instance, and restarts an instance that fails them. A process with limited concurrency gets no health request while it handles a request. Default: no health requests.
    *
    * Value: text.
    */
   healthPath?: string | undefined;
   /**
-   * The time from a response on `healthPath` to the next request; each time up to a tenth more or less. With `mode: "tcp"`: the time between two connections that check the instance; without this key there are none.
+   * The time from a response on `healthPath` to the next request, with a random deviation of up to a tenth. With `mode: "tcp"`: the time between two connections that check the instance; without this key there are no such checks.
    *
    * Value: whole number, ms. Default: 10000.
    */
@@ -339,19 +339,19 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   healthTimeoutMs?: number | undefined;
   /**
-   * An instance is ended after this many failures in a row. `0`: it is only out of turn until it is healthy, which suits a `proxy` whose upstream fails.
+   * An instance is ended after this many failures in a row. `0`: it only gets no requests until it is healthy, which suits a `proxy` whose upstream fails.
    *
    * Value: whole number. Default: 3.
    */
   healthFailures?: number | undefined;
   /**
-   * An instance gets no new requests after this many failures in a row, within `ejection.maxEjectedPercent` of its pool. `0`: it gets them until it is ended.
+   * An instance gets no new requests after this many failures in a row, within `ejection.maxEjectedPercent` of its pool. `0`: it gets requests until it is ended.
    *
    * Value: whole number. Default: 2.
    */
   healthFall?: number | undefined;
   /**
-   * After this many good responses in a row it gets requests again.
+   * After this many good responses in a row, an instance gets requests again.
    *
    * Value: whole number. Default: 2.
    */
@@ -363,44 +363,44 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   checkHost?: string | undefined;
   /**
-   * Paths such as `["/", "/search?q=a"]` that a new process is asked for, round after round, before it takes traffic, until a round takes as long as those before. See docs/operations.md. Default: none.
+   * Paths such as `["/", "/search?q=a"]` that Paceline requests from a new process, in rounds, before it takes traffic, until a round is no faster than the rounds before. See docs/operations.md. Default: none.
    *
    * Value: text or list of texts.
    */
   warmup?: string | readonly string[] | undefined;
   /**
-   * How long `warmup` may take. Then the process takes traffic, with a warning. It ends before `readyTimeoutMs` in any case.
+   * How long `warmup` may take. Then the process takes traffic, with a warning. The warm-up always ends before `readyTimeoutMs`.
    *
    * Value: whole number, ms. Default: 10000.
    */
   warmupTimeoutMs?: number | undefined;
   /**
-   * How the balancer picks an instance. `"round-robin"`: the next in turn; a request that would wait behind a busy instance goes to the first that is free, and if requests take long, to the instance with the fewest. `"exact"`: always the next in turn, however busy it is. `"least-busy"`: the one with the fewest requests in flight. `"random-two"`: of two at random, the one that responds faster and has fewer. `"hash:…"`: requests with the same address, path, cookie or field go to the same instance, unless that has much more than the others. Default: `"round-robin"`. See docs/balancing.md.
+   * How the balancer picks an instance. `"round-robin"`: the next instance in turn; a request that would wait behind a busy instance goes to the first free one, and if requests take long, to the instance with the fewest requests. `"exact"`: always the next in turn, however busy it is. `"least-busy"`: the one with the fewest requests in flight. `"random-two"`: of two random instances, the one that responds faster and has fewer requests. `"hash:…"`: requests with the same address, path, cookie or field go to the same instance, unless it has many more requests than the others. Default: `"round-robin"`. See docs/balancing.md.
    *
    * Value: `"round-robin"`, `"exact"`, `"least-busy"`, `"random-two"`, `"hash:address"`, `"hash:path"`, `"hash:cookie:NAME"` or `"hash:header:NAME"`.
    */
   policy?: string | undefined;
   /**
-   * How many of the instances, the last ones, are backups: they get requests only while no other instance is ready and in turn. See docs/balancing.md.
+   * How many of the last instances are backups: they get requests only while every other instance has crashed, is drained or is ejected. See docs/balancing.md.
    *
    * Value: whole number. Default: 0.
    */
   backups?: number | undefined;
   /**
-   * When a balancer sends an instance no new requests for a while, because it is worse than the others; see docs/balancing.md. Without this key the defaults apply, except in a pool with `sticky`, `policy: "exact"` or `"hash:…"`, where no instance is ejected.
+   * When a balancer temporarily sends no new requests to an instance that is worse than the others; see docs/balancing.md. Without this key the defaults apply, except in a pool with `sticky`, `policy: "exact"` or `"hash:…"`, where no instance is ejected.
    *
    * Value: table.
    */
   ejection?:
     | {
         /**
-         * Eject an instance after this many failures in a row: responses with status 500 and above, timeouts, and connections that are refused or lost. More are needed in a small pool, and if the others fail, too. `0`: off.
+         * Eject an instance after this many failures in a row: responses with status 500 and above, timeouts, and connections that are refused or lost. More failures are needed in a small pool, or if other instances fail too. `0`: off.
          *
          * Value: whole number. Default: 5.
          */
         failures?: number | undefined;
         /**
-         * Eject an instance if at least this percentage of its requests fail, and far fewer of the others'. `0`: off.
+         * Eject an instance if at least this percentage of its requests fail, and a far smaller share of the others' requests. `0`: off.
          *
          * Value: whole number. Default: 50.
          */
@@ -418,7 +418,7 @@ export interface PoolKeys extends CommonPoolKeys {
          */
         windowMs?: number | undefined;
         /**
-         * How long an ejection lasts. Each further one of the same instance lasts twice as long as the one before.
+         * How long an ejection lasts. Each further ejection of the same instance lasts twice as long as the one before.
          *
          * Value: whole number, ms. Default: 10000.
          */
@@ -430,7 +430,7 @@ export interface PoolKeys extends CommonPoolKeys {
          */
         maxEjectMs?: number | undefined;
         /**
-         * The percentage of the pool's instances that may be out of turn together, rounded down; never the last one. `0`: none is ejected.
+         * The percentage of the pool's instances that may be ejected at the same time, rounded down; never the last one. `0`: none is ejected.
          *
          * Value: whole number. Default: 50.
          */
@@ -438,13 +438,13 @@ export interface PoolKeys extends CommonPoolKeys {
       }
     | undefined;
   /**
-   * How long the share of an instance grows, from a tenth to the whole, after it is ready or readmitted. `0`: it gets its whole share at once.
+   * How long the share of an instance grows, from a tenth to the whole, after the instance becomes ready or is readmitted. `0`: it gets its whole share at once.
    *
    * Value: whole number, ms. Default: 0.
    */
   slowStartMs?: number | undefined;
   /**
-   * How many requests that may have started at an instance are sent to another one. Beyond that they get 502. Requests that have certainly not started are sent on without this limit.
+   * How many requests that may have started at a lost instance are sent to another one. Beyond this budget they get 502. Requests that have certainly not started are sent to another instance without this limit.
    *
    * Value: table.
    */
@@ -457,7 +457,7 @@ export interface PoolKeys extends CommonPoolKeys {
          */
         percent?: number | undefined;
         /**
-         * How many may be sent again in each second in any case. Unused ones are kept for ten seconds.
+         * How many requests per second may always be sent again. Unused allowance is kept for ten seconds.
          *
          * Value: whole number. Default: 50.
          */
@@ -465,13 +465,13 @@ export interface PoolKeys extends CommonPoolKeys {
       }
     | undefined;
   /**
-   * How long a request may wait for an instance; then it gets 503 with Retry-After and is not run. While the queue has not been empty for this long, the newest requests go first, and others get 503 after a twentieth of it. `0`: requests wait as long as `balancer.limits.upstreamConnectTimeoutMs` allows, and none is refused for the wait alone. See docs/balancing.md.
+   * How long a request may wait for an instance; then it gets 503 with Retry-After and is not run. If the queue has not been empty for this long, the newest requests go first, and others get 503 after a twentieth of this time. `0`: requests wait as long as `balancer.limits.upstreamConnectTimeoutMs` allows, and are not refused only because they wait. See docs/balancing.md.
    *
    * Value: whole number, ms. Default: 0.
    */
   queueTimeoutMs?: number | undefined;
   /**
-   * Which requests go first when they have to wait. See docs/balancing.md.
+   * Which waiting requests go first. See docs/balancing.md.
    *
    * Value: table.
    */
@@ -484,7 +484,7 @@ export interface PoolKeys extends CommonPoolKeys {
          */
         high?: string | readonly string[] | undefined;
         /**
-         * Routes such as `["/search/"]` whose requests leave it last, and get 503 first.
+         * Routes such as `["/search/"]` whose requests leave the request queue last, and get 503 first.
          *
          * Value: text or list of texts. Default: [].
          */
@@ -513,14 +513,14 @@ export interface PoolKeys extends CommonPoolKeys {
          */
         max?: number | "cpus" | undefined;
         /**
-         * What the number of instances is to keep: exactly one of these keys. Required.
+         * The target that the number of instances follows: exactly one of these keys. Required.
          *
          * Value: table.
          */
         target?:
           | {
               /**
-               * How long a request waits on average until an instance begins with it.
+               * The average time that a request waits until an instance starts it.
                *
                * Value: whole number, ms.
                */
@@ -532,7 +532,7 @@ export interface PoolKeys extends CommonPoolKeys {
                */
               cpuPercent?: number | undefined;
               /**
-               * The requests in flight per instance, those in the request queue included.
+               * The requests in flight per instance, including those in the request queue.
                *
                * Value: whole number.
                */
@@ -540,32 +540,32 @@ export interface PoolKeys extends CommonPoolKeys {
             }
           | undefined;
         /**
-         * The pool shrinks to the most instances that it needed within this time. Twice as long each time it shrank too soon, up to eight times.
+         * The pool shrinks to the highest number of instances that it needed within this time. The time doubles each time the pool shrank too soon, up to eight times.
          *
          * Value: whole number, ms. Default: 60000.
          */
         coolDownMs?: number | undefined;
         /**
-         * Compare throughput and requests in flight before and after, and take instances back that did not help, because the CPUs of the machine or something else, such as a database, is the limit.
+         * Compare throughput and requests in flight before and after the pool grew, and remove instances that did not help, because the CPUs of the machine or something else, such as a database, is the limit.
          *
          * Value: true or false. Default: true.
          */
         checkBenefit?: boolean | undefined;
         /**
-         * How long the pool does not grow after instances were taken back. Twice as long each time, up to twenty times.
+         * How long the pool does not grow after instances were removed. The time doubles each time, up to twenty times.
          *
          * Value: whole number, ms. Default: 30000.
          */
         retryAfterMs?: number | undefined;
         /**
-         * Other bounds at other times. Before the first entry of the list has begun, those of the pool hold.
+         * Other bounds at certain times. Before the first entry of the list has begun, the bounds of the pool apply.
          *
          * Value: list of tables.
          */
         schedule?:
           | readonly {
               /**
-               * When these bounds begin, as a cron pattern such as `"0 7 * * 1-5"`. They hold until the next entry begins.
+               * When these bounds begin, as a cron pattern such as `"0 7 * * 1-5"`. They apply until the next entry begins.
                *
                * Value: text.
                */
@@ -615,7 +615,7 @@ export interface PoolKeys extends CommonPoolKeys {
 /** The keys of `app` pools. */
 export interface AppKeys {
   /**
-   * The app: a module whose default export is `{ fetch }`, a fetch function, a Node `(req, res)` handler or an app of Express, Koa, Fastify or Hono, or that calls `listen()`; or a folder with an app.ts, index.ts or server.ts (or .js, .mjs). Relative to the config file's folder.
+   * The app: a module that calls `listen()`, or whose default export is `{ fetch }`, a fetch function, a Node `(req, res)` handler or an app of Express, Koa, Fastify or Hono; or a folder with an app.ts, index.ts or server.ts (or .js, .mjs). Relative to the config file's folder.
    *
    * Value: text.
    */
@@ -627,13 +627,13 @@ export interface AppKeys {
    */
   style?: "fetch" | "node" | undefined;
   /**
-   * Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these; `sys.argv` is the script's path and these. Default: none.
+   * Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these arguments; `sys.argv` is the script's path and these arguments. Default: none.
    *
    * Value: text or list of texts.
    */
   args?: string | readonly string[] | undefined;
   /**
-   * An instance of an `app` or `worker` pool becomes ready when it has called `process.send("ready")`, as with `wait_ready` of PM2. By default an app is ready when it can respond, and a worker after `readyAfterMs`.
+   * Whether an instance of an `app` or `worker` pool becomes ready only when it has called `process.send("ready")`, as with `wait_ready` of PM2. By default an app is ready when it can respond, and a worker after `readyAfterMs`.
    *
    * Value: true or false. Default: false.
    */
@@ -645,7 +645,7 @@ export interface AppKeys {
    */
   bunfig?: string | undefined;
   /**
-   * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
+   * Send all requests of a client to the same instance. A client is recognized by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by its address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
    */
@@ -655,13 +655,13 @@ export interface AppKeys {
 /** The keys of `static` pools. */
 export interface StaticKeys {
   /**
-   * A folder of files to serve, in place of an app. Paceline removes the path of the pool's route: with `routes: ["/static/"]`, `/static/app.css` is the file `app.css` in the folder. Relative to the config file's folder.
+   * A folder of files to serve, in place of an app. The path of the pool's route is removed: with `routes: ["/static/"]`, `/static/app.css` is the file `app.css` in the folder. Relative to the config file's folder.
    *
    * Value: text.
    */
   static: string;
   /**
-   * Hide the pool from clients. Its files are sent when an app's response has X-Accel-Redirect with a path under the pool's route, or X-Sendfile with a path in its folder. See docs/files.md.
+   * Hide the pool from clients. A file is sent only if an app's response has X-Accel-Redirect with a path under the pool's route, or X-Sendfile with a path in the pool's folder. See docs/files.md.
    *
    * Value: true or false. Default: false.
    */
@@ -674,7 +674,7 @@ export interface StaticKeys {
   staticOptions?:
     | {
         /**
-         * Names of index files. A request for a folder gets the first that exists.
+         * Names of index files. A request for a folder gets the first one that exists.
          *
          * Value: text or list of texts. Default: ["index.html"].
          */
@@ -722,7 +722,7 @@ export interface StaticKeys {
 /** The keys of `wsgi` pools. */
 export interface WsgiKeys {
   /**
-   * A Python WSGI callable: `"mysite.wsgi:application"`, `"package.module:factory('prod')"`, `"./graphite.wsgi"`. Without a colon: `application` of the module or file, or else `app`. For several in one instance, a table by path prefix: with `{ "/": "site:app", "/api/": "api:app" }` the longest matching prefix responds, with its prefix in SCRIPT_NAME. `cwd` is first on `sys.path`.
+   * A Python WSGI callable: `"mysite.wsgi:application"`, `"package.module:factory('prod')"`, `"./graphite.wsgi"`. Without a colon: `application` of the module or file, or else `app`. For several callables in one instance, a table by path prefix, such as `{ "/": "site:app", "/api/": "api:app" }`: the longest matching prefix is used, and moves to SCRIPT_NAME. `cwd` is first on `sys.path`.
    *
    * Value: text or table of texts.
    */
@@ -734,7 +734,7 @@ export interface WsgiKeys {
    */
   python?: string | undefined;
   /**
-   * In `wsgi` pools: how many requests an instance runs at once, each on its own thread, for views that wait for a database or another server. The app must be thread-safe. `1`: views run on the main thread. See docs/python.md.
+   * In `wsgi` pools: how many requests an instance runs at once, each on its own thread, which helps views that wait for a database or another server. The app must be thread-safe. `1`: views run on the main thread. See docs/python.md.
    *
    * Value: whole number. Default: 1.
    */
@@ -746,13 +746,13 @@ export interface WsgiKeys {
    */
   preload?: boolean | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may send no response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
   requestTimeoutMs?: number | undefined;
   /**
-   * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
+   * Send all requests of a client to the same instance. A client is recognized by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by its address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
    */
@@ -762,7 +762,7 @@ export interface WsgiKeys {
 /** The keys of `asgi` pools. */
 export interface AsgiKeys {
   /**
-   * A Python ASGI app, for example of FastAPI, Starlette, Quart or async Django: `"main:app"`, `"mysite.asgi:application"`, `"./main.py:app"`, `"shop:create_app('prod')"`. Each instance runs it in the uvicorn or hypercorn of `python`. Modules are searched in `cwd`. See docs/asgi.md.
+   * A Python ASGI app, for example of FastAPI, Starlette, Quart or async Django: `"main:app"`, `"mysite.asgi:application"`, `"./main.py:app"`, `"shop:create_app('prod')"`. Each instance runs it in the uvicorn or hypercorn that `python` has. Python searches for modules in `cwd`. See docs/asgi.md.
    *
    * Value: text.
    */
@@ -774,7 +774,7 @@ export interface AsgiKeys {
    */
   asgiServer?: "uvicorn" | "hypercorn" | undefined;
   /**
-   * Options of that server by their Python names: `{ ws_max_size: 65536, access_log: true }` of `uvicorn.Config`, or attributes of `hypercorn.Config`. Default: as in the server, but no access log, and only warnings and errors are logged.
+   * Options of that server by their Python names, such as `{ ws_max_size: 65536, access_log: true }` for `uvicorn.Config`, or attributes of `hypercorn.Config`. Default: those of the server, but without an access log, and with a log of only warnings and errors.
    *
    * Value: table of values.
    */
@@ -786,19 +786,19 @@ export interface AsgiKeys {
    */
   python?: string | undefined;
   /**
-   * How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; others wait in the request queue. If the program has few processes or threads, set it to their number.
+   * How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; further ones wait in the request queue. If the program has few processes or threads, set this to their number.
    *
    * Value: whole number. Default: 1024.
    */
   maxInFlight?: number | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may send no response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
   requestTimeoutMs?: number | undefined;
   /**
-   * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
+   * Send all requests of a client to the same instance. A client is recognized by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by its address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
    */
@@ -814,7 +814,7 @@ export interface FapwsKeys {
    */
   fapws: string;
   /**
-   * Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these; `sys.argv` is the script's path and these. Default: none.
+   * Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these arguments; `sys.argv` is the script's path and these arguments. Default: none.
    *
    * Value: text or list of texts.
    */
@@ -832,13 +832,13 @@ export interface FapwsKeys {
    */
   preload?: boolean | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may send no response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
   requestTimeoutMs?: number | undefined;
   /**
-   * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
+   * Send all requests of a client to the same instance. A client is recognized by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by its address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
    */
@@ -848,7 +848,7 @@ export interface FapwsKeys {
 /** The keys of `command` pools. */
 export interface CommandKeys {
   /**
-   * A program that serves HTTP (or with `mode: "tcp"` anything), and its arguments, in place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool's `env`, `{socket}` stands for the path of its unix socket, `{host}` and `{port}` for its TCP address, `{name}` for the instance's name, `{bun}` for the Bun that comes with Paceline. Without `{socket}` it serves on the port, also set in PORT and HOST. See docs/commands.md.
+   * A program that serves HTTP (or, with `mode: "tcp"`, any protocol), and its arguments, in place of an app: `["gunicorn", "--bind", "unix:{socket}", "api:app"]`. In arguments and in the pool's `env`, `{socket}` stands for the path of its unix socket, `{host}` and `{port}` for its TCP address, `{name}` for the instance's name, `{bun}` for the Bun that comes with Paceline. Without `{socket}` it serves on the port, which is also in PORT and HOST. See docs/commands.md.
    *
    * Value: list of texts.
    */
@@ -860,31 +860,31 @@ export interface CommandKeys {
    */
   stopSignal?: string | undefined;
   /**
-   * How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; others wait in the request queue. If the program has few processes or threads, set it to their number.
+   * How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; further ones wait in the request queue. If the program has few processes or threads, set this to their number.
    *
    * Value: whole number. Default: 1024.
    */
   maxInFlight?: number | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may send no response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
   requestTimeoutMs?: number | undefined;
   /**
-   * Send a GET or HEAD of a `command` or `proxy` pool to a second instance if the first one has not begun its response after the time that 95 % of the pool's responses take; the first response is the client's, and the other request is cancelled. At most 2 % of the pool's requests are sent twice, and none three times. Not with `sticky`, `policy: "exact"` or `"hash:…"`. See docs/balancing.md.
+   * Send a GET or HEAD of a `command` or `proxy` pool to a second instance if the first one has not begun its response after the time that 95 % of the pool's responses take. The client gets the first response, and the other request is cancelled. At most 2 % of the pool's requests are sent twice, and none three times. Not with `sticky`, `policy: "exact"` or `"hash:…"`. See docs/balancing.md.
    *
    * Value: true or false. Default: false.
    */
   hedge?: boolean | undefined;
   /**
-   * Send all requests of a client to the same instance, which it recognizes by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by the client's address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
+   * Send all requests of a client to the same instance. A client is recognized by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by its address, or by a request field such as `"header:x-user"`. See docs/sticky.md. Default: each request goes to the next instance in turn.
    *
    * Value: `"cookie"`, `"cookie:NAME"`, `"address"` or `"header:NAME"`.
    */
   sticky?: string | undefined;
   /**
-   * Begin each connection to the program with a PROXY header of this version (as `send-proxy` of HAProxy and `proxy_protocol` of nginx), which says the client's address and port. The program must expect it, also on the connections of checks. See docs/modes.md. Default: no header.
+   * Begin each connection to the program with a PROXY header of this version (as `send-proxy` of HAProxy and `proxy_protocol` of nginx), which has the client's address and port. The program must expect the header, also on the connections of checks. See docs/modes.md. Default: no header.
    *
    * Value: `"v1"` or `"v2"`.
    */
@@ -907,7 +907,7 @@ export interface ProxyKeys {
   proxyOptions?:
     | {
         /**
-         * Send the upstream's own name as Host. If false, the upstream gets the client's Host. X-Forwarded-Host has the client's in both cases.
+         * Send the upstream's own name as Host. If false, the upstream gets the client's Host. X-Forwarded-Host has the client's Host in both cases.
          *
          * Value: true or false. Default: true.
          */
@@ -919,7 +919,7 @@ export interface ProxyKeys {
          */
         secure?: boolean | undefined;
         /**
-         * A PEM file with the certificate authorities to trust for the upstream, in place of the well-known ones. Relative to the config file's folder; read when an instance starts.
+         * A PEM file with the certificate authorities to trust for the upstream, in place of Node's built-in ones. Relative to the config file's folder; read when an instance starts.
          *
          * Value: text.
          */
@@ -943,19 +943,19 @@ export interface ProxyKeys {
          */
         cookiePathRewrite?: string | Record<string, string> | undefined;
         /**
-         * How long connecting to the upstream may take, including TLS; then the client gets 504. If all connections are busy, a request waits for the same time; then it gets 503.
+         * How long connecting to the upstream, including TLS, may take; then the client gets 504. If all connections are busy, a request waits for up to the same time; then it gets 503.
          *
          * Value: whole number, ms. Default: 5000.
          */
         connectTimeoutMs?: number | undefined;
         /**
-         * How long the upstream may go without sending response data. Then the client gets 504, or a reset if the response had started. Keep it below the balancer's `upstreamResponseTimeoutMs`.
+         * How long the upstream may send no response data. Then the client gets 504, or a reset if the response had started. Keep this below the balancer's `upstreamResponseTimeoutMs`.
          *
          * Value: whole number, ms. Default: 55000.
          */
         responseTimeoutMs?: number | undefined;
         /**
-         * How long an idle connection to the upstream is kept. Set it shorter than the upstream's own timeout.
+         * How long an idle connection to the upstream is kept. Set this below the upstream's own timeout.
          *
          * Value: whole number, ms. Default: 4000.
          */
@@ -967,13 +967,13 @@ export interface ProxyKeys {
          */
         tunnelIdleTimeoutMs?: number | undefined;
         /**
-         * Follow X-Accel-Redirect and X-Sendfile in the upstream's responses into a pool with `internal: true`. Without it they are removed.
+         * Follow X-Accel-Redirect and X-Sendfile in the upstream's responses to a pool with `internal: true`. Otherwise these fields are removed.
          *
          * Value: true or false. Default: false.
          */
         fileRedirects?: boolean | undefined;
         /**
-         * The maximum number of connections of an instance, without upgraded ones.
+         * The maximum number of connections of an instance, not counting upgraded ones.
          *
          * Value: whole number. Default: 256.
          */
@@ -981,7 +981,7 @@ export interface ProxyKeys {
       }
     | undefined;
   /**
-   * Send a GET or HEAD of a `command` or `proxy` pool to a second instance if the first one has not begun its response after the time that 95 % of the pool's responses take; the first response is the client's, and the other request is cancelled. At most 2 % of the pool's requests are sent twice, and none three times. Not with `sticky`, `policy: "exact"` or `"hash:…"`. See docs/balancing.md.
+   * Send a GET or HEAD of a `command` or `proxy` pool to a second instance if the first one has not begun its response after the time that 95 % of the pool's responses take. The client gets the first response, and the other request is cancelled. At most 2 % of the pool's requests are sent twice, and none three times. Not with `sticky`, `policy: "exact"` or `"hash:…"`. See docs/balancing.md.
    *
    * Value: true or false. Default: false.
    */
@@ -997,7 +997,7 @@ export interface WorkerKeys {
    */
   worker: string | readonly string[];
   /**
-   * Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these; `sys.argv` is the script's path and these. Default: none.
+   * Arguments for an `app`, a `worker` module or a `fapws` script. `process.argv` is the runtime, the module's path, and these arguments; `sys.argv` is the script's path and these arguments. Default: none.
    *
    * Value: text or list of texts.
    */
@@ -1009,7 +1009,7 @@ export interface WorkerKeys {
    */
   readyAfterMs?: number | undefined;
   /**
-   * An instance of an `app` or `worker` pool becomes ready when it has called `process.send("ready")`, as with `wait_ready` of PM2. By default an app is ready when it can respond, and a worker after `readyAfterMs`.
+   * Whether an instance of an `app` or `worker` pool becomes ready only when it has called `process.send("ready")`, as with `wait_ready` of PM2. By default an app is ready when it can respond, and a worker after `readyAfterMs`.
    *
    * Value: true or false. Default: false.
    */
@@ -1021,7 +1021,7 @@ export interface WorkerKeys {
    */
   stopSignal?: string | undefined;
   /**
-   * When a worker runs, as a cron pattern: `"*\/5 * * * *"`, six fields with seconds in front, or `"@daily"`. It then starts at these times only, in one instance, and ends by itself. A time at which the last run has not ended is skipped. See docs/workers.md.
+   * When a worker runs, as a cron pattern: `"*\/5 * * * *"`, six fields with seconds in front, or `"@daily"`. The worker then starts only at these times, in one instance, and ends by itself. A time is skipped if the last run has not ended. See docs/workers.md.
    *
    * Value: text.
    */
@@ -1033,13 +1033,13 @@ export interface WorkerKeys {
    */
   timezone?: string | undefined;
   /**
-   * A run of a worker with `cron` that takes longer gets `stopSignal`, after `termTimeoutMs` SIGKILL, and counts as failed. `0`: no limit.
+   * The longest run of a worker with `cron`. A longer run gets `stopSignal`, and after `termTimeoutMs` SIGKILL, and counts as failed. `0`: no limit.
    *
    * Value: whole number, ms. Default: 3600000.
    */
   runTimeoutMs?: number | undefined;
   /**
-   * In a reload or restart of a worker, start the replacement before the outgoing process ends. By default the outgoing process ends first, so that two never run in one slot.
+   * In a reload or restart of a worker, start the replacement before the outgoing process ends. By default the outgoing process ends first, so that a slot never runs two processes.
    *
    * Value: true or false. Default: false.
    */
@@ -1153,7 +1153,7 @@ export interface FleetKeys {
                */
               staging?: string | undefined;
               /**
-               * The file with further root certificates, in PEM, that are trusted for connections to the CA, such as a private CA's.
+               * The file with further root certificates, in PEM, that are trusted for connections to the CA, such as that of a private CA.
                *
                * Value: text.
                */
@@ -1206,7 +1206,7 @@ export interface FleetKeys {
                */
               challenges?: readonly ("tls-alpn-01" | "http-01")[] | undefined;
               /**
-               * The URL that decides whether a name that is not configured gets a certificate when a client asks for it: Paceline sends a GET with `?domain=NAME`, and 200 allows it. See docs/certificates.md.
+               * The URL that decides whether an unconfigured name that a client requests gets a certificate: Paceline sends a GET with `?domain=NAME`, and a 200 allows the name. See docs/certificates.md.
                *
                * Value: text.
                */
@@ -1214,7 +1214,7 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * Certificates from files. Each client gets the one for the name that it requests: by exact name, then by wildcard; without a name, the first one. The files are watched: a renewed certificate is in use within seconds, and no connection is closed.
+         * Certificates from files. Each client gets the certificate for the name that it requests: by exact name, then by wildcard; without a name, the first one. The files are watched: a renewed certificate is used within seconds, and no connection is closed.
          *
          * Value: list of tables.
          */
@@ -1227,7 +1227,7 @@ export interface FleetKeys {
                */
               certificate?: string | undefined;
               /**
-               * The file with its private key, in PEM, such as certbot's `privkey.pem`.
+               * The file with the private key, in PEM, such as certbot's `privkey.pem`.
                *
                * Value: text.
                */
@@ -1235,7 +1235,7 @@ export interface FleetKeys {
             }[]
           | undefined;
         /**
-         * Whether names that no file covers get a self-signed certificate. Browsers warn of it: use it for testing only.
+         * Whether names that no file covers get a self-signed certificate. Browsers warn of such certificates: use them only for testing.
          *
          * Value: true or false. Default: false.
          */
@@ -1253,19 +1253,19 @@ export interface FleetKeys {
          */
         minVersion?: "1.2" | "1.3" | undefined;
         /**
-         * The file with the certificates, in PEM, of the authorities that sign client certificates. Apps get the subject and the fingerprint of a client's certificate; see docs/tls.md. Default: clients are not asked for a certificate.
+         * The file with the certificates, in PEM, of the authorities that sign client certificates. Apps get the subject and the fingerprint of a client's certificate; see docs/tls.md. Default: no client certificates are requested.
          *
          * Value: text.
          */
         clientCa?: string | undefined;
         /**
-         * `"optional"`: clients without a certificate may connect, too. Default: `"required"`.
+         * `"optional"`: clients without a certificate may also connect. Default: `"required"`.
          *
          * Value: `"required"` or `"optional"`.
          */
         clientCertificates?: "required" | "optional" | undefined;
         /**
-         * The value of Strict-Transport-Security in responses over TLS, unless the app sends one. Browsers then refuse http for this host. `true`: for a year, without subdomains. Browsers remember it, so begin with a short `max-age`.
+         * The value of Strict-Transport-Security in responses over TLS, unless the app sends one. Browsers then refuse http for this host. `true`: for a year, without subdomains. Browsers remember this, so begin with a short `max-age`.
          *
          * Value: true, false or text. Default: false.
          */
@@ -1279,39 +1279,39 @@ export interface FleetKeys {
       }
     | undefined;
   /**
-   * Where the supervisor responds to HAProxy's `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight by the load. Whoever reaches the address can read that. Default: nowhere. See docs/scaling-out.md.
+   * Where the supervisor responds to HAProxy's `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight by the load. Every client of this address can read the state. Default: none. See docs/scaling-out.md.
    *
    * Value: text.
    */
   agentCheck?: string | undefined;
   /**
-   * What the supervisor serves beside the control socket. See docs/metrics.md.
+   * What the supervisor serves in addition to the control socket. See docs/metrics.md.
    *
    * Value: table.
    */
   admin?:
     | {
         /**
-         * A loopback address where the supervisor serves the page (docs/page.md) and metrics (docs/metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read the metrics; the page needs a token. Default: nowhere.
+         * A loopback address where the supervisor serves the page (docs/page.md) and metrics (docs/metrics.md) by HTTP, such as `"127.0.0.1:9090"`. Every user of the machine can read the metrics; the page needs a token. Default: none.
          *
          * Value: text.
          */
         listen?: string | undefined;
         /**
-         * The token that the page asks for, of at least 16 characters: `{ file: … }` or `{ credential: … }`, as for secrets (docs/security.md). The file is read at each request. Default: one that the supervisor makes and keeps in the run directory; `paceline page` prints the address with it.
+         * The token for the page, of at least 16 characters: `{ file: … }` or `{ credential: … }`, as for secrets (docs/security.md). The file is read at each request. Default: a token that the supervisor creates in the run directory; `paceline page` prints the address with the token.
          *
          * Value: table.
          */
         token?:
           | {
               /**
-               * The file that has it, relative to the config file's folder.
+               * The file with the token, relative to the config file's folder.
                *
                * Value: text.
                */
               file?: string | undefined;
               /**
-               * The name of the systemd credential that has it.
+               * The name of the systemd credential with the token.
                *
                * Value: text.
                */
@@ -1319,7 +1319,7 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * Whether the page may restart, reload, scale, drain and roll back. Otherwise it only shows.
+         * Whether the page may restart, reload, scale, drain and roll back. Otherwise it is read-only.
          *
          * Value: true or false. Default: false.
          */
@@ -1327,13 +1327,13 @@ export interface FleetKeys {
       }
     | undefined;
   /**
-   * The user whom the fleet runs as, by name or number: when root starts it, the supervisor binds `listen`, then becomes this user for good. Other users cannot start it. See docs/security.md.
+   * The user that the fleet runs as, by name or number: when root starts the fleet, the supervisor binds `listen`, then becomes this user permanently. Other users cannot start the fleet. See docs/security.md.
    *
    * Value: text or whole number.
    */
   user?: string | number | undefined;
   /**
-   * The group that goes with `user`. Default: the user's own. The user's other groups stay.
+   * The group that the fleet runs as, together with `user`. Default: the user's own. The user's other groups stay.
    *
    * Value: text or whole number.
    */
@@ -1358,44 +1358,44 @@ export interface FleetKeys {
          */
         runtime?: "bun" | "node" | undefined;
         /**
-         * The proxies in front of Paceline: addresses, CIDR blocks, and `unix` for clients of a unix socket in `listen`. Paceline trusts the client fields of these proxies only; see docs/security.md.
+         * The proxies in front of Paceline: addresses, CIDR blocks, and `unix` for clients of a unix socket in `listen`. Paceline trusts fields about the client only from these proxies; see docs/security.md.
          *
          * Value: text or list of texts. Default: [].
          */
         trustedProxies?: string | readonly string[] | undefined;
         /**
-         * How often clients may send requests, such as `[{ requests: 20, periodMs: 1000, burst: 50 }]`: each client has a bucket of tokens, a request takes one, and without one the response is 429. Each rule that a request meets takes a token. See docs/security.md. Default: no limit.
+         * How often clients may send requests, such as `[{ requests: 20, periodMs: 1000, burst: 50 }]`: each client has a bucket of tokens, a request takes one token, and without a token the response is 429. A request takes a token of each rule that applies to it. See docs/security.md. Default: no limit.
          *
          * Value: list of tables.
          */
         rateLimits?:
           | readonly {
               /**
-               * Who has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request without it, or with it twice, counts by its address), or each of the `routes`, all clients together. Default: `"address"`.
+               * What has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request counts by its address if it has the field twice or not at all), or each of the `routes`, for all clients together. Default: `"address"`.
                *
                * Value: `"address"`, `"header:NAME"` or `"route"`.
                */
               by?: string | undefined;
               /**
-               * How many requests come back to a bucket in `periodMs`. Required.
+               * How many tokens a bucket regains in `periodMs`. Required.
                *
                * Value: whole number.
                */
               requests?: number | undefined;
               /**
-               * The time in which they come back, evenly.
+               * The time in which the bucket regains these tokens, evenly.
                *
                * Value: whole number, ms. Default: 1000.
                */
               periodMs?: number | undefined;
               /**
-               * How many requests may come at once: the size of a bucket. Default: `requests`.
+               * How many requests may arrive at once: the size of a bucket. Default: `requests`.
                *
                * Value: whole number.
                */
               burst?: number | undefined;
               /**
-               * Only for requests of these routes, such as `["/login", "example.com/api/"]`; the best match of the list counts. They need not be routes of a pool. Default: all requests.
+               * The rule applies only to requests of these routes, such as `["/login", "example.com/api/"]`; the best match in the list is used. They need not be routes of a pool. Default: all requests.
                *
                * Value: text or list of texts.
                */
@@ -1403,7 +1403,7 @@ export interface FleetKeys {
             }[]
           | undefined;
         /**
-         * Log a line for each request to every kind of pool. `true`: in the combined format to the balancer's output. A table has `format`, `file` and `sample`. See docs/access-log.md.
+         * Log one line per request, for every kind of pool. `true`: in the combined format to the balancer's output. A table may have `format`, `file` and `sample`. See docs/access-log.md.
          *
          * Value: true, false or table. Default: false.
          */
@@ -1417,13 +1417,13 @@ export interface FleetKeys {
                */
               format?: string | undefined;
               /**
-               * The file to append to, relative to the config file's folder; its folder must exist. All balancers write to it, and SIGUSR1 to the supervisor opens it anew. Default: the balancer's output, which `paceline logs balancer` shows.
+               * The file to append to, relative to the config file's folder; its folder must exist. All balancers write to it, and reopen it on SIGUSR1 to the supervisor. Default: the balancer's output, which `paceline logs balancer` shows.
                *
                * Value: text.
                */
               file?: string | undefined;
               /**
-               * The share of requests that are logged, such as `0.01`. Responses of 5xx are always logged.
+               * The share of requests that are logged, such as `0.01`. 5xx responses are always logged.
                *
                * Value: number. Default: 1.
                */
@@ -1431,7 +1431,7 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * Give each request an X-Request-Id, a UUID. That of a trusted proxy is kept, that of others replaced. By default the client's passes unchanged. See docs/apps.md.
+         * Give each request an X-Request-Id, a UUID. The id of a trusted proxy is kept, all others are replaced. By default the client's id passes unchanged. See docs/apps.md.
          *
          * Value: true, false or table. Default: false.
          */
@@ -1447,7 +1447,7 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * Give each request a traceparent (W3C Trace Context) if it has none that is kept. By default the client's passes unchanged. See docs/apps.md.
+         * Give each request a traceparent (W3C Trace Context), unless its own is kept (`keep`). By default the client's traceparent passes unchanged. See docs/apps.md.
          *
          * Value: true, false or table. Default: false.
          */
@@ -1461,7 +1461,7 @@ export interface FleetKeys {
                */
               keep?: "trusted" | "always" | undefined;
               /**
-               * The share of the traces made here that are marked as sampled. The samplers of most tracing libraries follow that mark.
+               * The share of new traces that are marked as sampled. The samplers of most tracing libraries follow this mark.
                *
                * Value: number. Default: 1.
                */
@@ -1469,19 +1469,19 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * The folder for large bodies and for responses to slow clients, relative to the config file's folder; created if missing. Its files have no names. Default: `spool` in the run directory. If the run directory is in memory (`/run`), choose a folder on a disk.
+         * The folder for large bodies and for responses to slow clients, relative to the config file's folder; created if missing. The files have no names. Default: `spool` in the run directory. If the run directory is in memory (`/run`), choose a folder on a disk.
          *
          * Value: text.
          */
         spoolDir?: string | undefined;
         /**
-         * The addresses of `listen`, and of `bind` of pools, on which each connection begins with a PROXY header (version 1 or 2), or `"all"`. Its sender must be in `trustedProxies`; other connections are closed. See docs/security.md.
+         * The addresses of `listen`, and of `bind` of pools, on which each connection begins with a PROXY header (version 1 or 2), or `"all"`. The sender must be in `trustedProxies`; other connections are closed. See docs/security.md.
          *
          * Value: text or list of texts. Default: [].
          */
         proxyProtocol?: string | readonly string[] | undefined;
         /**
-         * The paths of GET and HEAD requests that the balancer responds to itself, for every host: `true` means `/-/live` and `/-/ready`, a table such as `{ ready: "/healthz" }` names those that there are. They are neither counted nor logged. By default all paths belong to your app. See docs/scaling-out.md.
+         * The paths of GET and HEAD requests that the balancer responds to itself, for every host: `true` means `/-/live` and `/-/ready`; a table such as `{ ready: "/healthz" }` sets other paths, or only one. Probes are neither counted nor logged. By default all paths belong to your app. See docs/scaling-out.md.
          *
          * Value: true, false or table. Default: false.
          */
@@ -1503,7 +1503,7 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * How long the fleet goes on accepting and serving after it was told to stop, while the readiness probe and `agentCheck` say that it is not ready. Set it longer than your front takes to notice: its interval times the number of failures that it waits for. Then no request meets a closed socket.
+         * How long the fleet continues to accept and serve requests after a stop was requested, while the readiness probe and `agentCheck` report that it is not ready. Set this longer than your front takes to notice: its check interval times the number of failures that it waits for. Then no request finds a closed socket.
          *
          * Value: whole number, ms. Default: 0.
          */
@@ -1534,7 +1534,7 @@ export interface FleetKeys {
                */
               maxBodyBytes?: number | undefined;
               /**
-               * The maximum number of open client connections. When a further client connects, one without a request in progress is closed for it; if there is none, the new one gets 503 and is closed.
+               * The maximum number of open client connections. When a further client connects, a connection without a request in progress is closed for it; if there is none, the new client gets 503 and is closed.
                *
                * Value: whole number. Default: 20000.
                */
@@ -1552,7 +1552,7 @@ export interface FleetKeys {
                */
               maxStreamsPerConnection?: number | undefined;
               /**
-               * The maximum number of requests in the request queue of a pool; further ones get 503 with Retry-After, unless an instance is ready and has not reached its `maxInFlight`: it gets them (docs/balancing.md).
+               * The maximum number of requests in the request queue of a pool; further ones go to an instance that is ready and below its `maxInFlight` (docs/balancing.md), otherwise they get 503 with Retry-After.
                *
                * Value: whole number. Default: 1024.
                */
@@ -1570,13 +1570,13 @@ export interface FleetKeys {
                */
               handshakeTimeoutMs?: number | undefined;
               /**
-               * How long a client may send nothing while the server waits for its request body; then it gets 408.
+               * How long a client may send nothing while the server waits for the request body; then it gets 408.
                *
                * Value: whole number, ms. Default: 60000.
                */
               bodyTimeoutMs?: number | undefined;
               /**
-               * The lowest average rate of a request body. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. It does not apply once the response has started, nor while the instance takes no more. Also the lowest rate at which a client must read a response that it lets wait, after three times `sendTimeoutMs`. `0`: any rate.
+               * The lowest average rate of a request body. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. The limit does not apply once the response has started, or while the instance does not read the body. It is also the lowest rate at which a client must read a response, after three times `sendTimeoutMs`. `0`: any rate.
                *
                * Value: whole number, bytes. Default: 250.
                */
@@ -1588,19 +1588,19 @@ export interface FleetKeys {
                */
               keepAliveTimeoutMs?: number | undefined;
               /**
-               * How long connecting to an instance may take, and how long a request may stay in the request queue. Then the client gets 503, unless an instance is ready and has not reached its `maxInFlight`: it gets the request (docs/balancing.md).
+               * How long connecting to an instance may take, and how long a request may stay in the request queue. Then the request goes to an instance that is ready and below its `maxInFlight` (docs/balancing.md); without one, the client gets 503.
                *
                * Value: whole number, ms. Default: 5000.
                */
               upstreamConnectTimeoutMs?: number | undefined;
               /**
-               * How long an instance may go without sending response data. Then the client gets 504, or a reset if the response had started. While the instance still reads the request's body, every piece that it takes restarts the time. The kernel reports this in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).
+               * How long an instance may send no response data. Then the client gets 504, or a reset if the response had started. While the instance still reads the request's body, every piece that it reads restarts the time. The kernel reports reading in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).
                *
                * Value: whole number, ms. Default: 60000.
                */
               upstreamResponseTimeoutMs?: number | undefined;
               /**
-               * How long a client may go without reading response data, judged by its kernel's acknowledgements; then the connection is reset. A kernel acknowledges in steps, so a client with large buffers gets up to three times as long (four times on a unix socket if the balancer runs on Node). With the default, a client that reads 1,000 bytes/s is never reset.
+               * How long a client may read no response data, judged by its kernel's acknowledgements; then the connection is reset. A kernel acknowledges in steps, so a client with large buffers gets up to three times as long (four times on a unix socket if the balancer runs on Node). With the default, a client that reads 1,000 bytes/s is never reset.
                *
                * Value: whole number, ms. Default: 60000.
                */
@@ -1624,49 +1624,49 @@ export interface FleetKeys {
                */
               maxConnectionsPerUpstream?: number | undefined;
               /**
-               * The largest body of which the balancer keeps a copy. With the copy, it can send the request to another instance if the first one exits before it responds.
+               * The largest body of which the balancer keeps a copy. With this copy, it can send the request to another instance if the first one exits before it responds.
                *
                * Value: whole number, bytes. Default: 65536.
                */
               retryBufferBytes?: number | undefined;
               /**
-               * How much of a slow client's request body, and of its response, is kept in memory for an instance with limited concurrency (`wsgi`, `fapws`, a command with `maxInFlight`). The instance gets a request when its body is complete, and is free when it has responded. Larger bodies, and responses above 128 KiB, are stored on disk (`maxSpoolBytes`).
+               * How much of a slow client's request body, and of its response, is kept in memory for an instance with limited concurrency (`wsgi`, `fapws`, a command with `maxInFlight`). The instance gets a request when the body is complete, and is free when it has responded. Larger bodies, and responses above 128 KiB, are stored on disk (`maxSpoolBytes`).
                *
                * Value: whole number, bytes. Default: 1048576.
                */
               bufferBytes?: number | undefined;
               /**
-               * The most memory that a balancer process may use for buffered bodies. It includes heads and requests that clients send in part or ahead of their responses, beyond 4 KiB each, copies of bodies, bodies that wait for an instance, and body bytes that an upstream has not read yet. If it is exhausted, a request gets 503, and a client that sends ahead is reset. Current reads and memory that the runtime has not yet released are not included; under a burst they may add once or twice as much.
+               * The most memory that a balancer process may use for buffered bodies. It includes heads and requests that clients send in part or ahead of their responses, beyond 4 KiB each, copies of bodies, bodies that wait for an instance, and body bytes that an upstream has not read yet. If this memory is exhausted, a request gets 503, and a client that sends ahead is reset. Current reads and memory that the runtime has not yet released are not included; during a burst they may add once or twice as much.
                *
                * Value: whole number, bytes. Default: 33554432.
                */
               maxBufferedBytes?: number | undefined;
               /**
-               * The most memory that a balancer process may use for response bytes that clients have not read: up to 0.2 MB for most clients, less while half of the limit is used. Above half of the limit, clients that have read nothing for 10 s or more are reset (docs/security.md); above the limit, those that were not seen to read since they fell behind. The longest-waiting client is first. A client that was seen to read for 10 s does not count, and is not reset for this. The limit also includes both directions of connections in tcp mode.
+               * The most memory that a balancer process may use for response bytes that clients have not read: up to 0.2 MB for most clients, less while half of the limit is used. Above half of the limit, clients that have read nothing for 10 s or more are reset (docs/security.md); above the limit, clients that were not seen to read since they fell behind. The longest-waiting client is reset first. A client that was seen to read for 10 s does not count, and is not reset for this. The limit also includes both directions of connections in tcp mode.
                *
                * Value: whole number, bytes. Default: 8388608.
                */
               maxUnreadBytes?: number | undefined;
               /**
-               * The maximum size of each balancer process's files in `spoolDir`: bodies above `bufferBytes`, and responses. Responses may use half of it; beyond that they are sent at the client's pace. A larger request body gets 413; if the space is used up, a body gets 503 with Retry-After. `0`: nothing is stored on disk, and what exceeds `bufferBytes` moves at the client's pace and occupies an instance meanwhile.
+               * The maximum size of each balancer process's files in `spoolDir`: bodies above `bufferBytes`, and responses. Responses may use half of it; beyond that they are sent at the client's pace. A larger request body gets 413; if the space is used up, a body gets 503 with Retry-After. `0`: nothing is stored on disk, and bytes beyond `bufferBytes` move at the client's pace and occupy an instance meanwhile.
                *
                * Value: whole number, bytes. Default: 1073741824.
                */
               maxSpoolBytes?: number | undefined;
               /**
-               * How long a request of a sticky client waits for its own instance, if that is full or stalled. Then another instance gets it. `0`: it does not wait.
+               * How long a request of a sticky client waits for the client's instance, if that is full or stalled. Then another instance gets the request. `0`: it does not wait.
                *
                * Value: whole number, ms. Default: 2000.
                */
               stickyWaitMs?: number | undefined;
               /**
-               * An instance with requests that sends nothing for this long is stalled if others of its pool respond: it gets no new requests, and those to a fetch app that have not started are reassigned. See docs/operations.md.
+               * An instance with requests that sends nothing for this long is stalled if others of its pool respond: it gets no new requests, and in a fetch app its requests that have not started are reassigned. See docs/operations.md.
                *
                * Value: whole number, ms. Default: 50.
                */
               stallAfterMs?: number | undefined;
               /**
-               * The maximum number of non-idempotent requests (such as POST) that one instance may have that have not started; further ones wait in the request queue.
+               * The maximum number of non-idempotent requests (such as POST) at one instance that have not started; further ones wait in the request queue.
                *
                * Value: whole number. Default: 1.
                */
@@ -1678,19 +1678,19 @@ export interface FleetKeys {
                */
               idleDrainMs?: number | undefined;
               /**
-               * How many WebSockets and event streams of draining processes a balancer ends per second, so that their clients do not all come back at once. `0`: it ends none; they are cut at the drain's deadline. See docs/apps.md.
+               * How many WebSockets and event streams of draining processes a balancer ends per second, so that their clients do not all reconnect at once. `0`: it ends none; they are cut at the drain's deadline. See docs/apps.md.
                *
                * Value: whole number. Default: 0.
                */
               drainClosesPerSecond?: number | undefined;
               /**
-               * How long they have before that, for example to end by themselves.
+               * How long such connections have before the balancer ends them, for example to end by themselves.
                *
                * Value: whole number, ms. Default: 1000.
                */
               drainCloseDelayMs?: number | undefined;
               /**
-               * When the client of an ended event stream should connect again: sent to it as `retry`. `0`: nothing is sent.
+               * When the client of an ended event stream should reconnect; it gets this time as `retry`. `0`: no `retry` is sent.
                *
                * Value: whole number, ms. Default: 1000.
                */
@@ -1698,7 +1698,7 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * How much unread output of a process is kept. Beyond this, the oldest lines are dropped and counted. The output file takes at most 1 MiB more on disk.
+         * How much unread output of a process is kept. Beyond this, the oldest lines are dropped and counted. On disk, the output file takes at most 1 MiB more.
          *
          * Value: whole number, bytes. Default: 16777216.
          */
@@ -1706,7 +1706,7 @@ export interface FleetKeys {
       })
     | undefined;
   /**
-   * How `paceline deploy` (docs/deploying.md) tries a release; options of the command override it.
+   * How `paceline deploy` (docs/deploying.md) tries a release; options of the command override these keys.
    *
    * Value: table.
    */
@@ -1719,19 +1719,19 @@ export interface FleetKeys {
          */
         canaryPercent?: number | undefined;
         /**
-         * How long the canaries are compared with the version in service at most, and up to five times as long while a gross fault is possible. `0`: they only have to become and stay ready.
+         * The maximum time for which the canaries are compared with the version in service; up to five times as long while a gross fault is possible. `0`: they only have to become and stay ready.
          *
          * Value: whole number, ms. Default: 60000.
          */
         judgeMs?: number | undefined;
         /**
-         * What a deploy does if it cannot tell in time whether the release is as good: put the release in service, or take it back. Default: `"promote"`.
+         * What a deploy does if there is no verdict in time: put the release in service, or roll it back. Default: `"promote"`.
          *
          * Value: `"promote"` or `"rollback"`.
          */
         onNoTraffic?: "promote" | "rollback" | undefined;
         /**
-         * How long the processes that a deploy has replaced keep running without requests, so that `paceline rollback` returns to them at once. `0`: not at all. They end earlier if less than a tenth of the machine's memory is available.
+         * How long the processes that a deploy has replaced keep running without requests, so that `paceline rollback` can return to them at once. `0`: not at all. They end earlier if less than a tenth of the machine's memory is available.
          *
          * Value: whole number, ms. Default: 300000.
          */
@@ -1750,13 +1750,13 @@ export interface FleetKeys {
                */
               errorPoints?: number | undefined;
               /**
-               * By how many percentage points the share of requests may rise that are lost or cut off because their process or its connection was lost.
+               * By how many percentage points the share of requests that are lost or cut off with their process or its connection may rise.
                *
                * Value: number. Default: 0.5.
                */
               resetPoints?: number | undefined;
               /**
-               * By which factor the median duration of a route class may rise. This or `p50Ms` counts, whichever allows more.
+               * By which factor the median duration of a route class may rise. The limit is this or `p50Ms`, whichever allows more.
                *
                * Value: number. Default: 1.2.
                */
@@ -1768,7 +1768,7 @@ export interface FleetKeys {
                */
               p50Ms?: number | undefined;
               /**
-               * By which factor the 99th percentile of the durations of a route class may rise. This or `p99Ms` counts, whichever allows more.
+               * By which factor the 99th percentile of the durations of a route class may rise. The limit is this or `p99Ms`, whichever allows more.
                *
                * Value: number. Default: 1.5.
                */
@@ -1780,13 +1780,13 @@ export interface FleetKeys {
                */
               p99Ms?: number | undefined;
               /**
-               * How many more processes may crash than as many of the version in service do meanwhile.
+               * How many more canaries may crash than processes of the version in service, out of the same number.
                *
                * Value: whole number. Default: 0.
                */
               crashes?: number | undefined;
               /**
-               * By how many megabytes (10⁶ bytes) a minute the memory of a process may grow faster than that of a process of the version in service of the same age.
+               * How much faster the memory of a process may grow than that of a process of the same age of the version in service, in megabytes (10⁶ bytes) per minute.
                *
                * Value: whole number. Default: 30.
                */
@@ -1803,13 +1803,13 @@ export interface FleetKeys {
   log?:
     | {
         /**
-         * A file that would grow beyond this is renamed, and a new file is started.
+         * A file that would grow beyond this size is renamed, and a new file is started.
          *
          * Value: whole number, bytes. Default: 10485760.
          */
         maxFileBytes?: number | undefined;
         /**
-         * The maximum number of files, with the current one.
+         * The maximum number of files, including the current one.
          *
          * Value: whole number. Default: 5.
          */
@@ -1843,7 +1843,7 @@ export interface FleetKeys {
                */
               command?: readonly string[] | undefined;
               /**
-               * How long it may take. Then it and all processes of its process group get SIGTERM, and 5 s later SIGKILL; it has failed.
+               * How long the hook may take. Then all processes of its process group get SIGTERM, and 5 s later SIGKILL, and the hook has failed.
                *
                * Value: whole number, ms. Default: 600000.
                */
@@ -1851,7 +1851,7 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * Runs when the new instances of all pools serve, such as a smoke test. If it fails, the former version is restored.
+         * Runs when the new instances of all pools serve, such as a smoke test. If it fails, the old version is restored.
          *
          * Value: table.
          */
@@ -1864,7 +1864,7 @@ export interface FleetKeys {
                */
               command?: readonly string[] | undefined;
               /**
-               * How long it may take. Then it and all processes of its process group get SIGTERM, and 5 s later SIGKILL; it has failed.
+               * How long the hook may take. Then all processes of its process group get SIGTERM, and 5 s later SIGKILL, and the hook has failed.
                *
                * Value: whole number, ms. Default: 600000.
                */
@@ -1872,7 +1872,7 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * Runs when all is done. If it fails, that is only reported.
+         * Runs when everything is done. A failure is only reported.
          *
          * Value: table.
          */
@@ -1885,7 +1885,7 @@ export interface FleetKeys {
                */
               command?: readonly string[] | undefined;
               /**
-               * How long it may take. Then it and all processes of its process group get SIGTERM, and 5 s later SIGKILL; it has failed.
+               * How long the hook may take. Then all processes of its process group get SIGTERM, and 5 s later SIGKILL, and the hook has failed.
                *
                * Value: whole number, ms. Default: 600000.
                */
@@ -1893,7 +1893,7 @@ export interface FleetKeys {
             }
           | undefined;
         /**
-         * Runs after a reload or deploy that failed or was taken back. If it fails, that is only reported.
+         * Runs after a reload or deploy that failed or was rolled back. A failure is only reported.
          *
          * Value: table.
          */
@@ -1906,7 +1906,7 @@ export interface FleetKeys {
                */
               command?: readonly string[] | undefined;
               /**
-               * How long it may take. Then it and all processes of its process group get SIGTERM, and 5 s later SIGKILL; it has failed.
+               * How long the hook may take. Then all processes of its process group get SIGTERM, and 5 s later SIGKILL, and the hook has failed.
                *
                * Value: whole number, ms. Default: 600000.
                */
@@ -1916,14 +1916,14 @@ export interface FleetKeys {
       }
     | undefined;
   /**
-   * Tells a webhook or a command what happens to the fleet. `paceline alerts --test` tries it. See docs/alerts.md.
+   * Notify a webhook or a command of what happens to the fleet. `paceline alerts --test` sends a test. See docs/alerts.md.
    *
    * Value: list of tables.
    */
   alerts?:
     | readonly {
         /**
-         * Which events. See docs/alerts.md.
+         * The events that are sent. See docs/alerts.md.
          *
          * Value: list of `"death"`, `"crash-loop"`, `"pool-down"`, `"pool-up"`, `"deploy-failed"`, `"reload-failed"`, `"recycle-failed"`, `"ejected"`, `"memory"`, `"poison"`, `"run-failed"`, `"certificate"`, `"disk"`, `"supervisor"`. Default: ["death","crash-loop","pool-down","pool-up","deploy-failed","reload-failed","recycle-failed","ejected","memory","poison","run-failed","certificate","disk","supervisor"].
          */
@@ -1991,19 +1991,19 @@ export interface FleetKeys {
             >
           | undefined;
         /**
-         * In place of `webhook`: a program and its arguments. Its environment has the alert; see docs/alerts.md.
+         * In place of `webhook`: a program and its arguments. The program gets the alert in its environment; see docs/alerts.md.
          *
          * Value: list of texts.
          */
         command?: readonly string[] | undefined;
         /**
-         * The same event of the same instance or pool is told once in this time; the next alert says how many there were.
+         * The same event of the same instance or pool is sent once within this time; the next alert says how many there were.
          *
          * Value: whole number, ms. Default: 600000.
          */
         repeatAfterMs?: number | undefined;
         /**
-         * The most alerts in an hour; further ones are dropped and counted.
+         * The maximum number of alerts per hour; further ones are dropped and counted.
          *
          * Value: whole number. Default: 30.
          */
@@ -2015,7 +2015,7 @@ export interface FleetKeys {
          */
         timeoutMs?: number | undefined;
         /**
-         * How many further attempts a failed delivery has, after 1, 5, 25 and then 60 seconds each.
+         * How often a failed delivery is tried again: after 1, 5, 25 and then every 60 seconds.
          *
          * Value: whole number. Default: 3.
          */
@@ -2046,7 +2046,7 @@ export interface FleetKeys {
                */
               timezone?: string | undefined;
               /**
-               * The events that are told all the same.
+               * The events that are sent also in quiet hours.
                *
                * Value: list of `"death"`, `"crash-loop"`, `"pool-down"`, `"pool-up"`, `"deploy-failed"`, `"reload-failed"`, `"recycle-failed"`, `"ejected"`, `"memory"`, `"poison"`, `"run-failed"`, `"certificate"`, `"disk"`, `"supervisor"`. Default: ["pool-down"].
                */
@@ -2073,14 +2073,14 @@ export interface FleetKeys {
       }[]
     | undefined;
   /**
-   * Sends metrics and sampled spans to an OpenTelemetry collector. See docs/otlp.md.
+   * Send metrics and sampled spans to an OpenTelemetry collector. See docs/otlp.md.
    *
    * Value: table.
    */
   otlp?:
     | {
         /**
-         * The URL of an OpenTelemetry collector that takes OTLP in JSON over HTTP, such as `"http://127.0.0.1:4318"`. `/v1/traces` and `/v1/metrics` are appended.
+         * The URL of an OpenTelemetry collector that accepts OTLP in JSON over HTTP, such as `"http://127.0.0.1:4318"`. `/v1/traces` and `/v1/metrics` are appended.
          *
          * Value: text.
          */
@@ -2111,7 +2111,7 @@ export interface FleetKeys {
             >
           | undefined;
         /**
-         * The share of requests whose spans are sent; `0`: none. A traceparent that is kept decides for its request. `balancer.trace` has a share of its own, which counts if it is on.
+         * The share of requests whose spans are sent; `0`: none. A kept traceparent decides for its request. If `balancer.trace` is on, its `sampled` applies instead.
          *
          * Value: number. Default: 0.01.
          */
@@ -2129,7 +2129,7 @@ export interface FleetKeys {
          */
         timeoutMs?: number | undefined;
         /**
-         * Further attributes of the resource, such as `deployment.environment.name`. `service.name` is the name of the fleet unless it is here.
+         * Further attributes of the resource, such as `deployment.environment.name`. `service.name` is the name of the fleet unless it is set here.
          *
          * Value: table of texts.
          */
@@ -2137,13 +2137,13 @@ export interface FleetKeys {
       }
     | undefined;
   /**
-   * Whether a balancer starts the supervisor of a detached fleet again after it was killed. A fleet in the foreground is started again by the program that started it, such as systemd.
+   * Whether a balancer starts a new supervisor for a detached fleet after the old one was killed. In the foreground, the program that started the fleet, such as systemd, must do this.
    *
    * Value: true or false. Default: true.
    */
   restartSupervisor?: boolean | undefined;
   /**
-   * How long instances and balancers keep serving after the supervisor is lost. Then they drain and exit.
+   * How long instances and balancers keep serving without a supervisor. Then they drain and exit.
    *
    * Value: whole number, ms. Default: 60000.
    */

@@ -33,7 +33,9 @@ export const healthFields = {
     "An instance gets no new requests after this many failures in a row, within `ejection.maxEjectedPercent` of its pool. `0`: it gets requests until it is ended.",
     { min: 0, max: 1000 },
   ),
-  healthRise: count(DEFAULTS.rise, "After this many good responses in a row, an instance gets requests again.", { max: 1000 }),
+  healthRise: count(DEFAULTS.rise, "After this many good responses in a row, an instance gets requests again.", {
+    max: 1000,
+  }),
   checkHost: text('The Host field of requests for `readyPath`, `healthPath` and `warmup`. Default: `"localhost"`.'),
   warmup: texts(
     'Paths such as `["/", "/search?q=a"]` that Paceline requests from a new process, in rounds, before it takes traffic, until a round is no faster than the rounds before. See [operations.md](operations.md#warm-up). Default: none.',

@@ -43,7 +43,9 @@ export const alertFields = {
     "The same event of the same instance or pool is sent once within this time; the next alert says how many there were.",
     { min: 0 },
   ),
-  maxPerHour: count(MAX_PER_HOUR, "The maximum number of alerts per hour; further ones are dropped and counted.", { max: 1_000 }),
+  maxPerHour: count(MAX_PER_HOUR, "The maximum number of alerts per hour; further ones are dropped and counted.", {
+    max: 1_000,
+  }),
   timeoutMs: milliseconds(TIMEOUT_MS, "How long one attempt may take.", { max: 300_000 }),
   retries: count(RETRIES, "How often a failed delivery is tried again: after 1, 5, 25 and then every 60 seconds.", {
     min: 0,

@@ -221,11 +221,16 @@ export const fleetFields = {
   ),
   tls: table(tlsFields, "The certificates of the https addresses in `listen`. See [tls.md](tls.md)."),
   agentCheck,
-  admin: table(adminFields, "What the supervisor serves in addition to the control socket. See [metrics.md](metrics.md)."),
+  admin: table(
+    adminFields,
+    "What the supervisor serves in addition to the control socket. See [metrics.md](metrics.md).",
+  ),
   user: nameOrNumber(
     "The user that the fleet runs as, by name or number: when root starts the fleet, the supervisor binds `listen`, then becomes this user permanently. Other users cannot start the fleet. See [security.md](security.md#starting-as-root).",
   ),
-  group: nameOrNumber("The group that the fleet runs as, together with `user`. Default: the user's own. The user's other groups stay."),
+  group: nameOrNumber(
+    "The group that the fleet runs as, together with `user`. Default: the user's own. The user's other groups stay.",
+  ),
   ...poolFields,
   pools: z
     .record(

@@ -201,7 +201,7 @@ export const FIGURES = [
     none: 0,
     drop: 11,
     least: 3,
-    metric: { name: "process_uptime_seconds", type: "gauge", help: \"Time since the process started.\" },
+    metric: { name: "process_uptime_seconds", type: "gauge", help: "Time since the process started." },
   },
 ] as const satisfies readonly Figure[];
 

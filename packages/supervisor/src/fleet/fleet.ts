@@ -305,7 +305,10 @@ export class FleetClient implements Fleet {
     if (handOverIn(this.runDir) !== undefined) throw error;
     const holder = await supervisorGone(this.runDir, ABSENT_MS);
     if (holder === undefined) await findRunningFleet({ runDir: this.runDir });
-    throw new PacelineError("not-running", "the supervisor was killed and the next one is starting: try again in a moment");
+    throw new PacelineError(
+      "not-running",
+      "the supervisor was killed and the next one is starting: try again in a moment",
+    );
   }
 
   private client(timeoutMs: number | undefined, socketPath = this.controlSocket): ControlClient {

@@ -90,7 +90,9 @@ export const PM2_RULES: Rules<Pm2Context> = {
     to: "always so, except for a worker with `cron`",
     keys: (value, { isScheduled }) => (isOn(value) || isScheduled ? {} : "Paceline restarts every process that exits"),
   },
-  stop_exit_codes: { advice: "Paceline restarts a process whatever its exit status: stop an instance with `paceline scale`" },
+  stop_exit_codes: {
+    advice: "Paceline restarts a process whatever its exit status: stop an instance with `paceline scale`",
+  },
   cron_restart: {
     aliases: ["cron"],
     to: "cron of a worker, or recycleSchedule",

@@ -24,7 +24,7 @@ interface Metric<Of> {
 
 const FLEET: readonly Metric<Status>[] = [
   gauge("up", "1 while the fleet runs, 0 while it starts or stops.", ({ state }) => (state === "running" ? 1 : 0)),
-  gauge("uptime_seconds", \"Time since the fleet started.\", ({ uptimeSeconds }) => uptimeSeconds),
+  gauge("uptime_seconds", "Time since the fleet started.", ({ uptimeSeconds }) => uptimeSeconds),
   counter(
     "responses",
     "Responses of all balancers, and of instances in direct mode, to clients.",
@@ -42,7 +42,7 @@ const FLEET: readonly Metric<Status>[] = [
     "Resident memory of the supervisor.",
     ({ supervisor }) => supervisor.rssBytes,
   ),
-  gauge("locked", \"1 while an operator has locked the fleet.\", ({ lock }) => (lock === null ? 0 : 1)),
+  gauge("locked", "1 while an operator has locked the fleet.", ({ lock }) => (lock === null ? 0 : 1)),
   gauge("problem", "1 while `paceline status` reports a problem of the fleet.", ({ problem }) =>
     problem === null ? 0 : 1,
   ),
@@ -62,7 +62,7 @@ const POOL: readonly Metric<PoolStatus>[] = [
     ({ generation }) => generation,
   ),
   counter("pool_requests", "Requests of all processes that the pool has had.", ({ requestsTotal }) => requestsTotal),
-  counter("pool_errors", \"Responses of the pool with status 500 or more.\", ({ errorsTotal }) => errorsTotal),
+  counter("pool_errors", "Responses of the pool with status 500 or more.", ({ errorsTotal }) => errorsTotal),
   gauge("pool_bodies_receiving", "Requests whose body is still arriving.", ({ receiving }) => receiving),
   gauge("pool_responses_sending", "Spooled responses that slow clients still read.", ({ sending }) => sending),
 ];
@@ -78,11 +78,7 @@ const INSTANCE: readonly Metric<InstanceStatus>[] = [
   counter("ejections", "Ejections of the process by balancers.", ({ ejectionsTotal, weight }) =>
     weight === null ? null : ejectionsTotal,
   ),
-  gauge(
-    "instance_weight",
-    "The weight of the instance in its pool; the default is 100.",
-    ({ weight }) => weight,
-  ),
+  gauge("instance_weight", "The weight of the instance in its pool; the default is 100.", ({ weight }) => weight),
   counter("errors", "Responses of the process with status 500 or more.", ({ errorsTotal, requestsTotal }) =>
     requestsTotal === null ? null : errorsTotal,
   ),
@@ -91,11 +87,11 @@ const INSTANCE: readonly Metric<InstanceStatus>[] = [
     eventLoopLagMs === null ? null : eventLoopLagMs / 1000,
   ),
   gauge("heap_bytes", "The JavaScript heap of the process.", ({ heapBytes }) => heapBytes),
-  gauge("stalled_seconds", \"Time for which the process has not responded to the supervisor.\", ({ stalledMs }) =>
+  gauge("stalled_seconds", "Time for which the process has not responded to the supervisor.", ({ stalledMs }) =>
     stalledMs === null ? 0 : stalledMs / 1000,
   ),
   counter("log_lines", "Lines that the slot's processes have written.", ({ linesTotal }) => linesTotal),
-  counter("log_lines_lost", \"Lines of the slot that came too fast and were lost.\", ({ linesLost }) => linesLost),
+  counter("log_lines_lost", "Lines of the slot that came too fast and were lost.", ({ linesLost }) => linesLost),
 ];
 
 const BALANCER: readonly Metric<BalancerStatus>[] = [
@@ -113,7 +109,11 @@ const BALANCER: readonly Metric<BalancerStatus>[] = [
     "Requests that were sent to two processes, with `hedge`.",
     ({ hedgesTotal }) => hedgesTotal,
   ),
-  counter("balancer_hedges_won", \"Requests that the second of two processes served.\", ({ hedgesWonTotal }) => hedgesWonTotal),
+  counter(
+    "balancer_hedges_won",
+    "Requests that the second of two processes served.",
+    ({ hedgesWonTotal }) => hedgesWonTotal,
+  ),
   counter(
     "balancer_unread_ended",
     "Connections that were reset because their peers read nothing and others needed the memory.",
@@ -186,7 +186,8 @@ function routeResponses(routes: readonly RouteTotal[]): Family {
       return { labels, value: total.counts[at] ?? 0 };
     }),
   );
-  const help = "Responses by route, method class and status class; abandoned: the client left before the response was complete.\";
+  const help =
+    "Responses by route, method class and status class; abandoned: the client left before the response was complete.";
   return { name: "paceline_route_responses", type: "counter", help, samples };
 }
 
@@ -198,7 +199,7 @@ function instanceResponses(instances: readonly Labelled<InstanceStatus>[]): Fami
       : STATUS_CLASSES.map((status) => ({ labels: { ...labels, status }, value: of.responses?.[status] ?? 0 })),
   );
   const help =
-    "Responses of the process by status class, as the balancers count them; abandoned: the client left before the response was complete.\";
+    "Responses of the process by status class, as the balancers count them; abandoned: the client left before the response was complete.";
   return { name: "paceline_instance_responses", type: "counter", help, samples };
 }
 
@@ -234,7 +235,12 @@ function processInfo(
 
 function buildInfo({ name, version, runtime }: Status): Family {
   const labels = { fleet: name, version, runtime };
-  return { name: "paceline_build", type: "info", help: \"The version and runtime of the supervisor.\", samples: [{ labels, value: 1 }] };
+  return {
+    name: "paceline_build",
+    type: "info",
+    help: "The version and runtime of the supervisor.",
+    samples: [{ labels, value: 1 }],
+  };
 }
 
 function gauge<Of>(name: string, help: string, value: Metric<Of>["value"]): Metric<Of> {

@@ -101,7 +101,8 @@ export function closeAgain(path: string): string | undefined {
     const { uid, mode } = fstatSync(fd);
     if (process.geteuid !== undefined && uid !== process.geteuid())
       throw new PacelineError("rundir", `${path} belongs to ${userName(uid)}; ${HOW_TO_NAME}`);
-    if ((mode & NOT_WRITABLE) !== 0) throw new PacelineError("rundir", `other users can write in ${path}; ${HOW_TO_NAME}`);
+    if ((mode & NOT_WRITABLE) !== 0)
+      throw new PacelineError("rundir", `other users can write in ${path}; ${HOW_TO_NAME}`);
     fchmodSync(fd, 0o700);
   } finally {
     closeSync(fd);

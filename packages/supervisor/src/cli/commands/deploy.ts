@@ -11,7 +11,10 @@ export const deploy: DefineCommand = (program, action) => {
   const command = program
     .command("deploy")
     .description("try a release beside the one in service, then put it in service or roll it back")
-    .argument("[release]", "the folder or config file of the release; default: the current target of the fleet's own path")
+    .argument(
+      "[release]",
+      "the folder or config file of the release; default: the current target of the fleet's own path",
+    )
     .option("--env-file <file>", "an env file for all pools, after their own")
     .addOption(
       new Option("--canary <share>", "the share of the requests that the release gets at first, such as 10%").argParser(
@@ -24,11 +27,14 @@ export const deploy: DefineCommand = (program, action) => {
         "the maximum time of the comparison, longer while a gross fault is possible; 0: none",
       ).argParser(parseTime),
     )
-    .addOption(new Option("--on-no-traffic <what>", "what to do if there is no verdict in time").choices(["promote", "rollback"]))
     .addOption(
-      new Option("--keep-warm <seconds>", "how long the old version stays ready for a rollback").argParser(
-        parseTime,
-      ),
+      new Option("--on-no-traffic <what>", "what to do if there is no verdict in time").choices([
+        "promote",
+        "rollback",
+      ]),
+    )
+    .addOption(
+      new Option("--keep-warm <seconds>", "how long the old version stays ready for a rollback").argParser(parseTime),
     )
     .addOption(
       new Option("--steer <what>", "steer the deploy under way, as the dashboard's p, h and b do").choices([

@@ -10,7 +10,9 @@ export const exportUnit: DefineCommand = (program, action) => {
   withOrigin(
     program
       .command("export")
-      .description("print the files with which systemd or containers run this fleet, or those of a proxy in front of several machines")
+      .description(
+        "print the files with which systemd or containers run this fleet, or those of a proxy in front of several machines",
+      )
       .addArgument(new Argument("<format>", "what to print").choices(["systemd", ...Object.keys(FORMATS)])),
   )
     .option("--user <name>", "systemd: the user who runs the fleet (default: the key user, or the owner of its folder)")

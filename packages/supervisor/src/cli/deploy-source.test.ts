@@ -146,5 +146,5 @@ test("a config that is being loaded is given up when nobody wants it any more", 
   const wanted = new AbortController();
   const loading = inForce.load({ config }, "fleet", wanted.signal);
   setImmediate(() => wanted.abort());
-  expect(await loading).toMatchObject({ ok: false, problems: [expect.stringContaining("nobody waits")] });
+  expect(await loading).toMatchObject({ ok: false, problems: [expect.stringContaining("no command waits")] });
 });

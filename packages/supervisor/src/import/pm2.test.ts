@@ -385,7 +385,7 @@ it("an app that PM2 starts at times becomes a worker with cron; one that runs on
   expect(() => importPm2([runsOnce], facts())).toThrow(/has no app for a pool: jobs: omitted, since it runs once/);
   const once = importPm2([{ script: "app.js" }, runsOnce], facts());
   expect(Object.keys(once.pools)).toEqual(["app"]);
-  expect(once.notes).toContainEqual({ app: "jobs", key: "script", advice: expect.stringMatching(/^left out/) });
+  expect(once.notes).toContainEqual({ app: "jobs", key: "script", advice: expect.stringMatching(/^omitted/) });
   expect(once.mapped.map(({ key }) => key)).toEqual(expect.arrayContaining(["autorestart", "max_restarts"]));
 });
 

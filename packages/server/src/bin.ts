@@ -4,7 +4,7 @@ import { BUN_ONE_READER, ChannelError, showTitle, survivesFullDisk, takeChildEnv
 import { runSupervised } from "./process/supervised.js";
 import { errorLine, hintOnListening, ServerError } from "./shared/errors.js";
 
-/** Mistakes in the command line or in the app it names. */
+/** Mistakes in the command line, or in the app that it names. */
 const MISTAKES: ReadonlySet<ServerError["code"]> = new Set([
   "usage",
   "app-not-found",
@@ -40,7 +40,7 @@ main().catch((error: unknown) => {
   process.exit(error instanceof ServerError && MISTAKES.has(error.code) ? 2 : 1);
 });
 
-/** Its stack says more than our line. */
+/** The stack of the error says more than our line. */
 function printErrorOfTheApp({ cause }: ServerError): void {
   console.error(cause);
   const hint = hintOnListening(cause);

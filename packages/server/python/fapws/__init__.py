@@ -3,5 +3,5 @@
 import sys
 
 if not hasattr(sys, "setcheckinterval"):
-    # Removed in Python 3.9, but most start scripts call it; also set for multiprocessing, which loads the script again.
+    # Removed in Python 3.9, but most start scripts call it. Also set for multiprocessing, which loads the script again.
     sys.setcheckinterval = lambda interval: None

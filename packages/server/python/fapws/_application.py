@@ -81,7 +81,7 @@ class Application:
     def _environ(self, wsgi, prefix):
         environ = self._base.Environ()
         script, path, query = wsgi.get("SCRIPT_NAME", ""), wsgi.get("PATH_INFO", ""), wsgi.get("QUERY_STRING", "")
-        # A client that takes us for a proxy sends an absolute URL.
+        # A client that mistakes the server for a proxy sends an absolute URL.
         origin = wsgi.pop("paceline.origin", "")
         environ.update_headers(wsgi)
         uri = wsgi.get("REQUEST_URI") or wsgi.get("RAW_URI")
@@ -155,7 +155,7 @@ class Completion:
             wrapper = environ.get("wsgi.file_wrapper")
             return wrapper(result, BLOCK_BYTES) if wrapper else file_blocks(result)
         if is_file_wrapper(result, environ):
-            # Not wrapped, so that the server can recognise it as a file.
+            # Not wrapped, so that the server can recognise the file.
             self._send_head()
             return result
         blocks = Blocks(result)
@@ -185,7 +185,7 @@ class Completion:
 
 
 def plain(start_response, status, text):
-    """Sends a response of the server itself."""
+    """Sends a response that the server generates itself."""
     body = f"{text}\n".encode()
     head = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     start_response(f"{status} {base.status_reasons[status]}", head)

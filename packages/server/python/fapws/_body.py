@@ -4,7 +4,7 @@ import os
 
 from ._text import to_bytes
 
-#: Bytes read from a file at once.
+# : How many bytes of a file are read at once.
 BLOCK_BYTES = 65536
 
 
@@ -86,7 +86,7 @@ def read_blocks(file, length):
     while length > 0:
         block = file.read(min(length, BLOCK_BYTES))
         if not block:
-            # Aborts, so that the incomplete body cannot pass for a complete one.
+            # Aborts, so that the incomplete body does not look complete.
             raise OSError("the file has become shorter while it was sent")
         length -= len(block)
         yield block

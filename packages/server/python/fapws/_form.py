@@ -8,7 +8,7 @@ from . import config
 
 
 class Refused(Exception):
-    """The request is refused; has the status and its one-line reason."""
+    """Raised when a request is refused; has the status and its one-line reason."""
 
     def __init__(self, status, reason):
         super().__init__(reason)
@@ -67,7 +67,7 @@ class Input:
         limit = config.max_form_bytes
         if self._length is not None and self._length > limit:
             raise Refused(413, f"a body of more than {limit} bytes is not kept in memory")
-        # Reads one byte more than allowed, to notice that a body without a length is too long.
+        # Reads one byte more than allowed, to detect a body without a length that is too long.
         data = self._stream.read(limit + 1)
         if len(data) > limit:
             raise Refused(413, f"a body of more than {limit} bytes is not kept in memory")

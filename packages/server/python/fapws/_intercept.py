@@ -14,7 +14,7 @@ class Intercepted:
         self.response = Start_response()
         self.response._commit = self._write
         result = callback(environ, self.response)
-        #: Whether the head has been sent, which is so if a callback uses `write`.
+        # : Whether the head has been sent, which happens if a callback uses `write`.
         self.gone = self.response.sent
         charset = charset_of(self.response.response_headers.get("Content-Type"))
         if is_whole(result):

@@ -4,7 +4,7 @@ from itertools import count
 
 
 class Timers:
-    """@param every: creates a timer: called with seconds and a function, returns an object with `stop()`."""
+    """@param every: creates a timer; called with seconds and a function, returns an object with `stop()`."""
 
     def __init__(self, every):
         self._every = every

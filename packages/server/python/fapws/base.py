@@ -186,7 +186,7 @@ def split_len(seq, length):
 
 
 def redirectStdErr():
-    """Makes printed text appear in the log without delay. FAPWS collected stderr; Paceline keeps it for each instance."""
+    """Writes printed text to the log without delay. FAPWS collected stderr; Paceline keeps it for each instance."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)

@@ -16,5 +16,5 @@ date_format = "%a, %d %b %Y %H:%M:%S GMT"
 #: Default: 1 MiB.
 max_form_bytes = 1 << 20
 
-#: The most names in a query or an urlencoded body; more get 400. Default: 1000.
+# : The maximum number of names in a query or an urlencoded body; more get 400. Default: 1000.
 max_form_fields = 1000

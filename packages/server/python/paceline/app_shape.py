@@ -12,7 +12,8 @@ def _takes_nothing():
 
 
 def problem_with(found, kind, name, is_made):
-    """Returns why `found` is not an app of the kind `wsgi` or `asgi`, as text to follow its name; None if it is or may be one."""
+    """Returns why `found` is not an app of the kind `wsgi` or `asgi`, as text that follows its name; None if it is one, or may
+    be."""
     if not callable(found):
         return f"is no {kind.upper()} callable, but {type(found).__name__}"
     code, skipped, defaults = _code_of(found)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from . import forks
 from .stacks import asgi_request
 
-# Service Restart, from the WebSocket close code registry (RFC 6455): the client may connect again.
+# Service Restart, from the registry of WebSocket close codes (RFC 6455): the client may reconnect.
 SERVICE_RESTART = 1012
 MAX_PROBLEM_CHARACTERS = 1000
 LOCAL = ("127.0.0.1", 0)
@@ -31,7 +31,7 @@ class Gateway:
         self.starting = None
         # The last request that raised SystemExit, which ends the process unless the server catches it.
         self.exiting = None
-        # Accepted WebSockets, and requests that wait for their client to disconnect.
+        # Accepted WebSockets, and requests that wait until their client disconnects.
         self.sockets = set()
         self.waiting = set()
 
@@ -50,7 +50,7 @@ class Gateway:
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception:
-            # Errors that an app raises because its request was cut are not reported.
+            # Errors that an app raises because its request was cut off are not reported.
             if not exchange.was_cut:
                 if exchange.status < 500:
                     counts.errors += 1
@@ -65,7 +65,8 @@ class Gateway:
             await exchange.complete()
 
     def leave(self):
-        """Prepares for a drain, when no new requests come: ends WebSockets and event streams, whose clients connect to another instance."""
+        """Prepares for a drain, when no new requests arrive: ends WebSockets and event streams, whose clients reconnect to another
+        instance."""
         if self.is_leaving:
             return
         self.is_leaving = True
@@ -75,9 +76,9 @@ class Gateway:
             asyncio.ensure_future(socket.close())
 
     def _set_client(self, scope):
-        """Sets the client from the balancer's fields, which can be trusted because only the balancer can connect to the socket."""
+        """Sets the client from the balancer's fields. They can be trusted, because only the balancer can connect to the socket."""
         host = named = None
-        # The supervisor's health checks do not pass the balancer.
+        # The supervisor's health checks do not pass through the balancer.
         scope["client"] = LOCAL
         for name, value in scope["headers"]:
             if name == b"host":
@@ -105,7 +106,7 @@ class Gateway:
                 scope["raw_path"] = prefix + scope["raw_path"]
 
     async def _run_lifespan(self, scope, receive, send):
-        """Reports startup errors, which servers otherwise take for an app without a lifespan until startup has completed."""
+        """Reports startup errors. Servers mistake them for an app without a lifespan until startup has completed."""
 
         async def watch_receive():
             message = await receive()
@@ -192,7 +193,8 @@ class Exchange:
             self.ended_at = monotonic()
 
     def cut(self):
-        """Ends an event stream by reporting a disconnected client to the app. Such streams never end by themselves; clients reconnect."""
+        """Ends an event stream by reporting a disconnected client to the app. Such streams never end by themselves, and their clients
+        reconnect."""
         if self._is_events and self._cut is not None and not self._cut.done():
             self._cut.set_result(None)
 
@@ -241,7 +243,8 @@ class Tunnel:
             return
         await self._send(message)
         if self.ended_at is None:
-            # Counts the time of the handshake; how long the WebSocket stays open says nothing about the app.
+            # Counts the time of the handshake. How long the WebSocket stays open shows nothing about the
+            # app.
             self.ended_at = monotonic()
             if message["type"] == "websocket.accept":
                 self._gateway.sockets.add(self)
@@ -255,7 +258,7 @@ class Tunnel:
         try:
             await self._send({"type": "websocket.close", "code": SERVICE_RESTART})
         except Exception:
-            pass  # The WebSocket has closed meanwhile.
+            pass  # The WebSocket was closed meanwhile.
 
     async def complete(self):
         pass

@@ -10,7 +10,8 @@ from .errors import AppError, InstanceError
 from .load import load_app
 from .stacks import place_of_awaited, place_of_thread, request_of, stack_text
 
-# An event loop that does not turn for this long is running code that awaits nothing. The supervisor waits longer for the description.
+# An event loop that does not turn for this long is running code that awaits nothing. The supervisor waits longer than this for the
+# description.
 BLOCKED_S = 0.1
 
 
@@ -82,7 +83,7 @@ class AsgiInstance:
         named = [name for name, value in self._options.items() if str(value).lower() in problem.lower()]
         return f"{problem} (asgiOptions: {', '.join(named)})" if named else problem
 
-    # Called by the server.
+    # Called by the server:
 
     def on_loop(self, loop):
         self._loop = loop
@@ -91,7 +92,7 @@ class AsgiInstance:
     def on_listening(self):
         self._instance.listens()
 
-    # Called by the control channel's thread through the instance.
+    # Called by the control channel's thread through the instance:
 
     def wake(self):
         self._soon(self._look)
@@ -100,7 +101,7 @@ class AsgiInstance:
         self._soon(self._server.gateway.leave)
 
     def cut(self):
-        """Ends the server after the drain's deadline. Returns whether the app gets a moment to end."""
+        """Ends the server after the drain's deadline. Returns whether the app gets a moment to finish."""
         return self._soon(self._server.cut)
 
     def waits_for(self):

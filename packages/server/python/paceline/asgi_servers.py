@@ -1,4 +1,5 @@
-"""The servers for ASGI apps: the user's own uvicorn or hypercorn, on the instance's socket, ended as the supervisor requires."""
+"""The servers for ASGI apps: the user's own uvicorn or hypercorn, which listens on the instance's socket and is stopped as the
+supervisor requires."""
 
 import asyncio
 import contextlib
@@ -10,7 +11,8 @@ from importlib.util import find_spec
 from .errors import AppError, InstanceError
 
 NAMES = ("uvicorn", "hypercorn")
-# Longer than balancers keep idle connections, because a server that closes one may close it under a request.
+# Longer than balancers keep idle connections: a server that closes one may do so while a request is on its
+# way.
 KEEP_ALIVE_S = 3600
 TICK_S = 1
 LOOK_EVERY_S = 0.01
@@ -60,7 +62,7 @@ class Uvicorn:
 
 def _make_uvicorn_server(base):
     class Server(base):
-        """The instance handles signals and decides when the server ends."""
+        """The instance handles signals and decides when the server stops."""
 
         def __init__(self, config, hooks):
             super().__init__(config)
@@ -79,7 +81,7 @@ def _make_uvicorn_server(base):
             self._hooks.on_loop(asyncio.get_running_loop())
             await super().startup(sockets=sockets)
             if self.started and not self.should_exit:
-                # Before the first request, because this call creates its fields.
+                # Called before the first request, because this call creates the fields.
                 await self.on_tick(0)
                 self._hooks.on_listening()
 
@@ -94,7 +96,7 @@ def _make_uvicorn_server(base):
             if self.force_exit:
                 # uvicorn skips this if it does not wait for requests.
                 await self.lifespan.shutdown()
-                # uvicorn would log a traceback for each request that ends with the loop.
+                # Otherwise uvicorn would log a traceback for each request that ends with the loop.
                 logging.getLogger("uvicorn.error").disabled = True
 
         def finish(self):
@@ -151,7 +153,7 @@ class Hypercorn:
                 listener.detach()
 
     async def _until_listening(self, listener):
-        """Waits until hypercorn listens, which it reports to nobody; it does so after the app's startup."""
+        """Waits until hypercorn listens, which it does not report. It listens after the app's startup."""
         path = listener.getsockname()
         while True:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -159,7 +161,7 @@ class Hypercorn:
                 if probe.connect_ex(path) == 0:
                     break
             await asyncio.sleep(LOOK_EVERY_S)
-        # hypercorn makes the socket inheritable, so programs started by the app would get it.
+        # hypercorn makes the socket inheritable, so programs that the app starts would inherit it.
         listener.set_inheritable(False)
         self._hooks.on_listening()
 

@@ -1,6 +1,6 @@
 """Connects timers and deferred jobs to the server that runs them between requests. Both are loaded only if an app uses them."""
 
-# InstanceLimits; set when a server is going to run in this process.
+# InstanceLimits; set before a server runs in this process.
 limits = None
 # Set by the modules `timers` and `deferred` when they are imported.
 timers = None
@@ -26,7 +26,7 @@ def wake():
 
 
 def leave():
-    """Starts the drain: no timer runs any more; deferred jobs still run."""
+    """Starts the drain: timers no longer run, deferred jobs still do."""
     global is_leaving
     is_leaving = True
     if timers is not None:

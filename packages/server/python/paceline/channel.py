@@ -1,4 +1,4 @@
-"""The instance's end of the control channel (packages/wire/src/control), on a daemon thread that views do not block."""
+"""The instance's end of the control channel (packages/wire/src/control), on a daemon thread that views cannot block."""
 
 import _thread
 import faulthandler
@@ -14,17 +14,17 @@ from . import exits, leftovers
 from .channel_socket import ChannelSocket, hello
 from .output import log
 
-# While more than this is unsent, reports are skipped; later reports contain the same totals.
+# Reports are skipped while more bytes than this are unsent; later reports contain the same totals.
 MAX_WAITING_BEFORE_STATS_BYTES = 256 << 10
 WELCOME_TIMEOUT_S = 10
 LOOK_EVERY_MS = 1000
 # How often an idle process wakes up.
 ASLEEP_LOOK_EVERY_S = 60
 FINAL_REPORT_TIMEOUT_S = 2
-# A start that is late says what it waits for, this long before the supervisor gives up, and then again and again.
+# A start that is late reports what it waits for: first this long before the supervisor gives up, then repeatedly.
 WORD_BEFORE_END_S = 3
 LATE_EVERY_S = 1
-# How long a server may take to end early after the drain's deadline.
+# How long a server may take to stop early after the drain's deadline.
 CUT_TIMEOUT_S = 2
 
 
@@ -42,13 +42,14 @@ class Channel(ChannelSocket):
         self._drain_by = None
         self._is_closed = False
         self._is_cut = False
-        # With an event loop, signs of life wait for a turn of it: how to schedule one, its last delay, and the queued messages.
+        # With an event loop, a sign of life is sent from a turn of it: how to schedule one, its last delay, and the queued
+        # messages.
         self._call_soon = None
         self._lag_ms = 0
         self._turning = set()
         # Requests of other threads: texts to send, and the actions "leave", "ready" and "finish".
         self._asked = deque()
-        # When a start that is not ready says what it waits for.
+        # When a start that is not ready reports what it waits for.
         ready_timeout_s = identity.spec.get("readyTimeoutMs", 0) / 1000
         self._late_at = None
         if ready_timeout_s > 0:
@@ -60,7 +61,7 @@ class Channel(ChannelSocket):
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._poller.register(self._wake_read, select.POLLIN)
-        # Reports.
+        # Reports:
         self._look_every_s = identity.spec.get("reportEveryMs", LOOK_EVERY_MS) / 1000
         self._look_at = None
         self._since = monotonic()
@@ -76,7 +77,7 @@ class Channel(ChannelSocket):
             self._overdue = Overdue(timeout_ms / 1000, self._look_every_s)
         counts.wake = self._wake
 
-    # Called by other threads.
+    # Called by other threads:
 
     def start(self):
         self._orphan_at = monotonic() + self._identity.spec["orphanGraceMs"] / 1000
@@ -116,14 +117,15 @@ class Channel(ChannelSocket):
         except BlockingIOError:
             pass  # The pipe is full, so the thread will wake up anyway.
 
-    # Runs on the thread.
+    # Runs on the thread:
 
     def _run(self):
         try:
             while True:
                 self._step()
         except BaseException:
-            # Without the control channel the supervisor could only kill this process, and would not know why.
+            # Without the control channel, the supervisor could only kill this process, and would not know
+            # why.
             sys.__excepthook__(*sys.exc_info())
             leftovers.end_if_alone()
             exits.end_process(1)
@@ -162,7 +164,7 @@ class Channel(ChannelSocket):
                 self._do(what)
             elif self._socket is None:
                 if not self._is_closed:
-                    # Sent when there is a connection.
+                    # The message is sent once there is a connection.
                     break
             else:
                 self._say(what)
@@ -190,14 +192,15 @@ class Channel(ChannelSocket):
             self._when_turned("look")
 
     def _when_turned(self, what):
-        """Does `what`. With an event loop, waits for a turn of it, because a message from this thread would count as a sign of life."""
+        """Does `what`. With an event loop, waits for a turn of it, because a message from this thread alone would count as a sign of
+        life."""
         if self._call_soon is not None and what not in self._turning:
             try:
                 self._call_soon(self._turned, what, monotonic())
                 self._turning.add(what)
                 return
             except RuntimeError:
-                self._call_soon = None  # The loop has closed: the process is ending.
+                self._call_soon = None  # The loop has closed: the process is exiting.
         if self._call_soon is None:
             self._do(what)
 
@@ -208,11 +211,11 @@ class Channel(ChannelSocket):
             self._say('{"type":"pong"}')
 
     def _turned(self, what, asked_at):
-        """Runs on the event loop's thread."""
+        """Runs on the event loop's thread:"""
         self._lag_ms = round((monotonic() - asked_at) * 1000)
         self.ask(what)
 
-    # The connection.
+    # The connection:
 
     def _say_hello(self):
         identity = self._identity
@@ -240,7 +243,7 @@ class Channel(ChannelSocket):
             elif kind == "released":
                 self._owner.on_leave(True)
             elif kind == "probe":
-                # Only instances on the lane get these; this one is checked on its socket.
+                # Only instances on the lane get these messages; this one is checked on its socket.
                 self._say(json.dumps({"type": "probed", "id": message["id"], "problem": "is not on the lane"}))
             elif kind == "draining":
                 self._owner.on_drain_follows()
@@ -254,7 +257,7 @@ class Channel(ChannelSocket):
                 self._close()
                 log(f"the supervisor refused this process: {message['reason']}")
                 self._leave(self._identity.spec["drainTimeoutMs"], False)
-            # Other types are those of a neighbouring version.
+            # Other types are from a neighbouring version.
         except (ValueError, TypeError, KeyError) as error:
             self._lose(f"the supervisor sent an invalid message: {error}")
 
@@ -296,7 +299,7 @@ class Channel(ChannelSocket):
         log("no supervisor came back; exiting")
         self._leave(self._identity.spec["drainTimeoutMs"], False)
 
-    # The end.
+    # The end:
 
     def _leave(self, deadline_ms, until_released):
         drain_by = monotonic() + deadline_ms / 1000
@@ -330,7 +333,7 @@ class Channel(ChannelSocket):
         leftovers.end_if_alone()
         exits.end_process(0)
 
-    # Reports.
+    # Reports:
 
     def _look(self, now):
         activity, in_flight = self._activity()
@@ -368,7 +371,7 @@ class Channel(ChannelSocket):
             "inFlight": max(0, counts.started - ended),
             "latency": counts.take_latency(),
             "periodMs": round((now - self._since) * 1000),
-            # Without an event loop the delay says nothing, because a view blocks the process for as long as it runs.
+            # Without an event loop, the delay means nothing, because a view blocks the process while it runs.
             "eventLoopLagMs": self._lag_ms,
             "heapBytes": 0,
         }
@@ -392,7 +395,7 @@ def _remove_if_dead(path):
         try:
             os.unlink(path)
         except OSError:
-            pass  # Another orphan has removed it, or it is not ours.
+            pass  # Another orphaned process has removed it, or it is not ours.
     except OSError:
         pass
     finally:

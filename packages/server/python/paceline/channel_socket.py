@@ -1,4 +1,5 @@
-"""The connection to the supervisor: lines in both directions within bounds, and when it is tried again."""
+"""The connection to the supervisor: bounded lines in both directions, and the times of further attempts to
+connect."""
 
 import os
 import select
@@ -33,7 +34,8 @@ def hello(identity, role, phase, **more):
 
 
 class ChannelSocket:
-    """The base of the control channel, which has `_say_hello` and `_hear(line)`. Its members belong to the channel's thread."""
+    """The base class of the control channel, which has `_say_hello` and `_hear(line)`. Its members belong to the channel's
+    thread."""
 
     def __init__(self, identity):
         self._identity = identity

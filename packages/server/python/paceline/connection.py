@@ -1,4 +1,4 @@
-"""One connection of a balancer: reads a request, has the app respond, and is reused if the framing allows."""
+"""One connection of a balancer: reads a request, calls the app, and is reused if the framing allows it."""
 
 import socket
 import sys
@@ -14,7 +14,8 @@ from .request_body import ChunkedReader, SocketBody, Spool
 from .stacks import request_text
 from .stream import READ_BYTES, Stream
 
-# Reports that the app is done with a request after its response: an interim response, which any client ignores.
+# Reports that the app is done with a request after its response. It is an interim response, which any client
+# ignores.
 DONE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -35,7 +36,7 @@ class Connection(Stream):
 
     def __init__(self, server, accepted, client=None):
         super().__init__(accepted, server.body_timeout_s)
-        # The address of a client of our own; None: the balancer, which says whose request it is.
+        # The address of a direct client; None for the balancer, which states its client in fields.
         self.client = client
         self._server = server
         # Unused bytes: part of a head, or the next request.
@@ -49,7 +50,7 @@ class Connection(Stream):
         self._began = 0.0
         self._respond_now = None
 
-    # Called by the loop.
+    # Called by the loop:
 
     def on_readable(self):
         try:
@@ -121,7 +122,7 @@ class Connection(Stream):
         self._socket.close()
         self._socket = None
 
-    # One request.
+    # One request:
 
     def _take_body(self, environ, request):
         """Reads the body, or prepares reading it, and puts it into the environ."""
@@ -182,10 +183,11 @@ class Connection(Stream):
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
                 # The app ends its process; the client gets its response first.
                 exits.say_raised(self.asked(), error)
-                # By itself Python would die of SIGINT, as if somebody had sent it, after a second traceback.
+                # Otherwise Python would print a second traceback and die of SIGINT, as if somebody had sent
+                # it.
                 fatal = error if isinstance(error, SystemExit) else SystemExit(exits.INTERRUPTED)
         if forks.is_child:
-            # The child's copy of the socket was closed, so nothing of its response was sent.
+            # The child's copy of the socket was closed, so no part of its response was sent.
             forks.end(self.asked())
         if response.status >= 500:
             counts.fail()
@@ -201,7 +203,8 @@ class Connection(Stream):
             raise fatal
 
     def _say_done(self):
-        """Frees this request's place in the balancer, which waits for this message, or has already sent the next request."""
+        """Tells the balancer that this instance is free. The balancer waits for this message, or has already sent the next
+        request."""
         if self._buffer or self._has_received_next():
             return
         try:
@@ -210,7 +213,8 @@ class Connection(Stream):
             self.close()
 
     def _has_received_next(self):
-        """Receives what has arrived of the next request. At the end, leaves it to the loop to close the connection."""
+        """Receives the bytes of the next request that have arrived. If the peer has closed, the loop closes the
+        connection later."""
         try:
             received = self._socket.recv(READ_BYTES)
         except (OSError, AttributeError):
@@ -256,7 +260,7 @@ class Connection(Stream):
         self.is_lingering = True
         self._server.linger(self)
 
-    # Called by the response.
+    # Called by the response:
 
     def may_keep(self):
         """Whether the connection can be reused after this request."""
@@ -271,13 +275,14 @@ class Connection(Stream):
         self.close()
 
     def describe(self):
-        """Returns the current request, its duration in seconds, and whether nobody waits for it any more."""
+        """Returns the current request, its duration in seconds, and whether it was abandoned."""
         response = self._respond_now
         is_complete = response is not None and response.is_whole
         return self.asked(), perf_counter() - self._began, is_complete or self.has_left()
 
     def progress(self):
-        """Returns what changes whenever the request sends or receives data; None while no view runs, or it waits for its client.
+        """Returns a value that changes whenever the request sends or receives data; None while no view runs, or it waits for its
+        client.
 
         Any thread may call this."""
         if self._respond_now is None or self.is_waiting:

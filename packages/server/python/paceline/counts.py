@@ -14,7 +14,7 @@ def bucket_of(microseconds):
 
 
 class Counts:
-    """Written by the serving thread and read by the reporting one; see `SharedCounts` for several serving threads."""
+    """Written by the serving thread and read by the reporting one. `SharedCounts` is for several serving threads."""
 
     __slots__ = ("started", "ended", "errors", "is_read_asleep", "latency", "reported", "wake")
 

@@ -11,15 +11,16 @@ from .equal_arguments import digest
 from .names import check_function, count_names, name_of
 from .output import log, log_error
 
-# Requests of a burst follow each other within this time.
+# The maximum gap between the requests of a burst.
 QUIET_S = 0.01
-# The longest time that a job waits for a burst to pass. After that, any turn of the loop without a request will do.
+# The maximum time for which a job waits for a burst to pass. After that, it runs in any turn of the loop without a
+# request.
 SETTLE_S = 0.1
 # The limit without a server; a server has its own.
 MAX_JOBS_WITHOUT_SERVER = 50_000
 
 _jobs = deque()
-# Per function, the queued arguments by digest.
+# The queued arguments by digest, for each function.
 _queued = {}
 _lock = _thread.allocate_lock()
 _running = None
@@ -29,7 +30,7 @@ _quiet_since = 0.0
 
 
 class DeferQueueFull(RuntimeError):
-    """The queue has reached `limits.maxDeferredJobs`."""
+    """Raised when the queue has reached `limits.maxDeferredJobs`."""
 
 
 def defer(fn, argument=None, combined=False):
@@ -64,7 +65,7 @@ def _forget(fn, key):
         del _queued[fn]
 
 
-# Called by the server.
+# Called by the server:
 
 
 def step(started):
@@ -85,7 +86,7 @@ def step(started):
     max_delay_s = background.limits["maxDeferDelayMs"] / 1000 if background.limits else SETTLE_S
     if age_s >= max_delay_s or (not has_changed and (age_s >= SETTLE_S or now - _quiet_since >= QUIET_S)):
         _run_oldest()
-        # Other jobs wait for the next turn.
+        # The other jobs wait for the next turn.
         return 0 if _jobs else None
     if age_s >= SETTLE_S:
         return 0

@@ -1,4 +1,5 @@
-"""Writes what this process does or holds into a file, on request of the supervisor. Loaded on demand."""
+"""Writes a file that shows what this process does or holds, on request of the supervisor. Loaded on
+demand."""
 
 import faulthandler
 import os
@@ -7,7 +8,7 @@ MOST_LINES = 200
 
 
 def write(what, path):
-    """Returns why there is no file; None if it is written, readable only by this user."""
+    """Returns why there is no file; None if it was written, readable only by this user."""
     try:
         if what == "stack":
             with _made(path) as file:
@@ -23,7 +24,7 @@ def write(what, path):
 
 
 def _write_heap(path):
-    # The import starts nothing.
+    # The import alone has no cost later.
     import tracemalloc
 
     if not tracemalloc.is_tracing():

@@ -1,6 +1,8 @@
-"""A digest of arguments, equal for equal ones, so that equal queued jobs are found without comparing all."""
+"""A digest of arguments that is the same for equal ones, so that equal queued jobs are found without
+comparing all."""
 
-# Only this much of a large argument is examined; arguments that are the same up to there share a digest.
+# Only this many values of a large argument are examined. Arguments that are the same up to there share a
+# digest.
 MAX_NODES = 100
 
 
@@ -14,7 +16,7 @@ def _digest(value, budget):
     if budget[0] < 0:
         return 0
     if isinstance(value, dict):
-        # Independent of order, as the equality of dicts is. Large dicts count only by size.
+        # Independent of order, as the equality of dicts is. Of a large dict, only the size counts.
         if len(value) > budget[0]:
             return hash(("dict", len(value)))
         items = 0

@@ -14,7 +14,7 @@ class ClientGone(ConnectionError):
 
 
 class BadRequest(Exception):
-    """A request that gets this status."""
+    """Raised for a request that gets this status."""
 
     def __init__(self, status):
         super().__init__(status)

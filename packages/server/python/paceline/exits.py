@@ -1,4 +1,4 @@
-"""Logs which request ends the process. Otherwise only its exit status would be known."""
+"""Logs which request exits the process. Otherwise only its exit status would be known."""
 
 import os
 import signal
@@ -9,18 +9,19 @@ from .output import log
 from .stacks import request_of
 
 MAX_VALUE_CHARACTERS = 100
-# The exit status after a KeyboardInterrupt, as shells have it: 128 and SIGINT.
+# The exit status after a KeyboardInterrupt, as in shells: 128 plus SIGINT.
 INTERRUPTED = 130
 
 # Ends this process without a log line.
 end_process = os._exit
 _kill = os.kill
-# Signals that end a process unless it handles them; an instance's own handler of SIGTERM ends it, too.
+# Signals that end a process unless it handles them. An instance's own handler of SIGTERM ends it, too.
 ENDING = {signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT, signal.SIGKILL, signal.SIGTERM}
 
 
 def watch(is_leaving):
-    """Call once per instance, since only functions in their place see calls of `os._exit` and `os.kill`."""
+    """Call this once per instance. Calls of `os._exit` and `os.kill` can only be seen by functions that
+    replace them."""
 
     def kill(pid, number):
         is_own = pid == os.getpid() and number in ENDING and not forks.is_child
@@ -33,7 +34,7 @@ def watch(is_leaving):
 
 
 def _exit_of_app(status):
-    # A forked child ends like this, too.
+    # A forked child also ends like this.
     if not forks.is_child:
         _say_called(sys._getframe(1), f"os._exit({status})")
     end_process(status)

@@ -19,10 +19,12 @@ def ignore_signal(_signal, _frame):
 
 
 def watch(on_leave, close_sockets):
-    """Call once per instance. `on_leave` is its SIGTERM handler; `close_sockets` closes a child's copies of its sockets."""
+    """Call this once per instance. `on_leave` is its SIGTERM handler; `close_sockets` closes a child's copies of its
+    sockets."""
 
     def before():
-        # Blocked, because a SIGTERM that reaches the child before it restores the default would be lost.
+        # Blocked, because a SIGTERM that reaches the child before it restores the default handler would
+        # be lost.
         _masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def after_in_parent():
@@ -35,7 +37,7 @@ def watch(on_leave, close_sockets):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is ignore_signal:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        # The supervisor aborts a hung instance with all its children: their stacks would hide that of the view.
+        # The supervisor aborts a hung instance with all its children, whose stacks would hide that of the view.
         if signal.getsignal(signal.SIGABRT) is signal.SIG_DFL:
             signal.signal(signal.SIGABRT, signal.SIG_DFL)
         _unmask()

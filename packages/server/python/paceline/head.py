@@ -29,7 +29,7 @@ _KEYS = {
 }
 
 
-# Whole lines of fields whose values recur, with their environ key and text. Those of other fields may be secret, or never come again.
+# Whole lines of fields whose values recur, with their environ key and text. Lines of other fields may be secret, or occur only once.
 _RECURRING = frozenset(
     (
         "HTTP_ACCEPT",
@@ -50,7 +50,7 @@ _known_lines = {}
 MAX_KNOWN_LINES = 128
 MAX_KNOWN_LINE_BYTES = 256
 
-# What clients of our own may say of nobody.
+# Fields that direct clients may not send: they are statements of proxies.
 OF_PROXIES = (
     "HTTP_X_FORWARDED_FOR",
     "HTTP_X_FORWARDED_HOST",
@@ -73,12 +73,13 @@ class Framing:
 
 
 def parse_head(head, base, client=None):
-    """Returns the environ and the framing of a head, given without its final empty line.
+    """Returns the environ and the framing of a head, which is passed without its final empty line.
 
-    `base` has the keys that are the same in each environ; `client` is the address of whoever sends it, None for the balancer.
+    `base` has the keys that are the same in each environ. `client` is the address of the sender; None for the balancer.
     Raises BadRequest."""
     lines = head.split(b"\r\n")
-    # Without its text, a head must consist of line ends: no bare CR or LF, no NUL, no other control character.
+    # If the allowed text is removed from a head, only line ends may remain: no bare CR or LF, no NUL, no other
+    # control character.
     if len(lines) - 1 > MAX_FIELDS:
         raise BadRequest(431)
     if head.translate(None, TEXT_BYTES) != b"\r\n" * (len(lines) - 1):
@@ -135,7 +136,7 @@ def _parse_request_line(line, environ, framing):
     if name is None:
         if not method or method.translate(None, TOKEN_BYTES):
             raise BadRequest(400)
-        # Its target is not a path, and apps do not tunnel.
+        # The target of a CONNECT is not a path, and apps do not tunnel.
         if method == b"CONNECT":
             raise BadRequest(405)
         name = method.decode("ascii")
@@ -288,5 +289,5 @@ def _set_client(environ, framing):
 
 
 def first(values):
-    """Returns the first entry of a list in a field: the hop farthest from us."""
+    """Returns the first entry of a list in a field: the hop farthest from this server."""
     return values.partition(",")[0].strip()

@@ -33,7 +33,7 @@ class Instance:
         self.is_leaving = False
         self.is_released = False
         self._server = None
-        # The one that loads the app.
+        # The thread that loads the app.
         self._thread = _thread.get_ident()
         self._channel = Channel(identity, self.counts, self)
 
@@ -83,7 +83,8 @@ class Instance:
         self._server = server
 
     def turns_with(self, call_soon):
-        """Requires turns of an event loop for signs of life. `call_soon` is its `call_soon_threadsafe`."""
+        """Requires that signs of life are sent from turns of an event loop. `call_soon` is its
+        `call_soon_threadsafe`."""
         self._channel.turns_with(call_soon)
 
     def listens(self):
@@ -125,7 +126,7 @@ class Instance:
         path = self.identity.socket
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
-        # Only the owner may connect, because the peer is trusted in what it says about clients.
+        # Only the owner may connect, because the peer's statements about clients are trusted.
         before = os.umask(0o177)
         try:
             listener.bind(path)
@@ -150,12 +151,13 @@ class Instance:
         return listener
 
     def _close_sockets(self):
-        """Closes a forked child's copies of the sockets, which would make an ended instance look alive."""
+        """Closes a forked child's copies of the sockets, because an exited instance would otherwise seem
+        to run."""
         self._channel.close_socket()
         if self._server is not None:
             self._server.close_sockets()
 
-    # Called by the control channel's thread.
+    # Called by the control channel's thread:
 
     def on_leave(self, is_released):
         self.is_leaving = True
@@ -172,7 +174,7 @@ class Instance:
             drain_follows()
 
     def cut(self):
-        """Handles the drain's deadline. Returns whether the server gets a moment to end by itself."""
+        """Handles the drain's deadline. Returns whether the server gets a moment to finish by itself."""
         server_cut = getattr(self._server, "cut", None)
         return server_cut is not None and server_cut()
 
@@ -202,7 +204,7 @@ class Instance:
 
 
 def serve(application):
-    """Serves a WSGI callable as this process's instance; returns when drained.
+    """Serves a WSGI callable as this process's instance. Returns when it is drained.
 
     For programs that call their server themselves, such as FAPWS scripts. Raises InstanceError if no supervisor started this
     process."""

@@ -1,4 +1,5 @@
-"""Ends what the app has started and removes the socket, when an instance ends without a supervisor to do so."""
+"""Ends the processes that the app has started and removes the socket, if an instance exits without a supervisor
+that could do so."""
 
 import os
 import signal
@@ -10,7 +11,7 @@ TAG_NAME = b"PACELINE_SPAWN="
 CHANNEL_NAME = b"PACELINE_CHANNEL="
 
 LOOK_EVERY_S = 0.02
-# A process that forks during a search can be missed once.
+# A process that forks during a search can be missed in one search.
 CLEAN_LOOKS = 2
 # Uninterruptible kernel work may delay a SIGKILL.
 MAX_LOOKS = 100
@@ -28,7 +29,8 @@ def begin():
 
 
 def begin_in_template():
-    """Called before any fork: processes started while the app loads have the template's tag, and all instances use them."""
+    """Called before any fork. Processes that are started while the app loads have the template's tag, and all instances use
+    them."""
     global _template_tag
     _template_tag = _tag_now()
 
@@ -63,7 +65,7 @@ def end():
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
-                pass  # The process has just ended, or belongs to another user.
+                pass  # The process has just exited, or belongs to another user.
 
 
 def _find():
@@ -82,12 +84,12 @@ def _find():
         if _tag is not None and _tag in entries:
             found.add(pid)
         elif _template_tag is not None and _template_tag in entries:
-            # Forked instances still have the template's environment in /proc.
+            # Forked instances still show the template's environment in /proc.
             if not any(entry.startswith(CHANNEL_NAME) for entry in entries):
                 tagged_by_template.add(pid)
             elif pid < _own_pid:
                 is_first = False
-    # Shared processes are ended by the instance with the lowest pid, even if two instances end at once.
+    # The instance with the lowest pid ends the shared processes, even if two instances exit at once.
     if is_first:
         found |= tagged_by_template
     found.discard(_own_pid)

@@ -56,7 +56,7 @@ def _module(name, place):
         return sys.modules[place]
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        # A module missing inside the app is reported with its traceback instead.
+        # If another module is missing, inside the app, its traceback is reported instead.
         if missing and (missing == place or place.startswith(f"{missing}.")):
             raise AppError(f"{name}: there is no module {missing!r} on sys.path, which begins at {sys.path[0]}") from None
         raise AppError(f"{name} failed to load: {_describe(error)}") from error

@@ -1,16 +1,17 @@
-"""Excludes the loaded app from garbage collection and moves it into huge pages, which speed up address lookups."""
+"""Excludes the loaded app from garbage collection, and moves it into huge pages, which speed up address lookups."""
 
 import gc
 import sys
 
 HUGE_PAGE_BYTES = 2 << 20
 # A smaller app gains too little for the 0.7 MB of ctypes, unless it has imported that itself, as Django does.
+# In bytes.
 LEAST_BYTES = 24 << 20
 # Linux 6.1: moves memory into huge pages at once (madvise(2)).
 MADV_COLLAPSE = 25
 POLICY = "/sys/kernel/mm/transparent_hugepage/enabled"
 
-# Set in a template and its instances: their pages are shared until one of them writes.
+# Set in a template and its instances, whose pages are shared until one of them writes.
 is_shared = False
 
 
@@ -26,13 +27,14 @@ def settle():
                 return
             ranges = loaded_ranges(smaps)
     except OSError:
-        return  # Not Linux, or without huge pages.
+        return  # Not Linux, or no huge pages.
     if "ctypes" in sys.modules or sum(end - start for start, end in ranges) >= LEAST_BYTES:
         _collapse(ranges)
 
 
 def loaded_ranges(smaps):
-    """Returns the used address ranges that may get huge pages: private, not of a file, and not a thread's stack, which is nearly empty."""
+    """Returns the used address ranges that may get huge pages: private memory without a file. Stacks of threads are excluded, because they
+    are nearly empty."""
     ranges = []
     found = None
     for line in smaps:
@@ -63,5 +65,5 @@ def _collapse(ranges):
     except (ImportError, OSError, AttributeError):
         return
     for start, end in ranges:
-        # A kernel without a free huge page, or too old, leaves the memory unchanged.
+        # If the kernel is too old or has no free huge page, the memory stays unchanged.
         madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_COLLAPSE)

@@ -23,6 +23,6 @@ def check_function(what, fn):
     if not callable(fn):
         raise TypeError(f"{what} runs a function, not {fn!r}")
     code = getattr(fn, "__code__", None)
-    # CO_COROUTINE: calling it would not run its body.
+    # CO_COROUTINE: a call would not run its body.
     if code is not None and code.co_flags & 0x80:
         raise TypeError(f"{what} runs no async function: {name_of(fn)}")

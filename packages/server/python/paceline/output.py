@@ -1,4 +1,4 @@
-"""Stdout, stderr and the server's log lines. A full disk costs lines, but never a request or the process."""
+"""Stdout, stderr and the server's log lines. A full disk loses lines, but never a request or the process."""
 
 import atexit
 import io
@@ -6,7 +6,8 @@ import sys
 
 
 class _Descriptor(io.FileIO):
-    """A stream whose unwritable output is dropped, as on a full disk or beyond a file size limit."""
+    """A stream that drops output which cannot be written, as on a full disk or beyond a file size
+    limit."""
 
     def write(self, data):
         try:
@@ -40,7 +41,7 @@ def _reopened(stream, fd):
 
 
 def _leave_broken_streams():
-    """Python exits with 120 if a stream cannot be flushed, even one of the app's own."""
+    """Python exits with 120 if a stream cannot be flushed, even one that the app has created."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()

@@ -1,17 +1,17 @@
 """Finds a request that runs too long, in direct mode, where no balancer does. Runs on the control channel's thread."""
 
-# Time in which this process did not run, for example while the machine slept, does not count.
+# Time in which this process did not run does not count, for example while the machine slept.
 MOST_PER_LOOK = 2
 
 
 class Overdue:
-    """Measures how long each running request has gone without response data. It polls, so that requests cost nothing."""
+    """Measures how long each running request has not sent response data. It polls, so that requests cost nothing."""
 
     def __init__(self, timeout_s, period_s):
-        """`period_s`: the planned time between two looks."""
+        """`period_s`: the planned time between two checks."""
         self._timeout_s = timeout_s
         self._period_s = period_s
-        # By connection: its progress, and for how many seconds it has been the same.
+        # By connection: its progress, and the number of seconds since the last change.
         self._seen = {}
         self._looked_at = 0.0
         # The connection of the request that has overrun its time most.

@@ -1,4 +1,4 @@
-"""The program of a Python instance, by workload."""
+"""The program of a Python instance, for each kind of workload."""
 
 import atexit
 import faulthandler

@@ -7,11 +7,12 @@ from .errors import BadRequest
 
 # A body is kept in memory up to this size, then in an unnamed file.
 SPOOL_BYTES = 512 << 10
-# The limits of the balancer for a chunk's line; legitimate clients send no extensions.
+# The balancer's limits for the line of a chunk. Legitimate clients send no extensions.
 MAX_SIZE_DIGITS = 13
 MAX_CHUNK_EXTENSION_BYTES = 256
 MAX_CHUNK_LINE_BYTES = MAX_SIZE_DIGITS + 1 + MAX_CHUNK_EXTENSION_BYTES
-# For the extensions of a body, in addition to what its data excuses and an allowance for each chunk.
+# The limit for the extensions of a body, in addition to an allowance for its data and for each
+# chunk.
 MAX_EXTENSION_BYTES = 16_384
 EXCUSED_PER_CHUNK = 16
 MAX_TRAILER_BYTES = 8192
@@ -204,7 +205,7 @@ def nameless_file():
     try:
         return open(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b")
     except (AttributeError, OSError):
-        # Not Linux, or not supported by the file system.
+        # Not Linux, or the file system does not support it.
         import tempfile
 
         return tempfile.TemporaryFile()

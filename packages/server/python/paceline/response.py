@@ -64,7 +64,7 @@ class Response:
         self.keep_alive = request.keep_alive
         self.says_when_done = False
 
-    # Called by the app.
+    # Called by the app:
 
     def start_response(self, status, response_headers, exc_info=None):
         if exc_info is not None:
@@ -142,7 +142,7 @@ class Response:
             reported_hops.add(known)
             self._connection.complain(f"{name} belongs to the server (PEP 3333): it is dropped, here and from now on")
 
-    # Called by the server.
+    # Called by the server:
 
     def send_result(self, result):
         """Sends the app's complete result."""
@@ -171,7 +171,7 @@ class Response:
         return self._is_ended or self._is_bodiless or (length is not None and self._body_bytes >= length)
 
     def send_error(self):
-        """Sends an error instead of a response of which nothing was sent."""
+        """Sends an error in place of a response of which no part was sent."""
         body = b"Internal Server Error\n"
         self._status_line = None
         self.start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
@@ -199,7 +199,7 @@ class Response:
             self._connection.complain(f"the app gave {self._body_bytes} of the {announced} bytes of its Content-Length")
 
     def _head(self, body_length, may_work_on=True):
-        """Returns the head's bytes, with framing by what is known of the body.
+        """Returns the head's bytes, with the framing that the known properties of the body allow.
 
         `may_work_on`: whether the app may continue to work on the request after the end of its response."""
         line = self._status_line

@@ -39,7 +39,7 @@ known_statuses = {}
 # Dropped fields that were already logged.
 reported_hops = set()
 
-# The second and its date line, as one value because several threads may respond.
+# The current second and its date line, as one value because several threads may respond.
 _date = (0, "")
 
 

@@ -1,4 +1,4 @@
-"""The loop of an instance: one request at a time, and other work in between."""
+"""The loop of an instance: serves one request at a time, and does other work in between."""
 
 import os
 import select
@@ -16,7 +16,7 @@ QUIET_TURNS_AT_END = 2
 # In direct mode, a connection may be idle between two requests for this time, and in a drain for the second one.
 KEEP_ALIVE_S = 75
 IDLE_DRAIN_S = 2
-# At the end, a connection that has sent nothing yet may do so for this time.
+# At the end, a connection that has sent nothing yet is kept for this time.
 FRESH_S = 0.1
 # After a `close` response, input is discarded for this time. Otherwise the client might lose the response.
 LINGER_S = 2
@@ -25,7 +25,7 @@ LINGER_S = 2
 class Server:
     """Serves one listening socket until the instance is released and idle.
 
-    In direct mode it also serves the sockets that the instances of the pool share, whose clients may be anybody."""
+    In direct mode it also serves the sockets that the instances of the pool share, to which any client can connect."""
 
     def __init__(self, listener, application, instance, shared=()):
         limits = instance.identity.limits
@@ -67,7 +67,7 @@ class Server:
         self._listeners = {each.fileno(): each for each in (listener, *shared)}
         for fd in self._listeners:
             self._poller.register(fd, select.POLLIN)
-        # Connections of clients of our own that wait for a request, the oldest first, with the time since when.
+        # Connections of direct clients that wait for a request, the oldest first, with the start of the wait.
         self.idle = {}
         self._idle_s = KEEP_ALIVE_S
         self._poller.register(self._wake_read, select.POLLIN)
@@ -79,12 +79,12 @@ class Server:
             self.buffered.append(connection)
 
     def rests(self, connection):
-        """A client of our own may send its next request."""
+        """A direct client may send its next request."""
         self.idle.pop(connection, None)
         self.idle[connection] = monotonic()
 
     def linger(self, connection):
-        """Schedules closing a connection without further requests."""
+        """Schedules the close of a connection without further requests."""
         self.deadlines[connection] = monotonic() + LINGER_S
 
     def wake(self):
@@ -156,7 +156,8 @@ class Server:
         return None if wait_s is None else _milliseconds(wait_s, None)
 
     def _close_idle(self, now):
-        """Closes connections that have been idle for too long. Returns after how long the next one has been; None without any."""
+        """Closes connections that have been idle for too long. Returns how long the next one has been idle; None if there is
+        none."""
         while self.idle:
             connection, since = next(iter(self.idle.items()))
             left_s = since + self._idle_s - now
@@ -166,7 +167,7 @@ class Server:
         return None
 
     def _leave_shared(self):
-        """A drain begins: the shared sockets are left to other processes, and idle connections end soon."""
+        """Starts a drain: the shared sockets are left to other processes, and idle connections end soon."""
         for fd, listener in list(self._listeners.items()):
             if listener is not self._listener:
                 del self._listeners[fd]
@@ -178,7 +179,8 @@ class Server:
             self.idle[connection] = now
 
     def _refuse_more(self):
-        """Refuses further connections and serves those that wait: closing the socket would reset them."""
+        """Refuses further connections and serves those that wait, because closing the socket would reset
+        them."""
         self._refuses = True
         self._fresh_until = monotonic() + FRESH_S
         self._quiet_turns = 0
@@ -213,7 +215,8 @@ class Server:
             except BlockingIOError:
                 return
             except OSError:
-                # For example out of descriptors; the connection waits in the kernel's queue.
+                # For example, there are no free descriptors: the connection waits in the kernel's
+                # queue.
                 return
             if self._count() >= self._max_connections:
                 accepted.close()

@@ -1,11 +1,12 @@
-"""The stacks of threads, and the request that a thread is running. Only its frames show that, so it costs requests nothing."""
+"""The stacks of threads, and the request that a thread is running. It is found by the thread's frames, so that requests cost
+nothing."""
 
 import gc
 import os
 import sys
 import types
 
-# Where code is that is not the app's: the standard library and this package.
+# The folders of code that is not the app's: the standard library and this package.
 _LIBRARIES = tuple(os.path.realpath(path) for path in (os.path.dirname(os.__file__), f"{os.path.dirname(__file__)}/.."))
 # faulthandler's limit for a thread, plus the title.
 MAX_STACK_LINES = 103
@@ -15,7 +16,8 @@ def request_of(frame):
     """Returns method and path of the request to which this frame of a running thread belongs; None if it belongs to none."""
     found = None
     while frame is not None:
-        # The outermost frame has what the server passed to the app; middleware may have changed a copy.
+        # The outermost frame has the objects that the server passed to the app; middleware may have
+        # changed a copy.
         found = _request_in(frame) or found
         frame = frame.f_back
     return found
@@ -31,7 +33,7 @@ def _request_in(frame):
         if isinstance(scope, dict) and scope.get("type") in ("http", "websocket"):
             return asgi_request(scope)
     except Exception:
-        pass  # Code of the app may have names like these for something else.
+        pass  # Code of the app may use the same names for something else.
     return None
 
 
@@ -59,7 +61,8 @@ def stack_text(title, ident):
 
 
 def place_of_thread(ident):
-    """Returns where code of the app runs in this thread, such as `connect (db.py:12)`; None if none does."""
+    """Returns where code of the app runs in this thread, for example `connect (db.py:12)`; None if none
+    does."""
     frames = []
     frame = sys._current_frames().get(ident)
     while frame is not None:
@@ -79,7 +82,7 @@ def place_of_awaited(awaited):
             frames.append(awaited.ag_frame)
             awaited = awaited.ag_await
         else:
-            # A step of an asynchronous generator does not name it otherwise.
+            # Nothing else shows the current step of an asynchronous generator.
             inner = gc.get_referents(awaited)
             awaited = next((each for each in inner if isinstance(each, (types.CoroutineType, types.AsyncGeneratorType))), None)
     return _place(reversed(frames))

@@ -1,4 +1,5 @@
-"""A non-blocking socket to a client: whole sends, and waits that are limited in time by how much is transferred."""
+"""A non-blocking socket to a client: sends completely, and limits the time of waits by the amount of data
+transferred."""
 
 import select
 import socket
@@ -7,7 +8,8 @@ from time import monotonic
 from .errors import ClientGone
 
 READ_BYTES = 65_536
-# In addition to the timeout of each wait, all waits of a request are limited by this time per byte: at least 1,000 bytes/s.
+# All waits of a request together are limited to this time per byte, that is at least 1,000 bytes/s, in addition to the
+# timeout of each wait.
 SLOWEST_S_PER_BYTE = 0.001
 # How many sent bytes the socket may hold that the peer has not read.
 SOCKET_BYTES = 262_144
@@ -25,7 +27,7 @@ class Stream:
         self._socket = accepted
         self._fd = accepted.fileno()
         self._timeout_s = timeout_s
-        # Whether a request waits for its client to send or to read.
+        # Whether a request waits until its client sends or reads.
         self.is_waiting = False
         # Seconds spent waiting for the client during this request, and bytes transferred.
         self._waited = 0.0
@@ -52,7 +54,7 @@ class Stream:
         except (OSError, AttributeError):
             return True
 
-    # Sending. After `close` there is no socket: AttributeError.
+    # Sending. After `close` there is no socket, which raises AttributeError.
 
     def send(self, data):
         try:
@@ -103,7 +105,7 @@ class Stream:
     def send_continue(self):
         self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    # Receiving the body of a request.
+    # Receiving the body of a request:
 
     def receive_body(self, most):
         """Returns at least one byte. Raises ClientGone at the end, or if the client is too slow."""
@@ -124,7 +126,8 @@ class Stream:
         """Waits until the socket is ready. Limits each wait, and all waits of a request by the bytes transferred."""
         timeout = self._timeout_s
         left = timeout + self._moved * SLOWEST_S_PER_BYTE - self._waited
-        # The balancer judges slow clients. It may take a lot at once and then nothing for long.
+        # The balancer judges slow clients. It may take many bytes at once and then nothing for a
+        # long time.
         if events & select.POLLOUT:
             left = timeout + max(0, self._moved - SOCKET_BYTES) * SLOWEST_S_PER_BYTE - self._waited
             timeout = left

@@ -82,10 +82,10 @@ class Template:
     def _on_term(self, _signal, _frame):
         os._exit(0)
 
-    # While the app loads.
+    # While the app loads:
 
     def _watch_link(self):
-        """Exits if the supervisor goes away, even while the app loads."""
+        """Exits if the supervisor exits, even while the app loads."""
         poller = select.poll()
         poller.register(self._socket, select.POLLRDHUP if hasattr(select, "POLLRDHUP") else 0)
         poller.register(self._wake_read, select.POLLIN)
@@ -109,7 +109,7 @@ class Template:
             raise InstanceError(f"preload: {what}; instances would not have them: {advice}")
         log(f"preload: {what}; instances do not have them: {advice}")
 
-    # Forking.
+    # Forking:
 
     def _loop(self):
         """Handles the supervisor's messages. Returns the instance, in a forked process."""
@@ -130,7 +130,7 @@ class Template:
             self._reap()
 
     def _hear(self, events):
-        """Returns the received lines. Exits if the supervisor is gone, because only it can send requests."""
+        """Returns the received lines. Exits if the supervisor has exited, because only it can send requests."""
         if any(fd == self._wake_read for fd, _ in events):
             try:
                 os.read(self._wake_read, 4096)
@@ -219,7 +219,7 @@ class Template:
             del self._forked[name]
             self._say({"type": "ended", "id": name, "code": code, "signal": number})
 
-    # The control channel.
+    # The control channel:
 
     def _connect(self):
         identity = self._identity
@@ -237,14 +237,15 @@ class Template:
             self._end(None)
 
     def _end(self, why):
-        """Exits; the instances keep serving without their template."""
+        """Exits. The instances keep serving without their template."""
         if why is not None:
             log(why)
         os._exit(0)
 
 
 def _prepare_django():
-    """Loads Django's URLs and views, which would load with the first request, and closes database connections, which cannot be shared."""
+    """Loads Django's URLs and views, which would otherwise load with the first request. Closes database connections, which cannot be
+    shared."""
     urls = sys.modules.get("django.urls")
     settings = getattr(sys.modules.get("django.conf"), "settings", None)
     if urls is None or settings is None or not settings.configured:
@@ -266,7 +267,7 @@ def _resolve_all(resolver):
 
 
 def _on_child(_signal, _frame):
-    """An installed handler is enough to wake the loop."""
+    """An installed handler is enough to wake up the loop."""
 
 
 def _signal_name(number):

@@ -1,4 +1,4 @@
-"""The server of an instance with threads: they run the views; the main thread accepts, reads heads and runs timers and jobs."""
+"""The server of an instance with threads, which run the views. The main thread accepts, reads heads and runs timers and jobs."""
 
 import threading
 from collections import deque
@@ -49,7 +49,7 @@ class ThreadedServer(Server):
             super().linger(connection)
 
     def rests(self, connection):
-        # As above.
+        # The connection still belongs to its thread, as above.
         if connection not in self._lent:
             super().rests(connection)
 
@@ -95,7 +95,7 @@ class ThreadedServer(Server):
         elif connection.client is not None:
             self.rests(connection)
 
-    # Runs on the threads.
+    # Runs on the threads:
 
     def _work(self):
         me = threading.get_ident()
@@ -110,14 +110,14 @@ class ThreadedServer(Server):
             except BaseException as error:
                 if forks.is_child:
                     forks.end("a request", error)
-                # The app ends its process, which only the main thread can do.
+                # The app exits its process, which only the main thread can do.
                 self._fatal = error
             del self._under_way[me]
             self._returned.append(connection)
             self.wake()
 
     def describe_overdue(self, meant):
-        """Describes the request of the connection `meant`; if that is None, the longest running one that nobody waits for."""
+        """Describes the request of the connection `meant`; if that is None, the longest running abandoned one."""
         found = []
         for ident, connection in list(self._under_way.items()):
             request, seconds, is_unwanted = connection.describe()

@@ -58,7 +58,7 @@ def _check(what, ms, least, fn):
         raise ValueError(f"{what} is a number of milliseconds from {least} to {MAX_TIMER_MS}, not {ms!r}")
 
 
-# Called by the server.
+# Called by the server:
 
 
 def run_due(now):
@@ -93,7 +93,8 @@ def _run(timer):
 
 
 def begin_anew():
-    """Restarts all intervals, in a forked instance: they count from the fork, not from loading the app."""
+    """Restarts all intervals in a forked instance: they count from the fork, not from the time the app was
+    loaded."""
     now = monotonic()
     for at, (_, order, timer) in enumerate(_waiting):
         timer._due = now + timer._delay_s

@@ -41,7 +41,7 @@ type State =
   /** A job is running. */
   | "running";
 
-/** Checks the server only while a job waits; uses the existing request counts. */
+/** Runs deferred jobs. It checks the server only while a job waits, by the existing request counts. */
 export class DeferredJobs implements DeferredWork {
   private state: State = "resting";
   private current: JobInContext | undefined;
@@ -94,7 +94,7 @@ export class DeferredJobs implements DeferredWork {
 
   private wait(): void {
     this.state = "waiting";
-    // Earlier changes count as a change, so the job waits for at least one whole turn.
+    // Earlier changes count as a change, so that the job waits for at least one whole turn.
     this.requestActivity = Number.NaN;
     this.lookNextTurn();
   }
@@ -108,7 +108,7 @@ export class DeferredJobs implements DeferredWork {
     const step = requestActivity === undefined ? "run" : this.stepAt(requestActivity());
     if (step === "run") this.runNext();
     else if (step === "look-next-turn") this.lookNextTurn();
-    // A timer may fire late and before pending reads, so checks at the end of the next turn.
+    // A timer may fire late and before pending reads, so this checks at the end of the next turn.
     else setTimeout(() => this.lookNextTurn(), QUIET_MS);
   };
 
@@ -142,7 +142,7 @@ export class DeferredJobs implements DeferredWork {
     this.ended();
   };
 
-  /** The loop takes requests before the next job, however many jobs wait. */
+  /** The event loop handles requests before the next job, however many jobs wait. */
   private readonly ended = (): void => {
     this.current = undefined;
     this.changes++;
@@ -164,18 +164,18 @@ export const SETTLE_MS = 100;
 interface Look {
   /** The age of the oldest job. */
   ageMs: number;
-  /** Since the last check a request began or a response ended: its handler may have more to do. */
+  /** Whether a request started or a response ended since the last check: its handler may have more to do. */
   hasChanged: boolean;
-  /** The time without a change. */
+  /** The time since the last change, in milliseconds. */
   quietMs: number;
 }
 
-/** Run the job, check again at the end of the next turn, or check when it may have been quiet long enough. */
+/** Run the job, check again at the end of the next turn, or check when the server may have been quiet long enough. */
 export type Step = "run" | "look-next-turn" | "look-when-quiet";
 
 /**
- * If a turn brings no change, no handler can run: everything was read, and each handler waits for something. The same holds
- * between the requests of a burst. So a new job waits a little, which also combines equal jobs.
+ * Returns the next step. If nothing changes in a turn, no handler can run: everything was read, and each handler waits for something. The
+ * same holds between the requests of a burst. So a new job waits a little, which also combines equal jobs.
  */
 export function nextStep({ ageMs, hasChanged, quietMs }: Look, maxDeferDelayMs: number): Step {
   if (ageMs >= maxDeferDelayMs) return "run";
@@ -198,7 +198,10 @@ type AddOutcome = "queued" | "dropped" | "full";
 /** Holds queued jobs; a running job is not in it. */
 export class DeferredQueue<Job extends DeferredJob = DeferredJob> {
   private readonly jobs = new Fifo<Job>();
-  /** The only job of a function, or the arguments of all: most functions have one, and a map each would cost most memory. */
+  /**
+   * The only job of a function, or the arguments of all its jobs. Most functions have one job, and a map for each would need the most
+   * memory.
+   */
   private readonly byFunction = new Map<JobFunction, Job | QueuedArguments>();
 
   get length(): number {

@@ -8,13 +8,13 @@ const NEGATIVE_ZERO = Symbol("-0");
 /** A first-in, first-out set. */
 export class QueuedArguments {
   private count = 0;
-  /** The count of each. */
+  /** The number of times that each occurs. */
   private readonly primitives = new Map<unknown, number>();
   /** Objects without a digest yet; it is computed on the first search. */
   private readonly unread = new Fifo<object>();
   /** The other objects, all older, by digest. */
   private readonly byDigest = new Map<number, Fifo<object>>();
-  /** The digests of the objects in `byDigest`, in order: the objects may have changed since. */
+  /** The digests of the objects in `byDigest`, in order. They are stored because the objects may have changed since. */
   private readonly digests = new Fifo<number>();
 
   get size(): number {
@@ -85,18 +85,16 @@ function keyOf(primitive: unknown): unknown {
   return Object.is(primitive, -0) ? NEGATIVE_ZERO : primitive;
 }
 
-/** The maximum number of values read per argument; later differences only cost a comparison. */
+/** The maximum number of values read per argument. If two differ only later, they are compared, which costs time. */
 const MAX_VALUES = 64;
 /** The number of characters or bytes read at each end. */
 const MAX_ENDS = 32;
-/** Above this number of keys only their count is used: reading some would require sorting all. */
+/** If there are more keys than this, only their number is used: reading some of them would require sorting all. */
 const MAX_KEYS = 1000;
 
 let valuesLeft = 0;
 
-/**
- * Values equal under `isDeepStrictEqual` have the same digest. So anything without a fixed order is read in a canonical order.
- */
+/** Values that are equal for `isDeepStrictEqual` have the same digest. So anything without a fixed order is read in a canonical order. */
 export function argumentDigest(argument: object): number {
   valuesLeft = MAX_VALUES;
   return digest(argument);

@@ -9,17 +9,17 @@ import { appOfBunServer, BunAppServer } from "./bun-server.js";
 export interface LoadHooks {
   /** Receives a line for the operator. */
   onNotice(message: string): void;
-  /** Receives what the start waits for now, as the rest of a sentence about the app. Default: nobody asks. */
+  /** Receives what the start is waiting for, as the rest of a sentence about the app. Default: nobody asks. */
   onWait?(awaited: string): void;
-  /** Receives what an app's own server asked for, once Paceline serves it. Default: writes about unused TLS to stderr. */
+  /** Receives the settings that an app's own server asked for, once Paceline serves it. Default: reports unused TLS on stderr. */
   onAdopted?(asked: AskedFor): void;
-  /** Sets whether the program keeps the process alive; off while an app is expected to listen. */
+  /** Sets whether the program keeps the process alive. It does not while an app is expected to listen. */
   keepAlive(isKept: boolean): void;
 }
 
-/** What an adopted server asked for and does not get. */
+/** The settings that an adopted server asked for and does not get. */
 export interface AskedFor {
-  /** Such as `port 3000`. */
+  /** For example `port 3000`. */
   place: string;
   /** Undefined for a unix socket. */
   port: number | undefined;
@@ -29,14 +29,14 @@ export interface AskedFor {
 /** The address a server asked for. */
 type Asked = { path: string } | { host: string; port: number };
 
-/** An adopted server of node:http or Bun.serve; it seems to listen. */
+/** An adopted server of node:http or Bun.serve. To the app it seems to listen. */
 interface AdoptedServer {
   server: Server | BunAppServer;
   asked: Asked;
 }
 
 export class ListenWatch {
-  /** Whether the server is the app, and not the module's export. */
+  /** Whether the server is the app, as opposed to the module's export. */
   isServed = false;
   private adopted: AdoptedServer | undefined;
   /** The number of running listen() calls: on Bun they call Bun.serve. */
@@ -44,13 +44,13 @@ export class ListenWatch {
   private isDecided = false;
   private hasHttp2 = false;
   private onChange: (() => void) | undefined;
-  /** They seem to listen. */
+  /** To the app they seem to listen. */
   private readonly pretending = new WeakSet<NetServer>();
   private readonly restores: (() => void)[] = [];
 
   /**
    * @param prototypes whose `listen` is replaced until `end()`
-   * @param onNotice receives a line about a server that listens without Paceline.
+   * @param onNotice receives a line about a server that listens without Paceline
    */
   constructor(
     prototypes: readonly NetServer[],
@@ -127,7 +127,7 @@ export class ListenWatch {
     );
   }
 
-  /** What the server asked for that is the app; undefined if none is. */
+  /** The settings that the app's server asked for; undefined if the app is not a server. */
   get servedInstead(): AskedFor | undefined {
     if (this.adopted === undefined || !this.isServed) return undefined;
     const { server, asked } = this.adopted;
@@ -167,7 +167,7 @@ export class ListenWatch {
     if (asked === undefined) return false;
     const isFirst = this.adopted === undefined && !this.isDecided;
     if (server.constructor.name.startsWith("Http2")) {
-      // It cannot be served, and the next instance would fail with a less clear error: the port in use.
+      // It cannot be served, and in the next instance it would fail with a less clear error: the port is in use.
       if (!isFirst) return false;
       this.hasHttp2 = true;
       this.onChange?.();
@@ -260,7 +260,7 @@ function placeOf(asked: Asked): string {
   return "path" in asked ? asked.path : `port ${asked.port}`;
 }
 
-/** As Node says it, which would throw it as well. */
+/** The message that Node would throw. */
 function alreadyListens(): Error {
   const error = new Error("Listen method has been called more than once without closing.");
   return Object.assign(error, { code: "ERR_SERVER_ALREADY_LISTEN" });
@@ -269,7 +269,7 @@ function alreadyListens(): Error {
 function hasTls(server: Server | BunAppServer): boolean {
   if (server instanceof BunAppServer) return server.options.tls !== undefined;
   if ("setSecureContext" in server) return true;
-  // Bun's servers of node:https are of node:http, with their certificate under this symbol.
+  // On Bun, servers of node:https are servers of node:http with their certificate under this symbol.
   const symbol = Object.getOwnPropertySymbols(server).find(({ description }) => description === "tls");
   const tls = symbol && (server as unknown as Record<symbol, unknown>)[symbol];
   return typeof tls === "object" && tls !== null;

@@ -1,7 +1,7 @@
 /** Gives an app for Bun.serve its server object; Paceline decides where it listens. */
 import type { AppServer, BunServeOptions, FetchApp, RequestInfo } from "../shared/app.js";
 
-/** The used part of Bun.Server, whose own type would require Bun's types of everybody who imports ours. */
+/** The used part of Bun.Server. Its own type would require Bun's types in every project that imports ours. */
 interface BunServer {
   pendingRequests: number;
   pendingWebSockets: number;
@@ -26,7 +26,7 @@ export class BunAppServer implements AppServer {
 
   constructor(public options: BunServeOptions) {}
 
-  /** @param onReload called after the app has replaced its options. */
+  /** @param onReload called after the app has replaced its options */
   attach(real: BunServer, onReload: () => void): void {
     this.real = real;
     this.onReload = onReload;

@@ -1,14 +1,14 @@
 /** Detects by its shape what an export is if it is not a plain fetch object: a framework's app, a server, or a function. */
 import type { App, AppStyle, NodeApp, NodeHandler } from "../shared/app.js";
 
-/** An app, or the problem of the export; the text follows the module's path. */
+/** An app, or the problem of the export, as text that follows the module's path. */
 type Detection = { app: App } | { problem: string };
 
 const ACCEPTED =
   "must export by default an object with fetch(request, info), a fetch function, a Node (req, res) function, " +
   "or an app of Express, Koa, Fastify or Hono, or call listen() on a server of node:http";
 
-/** @param style the style the user has set, if any. */
+/** @param style the style that the user has set, if any */
 export function detectApp(exported: unknown, style?: AppStyle): Detection {
   const node = nodeShape(exported);
   if (node !== undefined && style !== "fetch") return node;

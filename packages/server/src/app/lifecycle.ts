@@ -1,4 +1,4 @@
-/** Runs the app's code before its first request and after its last one. */
+/** Runs the app's code that comes before its first request and after its last one. */
 import type { App, AppLifecycle } from "../shared/app.js";
 import { hintOnListening, ServerError } from "../shared/errors.js";
 
@@ -6,8 +6,8 @@ import { hintOnListening, ServerError } from "../shared/errors.js";
 const LEAST_STOP_MS = 1000;
 
 /**
- * Returns the start and stop of a module or of its default export. An object with `listen`, such as a framework's app, uses
- * `start` and `stop` for its own listening: those are ignored.
+ * Returns the start and stop of a module or of its default export. In an object with `listen`, such as a framework's app, `start` and
+ * `stop` control its own listening, so they are ignored.
  */
 export function lifecycleOf(module: object, exported: unknown): AppLifecycle {
   const listens = functionOf(exported, "listen") !== undefined;

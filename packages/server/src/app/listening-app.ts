@@ -10,10 +10,9 @@ import { appOfServer } from "./detect-app.js";
 const LOOK_EVERY_MS = 250;
 
 /**
- * Returns the app of the first server that listens. A module without an export may listen later, for example after connecting to
- * its database; waits as long as the app has pending work.
- *
- * @returns undefined if the app will never listen.
+ * Returns the app of the first server that listens. A module without an export may listen later, for example after it has connected to its
+ * database. Waits as long as the app has pending work.
+ * @returns undefined if the app will never listen
  * @throws ServerError `app-unusable` if it forks workers or listens with node:http2.
  */
 export async function listeningApp(
@@ -32,7 +31,7 @@ export async function listeningApp(
   });
   const forked = new Promise<never>((_, reject) => {
     const check = () => {
-      // In spite of its type it returns the module's default export.
+      // Despite its type, it returns the module's default export.
       const { workers = {} } = process.getBuiltinModule("node:cluster") as unknown as Cluster;
       if (Object.keys(workers).length === 0) return;
       // Their final errors would hide the real problem.

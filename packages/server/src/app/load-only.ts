@@ -10,7 +10,7 @@ let isLate = false;
 
 const sayWait = () =>
   void waitText(awaited).then(
-    // The line that `paceline check` looks for.
+    // `paceline check` looks for this line.
     (text) => console.error(`still loading: ${text}`),
     () => {},
   );
@@ -31,12 +31,12 @@ const hooks = {
   },
 };
 
-// No top-level `await`: on Bun a waiting module keeps its process alive, even if nothing can happen.
+// No top-level `await`: on Bun, a waiting module keeps its process alive even if nothing can happen.
 loadWorkload(JSON.parse(workload) as Workload, true, true, hooks).then(
   // The app may have left timers or sockets open.
   () => process.exit(0),
   (error: unknown) => {
-    // Its stack shows the place; the last line says what is wrong.
+    // The stack shows the place; the last line says what is wrong.
     if (error instanceof ServerError && error.cause !== undefined) console.error(error.cause);
     console.error(error instanceof ServerError ? error.message : error);
     process.exit(1);

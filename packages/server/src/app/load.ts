@@ -4,7 +4,7 @@ import { errorLine, hintOnListening, ServerError, TLS_UNUSED } from "../shared/e
 import type { ListenWatch, LoadHooks } from "./adopted-server.js";
 import type { Module } from "./translate.js";
 
-/** Of a program without a supervisor. */
+/** The hooks of a program without a supervisor. */
 export const HOOKS_ALONE: LoadHooks = {
   onNotice: (message) => console.error(message),
   onAdopted: ({ isTls }) => {
@@ -54,7 +54,7 @@ async function load(path: string, { style, cache, watch, hooks, source = "" }: L
     module = await importModule(path, cache);
     // A module compiled to CommonJS has its exports one level deeper.
     if (isCompiled(module.default)) module = module.default;
-    // Only a real promise: Fastify's app is a thenable whose then() starts it.
+    // Only a real promise is awaited: Fastify's app is a thenable whose then() starts it.
     hooks.onWait?.("the promise that its module exports has not resolved");
     exported = module.default instanceof Promise ? await module.default : module.default;
   } catch (cause) {
@@ -73,7 +73,7 @@ async function load(path: string, { style, cache, watch, hooks, source = "" }: L
   watch?.decide(path, exported);
   const asked = watch?.servedInstead;
   if (asked !== undefined) hooks.onAdopted?.(asked);
-  // Most apps have neither and need none of the following.
+  // Most apps have neither and skip the following.
   if (!hasLifecycle(module) && !hasLifecycle(exported)) return app;
   const { lifecycleOf, withLifecycle } = await import("./lifecycle.js");
   return withLifecycle(app, lifecycleOf(module, exported));
@@ -101,7 +101,7 @@ async function bunServed(
   if (typeof exported !== "object" || exported === null) return undefined;
   if (watch?.isOf(exported)) return watch.bunApp;
   const { fetch, websocket, routes } = exported as BunServeOptions;
-  // Hono's and Elysia's apps have an array of this name, which is not for Bun.serve.
+  // Apps of Hono and Elysia have an array of this name that is not meant for Bun.serve.
   const hasRoutes = typeof routes === "object" && routes !== null && !Array.isArray(routes);
   const isForBun = typeof websocket === "object" || hasRoutes;
   if (!isForBun || (fetch !== undefined && typeof fetch !== "function") || "listen" in exported) return undefined;
@@ -132,8 +132,8 @@ async function detected(
 }
 
 /**
- * Always on Node, where node:net is loaded anyway. On Bun node:http costs 2 MB, so only for a module without exports or with a
- * listening call.
+ * Watches always on Node, where node:net is loaded anyway. On Bun, node:http costs 2 MB, so it is watched only for a module without exports
+ * or with a call of listen().
  */
 async function watchFor(
   path: string,
@@ -159,7 +159,7 @@ function textOnBun(path: string): string {
 }
 
 const IMPORT_META_MAIN = /\bimport\.meta\.main\b/;
-/** An app of the module itself: what it only passes on may listen in another file. */
+/** Exports of the module itself. If it only re-exports, another file may listen. */
 const EXPORTS =
   /\bexport\s+default\b|\bexport\s*\{[^}]*\bdefault\b[^}]*\}(?!\s*from\b)|\bmodule\.exports\s*=(?!=|\s*require\b)|\bexports\.default\s*=/;
 const LISTENS = /\b(listen|serve)\s*\(|\bcreateServer\b/;
@@ -170,7 +170,7 @@ function isCompiled(exported: unknown): exported is { default: unknown } {
 }
 
 const TYPESCRIPT = new Set([".ts", ".mts", ".cts"]);
-/** Node runs neither. */
+/** Node runs neither of them. */
 const JSX = new Set([".tsx", ".jsx"]);
 
 /** Returns why Bun cannot import an existing module, by its path or its URL; undefined if it can. */
@@ -203,7 +203,7 @@ async function importModule(path: string, cache: string | undefined): Promise<Mo
     if (!isForTranslation(error, isTypeScript || (await hasAliases(path)))) throw error;
     const { importTranslated } = await import("./translate.js");
     return importTranslated(path, cache).catch((second) => {
-      // Neither way found it: Node's own message is clearer.
+      // Neither way found it. Node's own message is clearer.
       throw isNotFound(error) && isNotFound(second) ? error : second;
     });
   }
@@ -217,7 +217,7 @@ function runsTypeScript(): boolean {
   return Boolean((process.features as { typescript?: string | false }).typescript);
 }
 
-/** Modules are found and parsed before any of them runs, so after such an error mostly nothing has run. */
+/** Modules are found and parsed before any of them runs, so after such an error usually no code has run. */
 function isForTranslation(error: unknown, mayHaveOtherPaths: boolean): boolean {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
   if (code === "ERR_UNKNOWN_FILE_EXTENSION") return /"\.([cm]?ts|[jt]sx)"/.test(`${message}`);
@@ -230,7 +230,7 @@ function isNotFound(error: unknown): boolean {
   return code === "ERR_MODULE_NOT_FOUND" || code === "MODULE_NOT_FOUND";
 }
 
-/** Explains at start what to do if Bun cannot load a native addon, not on each request. */
+/** Explains at start what to do if Bun cannot load a native addon, instead of on each request. */
 const WHAT_TO_DO = 'it is a native addon for Node, which Bun cannot load: set runtime: "node" for this pool';
 /** The symbol contains V8's ABI version; Node-API addons have none. */
 const REGISTRATION = /node_register_module_v(\d+)/;
@@ -252,8 +252,8 @@ function watchNativeAddons(): void {
 }
 
 /**
- * Finds an addon in a loaded package that has not been loaded yet and will fail. An addon that failed without ending the app is
- * one the app does not need.
+ * Finds an addon in a loaded package that has not been loaded yet and will fail. If an addon has failed without ending the app, the app
+ * does not need it.
  */
 async function unusableAddon(): Promise<string | undefined> {
   // Bun's own require loads none of Node's modules, but its list of modules costs 0.6 MB.

@@ -15,10 +15,10 @@ type LoadHook = (url: string, context: object, next: (url: string, context: obje
 
 /** Of a module without CommonJS, or with a top-level `await`. */
 const NOT_COMMONJS = new Set(["ERR_REQUIRE_ESM", "ERR_REQUIRE_ASYNC_MODULE"]);
-/** Lines with which only an ES module can begin; a comment or a template can have them too. */
+/** Lines with which only an ES module can begin, apart from comments and template strings. */
 const MAYBE_ES_MODULE = /^[ \t]*(?:import\b\s*["'{*\w]|export\b\s*[{*\w])|\bimport\.meta\b/m;
 const IMPORT_META_MAIN = /\bimport\.meta\.main\b/g;
-/** As long as the expression, so that places in errors stay right. */
+/** As long as the expression, so that positions in errors stay correct. */
 const TRUE = "true".padEnd("import.meta.main".length);
 
 /** Imports the module at `path` on Node; as the main one if process.argv names it. */
@@ -73,7 +73,7 @@ export function isCommonJs(path: string, source: string): boolean {
   if (type !== undefined) return type === "commonjs";
   if (!MAYBE_ES_MODULE.test(source)) return true;
   try {
-    // Like Node itself: a module without a declared type is what it compiles as.
+    // Like Node itself: the type of a module without a declared one is found by compiling it.
     process.getBuiltinModule("node:vm").compileFunction(source, ["exports", "require", "module", "__filename"]);
     return true;
   } catch {

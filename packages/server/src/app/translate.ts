@@ -7,11 +7,14 @@ export interface Module {
   default?: unknown;
 }
 
-/** To jiti it is the main module of the program: in the app's own module it is that module. As long, for the places of errors. */
+/**
+ * For jiti, the main module is that of the program; in the app's own module it must be that module. The text is as long, so that positions
+ * in errors stay correct.
+ */
 const REQUIRE_MAIN = /\brequire\.main\b/g;
 const MODULE = "module".padEnd("require.main".length);
 
-/** @param cache a folder writable only by us, because its code is run. Default: no cache. */
+/** @param cache a folder that only this user can write to, because its code is run. Default: no cache */
 export async function importTranslated(path: string, cache: string | undefined): Promise<Module> {
   const jiti = createJiti(path, {
     // jiti's default is a folder in /tmp that any user could have filled.
@@ -28,7 +31,7 @@ export async function importTranslated(path: string, cache: string | undefined):
       })) as Module)
     : await jiti.import<Module>(path);
   if ("default" in loaded) return loaded;
-  // If the default export is a thenable, such as Fastify's app, jiti returns its result and not the module.
+  // If the default export is a thenable, such as Fastify's app, jiti returns its result instead of the module.
   const exports = jiti.cache[path]?.exports as (Module & { __esModule?: boolean }) | undefined;
   // For CommonJS jiti returns `module.exports`.
   return exports?.__esModule ? exports : { default: exports ?? loaded };

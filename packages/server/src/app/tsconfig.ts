@@ -4,7 +4,7 @@ import { dirname, join, resolve } from "node:path";
 
 /** The maximum length of an `extends` chain. */
 const MAX_EXTENDED = 10;
-/** Strings, and everything that is not JSON: comments, and commas before a closing bracket. */
+/** Strings, and everything that JSON does not allow: comments, and commas before a closing bracket. */
 const NOT_OF_JSON = /"(?:\\.|[^"\\])*"|\/\/[^\n]*|\/\*[\s\S]*?\*\/|,(?=\s*[}\]])/g;
 
 export interface ConfigText {
@@ -12,7 +12,7 @@ export interface ConfigText {
   text: string;
 }
 
-/** Returns the nearest one above the file. */
+/** Returns the nearest tsconfig.json above the file. */
 function nearestTsconfig(file: string): ConfigText | undefined {
   for (let folder = dirname(file); ; folder = dirname(folder)) {
     const path = join(folder, "tsconfig.json");
@@ -54,7 +54,7 @@ function read(path: string): string | undefined {
   }
 }
 
-/** Checks the nearest tsconfig.json above the file; one that extends another may inherit aliases. */
+/** Checks the nearest tsconfig.json above the file. One that extends another may inherit aliases. */
 export function hasPathAliases(file: string): boolean {
   return /"(paths|extends)"\s*:/.test(nearestTsconfig(file)?.text ?? "");
 }

@@ -10,11 +10,10 @@ export type Workload = Pick<ChildSpec, "app" | "cache" | "args" | "style" | "sta
 
 /**
  * Loads the app of a workload.
- *
- * @param isLane whether a fetch app will be served over lanes.
- * @param isBehindBalancer whether the balancer is the only client.
+ * @param isLane whether a fetch app will be served over lanes
+ * @param isBehindBalancer whether the balancer is the only client
  * @param hooks see LoadHooks
- * @throws ServerError `usage` for an empty workload; else the errors of the kind's loader
+ * @throws ServerError `usage` for an empty workload; otherwise the errors of the kind's loader
  */
 export async function loadWorkload(
   workload: Workload,
@@ -27,7 +26,7 @@ export async function loadWorkload(
   if (workload.proxy !== undefined)
     return (await import("../kinds/proxy/proxy-app.js")).proxyApp(workload.proxy, isBehindBalancer);
   if (workload.app !== undefined) {
-    // Arguments as if the app had been started by itself, on either runtime.
+    // The arguments that the app would have if it had been started by itself, on either runtime.
     process.argv.splice(1, process.argv.length, workload.app, ...(workload.args ?? []));
     if (process.versions.bun !== undefined) (Bun as { main: string }).main = workload.app;
     return loadApp(workload.app, workload.style, workload.cache, hooks);
@@ -35,7 +34,10 @@ export async function loadWorkload(
   throw new ServerError("usage", "there is nothing to run");
 }
 
-/** Returns what an app's start waits for, with the addresses it is connecting to. @param awaited see LoadHooks.onWait */
+/**
+ * Returns what an app's start waits for, with the addresses that it is connecting to.
+ * @param awaited see LoadHooks.onWait
+ */
 export async function waitText(awaited: string): Promise<string> {
   const { connectingOf } = await import("@paceline/wire/proc");
   const places = connectingOf(process.pid);

@@ -1,4 +1,4 @@
-/** Enforces the limits of request bodies on node:http, which has none. */
+/** Enforces limits of request bodies on node:http, which has none. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { ServerLimits } from "../shared/limits.js";
@@ -14,10 +14,9 @@ const JOIN_BELOW_BYTES = 4096;
 const SMALL_BODY_BYTES = 16_384;
 
 /**
- * Watches a request body: its size, the time between pieces, and its client while the body is not read. Returns false if the
- * request got a 413 and must not reach the handler.
- *
- * @param waits undefined if body timeouts are the balancer's task.
+ * Watches a request body: its size, the time between pieces, and its client while the body is not read. Returns false if the request got a
+ * 413 and must not reach the handler.
+ * @param waits undefined if body timeouts are the balancer's task
  */
 export function limitBody(
   request: IncomingMessage,
@@ -40,7 +39,7 @@ export function limitBody(
   return true;
 }
 
-/** The wait begins when the stream asks for data and ends when its buffer is full or the body complete. */
+/** The wait starts when the stream asks for data, and ends when its buffer is full or the body is complete. */
 function watchTime(request: IncomingMessage, waits: BodyWaits<Socket>): void {
   const wait = { owner: request.socket, since: 0 };
   const { _read: read, push } = request;
@@ -74,7 +73,7 @@ function watchSize(request: IncomingMessage, response: ServerResponse, maxBodyBy
   };
 }
 
-/** Joins small pieces within a turn: a client may send one-byte chunks, and each would cost a hundred bytes. */
+/** Joins small pieces within a turn: a client may send one-byte chunks, and each would take a hundred bytes of memory. */
 function joiningPush(request: IncomingMessage): (chunk: Buffer | null) => boolean {
   const push = request.push.bind(request);
   const { socket } = request;

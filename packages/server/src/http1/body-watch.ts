@@ -1,10 +1,10 @@
-/** Watches request bodies on either runtime: clients that stop sending, and clients that leave while nobody reads the body. */
+/** Watches request bodies on either runtime, for clients that stop sending, and for clients that leave while nobody reads the body. */
 
 import { RunningTime } from "@paceline/wire";
 
 const MAX_LOOK_MS = 1000;
 
-/** A body; in the set while its next piece is awaited. */
+/** A body. It is in the set while its next piece is awaited. */
 export interface BodyWait<Owner> {
   readonly owner: Owner;
   /** The start of the wait. */
@@ -53,21 +53,24 @@ export class BodyWaits<Owner> {
   }
 }
 
-/** The time a body stays unread before its client is checked, and the interval of the checks, in milliseconds. */
+/** How long a body stays unread before its client is checked, and the interval of the checks, in milliseconds. */
 const LOOK_MS = 1000;
 
 /** An incomplete body. */
 export interface UnreadBody {
-  /** The time since which nobody reads it; Infinity while somebody does. */
+  /** Since when nobody reads it; Infinity while it is read. */
   unreadSince: number;
 }
 
-/** Neither runtime watches a connection it does not read. Held weakly: an app may drop a request with an unread body. */
+/**
+ * Watches unread bodies: neither runtime watches a connection that it does not read. They are held weakly, because an app may drop a
+ * request with an unread body.
+ */
 export class UnreadBodies<Body extends UnreadBody> {
   private readonly bodies = new Set<WeakRef<Body>>();
   private timer: NodeJS.Timeout | undefined;
 
-  /** @param look ends the bodies whose clients have left; it calls `isUnread` again if the check takes a while */
+  /** @param look ends the bodies whose clients have left. It calls `isUnread` again if the check takes a while */
   constructor(private readonly look: (unread: Body[], isUnread: (body: Body) => boolean) => void | Promise<void>) {}
 
   add(body: Body): WeakRef<Body> {

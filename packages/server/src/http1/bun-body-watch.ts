@@ -1,5 +1,5 @@
 /**
- * Watches request bodies on Bun.serve. Enforces `bodyTimeoutMs`, because Bun's timer cuts clients that send less than 16 KB a
+ * Watches request bodies on Bun.serve. Enforces `bodyTimeoutMs`, because Bun's own timer disconnects clients that send less than 16 KB a
  * second. Detects clients that leave while their body is not read.
  */
 import { giveBack } from "@paceline/wire";
@@ -8,13 +8,15 @@ import { type BodyWait, BodyWaits, UnreadBodies, type UnreadBody } from "./body-
 /** Bun soon reads a body of this size or less completely. */
 export const SMALL_BODY_BYTES = 65_536;
 
-/** The maximum read ahead for all unread bodies together, in bytes. */
+/** The maximum number of bytes read ahead, for all unread bodies together. */
 const MAX_AHEAD_BYTES = 8 << 20;
-/** The maximum number of connections identified in one check. */
+/** The maximum number of connections that are identified in one check. */
 const MAX_SOUGHT = 64;
-/** After a smaller piece the next one is read in the next turn, in bytes. Bun then joins what has arrived meanwhile. */
+/**
+ * After a piece smaller than this, in bytes, the next one is read in the next turn. Bun then joins the pieces that have arrived meanwhile.
+ */
 const TINY_PIECE_BYTES = 512;
-/** The maximum that Bun may hold of an unread body and deliver in one piece, in bytes. */
+/** The maximum number of bytes of an unread body that Bun may hold and deliver in one piece. */
 const LARGE_PIECE_BYTES = 1 << 20;
 
 /** Only the members used here; Bun's and Node's types differ. */
@@ -32,8 +34,8 @@ export class BunBodyWatch {
   private readonly watches: Watches;
 
   /**
-   * @param timeoutMs 0: none.
-   * @param onLate called when no piece of its body arrived within the timeout.
+   * @param timeoutMs 0: none
+   * @param onLate called when no piece of the body arrived within the timeout
    */
   constructor(timeoutMs: number, onLate: (request: Request) => void) {
     this.watches = { waits: new BodyWaits(timeoutMs, onLate), unread: new UnreadBodies(endLeft) };
@@ -41,8 +43,7 @@ export class BunBodyWatch {
 
   /**
    * Returns the same request with a watched body.
-   *
-   * @param original the request that Bun knows.
+   * @param original the request that Bun knows
    */
   watch(request: Request, original: Request): Request {
     if (request.body === null) return request;
@@ -59,7 +60,7 @@ class WatchedBody implements UnreadBody {
   private readonly held: WeakRef<WatchedBody>;
   private readonly wait: BodyWait<Request>;
   private reader: BodyReader | undefined;
-  /** Pieces read ahead, their length in bytes, and the end once it arrived. */
+  /** Pieces read ahead; below, their length in bytes, and the end once it has arrived. */
   private readonly ahead: Uint8Array[] = [];
   aheadBytes = 0;
   private isComplete = false;
@@ -135,7 +136,7 @@ class WatchedBody implements UnreadBody {
     });
   }
 
-  /** Its client has left: discards its data, and Bun reports the end after it. */
+  /** Called when its client has left. Discards its data; Bun reports the end after it. */
   async drop(): Promise<void> {
     if (this.isDropped) return;
     this.isDropped = true;
@@ -149,8 +150,9 @@ class WatchedBody implements UnreadBody {
 }
 
 /**
- * Bun.serve does not expose a request's descriptor. But the kernel shows which descriptor is read again when a piece is taken.
- * Takes such pieces while there is room, at most one per body; the other bodies follow when one of these ends or is read.
+ * Ends the bodies whose clients have left. Bun.serve does not expose a request's descriptor, but the kernel shows which descriptor is read
+ * again after a piece was taken. Takes such pieces while there is room, at most one per body. The other bodies follow when one of these
+ * ends or is read.
  */
 async function endLeft(unread: WatchedBody[], isUnread: (body: WatchedBody) => boolean): Promise<void> {
   const { whoLeft } = await import("./bun-descriptors.js");

@@ -11,8 +11,8 @@ const LINE = /^tfd: +(\d+) events: +([\da-f]+)/gm;
 const EPOLLIN = 0x1;
 
 /**
- * Returns the descriptors of paused sockets, undefined if not found. Reads each for an instant, in the rounds given by the binary
- * digits of its index, without taking data.
+ * Returns the descriptors of paused sockets; undefined if not found. Reads each for an instant, in the rounds given by the binary digits of
+ * its index, without taking data.
  */
 export function descriptorsOfPaused(sockets: readonly Socket[]): (number | undefined)[] {
   const before = readDescriptors();

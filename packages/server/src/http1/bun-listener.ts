@@ -1,6 +1,6 @@
 /**
- * Puts an inherited listening socket in the place of one that Bun has opened, because Bun.serve and node:http on Bun ignore `fd` (1.4.5).
- * The socket that Bun polls is known by its descriptor alone, so another one gets this descriptor and its entry in Bun's poller.
+ * Replaces a listening socket that Bun has opened by an inherited one, because Bun.serve and node:http on Bun ignore `fd` (1.4.5). Bun
+ * knows the socket that it polls only by its descriptor, so the other socket gets this descriptor and its entry in Bun's poller.
  */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { listeningSockets } from "@paceline/wire/proc";
@@ -20,8 +20,8 @@ const SOCK_STREAM = 1;
 const DATA_AT = process.arch === "x64" ? 4 : 8;
 
 /**
- * Returns what closes this process's copy of the inherited socket; connections stay.
- * @param port of 127.0.0.1, where Bun listens in this process
+ * Returns a function that closes this process's copy of the inherited socket; connections stay.
+ * @param port of 127.0.0.1, on which Bun listens in this process
  * @throws ServerError `cannot-listen`
  */
 export function takeListener(
@@ -38,7 +38,7 @@ export function takeListener(
   const flags = libc.fcntl(fd, F_GETFL, 0);
   if (flags < 0 || libc.fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) throw failed("it is no descriptor");
   if (libc.listen(fd, BACKLOG) < 0) throw failed("listen(2) failed");
-  // Closes the socket of Bun, which leaves the poller by that.
+  // Closes Bun's socket, which also removes it from the poller.
   if (libc.dup3(fd, own, O_CLOEXEC) < 0) throw failed("dup3(2) failed");
   const event = Buffer.alloc(16);
   event.writeUInt32LE(polled.events);
@@ -46,7 +46,7 @@ export function takeListener(
   if (libc.epoll_ctl(polled.poller, EPOLL_CTL_ADD, own, libc.ptr(event)) < 0) throw failed("epoll_ctl(2) failed");
   libc.close(fd);
   return () => {
-    // Bun closes what has this number when its server stops.
+    // When its server stops, Bun closes whatever has this number.
     const spare = libc.socket(AF_INET, SOCK_STREAM | O_CLOEXEC, 0);
     if (spare < 0) return;
     libc.dup3(spare, own, O_CLOEXEC);
@@ -68,7 +68,7 @@ interface PollEntry {
   data: bigint;
 }
 
-/** Returns what a poller of this process knows of a descriptor. */
+/** Returns the entry of a descriptor in a poller of this process. */
 function pollEntryOf(fd: number): PollEntry | undefined {
   const line = new RegExp(`^tfd: +${fd} events: +([\\da-f]+) +data: +([\\da-f]+)`, "m");
   for (const poller of descriptors()) {

@@ -1,6 +1,6 @@
 /**
- * Watches Bun.serve responses that take longer than a turn. Bun's timer mistakes silence and slow readers for idle connections,
- * so it is disabled for them. Stalled clients are found in the kernel's table.
+ * Watches Bun.serve responses that take longer than a turn. Bun's timer mistakes silence and slow readers for idle connections, so it is
+ * disabled for them. Stalled clients are found in the kernel's table of connections.
  */
 import { type AcknowledgingConnection, eachTcpRow, leaveToCollector, RunningTime, SlowReader } from "@paceline/wire";
 import { hostOf } from "@paceline/wire/proc";
@@ -10,22 +10,22 @@ type BunServer = Bun.Server<undefined>;
 const LOOK_MS = 1000;
 /** Bun's shortest idle timeout, in seconds. */
 const SHORTEST_SECONDS = 1;
-/** Bun's longest one, used if the kernel's table is not available. */
+/** Bun's longest idle timeout in seconds, used if the kernel's table is not available. */
 const LONGEST_SECONDS = 255;
 
-/** The maximum number kept until the end of a turn: a pipelining client starts thousands in one read. */
+/** The maximum number that is kept until the end of a turn: a client that pipelines may start thousands in one read. */
 const MAX_RESPONDED = 1024;
 /** The approximate memory of a request and its response, in bytes. */
 const REQUEST_BYTES = 2200;
 
-/** A client and what the kernel holds for it. */
+/** A client, and the number of bytes that the kernel holds for it. */
 class Outgoing implements AcknowledgingConnection {
   readonly seesAcknowledgements = true;
   private held = 0;
   private moved = 0;
   private isKnown = false;
 
-  /** The kernel's amount changes when the client reads and when Bun writes more. */
+  /** The kernel's number changes when the client reads, and when Bun writes more. */
   noteHeld(bytes: number): void {
     if (this.isKnown) this.moved += Math.abs(this.held - bytes);
     this.isKnown = true;
@@ -44,19 +44,19 @@ class Outgoing implements AcknowledgingConnection {
 interface Sending {
   client: Outgoing;
   reader: SlowReader;
-  /** 0 while nothing is queued for it. */
+  /** 0 while no bytes are queued for it. */
   lookAtMs: number;
 }
 
-/** A longer turn delays others: from then on it closes the connections of clients that pipeline, in milliseconds. */
+/** A turn longer than this delays others. From then on, the connections of clients that pipeline are closed. In milliseconds. */
 const LONG_TURN_MS = 2;
-/** In a long turn, every sixteenth request is looked at: two in a row of the same client show that it pipelines. */
+/** In a long turn, every sixteenth request is checked: two in a row from the same client show that it pipelines. */
 const SAMPLED_REQUESTS = 16;
 
 export class BunSendWatch {
   /** Responses of this turn. */
   private readonly answered: Request[] = [];
-  /** Requests of this turn, its begin, and the client of the last sample in it. */
+  /** The requests of this turn; below, its start, and the client of the last sample in it. */
   private turnRequests = 0;
   private turnSinceMs = 0;
   private sampled = "";
@@ -73,8 +73,8 @@ export class BunSendWatch {
   }
 
   /**
-   * Adds a request whose response is passed to Bun, which sends at once what it can. Returns false if its connection must be closed
-   * after the response: Bun calls the handler for each request of a read in one go, and one client would block the others.
+   * Adds a request whose response is passed to Bun, which sends as much as it can at once. Returns false if its connection must be closed
+   * after the response: Bun calls the handler for all requests of a read without a pause, so one client could block the others.
    */
   add(request: Request, server: BunServer, nowMs: number): boolean {
     this.server = server;
@@ -84,7 +84,7 @@ export class BunSendWatch {
       setImmediate(this.onTurnEnd);
     }
     if (count >= MAX_RESPONDED) {
-      // Bun has received the first ones, unless one promise completed half as many.
+      // Bun has received the first responses, unless one promise completed half of them.
       this.keepLong(this.answered.splice(0, MAX_RESPONDED / 2));
       leaveToCollector((MAX_RESPONDED / 2) * REQUEST_BYTES);
     }
@@ -108,7 +108,7 @@ export class BunSendWatch {
 
   private keepLong(answered: readonly Request[]): void {
     for (const request of answered) {
-      // Bun forgets the address when the response was sent.
+      // Bun forgets the address once the response was sent.
       if (this.server?.requestIP(request) == null) continue;
       const seesTable = process.platform === "linux" && this.timeoutMs > 0;
       this.server.timeout(request, seesTable ? 0 : LONGEST_SECONDS);
@@ -155,7 +155,7 @@ export class BunSendWatch {
   }
 }
 
-/** Notes what the kernel holds for each of these, by address and port. */
+/** Notes how many bytes the kernel holds for each of these clients, by address and port. */
 async function takeTables(port: number, clients: ReadonlyMap<string, Sending>): Promise<void> {
   const local = `:${port.toString(16).toUpperCase().padStart(4, "0")} `;
   await eachTcpRow(

@@ -18,14 +18,13 @@ import {
 type BunServer = Bun.Server<undefined>;
 
 const SLASH = 0x2f;
-/** Bun's longest timeout. */
+/** Bun's longest timeout, in seconds. */
 const MAX_TIMEOUT_SECONDS = 255;
 
 /**
- * Starts the server. Bun closes HTTP/1.0 connections after one response. It also closes a connection on an unknown method, or on
- * a second request during a streaming response (the balancer sends none). A failed body cuts the connection, and Bun writes the
- * error to stderr.
- *
+ * Starts the server. Bun closes HTTP/1.0 connections after one response. It also closes a connection on an unknown method, or on a second
+ * request during a streaming response (the balancer sends none). After a failed body, Bun closes the connection and writes the error to
+ * stderr.
  * @throws ServerError `address-in-use` or `cannot-listen`
  */
 export function serveOnBun(handler: FetchHandler, options: RuntimeOptions, appServer?: AppServer): RunningServer {
@@ -35,7 +34,7 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions, appSe
   const fetch = foldHandler(options, counter, appServer);
   const common = {
     development: false,
-    // Outside development Bun shares the port by default; a second server would take half of the requests.
+    // Outside development, Bun shares the port by default, and a second server would get half of the requests.
     reusePort: false,
     idleTimeout: idleSeconds(options),
     maxRequestBodySize: limits.maxBodyBytes,
@@ -68,7 +67,7 @@ function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer
   const { limits, behindBalancer } = options;
   const Info = behindBalancer ? ForwardedInfo : ConnectionInfo;
   let serving: BunServer | undefined;
-  // Bun's idle timeout would close it.
+  // Bun's idle timeout would close the connection.
   const bodies = new BunBodyWatch(behindBalancer ? 0 : limits.bodyTimeoutMs, (request) => serving?.timeout(request, 1));
   const idle = idleSeconds(options);
   const hosts = behindBalancer ? undefined : new HostCheck();
@@ -86,7 +85,7 @@ function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer
     return close || !staysOpen ? withClose(sent) : sent;
   }
 
-  /** Waits for the handler without the idle timer, which would cut a slow one. */
+  /** Waits for the handler without the idle timer, which would cut off a slow one. */
   async function wait(promise: Promise<Response>, request: Request, server: BunServer): Promise<Response> {
     server.timeout(request, 0);
     try {
@@ -96,14 +95,14 @@ function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer
     }
   }
 
-  /** @param isRoute whether Bun's router calls it: its requests have parameters and cookies that a copy would lack. */
+  /** @param isRoute whether Bun's router calls it: its requests have parameters and cookies that a copy would lack */
   const handlerOf = (handler: FetchHandler, isRoute = false) =>
     function handle(request: Request, server: BunServer): Response | Promise<Response> {
       const startedAtMs = performance.now();
       counter.begin();
       if (server.pendingRequests > limits.maxConnections) return refuse(counter);
       if (hosts?.acceptsUrl(request) === false) return badRequest();
-      // An HTTP/1.0 request without Host; new URL(request.url) has to work in apps.
+      // An HTTP/1.0 request without Host: `new URL(request.url)` has to work in apps.
       const absolute = request.url.charCodeAt(0) === SLASH ? absoluteRequest(request) : request;
       serving = server;
       const forwarded = behindBalancer && !isRoute ? askedFor(absolute) : absolute;
@@ -121,7 +120,7 @@ function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer
       );
     };
 
-  /** Behind a balancer only bodies that Bun may leave partly unread. */
+  /** Behind a balancer, only bodies are watched that Bun may leave partly unread. */
   function isWatched(request: Request): boolean {
     if (!hasBody(request)) return false;
     return behindBalancer ? mayBeLarge(request) : limits.bodyTimeoutMs > 0 || mayBeLarge(request);
@@ -150,7 +149,7 @@ function optionsOfApp(appServer: AppServer, handlerOf: HandlerOf): object {
 function routeOf(route: unknown, appServer: AppServer, handlerOf: HandlerOf): unknown {
   if (typeof route === "function") return handlerOf((request) => route.call(appServer, request, appServer), true);
   const isByMethod = typeof route === "object" && route !== null && Object.getPrototypeOf(route) === Object.prototype;
-  // The rest is Bun's own: a Response, to which it adds an ETag, or an imported page. It calls nothing that could count them.
+  // Everything else is handled by Bun: a Response, to which it adds an ETag, or an imported page. No code is called that could count them.
   return isByMethod ? mapValues(route, (each) => routeOf(each, appServer, handlerOf)) : route;
 }
 
@@ -172,7 +171,7 @@ class BunSource implements RequestSource {
     return this.server.requestIP(this.request)?.address;
   }
 
-  /** Bun forgets a request's address after its response; over a unix socket it never has one. */
+  /** Bun forgets a request's address after its response. Over a unix socket there is none. */
   hasEnded(): boolean {
     return this.server.requestIP(this.request) === null;
   }
@@ -243,7 +242,7 @@ function withClose(response: Response): Response {
   }
 }
 
-/** Returns Bun's timer for idle connections, 0 for none. */
+/** Returns Bun's timer for idle connections in seconds; 0 for none. */
 function idleSeconds({ behindBalancer, limits }: RuntimeOptions): number {
   return behindBalancer ? 0 : seconds(limits.keepAliveTimeoutMs);
 }

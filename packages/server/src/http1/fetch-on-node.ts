@@ -52,7 +52,7 @@ class NodeSource implements RequestSource {
 
   requestTrailers(): Headers {
     const received = pairs(this.incoming.rawTrailers);
-    // Behind a balancer they have passed its table, which is the same.
+    // Behind a balancer, the trailers have passed its rules, which are the same.
     return new Headers(received.length > MAX_TRAILERS ? [] : received.filter(([name]) => mayBeTrailer(name)));
   }
 
@@ -60,7 +60,7 @@ class NodeSource implements RequestSource {
     if (this.outgoing.writableEnded || this.outgoing.destroyed) return;
     this.trailers ??= new AddedTrailers();
     this.trailers.add(fields);
-    // Node sends them after chunks alone, as it must, but also to clients that do not take them.
+    // Node sends trailers only after chunks, as it must, but also to clients that do not accept them.
     if (takesTrailers(this.header("te") ?? "")) this.outgoing.addTrailers(this.trailers.pairs);
   }
 
@@ -188,7 +188,7 @@ async function writeResponse(
   }
 }
 
-/** Not a form: Node 26 creates its blocks ahead, and a cancel causes an error that nobody can catch. */
+/** Not for a form: Node 26 creates its blocks ahead, and a cancel causes an error that nobody can catch. */
 function isCancellable(response: Response): boolean {
   return !response.headers.get("content-type")?.startsWith("multipart/form-data");
 }
@@ -231,5 +231,5 @@ function drained(outgoing: ServerResponse): Promise<void> {
 }
 
 function ignoreCancelFailure(): void {
-  // The cancel failed; the client has left, so nobody needs the error.
+  // The cancel failed. The client has left, so the error does not matter.
 }

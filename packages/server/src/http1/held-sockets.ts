@@ -1,4 +1,6 @@
-/** Pauses node:http sockets while any reason holds: bodies in many small chunks, or pipelined requests. Reads them in slices for it. */
+/**
+ * Pauses node:http sockets as long as there is a reason: bodies in many small chunks, or pipelined requests. Reads such sockets in slices.
+ */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
@@ -6,7 +8,7 @@ import { giveBack } from "@paceline/wire";
 
 interface Hold {
   reasons: number;
-  /** The state node:http has set. */
+  /** The state that node:http has set. */
   isRead: boolean;
 }
 
@@ -44,12 +46,12 @@ function releaseSocket(socket: Socket): void {
 }
 
 /**
- * The maximum number of small pieces per turn, for all bodies together; then such bodies pause until the next turn. node:http
- * spends over a microsecond per chunk, and one read may have ten thousand: forty clients would block all others for a second.
+ * The maximum number of small pieces per turn, for all bodies together. Above it, such bodies pause until the next turn. node:http spends
+ * over a microsecond per chunk, and one read may have ten thousand: forty clients would block all others for a second.
  */
 const MAX_TURN_PIECES = 1024;
 
-/** How long new connections are read in slices after a turn that was used up, in milliseconds: only an attack makes that necessary. */
+/** How long new connections are read in slices after a turn that was used up, in milliseconds. Only an attack makes that necessary. */
 const SLICES_MS = 60_000;
 
 let slicesUntil = 0;
@@ -57,32 +59,35 @@ let slicesUntil = 0;
 let left = MAX_TURN_PIECES;
 let isArmed = false;
 const reading = new Set<Socket>();
-/** All that are not read for the rest of this turn. */
+/** All sockets that are not read for the rest of this turn. */
 let held: Socket[] | undefined;
-/** Those that have sent small pieces since the share was last used up, and how many; without those of `lastSender` in a row. */
+/**
+ * The sockets that have sent small pieces since the share was last used up, and how many. Consecutive pieces of `lastSender` are not
+ * included.
+ */
 const senders = new Map<Socket, number>();
 let lastSender: Socket | undefined;
 let inRow = 0;
-/** Of these one at a time is read, every second turn. */
+/** One of these sockets at a time is read, in every second turn. */
 const queued = new Set<Socket>();
-/** The maximum number of these: a further one that alone used up half a turn is closed, since clients decide how many there are. */
+/** The maximum number of them. A further socket that used up half a turn alone is closed, because clients decide how many there are. */
 const MAX_QUEUED = 64;
-/** The one of these that was read last. */
+/** The one of them that was read last. */
 let current: Socket | undefined;
 
-/** Watches a connection on Node: many idle ones may start such a body in one turn. Bun announces a body before its pieces. */
+/** Watches a connection on Node, where many idle ones may start such a body in one turn. Bun announces a body before its pieces. */
 export function watchConnection(socket: Socket): void {
   if (performance.now() < slicesUntil) readInSlices(socket, false);
   beginPieces(socket);
   socket.once("close", () => reading.delete(socket));
 }
 
-/** The connection became a tunnel. */
+/** Called when the connection has become a tunnel. */
 export function leaveConnection(socket: Socket): void {
   reading.delete(socket);
 }
 
-/** A chunked body begins on this socket. */
+/** Called when a chunked body starts on this socket. */
 export function beginPieces(socket: Socket): void {
   if (reading.has(socket)) return;
   reading.add(socket);
@@ -127,7 +132,7 @@ function goOn(): void {
   if (queued.size > 0) arm();
 }
 
-/** After a turn that was used up, the next one belongs to those that did not. */
+/** After a turn that was used up, the next one belongs to the sockets that did not use it up. */
 function releaseOthers(sockets: readonly Socket[]): void {
   held = undefined;
   if (process.versions.bun === undefined) {
@@ -147,7 +152,7 @@ function releaseOthers(sockets: readonly Socket[]): void {
 
 function releaseNext(): void {
   for (const socket of queued) {
-    // The last one first, until all of its last read is parsed.
+    // The one read last goes first, until all of its last read is parsed.
     current = current !== undefined && queued.has(current) && hasRest(current) ? current : socket;
     queued.delete(current);
     return releaseSocket(current);
@@ -155,7 +160,7 @@ function releaseNext(): void {
   current = undefined;
 }
 
-/** How many pipelined requests start in a turn, of all connections: node:http starts the next as soon as a response is sent. */
+/** How many pipelined requests start in a turn, of all connections. node:http starts the next one as soon as a response is sent. */
 const MAX_TURN_REQUESTS = 64;
 
 let startedInTurn = 0;
@@ -178,8 +183,8 @@ const MAX_UNREAD_BYTES = 65_536;
 type Begin = (request: IncomingMessage, response: ServerResponse) => void;
 
 /**
- * Wraps the request callback. node:http parses everything of one read and would begin all its requests at once, thousands of
- * them, whatever is queued for the client.
+ * Wraps the request callback. node:http parses everything of one read and would start all its requests at once, even thousands, regardless
+ * of the bytes that are queued for the client.
  */
 export function oneAfterTheOther(begin: Begin): Begin {
   /** The number of waiting requests per connection. */
@@ -193,7 +198,7 @@ export function oneAfterTheOther(begin: Begin): Begin {
   }
 
   return (request, response) => {
-    // It has no socket while another response uses it.
+    // The response has no socket while another one uses it.
     if (response.socket !== null) return begin(request, response);
     const { socket } = request;
     const before = waiting.get(socket) ?? 0;
@@ -223,9 +228,9 @@ interface Internals {
 }
 
 /**
- * Parses what a connection sends in slices, so that its owner can pause it between two of them. By itself node:http reads and
- * parses 64 KB in one call, which takes 14 ms for chunks of a byte. Slices cost two microseconds a request.
- * @param isHeld whether `stopReads` applies to it already
+ * Parses the input of a connection in slices, so that its owner can pause it between two of them. node:http itself reads and parses 64 KB
+ * in one call, which takes 14 ms for chunks of one byte. Slices cost two microseconds a request.
+ * @param isHeld whether `stopReads` already applies to the socket
  */
 function readInSlices(socket: Socket, isHeld: boolean): void {
   const [parse] = socket.listeners("data") as DataListener[];
@@ -235,7 +240,7 @@ function readInSlices(socket: Socket, isHeld: boolean): void {
     rests.delete(socket);
     const isSlice = bytes.length > SLICE_BYTES && rests.size < MAX_RESTS;
     parse.call(socket, isSlice ? bytes.subarray(0, SLICE_BYTES) : bytes);
-    // It became a tunnel, which has the rest.
+    // The connection has become a tunnel, which gets the rest.
     const isTunnel = !socket.listeners("data").includes(parse);
     const rest = bytes.subarray(SLICE_BYTES);
     if (isSlice && (isTunnel || !socket.destroyed)) {
@@ -250,7 +255,7 @@ function readInSlices(socket: Socket, isHeld: boolean): void {
     rests.delete(socket);
   });
   socket.removeListener("data", parse);
-  // Another listener makes node:http leave reading to the socket. With `listener` it can remove this one like its own, when the
+  // Another listener makes node:http leave reading to the socket. Through `listener`, it can remove this one like its own when the
   // connection becomes a tunnel.
   socket.on("data", Object.assign(parseSlice, { listener: parse }));
   if (isHeld) stopReads(socket);
@@ -268,7 +273,7 @@ function stopReads(socket: Socket): void {
   if (!sliced.has(socket) || !handle) return;
   handle.reading = false;
   handle.readStop();
-  // Reads that are due start in `startReads`.
+  // `startReads` starts the reads that are due.
   socket._read = () => {};
 }
 

@@ -5,9 +5,9 @@ import { isUrlHost } from "@paceline/wire";
 const AUTHORITY = /^https?:\/\/([^/?#]*)/i;
 
 export class HostCheck {
-  /** The last valid one: most requests have the same. */
+  /** The last valid Host, cached because most requests have the same one. */
   private known = "";
-  /** The start of its URL. */
+  /** The start of the URL for that Host. */
   private origin = "";
 
   /** Checks a request of node:http, which only checks that Host exists. */
@@ -21,13 +21,13 @@ export class HostCheck {
       if (name.length === 4 && name.toLowerCase() === "host") hosts++;
     }
     if (hosts > 1) return false;
-    // A target with a host is absolute, or invalid.
+    // A target with a host is absolute, or it is invalid.
     return url.startsWith("/") || url === "*" || isUrlHost(AUTHORITY.exec(url)?.[1] ?? "");
   }
 
   /**
-   * Checks a request of Bun.serve, which puts the first Host into the URL unchanged, or leaves the URL without a host. It joins
-   * several Host fields to a list, like other fields.
+   * Checks a request of Bun.serve, which puts the first Host into the URL unchanged, or leaves the URL without a host. It joins several
+   * Host fields to a list, like other fields.
    */
   acceptsUrl(request: Request): boolean {
     const { url, headers } = request;

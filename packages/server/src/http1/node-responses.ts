@@ -1,4 +1,7 @@
-/** Responses on node:http: enforces Content-Length and builds the server's own responses; a failed one never looks complete. */
+/**
+ * Responses on node:http. Enforces Content-Length and builds the responses that the server generates itself. A failed response never looks
+ * complete.
+ */
 import { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -15,7 +18,7 @@ type Callback = (error?: Error | null) => void;
 const WRITTEN = Symbol("written");
 const TELL = Symbol("tell");
 
-/** @param tell receives a line about a handler that writes more or less than its Content-Length. */
+/** @param tell receives a line about a handler that writes more or less than its Content-Length */
 export function holdToLength(response: ServerResponse, tell: (problem: string) => void): void {
   // Set on the object itself, because frameworks replace its prototype.
   response.write = write as typeof response.write;
@@ -23,7 +26,7 @@ export function holdToLength(response: ServerResponse, tell: (problem: string) =
   (response as Counted)[TELL] = tell;
 }
 
-/** Returns whether its handler has written: for a queued response Bun says that no head was sent. */
+/** Returns whether the handler has written: for a queued response, Bun reports that no head was sent. */
 function hasWritten(response: ServerResponse): boolean {
   return (response as Counted)[WRITTEN] !== undefined;
 }
@@ -106,7 +109,7 @@ function bytesOf(chunk: unknown, encoding: BufferEncoding | Callback | undefined
   return Buffer.from(chunk, typeof encoding === "string" ? encoding : undefined);
 }
 
-/** Resets on TCP, because an HTTP/1.0 client takes a plain close for the end of the body; a unix socket has no reset. */
+/** Resets on TCP, because an HTTP/1.0 client takes a plain close for the end of the body. A unix socket has no reset. */
 export function cut(socket: Duplex | null): void {
   const { remoteAddress, resetAndDestroy } = (socket ?? {}) as Partial<Socket>;
   if (remoteAddress !== undefined && typeof resetAndDestroy === "function") resetAndDestroy.call(socket);
@@ -122,7 +125,7 @@ export function respondPlainly(
   for (const name of response.getHeaderNames()) if (name !== "connection") response.removeHeader(name);
   const reason = REASONS[status] ?? "";
   const body = `${reason}\n`;
-  // Sets both explicitly, because Node keeps values of a head it refused.
+  // Sets both explicitly, because Node keeps values of a head that it refused.
   response.writeHead(status, reason, { "content-type": "text/plain", "content-length": body.length, ...fields });
   response.end(body);
 }
@@ -132,6 +135,6 @@ export function respondFailure(response: ServerResponse, status: number): void {
   if (!response.headersSent && !hasWritten(response)) return respondPlainly(response, status);
   if (response.writableEnded) return;
   if (response.socket) return cut(response.socket);
-  // It waits behind an earlier response of its connection, which must not be cut.
+  // It waits behind an earlier response of its connection, which must not be cut off.
   response.once("socket", cut);
 }

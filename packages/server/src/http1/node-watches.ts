@@ -1,4 +1,4 @@
-/** Watches node:http clients that stop reading, or that leave while nobody reads their body. */
+/** Watches node:http clients for two cases: they stop reading, or they leave while nobody reads their body. */
 
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
@@ -53,7 +53,7 @@ export class SendWatch {
   }
 }
 
-/** The maximum number of connections identified in one check. */
+/** The maximum number of connections that are identified in one check. */
 const MAX_SOUGHT = 256;
 
 const NOTHING = new Uint8Array(0);
@@ -71,7 +71,7 @@ export class UnreadRequests {
     process.versions.bun === undefined ? closeLeftOnNode : closeLeftOnBun,
   );
 
-  /** A leaving client is noticed only while its connection is read, and that pauses with the stream. */
+  /** A client that leaves is noticed only while its connection is read, and that pauses with the stream. */
   watch(request: IncomingMessage): void {
     const { socket, _read: read, push } = request;
     const body: UnreadRequest = { unreadSince: Number.POSITIVE_INFINITY, socket, descriptor: undefined };

@@ -22,7 +22,7 @@ import {
 
 /** The interval at which Node checks for slow heads, in milliseconds. */
 const HEAD_CHECK_INTERVAL_MS = 1000;
-/** The listen backlog; Node's 511 is less than one burst, and the kernel has its own limit. */
+/** The length of the accept queue. Node's 511 is less than one burst, and the kernel has its own limit. */
 const BACKLOG = 4096;
 
 /**
@@ -53,7 +53,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     if (this.statusCode >= 500) counter.errors++;
   }
 
-  /** The handler detached the socket of its response, which gets no more events. */
+  /** Called when the handler detached the socket of its response, which gets no more events. */
   function detached(this: ServerResponse, socket: Socket): void {
     ServerResponse.prototype.detachSocket.call(this, socket);
     if (this.writableFinished || !active.has(this)) return;
@@ -104,7 +104,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   );
   ownServers.add(server);
   watchConnections(server, options);
-  // On Bun the sockets of node:http do not expose what is queued for a client.
+  // On Bun, the sockets of node:http do not show how many bytes are queued for a client.
   if (!options.behindBalancer && limits.sendTimeoutMs > 0 && process.versions.bun === undefined) {
     const sends = new SendWatch(limits.sendTimeoutMs);
     server.on("connection", (socket) => sends.add(socket));
@@ -138,7 +138,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
       draining.closeResponses = true;
       for (const response of active.keys()) if (!response.headersSent) response.setHeader("connection", "close");
     },
-    // That of node:http closes idle connections, too.
+    // The method of node:http also closes idle connections.
     ...(address.kind === "inherited" && { leaveSocket: () => void NetServer.prototype.close.call(server) }),
     stopAccepting: () => void server.close(),
     closeNow: () => {
@@ -187,7 +187,7 @@ function listen(server: Server, address: ServeAddress): Promise<ServeAddress> {
   });
 }
 
-/** Sends 100 Continue when the handler first reads the body: until then it may refuse. */
+/** Sends 100 Continue when the handler first reads the body: until then it may refuse the request. */
 function continueWhenRead(request: IncomingMessage, response: ServerResponse): void {
   const read = request._read;
   request._read = (size) => {
@@ -197,7 +197,9 @@ function continueWhenRead(request: IncomingMessage, response: ServerResponse): v
   };
 }
 
-/** Whether the handler failed because its client left during the body: not a fault, and a client could fill the log with it. */
+/**
+ * Whether the handler failed because its client left during the body. That is not the app's fault, and a client could fill the log with it.
+ */
 function isClientGone(request: IncomingMessage, error: unknown): boolean {
   return error instanceof Error && error === request.errored && "code" in error && error.code === "ECONNRESET";
 }
@@ -220,7 +222,7 @@ function respondBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   socket.end(`HTTP/1.1 ${status} ${REASONS[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }
 
-/** Connections that an app has upgraded: in flight until they are closed. */
+/** Connections that an app has upgraded. They count as in flight until they are closed. */
 class Tunnels {
   private readonly sockets = new Set<Duplex>();
 
@@ -228,7 +230,7 @@ class Tunnels {
     return this.sockets.size;
   }
 
-  /** Passes a connection to the app; cuts it if the handler fails. */
+  /** Passes a connection to the app, and closes it if the handler fails. */
   take(
     handler: NodeUpgradeHandler,
     request: IncomingMessage,
@@ -238,7 +240,7 @@ class Tunnels {
   ): void {
     this.sockets.add(socket);
     socket.once("close", () => this.sockets.delete(socket));
-    // A reset is not the app's fault and must not end the process if the app has no listener.
+    // A reset is not the app's fault. Without a listener it would end the process.
     socket.on("error", () => {});
     const failed = (error: unknown) => {
       onError(error);
@@ -257,11 +259,11 @@ class Tunnels {
   }
 }
 
-/** Called before the app's own listeners; behind a balancer only those that pass come. */
+/** Runs before the app's own listeners. Behind a balancer, only allowed trailers arrive. */
 function dropForbiddenTrailers(this: IncomingMessage): void {
   const { rawTrailers } = this;
   if (rawTrailers.length === 0) return;
-  // Node makes these two when they are first read.
+  // Node creates these two when they are first read.
   const { trailers, trailersDistinct } = this;
   for (let at = rawTrailers.length - 2; at >= 0; at -= 2) {
     const name = rawTrailers[at] as string;

@@ -44,11 +44,11 @@ export interface RunningServer {
   readonly address: ServeAddress;
   /** Returns the number of requests in flight. */
   inFlight(): number;
-  /** Returns a number that grows with each request that begins or ends; cheap. */
+  /** Returns a number that grows with each request that starts or ends. The call is cheap. */
   activity(): number;
   /** Calls `wake` once, at the next request. */
   onNext(wake: () => void): void;
-  /** Returns the totals so far; the latency is since the last call. */
+  /** Returns the totals so far, and the latencies since the last call. */
   takeStats(): ServerStats;
   /** Adds `Connection: close` to all further responses; the server still accepts. */
   markResponsesClose(): void;
@@ -60,7 +60,7 @@ export interface RunningServer {
   closeNow(): void;
 }
 
-/** Returns one line for people, such as `http://127.0.0.1:3000` or `unix:/run/app.sock`. */
+/** Returns one line for display, such as `http://127.0.0.1:3000` or `unix:/run/app.sock`. */
 export function describeAddress(address: ServeAddress): string {
   if (address.kind === "unix") return `unix:${address.path}`;
   const host = address.host.includes(":") ? `[${address.host}]` : address.host;
@@ -77,5 +77,5 @@ export function listenError(address: ServeAddress, cause: unknown): ServerError 
   return new ServerError("cannot-listen", `cannot listen on ${where}: ${message ?? cause}`, { cause });
 }
 
-/** Paceline's own node:net servers and Bun.serve options: they listen for real, while an app's are adopted. */
+/** Paceline's own node:net servers and Bun.serve options. They listen for real, while those of an app are adopted. */
 export const ownServers = new WeakSet<object>();

@@ -7,29 +7,29 @@ import type { BlockWriter } from "./response-reader.js";
 /** Smaller blocks are copied and wait for the flush; larger ones wait for their turn. In bytes. */
 export const SMALL_BODY_BYTES = 16_384;
 
-/** Small blocks of bodies in turns are gathered: each would be a frame and a write to its client. */
+/** Small blocks of bodies that are sent in turns are collected, because each would be a frame and a write to its client. */
 const GATHERED_BYTES = 4096;
-/** How long blocks of a body whose next block is always ready are gathered, in milliseconds. */
+/** How long blocks are collected if the next one is always ready, in milliseconds. */
 const GATHER_MS = 4;
 const MAX_SPARE_BUFFERS = 8;
 const spareBuffers: Buffer[] = [];
 
-/** The lane, as a sender sees it. */
+/** What a sender needs of its lane. */
 export interface BodyLane {
   readonly frames: FrameBuffer;
-  /** The queue is full; no more body is added. */
+  /** Whether the queue is full, so that no more body is added. */
   readonly isFull: boolean;
   /** Queues a sender with bytes: `sendSome` is called in its turn. */
   queue(sender: BodySender): void;
   flushSoon(): void;
 }
 
-/** The stream, as its sender sees it. */
+/** What a sender needs of its stream. */
 export interface BodyOwner {
   readonly id: number;
   /** The lines of the trailers that follow a body without a length. */
   readonly trailers: string;
-  /** The last byte was passed to the lane. */
+  /** Called when the last byte was passed to the lane. */
   onBodyEnd(): void;
   failed(error: unknown): void;
 }
@@ -39,7 +39,7 @@ export class BodySender implements BlockWriter {
   isQueued = false;
   private gathered: Buffer | undefined;
   private gatheredLength = 0;
-  /** Set while gathered blocks wait for more, although nothing else waits. */
+  /** Set while collected blocks wait for more, although nothing else waits. */
   private gatherTimer: NodeJS.Timeout | undefined;
   private isHasty = false;
   private pending: Uint8Array | undefined;
@@ -52,9 +52,9 @@ export class BodySender implements BlockWriter {
   constructor(
     private readonly lane: BodyLane,
     private readonly owner: BodyOwner,
-    /** The bytes the balancer still accepts. */
+    /** The number of bytes that the balancer still accepts. */
     private window: number,
-    /** The bytes still missing of a body with a known length; Infinity without one. */
+    /** The number of missing bytes of a body with a known length; Infinity otherwise. */
     private owed: number,
   ) {}
 
@@ -71,7 +71,7 @@ export class BodySender implements BlockWriter {
     this.lane.queue(this);
   }
 
-  /** @throws TypeError if the body exceeds its declared length. */
+  /** @throws TypeError if the body exceeds its declared length */
   write(block: Uint8Array): boolean {
     this.owed -= block.length;
     if (this.owed < 0) throw new TypeError("the response's body is longer than its Content-Length");
@@ -112,7 +112,7 @@ export class BodySender implements BlockWriter {
 
   private readonly sendLate = (): void => {
     this.gatherTimer = undefined;
-    // It hurries no more, unless it says so again.
+    // It is no longer in a hurry, unless it reports so again.
     this.isHasty = false;
     this.sendGathered();
     this.lane.flushSoon();
@@ -140,7 +140,7 @@ export class BodySender implements BlockWriter {
     });
   }
 
-  /** @throws TypeError if the body is shorter than declared. */
+  /** @throws TypeError if the body is shorter than declared */
   endBody(): void {
     if (this.owed > 0 && this.owed !== Number.POSITIVE_INFINITY) {
       throw new TypeError("the response's body is shorter than its Content-Length");

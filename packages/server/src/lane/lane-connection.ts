@@ -1,4 +1,4 @@
-/** One lane, on the instance's side: parses the balancer's frames, starts requests, and writes each turn's output in one call. */
+/** The instance's end of one lane: parses the balancer's frames, starts requests, and writes each turn's output in one call. */
 import type { StreamSocket, StreamSocketOwner } from "@paceline/wire";
 import { FrameDecoder, type FrameSink } from "@paceline/wire/lane/frame-decoder";
 import { putHello, readHello } from "@paceline/wire/lane/hello";
@@ -29,9 +29,9 @@ export interface LaneServices {
   /** Loads the request code; the first request waits for it. */
   load(): Promise<void>;
   limits: ServerLimits;
-  /** This process, for balancers to see whether its event loop is running. */
+  /** The pid, through which balancers see whether the event loop is running. */
   pid?: number;
-  /** Of a lane for control: whether the HTTP/1.1 server beside it reads the trailers of requests. */
+  /** For a lane that is only for control: whether the HTTP/1.1 server beside it reads the trailers of requests. */
   takesTrailers?: boolean;
   /** Returns the number of requests whose handlers are running, on all lanes. */
   active(): number;
@@ -44,15 +44,15 @@ export interface LaneServices {
 }
 
 /**
- * For how long the handlers of one read are called before the lane is read again, in milliseconds: a PING or a CANCEL must not wait
- * for hundreds of requests before it.
+ * How long the handlers of one read are called before the lane is read again, in milliseconds. A PING or a CANCEL must not wait for
+ * hundreds of requests before it.
  */
 const MAX_TURN_MS = 8;
 
-/** With more queued than this the balancer is not read, since its frames can cause output without end. In bytes. */
+/** While more bytes than this are queued, the balancer is not read, because its frames could cause endless output. */
 const MAX_UNSENT_BYTES = 1 << 20;
 
-/** The request code, loaded with the first request: an idle process saves the memory. */
+/** The request code. It is loaded with the first request, because an idle process saves the memory. */
 let Stream: typeof LaneStream | undefined;
 
 export async function loadStreams(): Promise<void> {
@@ -61,9 +61,9 @@ export async function loadStreams(): Promise<void> {
 
 export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane {
   readonly output: LaneOutput;
-  /** Requests whose handler was called and whose response is not sent yet. */
+  /** The number of requests whose handler was called and whose response is not sent yet. */
   active = 0;
-  /** Goaway was sent, and the balancer has not confirmed it. */
+  /** Whether GOAWAY was sent and the balancer has not confirmed it. */
   owesGoaway = false;
   private readonly decoder = new FrameDecoder();
   private readonly streams: (LaneStream | undefined)[] = [];
@@ -76,9 +76,9 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   private isClosed = false;
   private isPaused = false;
   private peerWindow = REQUEST_WINDOW_BYTES;
-  /** Whether the balancer knows COST, and STARTED after a handler has returned. */
+  /** Whether the balancer supports COST, and STARTED after a handler has returned. */
   private takesCosts = false;
-  /** Whether the balancer knows TRAILERS. */
+  /** Whether the balancer supports TRAILERS. */
   takesTrailers = false;
   /** The number of requests so far. */
   private requests = 0;
@@ -105,7 +105,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.services.onError(error);
   }
 
-  // From the balancer.
+  // From the balancer:
 
   onData(bytes: Buffer): void {
     if (this.isClosed) return;
@@ -117,7 +117,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.handleWaiting(since);
   }
 
-  /** @param since when this turn began */
+  /** @param since the start of this turn */
   private handleWaiting(since: number): void {
     this.beginWaiting(since + MAX_TURN_MS);
     const now = performance.now();
@@ -132,7 +132,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     if (!this.isClosed) this.handleWaiting(performance.now());
   };
 
-  /** The balancer reads even when its own bytes are not read, so the wait ends. */
+  /** The balancer reads even if its own bytes are not read, so the wait ends. */
   private pauseWhileUnsent(): void {
     const isDue = this.socket.isBlocked && this.output.frames.length > MAX_UNSENT_BYTES;
     if (isDue === this.isPaused) return;
@@ -141,7 +141,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     else this.socket.resume();
   }
 
-  /** Frames wait for the request code. */
+  /** Frames wait until the request code is loaded. */
   private load(bytes: Buffer): void {
     this.early.push(bytes);
     if (this.early.length > 1) return;
@@ -162,7 +162,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   }
 
   onFrame(type: number, id: number, bytes: Buffer, start: number, end: number): void {
-    // After a broken frame nothing is started: nobody could receive the response.
+    // After a broken frame no request is started, because nobody could receive the response.
     if (this.isClosed) return;
     if (!this.hasGreeted) return this.greet(type, bytes, start, end);
     switch (type) {
@@ -202,7 +202,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   private greet(type: number, bytes: Buffer, start: number, end: number): void {
     const { limits, pid, takesTrailers = false } = this.services;
     const maxStreams = Math.min(limits.maxConnections, SLOT_MASK);
-    // Always sent: a balancer of another version reads our version in it.
+    // Always sent: a balancer of another version reads this version in it.
     const accepted = { window: REQUEST_WINDOW_BYTES, maxStreams, maxDataBytes: LARGE_DATA_BYTES };
     putHello(this.output.frames, { ...accepted, number: this.number, pid, takesTrailers }, true);
     const hello = readHello(type, bytes, start, end);
@@ -232,11 +232,11 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
 
   private streamOf(id: number): LaneStream | undefined {
     const stream = this.streams[id & SLOT_MASK];
-    // Frames for an earlier stream of the slot were still on the way.
+    // Frames for an earlier stream of the slot were still in transit.
     return stream?.id === id ? stream : undefined;
   }
 
-  /** Calls the handlers in order after the whole read was parsed, so that a cancel in the same read counts. */
+  /** Calls the handlers in order once the whole read is parsed, so that a CANCEL in the same read has an effect. */
   private beginWaiting(untilMs: number): void {
     const { waiting, output, socket } = this;
     if (waiting.length === 0) return;
@@ -251,7 +251,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
       const stream = waiting[next] as LaneStream;
       if (stream.state !== "waiting" || this.refused(stream, elsewhere)) continue;
       if (!stream.head.isIdempotent) {
-        // A request must not run twice: the balancer learns of the start before the handler runs.
+        // A request must not run twice, so the balancer must know of the start before the handler runs.
         if (socket.isBlocked) break;
         output.frames.empty(FrameType.STARTED, stream.id);
         if (!output.flush()) {
@@ -265,7 +265,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     if (next > 0) waiting.splice(0, next);
   }
 
-  /** Calls the handler; the scoreboard names the request if the handler blocks. */
+  /** Calls the handler. The scoreboard names the request, in case the handler blocks. */
   private call(stream: LaneStream): void {
     const { scoreboard } = this.services;
     if (scoreboard === undefined || this.number === 0) return stream.begin();
@@ -316,7 +316,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.onClose();
   }
 
-  // From the server.
+  // From the server:
 
   /** Asks the balancer to send no more requests. */
   goaway(): void {
@@ -333,7 +333,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.output.flushSoon();
   }
 
-  /** Reports the processor time of requests, in microseconds. */
+  /** Reports the CPU time of requests, in microseconds. */
   cost(requests: number, micros: number): void {
     if (!this.hasGreeted || !this.takesCosts) return;
     this.output.frames.numbers(FrameType.COST, 0, requests, micros);
@@ -349,7 +349,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.onClose();
   }
 
-  // From the streams.
+  // From the streams:
 
   grant(stream: LaneStream, bytes: number): void {
     this.output.frames.number(FrameType.WINDOW, stream.id, bytes);

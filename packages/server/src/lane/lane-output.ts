@@ -1,11 +1,11 @@
-/** A lane's output, on the instance's side: sends what one turn of the event loop produced in one write. */
+/** The output of a lane on the instance's side: sends in one write what one turn of the event loop produced. */
 
 import type { StreamSocket } from "@paceline/wire";
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FrameType } from "@paceline/wire/lane/protocol";
 import type { BodyLane, BodySender } from "./body-sender.js";
 
-/** With more than this queued, no more body is added. In bytes. */
+/** While more bytes than this are queued, no more body is added. */
 const FULL_BYTES = 131_072;
 /** The maximum delay of responses in a long turn, in milliseconds. */
 const LONG_SILENCE_MS = 8;
@@ -19,11 +19,11 @@ interface Unannounced {
 
 export class LaneOutput implements BodyLane {
   readonly frames = new FrameBuffer();
-  /** Requests to announce with the next flush, unless the response does. */
+  /** Requests that the next flush announces, unless the response does. */
   private readonly unannounced: Unannounced[] = [];
   /** Senders with bytes to send; the next one to write is first. */
   private readonly queued: BodySender[] = [];
-  /** The same with little to send, which is not behind a turn of each of a thousand large bodies: every other turn is theirs. */
+  /** The same for senders with little to send. Every other turn is theirs, so that they do not wait behind a thousand large bodies. */
   private readonly short: BodySender[] = [];
   private isShortNext = true;
   private isFlushDue = false;
@@ -41,7 +41,7 @@ export class LaneOutput implements BodyLane {
     return this.frames.length > 0 || this.socket.isBlocked;
   }
 
-  /** Bytes were received: silence is measured from here. */
+  /** Called when bytes were received: silence is measured from here. */
   heard(nowMs: number): void {
     this.flushedAtMs = nowMs;
   }
@@ -62,12 +62,12 @@ export class LaneOutput implements BodyLane {
     this.flushSoon();
   }
 
-  /** A response was created. In a long turn, flushes early as a sign of life. */
+  /** Called when a response was created. In a long turn, flushes early as a sign of life. */
   progressed(nowMs: number): void {
     if (nowMs - this.flushedAtMs > LONG_SILENCE_MS) this.flush();
   }
 
-  /** All handlers of a read have returned. Those that only wait for a promise finish when the turn ends. */
+  /** Called when all handlers of a read have returned. Those that only wait for a promise finish when the turn ends. */
   flushRead(): void {
     if (this.unannounced.length > 0) this.flushSoon();
     else this.flush();
@@ -85,7 +85,7 @@ export class LaneOutput implements BodyLane {
     this.flush();
   };
 
-  /** Writes everything that may be sent; returns true when the kernel has taken it. */
+  /** Writes everything that may be sent. Returns true if the kernel has taken it. */
   flush(): boolean {
     const { frames, socket, unannounced } = this;
     if (this.isEnded) return true;

@@ -1,10 +1,10 @@
-/** The Request of a lane's request, built lazily: method, URL, headers and a whole body are read from the received bytes. */
+/** The Request object of a lane's request, built lazily: method, URL, headers and a whole body are read from the received bytes. */
 import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import { lazyWrapper, NATIVE, nativeRequest } from "./web-classes.js";
 
 const NativeHeaders = globalThis.Headers;
 
-/** A name that can be searched for directly; the platform handles all others. */
+/** A name that can be searched for directly. The platform handles all others. */
 const PLAIN_NAME = /^[a-z0-9-]+$/;
 
 function isPlain(name: unknown): name is string {
@@ -41,7 +41,7 @@ class LaneHeaders {
   }
 }
 
-/** The parts of a request beside its head. */
+/** The parts of a request in addition to its head. */
 export interface RequestSource {
   /** Takes the whole body if it has arrived; call it once. */
   takeWhole(): Uint8Array | undefined;
@@ -56,7 +56,7 @@ class LaneRequest {
   private made: Request | undefined = undefined;
   private ownUrl: string | undefined = undefined;
   private ownHeaders: LaneHeaders | undefined = undefined;
-  /** The body was read without the platform's object. */
+  /** Whether the body was read without the platform's object. */
   private isBodyTaken = false;
 
   constructor(
@@ -121,7 +121,7 @@ class LaneRequest {
   }
 
   get body(): ReadableStream<Uint8Array> | null {
-    // Without a body no object is needed.
+    // Without a body, no object is needed.
     return this.made === undefined && this.head.isWhole ? null : (this.native().body as ReadableStream<Uint8Array>);
   }
 
@@ -175,7 +175,7 @@ function urlOf(head: LaneRequestHead): string {
   const host = forwardedHost || head.host || "localhost";
   const isHttps = head.isElsewhere && head.get("x-forwarded-proto") === "https";
   const url = `${isHttps ? "https" : "http"}://${host}${target.startsWith("/") ? target : `/${target}`}`;
-  // Requires letters in the last label: a number there may be an address in another notation.
+  // Letters in the last label are required, because a number there may be an address in another notation.
   const isPlain = PLAIN_HOST.test(host) && /[a-z][a-z-]*(?::|$)/.test(host) && PLAIN_TARGET.test(target);
   return isPlain ? url : new URL(url).href;
 }
@@ -184,7 +184,7 @@ let isSetUp = false;
 
 /** Creates the Request of a head. */
 export function makeRequest(head: LaneRequestHead, source: RequestSource): Request {
-  // Only when needed: everything an idle process touches stays in its memory.
+  // Only when needed, because everything that an idle process touches stays in its memory.
   if (!isSetUp) setUp();
   return new LaneRequest(head, source) as unknown as Request;
 }

@@ -27,7 +27,7 @@ class Lanes {
 
   /** @throws ServerError `address-in-use` or `cannot-listen` */
   async listen(path: string, requests?: RequestServices, takesTrailers = false): Promise<void> {
-    // Before the first lane: only through it can an instance that blocks before its first request say what it called.
+    // Created before the first lane. Only through the scoreboard can an instance that blocks before its first request show what it called.
     if (requests !== undefined && (await Scoreboard.makeFile(scoreboardPath(path))))
       this.boardPath = scoreboardPath(path);
     const { boardPath } = this;
@@ -69,8 +69,8 @@ class Lanes {
   }
 
   /**
-   * Lanes that must not be closed yet. Either the balancer has not confirmed goaway, so a request may be on its way; or the last
-   * responses are not flushed or not read by the balancer, or requests wait for their turn.
+   * Lanes that must not be closed yet: the balancer has not confirmed GOAWAY, so that a request may be in transit; the last responses are
+   * not flushed, or not read by the balancer; or requests wait for their turn.
    */
   get unsettled(): number {
     let count = 0;
@@ -78,7 +78,7 @@ class Lanes {
     return count;
   }
 
-  /** Returns the number of active requests; a lane that has none and must not be closed yet counts as one. */
+  /** Returns the number of active requests. A lane without any that must not be closed yet counts as one. */
   inFlight(): number {
     let count = 0;
     for (const lane of this.lanes) count += lane.active || (isUnsettled(lane) ? 1 : 0);
@@ -121,8 +121,7 @@ function isUnsettled({ owesGoaway, isBehind, output }: LaneConnection): boolean 
 
 /**
  * Starts the server on the unix socket of its address.
- *
- * @param responses from `prepareResponses()`, which must run before the app is loaded.
+ * @param responses from `prepareResponses()`, which must run before the app is loaded
  * @throws ServerError `address-in-use` or `cannot-listen`
  */
 export async function serveLanes(
@@ -166,7 +165,7 @@ export async function withControlLane(
       lanes.measure(nowMs);
     },
   });
-  // Bun.serve takes them for the next request, and closes the connection.
+  // Bun.serve would parse the trailers as the next request, and close the connection.
   const takesTrailers = options.app.style === "node" || process.versions.bun === undefined;
   await lanes.listen(path, undefined, takesTrailers);
   return {
@@ -187,12 +186,12 @@ export async function withControlLane(
   };
 }
 
-/** How often it is measured while requests are served, in milliseconds. */
+/** How often the CPU time is measured while requests are served, in milliseconds. */
 const MEASURE_EVERY_MS = 100;
 
-/** Measures the processor time of this process per request, which balancers use to decide how many requests may wait here. */
+/** Measures the CPU time of this process per request, by which balancers decide how many requests may wait here. */
 class CostMeter {
-  /** The requests of the last measurement, and the processor time in microseconds. */
+  /** The number of requests in the last measurement; below, their CPU time in microseconds. */
   requests = 0;
   micros = 0;
   private measuredAtMs = 0;
@@ -202,7 +201,7 @@ class CostMeter {
   /** @param started returns the number of requests so far */
   constructor(private readonly started: () => number) {}
 
-  /** Measures, if it is time. Returns false if there is nothing to report. */
+  /** Measures if it is time to. Returns false if there is nothing to report. */
   measure(nowMs: number): boolean {
     if (nowMs - this.measuredAtMs < MEASURE_EVERY_MS) return false;
     const isFirst = this.measuredAtMs === 0;
@@ -213,7 +212,7 @@ class CostMeter {
     this.micros = user + system - this.microsBefore;
     this.startedBefore = started;
     this.microsBefore = user + system;
-    // The first measurement is of the start.
+    // The first measurement includes the start of the process.
     return !isFirst && this.requests > 0;
   }
 }

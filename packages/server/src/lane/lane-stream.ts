@@ -1,4 +1,4 @@
-/** One request over the lane, on the instance's side: its body, its handler, and its end. */
+/** The instance's side of one request over the lane: its body, its handler, and its end. */
 import { areTrailerLines, trailersOf } from "@paceline/wire";
 import { FrameType, REQUEST_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
@@ -13,12 +13,12 @@ import { RequestBody } from "./request-body.js";
 import { type RequestServices, type ResponseLane, ResponseSender } from "./response-sender.js";
 import { makeUpgrade, type TunnelStream, UpgradeResponse } from "./upgrade.js";
 
-/** The lane, as a stream sees it. */
+/** What a stream needs of its lane. */
 export interface StreamLane extends ResponseLane {
   readonly maxBodyBytes: number;
-  /** Whether STARTED also follows the return of a handler that was announced. */
+  /** Whether STARTED is also sent after an announced handler has returned. */
   readonly saysReturned: boolean;
-  /** Requests whose handler was called and whose response is not sent yet. */
+  /** The number of requests whose handler was called and whose response is not sent yet. */
   active: number;
   /** Lets the balancer send more bytes of the body. */
   grant(stream: LaneStream, bytes: number): void;
@@ -40,19 +40,19 @@ class LaneInfo extends ForwardedInfo {
 export class LaneStream extends ResponseSender implements RequestSource, InfoSource, TunnelStream {
   declare protected readonly lane: StreamLane;
   private readonly body: RequestBody | undefined;
-  /** The bytes of the request body the balancer may still send. */
+  /** The number of bytes of the request body that the balancer may still send. */
   private granted = REQUEST_WINDOW_BYTES;
   private received = 0;
   private controller: AbortController | undefined;
   private isGone = false;
-  /** The client waits for 100 Continue. */
+  /** Whether the client waits for 100 Continue. */
   private owesContinue: boolean;
 
   constructor(
     lane: StreamLane,
     requests: RequestServices,
     id: number,
-    /** Its number among the requests of its lane, from 1. */
+    /** Its sequence number on the lane, from 1. */
     readonly sequence: number,
     head: LaneRequestHead,
     window: number,
@@ -67,7 +67,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
         );
   }
 
-  // From the balancer.
+  // From the balancer:
 
   /** Handles a piece of the request body; returns false if it is unexpected or too long. */
   onBody(bytes: Buffer, start: number, end: number, isLast: boolean): boolean {
@@ -85,7 +85,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     return true;
   }
 
-  /** Handles the trailers of the request's body; returns false if none may come. */
+  /** Handles the trailers of the request's body. Returns false if none are allowed. */
   onTrailers(lines: string): boolean {
     const { body } = this;
     if (body === undefined || body.isComplete || body.trailers !== "" || this.head.isUpgrade) return false;
@@ -94,7 +94,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     return true;
   }
 
-  /** The app reads the body: sends 100 Continue if the client waits for it and nothing else was sent. */
+  /** Called when the app reads the body. Sends 100 Continue if the client waits for it and nothing else was sent. */
   private continue(): void {
     if (!this.owesContinue) return;
     this.owesContinue = false;
@@ -107,7 +107,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     this.lane.grant(this, bytes);
   }
 
-  /** A request body without a declared length exceeds the limit: ignores the handler's response. */
+  /** Called when a request body without a declared length exceeds the limit. The handler's response is then ignored. */
   private tooLong(): void {
     if (this.state === "ended") return;
     if (this.state === "answering") this.fail();
@@ -116,7 +116,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     this.lane.output.flushSoon();
   }
 
-  /** The client has left or the lane is closed. */
+  /** Called when the client has left or the lane is closed. */
   onCancel(): void {
     if (this.state === "ended") return;
     this.isGone = true;
@@ -127,7 +127,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     this.source?.cancel();
   }
 
-  // The handler.
+  // The handler:
 
   /** Calls the handler. */
   begin(): void {
@@ -142,7 +142,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
       return this.failed(error);
     }
     if (this.head.isIdempotent || lane.saysReturned) lane.output.owesStarted(this);
-    // Made here rather than with the stream: most handlers return a response at once.
+    // Created here instead of with the stream, because most handlers return a response at once.
     Promise.resolve(result).then(
       (response) => this.answered(response),
       (error) => this.failed(error),
@@ -166,7 +166,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     return this.requests.responses.isResponse(value) || value instanceof UpgradeResponse;
   }
 
-  /** Releases a response that comes after its client has left. */
+  /** Releases a response that was returned after its client had left. */
   private leave(response: unknown): void {
     const { responses } = this.requests;
     if (!responses.isResponse(response) || response.bodyUsed) return;
@@ -179,7 +179,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
 
   failed(error: unknown): void {
     const { lane } = this;
-    // A handler that aborts with its client has not failed.
+    // A handler that is aborted with its client has not failed.
     if (!this.isGone || (error as Error | undefined)?.name !== "AbortError") lane.onError(error);
     if (this.state === "ended") return;
     if (this.state !== "handling") return this.fail();
@@ -221,7 +221,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     upgrade.onSwitched();
   }
 
-  /** The response cannot be completed: the client must notice. */
+  /** Called when the response cannot be completed, so that the client notices it. */
   private fail(): void {
     this.lane.output.frames.empty(FrameType.FAIL, this.id);
     this.source?.cancel();
@@ -261,7 +261,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     return this.body?.stream() ?? new ReadableStream();
   }
 
-  // For the request.
+  // For the request:
 
   takeWhole(): Uint8Array | undefined {
     return this.body?.takeWhole();
@@ -277,7 +277,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     return this.head.get(name);
   }
 
-  /** Behind a balancer there is none. */
+  /** Behind a balancer there is no address. */
   remoteAddress(): undefined {
     return undefined;
   }

@@ -1,7 +1,7 @@
 /** A request body over the lane: buffered until the app reads it, with more window granted as it does. */
 import { giveBack } from "@paceline/wire";
 
-/** Smaller pieces are joined, in bytes: a few bytes must not keep a whole read in memory. */
+/** Smaller pieces are joined, in bytes, because a few bytes must not keep a whole read in memory. */
 const JOIN_BELOW_BYTES = 4096;
 const MAX_JOINED_BYTES = 65_536;
 /** More is granted after this many bytes were read, */
@@ -18,7 +18,7 @@ export class RequestBody {
   private joinedLength = 0;
   /** Everything has arrived. */
   isComplete = false;
-  /** Those that follow it, as lines. */
+  /** The trailers that follow it, as lines. */
   trailers = "";
   private failure: Error | undefined;
   private controller: ReadableStreamDefaultController<Uint8Array> | undefined;
@@ -28,8 +28,8 @@ export class RequestBody {
   private grantedAt = Number.NEGATIVE_INFINITY;
 
   /**
-   * @param grant lets the other side send that many more bytes.
-   * @param onWanted called when the app waits for data.
+   * @param grant lets the other side send this many more bytes
+   * @param onWanted called when the app waits for data
    */
   constructor(
     private readonly grant: (bytes: number) => void,
@@ -148,7 +148,7 @@ export class RequestBody {
     if (this.read >= GRANT_BYTES || (this.read >= STARVED_GRANT_BYTES && this.isSlow)) this.grantRead();
   }
 
-  /** Also true for the first piece: the balancer must hear of it before the next one. */
+  /** Also true for the first piece, because the balancer must be told of it before the next one. */
   private get isSlow(): boolean {
     return performance.now() - this.grantedAt >= SLOW_GRANT_MS;
   }
@@ -161,7 +161,7 @@ export class RequestBody {
   }
 }
 
-/** Frees a dropped piece at once if it owns its buffer: the collector would keep it during other uploads. */
+/** Frees a dropped piece at once if it owns its buffer. The garbage collector would keep it during other uploads. */
 function letGo(piece: Uint8Array): void {
   if (piece.byteLength === piece.buffer.byteLength) giveBack(piece);
 }

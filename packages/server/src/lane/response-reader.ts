@@ -1,4 +1,4 @@
-/** Reads an app's response: its head in wire form, and its body in blocks. */
+/** Reads an app's response: its head in the form for the lane, and its body in blocks. */
 import type { FieldLines } from "@paceline/wire/lane/response-head";
 import { type BlockSource, toBytes } from "../shared/blocks.js";
 import { isTurnOver, nextShare } from "../shared/turn-share.js";
@@ -7,7 +7,7 @@ export interface ResponseReader {
   isResponse(value: unknown): value is Response;
   /** Returns the fields of its head. */
   fields(response: Response): FieldLines;
-  /** Returns a body in memory unchanged; else a stream, or null for none. */
+  /** Returns a body in memory unchanged; otherwise a stream, or null if there is none. */
   body(response: Response): ResponseBody;
 }
 
@@ -19,7 +19,7 @@ export interface BlockWriter {
   /** Returns false if the caller must wait for `drained`. */
   write(block: Uint8Array): boolean;
   drained(): Promise<void>;
-  /** The next block is always ready, so that a moment's blocks may be sent together. */
+  /** Called if the next block is always ready, so that several may be sent together. */
   hasten(): void;
   endBody(): void;
   failed(error: unknown): void;
@@ -34,7 +34,7 @@ export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLe
       if (done) return writer.endBody();
       const block = toBytes(value);
       if (block.length > 0 && !writer.write(block)) await writer.drained();
-      // Bodies whose next block is always ready would block the others.
+      // A body whose next block is always ready would block the others.
       else if (isTurnOver()) {
         writer.hasten();
         await nextShare();
@@ -46,9 +46,9 @@ export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLe
   }
 }
 
-/** The balancer accepts heads of 64 KB; leaves room for the rest of the head. */
+/** The balancer accepts heads of 64 KB. Some of that is left for the rest of the head. */
 const MAX_FIELDS_BYTES = 65_536 - 1024;
-/** The balancer's limit, with room for its own fields. */
+/** The balancer's limit, minus room for its own fields. */
 const MAX_FIELDS = 240;
 /** The minimum length of a field line, in bytes. */
 const LEAST_LINE_BYTES = 5;
@@ -57,7 +57,7 @@ const LEAST_LINE_BYTES = 5;
 const UNSENDABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/;
 const REASON = /^[\t\x20-\x7e\x80-\xff]*$/;
 
-/** The last lines that can be sent: many responses have the same. */
+/** The last lines that were found valid, because many responses have the same ones. */
 let lastChecked = "";
 
 /** @throws TypeError for the app if these lines cannot be sent */
@@ -71,7 +71,7 @@ export function checkFields(lines: string): void {
   lastChecked = lines;
 }
 
-/** Returns the reason phrase if it can be sent: Bun allows any text, and it is optional. */
+/** Returns the reason phrase if it can be sent. Bun allows any text, and the phrase is optional. */
 export function sendableReason(text: string): string {
   return text === "" || REASON.test(text) ? text : "";
 }

@@ -23,10 +23,10 @@ export interface RequestServices {
   counter: RequestCounter;
 }
 
-/** The lane, as the response to a request sees it. */
+/** What a response needs of its lane. */
 export interface ResponseLane {
   readonly output: LaneOutput;
-  /** Whether the balancer knows TRAILERS. */
+  /** Whether the balancer supports TRAILERS. */
   readonly takesTrailers: boolean;
 }
 
@@ -57,7 +57,7 @@ export abstract class ResponseSender implements BodyOwner {
   ) {}
 
   abstract failed(error: unknown): void;
-  /** The response was sent, or nobody waits for it. */
+  /** Called when the response was sent, or its request was abandoned. */
   protected abstract end(): void;
 
   onWindow(bytes: number): void {
@@ -92,7 +92,7 @@ export abstract class ResponseSender implements BodyOwner {
     if (file !== undefined) return this.sendFile(head, file);
     let body = responses.body(response);
     if (body === null) {
-      // Without a body by rule, the length of the omitted body is sent; otherwise it is 0.
+      // If the status has no body, the length of the omitted body is sent; otherwise the length is 0.
       return this.sendHeadAlone(head, this.isHead || status === 204 || status === 304 ? contentLength : 0);
     }
     if (typeof body === "string" && !hasContentType) head.fields += "content-type: text/plain;charset=utf-8\r\n";

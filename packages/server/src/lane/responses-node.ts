@@ -1,4 +1,4 @@
-/** Reads responses on Node, whose Response costs more than everything else: created only if the app uses more of it. */
+/** Reads responses on Node, whose Response costs more than everything else. It is created only if the app uses more of it. */
 import { fieldLinesOf } from "@paceline/wire/lane/response-head";
 import { acceptAll, KEPT_BODY, type KeptBody } from "../shared/kept-body.js";
 import type { ResponseBody, ResponseReader } from "./response-reader.js";
@@ -31,7 +31,7 @@ class LaneResponse {
     const isKept = body === undefined || body === null || isKeepable(body);
     const isPlain = Number.isInteger(status) && status >= 200 && status <= 599 && VALUE.test(statusText);
     if (fields === undefined || !isKept || !isPlain || (body != null && NULL_BODY.has(status))) {
-      // The platform handles it or reports the error.
+      // The platform handles it, or reports the error.
       this.made = new NativeResponse(body as never, init);
       this.isForm = body instanceof FormData;
       return;
@@ -130,7 +130,7 @@ class LaneResponse {
   }
 }
 
-/** Yields a form's blocks without a cancel: Node 26 creates them ahead, and a cancel causes an uncatchable error. */
+/** Yields a form's blocks without a cancel: Node 26 creates them ahead, and a cancel causes an error that cannot be caught. */
 function formBlocks(body: ReadableStream<Uint8Array>): AsyncIterable<unknown> {
   const reader = body.getReader();
   return { [Symbol.asyncIterator]: () => ({ next: () => reader.read() as Promise<IteratorResult<unknown>> }) };

@@ -7,15 +7,14 @@ import secrets
 
 
 class Session:
-    """
-    One session, stored in one record.
+    """One session, stored in one record.
 
     `sessiondb` is a dictionary-like record with `get` and the fields `sessionid`, `strdata` and `expiration_date`. An empty or
     expired record starts a new session without data, under a new id. The script saves the record.
 
-    `max_age` is in seconds; default: ten days. `datetime_fmt` is the format of `expiration_date`, in UTC. `prepare_data` is
-    called with the serialized data before it is put into `strdata`. `serializer` has `dumps` and `loads`; default: the module
-    json. Pickle accepts any data, but must only be used if nobody else can write the records.
+    `max_age` is in seconds; the default is ten days. `datetime_fmt` is the format of `expiration_date`, in UTC. `prepare_data`
+    is called with the serialized data before it is put into `strdata`. `serializer` has `dumps` and `loads`; default: the
+    module json. Pickle accepts any data, but must only be used if nobody else can write the records.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Session:
         return text if self.prepare_data is None else self.prepare_data(text)
 
 
-# No JSON text begins with this.
+# No JSON text begins with this prefix.
 _BINARY = "b64:"
 
 

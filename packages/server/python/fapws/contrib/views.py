@@ -13,11 +13,10 @@ from ..base import status_reasons
 
 
 class Staticfile:
-    """
-    Serves the files of a folder, or one file. `maxage` is the Cache-Control max-age in seconds; default: none.
+    """Serves the files of a folder, or one file. `maxage` is the Cache-Control max-age in seconds; default: none.
 
-    Supports validators (ETag, Last-Modified) and single ranges. `..` gets 400; methods other than GET and HEAD get 405. Gets
-    404: symbolic links that leave the folder, names that begin with a dot, and anything but regular files.
+    Supports validators (ETag, Last-Modified) and single ranges. `..` gets 400; methods other than GET and HEAD get 405.
+    Symbolic links that leave the folder, names that begin with a dot, and anything but regular files get 404.
     """
 
     def __init__(self, rootpath, maxage=None):

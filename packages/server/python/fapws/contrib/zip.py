@@ -27,7 +27,8 @@ class Gzip:
 
     def _respond(self, held, environ):
         result = held.result
-        # A callback that uses `write` has chosen not to wait, so its response is not compressed.
+        # A callback that uses `write` wants its blocks sent at once, so its response is not
+        # compressed.
         if held.gone:
             return result
         encode = False

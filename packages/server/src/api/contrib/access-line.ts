@@ -2,7 +2,7 @@
 
 /** The end of a response. */
 export type Outcome =
-  /** All of it was sent. */
+  /** All bytes were sent. */
   | "whole"
   /** The client left earlier. */
   | "aborted"

@@ -13,7 +13,7 @@ export interface AccessLogOptions extends LogWriterOptions {
   format?: AccessLogFormat;
   /** The file to append to, created with mode 0600. Default: stdout. */
   file?: string;
-  /** Receives each line, with its newline, instead of file and stdout. */
+  /** Receives each line, with its newline, in place of file and stdout. */
   write?: (line: string) => void;
 }
 
@@ -93,7 +93,7 @@ export class AccessLog {
       });
   }
 
-  /** Logs a request of node:http after its response ended. */
+  /** Logs a request of node:http after its response has ended. */
   watch(request: IncomingMessage, response: ServerResponse): () => void {
     let hasFailed = false;
     const startedAtMs = performance.now();
@@ -134,7 +134,7 @@ export class AccessLog {
   }
 }
 
-/** @returns a function for the bytes written so far; 0 if the response has no body. */
+/** @returns a function that returns the number of bytes written so far; 0 if the response has no body */
 export function countBody(method: string, response: ServerResponse): () => number {
   let bytes = 0;
   let isEnding = false;
@@ -165,7 +165,7 @@ const SMALL_BYTES = 65_536;
 /** The interval for checking responses that the platform sends by itself, in milliseconds. */
 const LOOK_EVERY_MS = 100;
 
-/** Reports when the response of a fetch handler was sent, and how much of it. Returns the response to send instead. */
+/** Reports when the response of a fetch handler was sent, and how many bytes of it. Returns the response to send instead. */
 function watchResponse(request: Request, info: RequestInfo, response: Response, onEnd: OnEnd): Response {
   // For an upgrade only the head counts.
   if (!(response instanceof Response)) {
@@ -182,7 +182,7 @@ function watchResponse(request: Request, info: RequestInfo, response: Response, 
     return response;
   }
   if (kept === undefined) {
-    // A Response created by Bun may hold a text, and a copy would lose its type.
+    // A Response created by Bun may hold a text, and a copy would lose its Content-Type.
     if (process.versions.bun !== undefined && !(KEPT_BODY in response) && !response.headers.has("content-type")) {
       onEnd("whole", undefined);
       return response;
@@ -256,7 +256,7 @@ class CountedBlocks implements BlockSource {
   }
 }
 
-/** Watches a response given to the platform whole; most are sent by the next turn of the event loop. */
+/** Watches a response that the platform gets as a whole. Most are sent by the next turn of the event loop. */
 function watchFromOutside(request: Request, info: RequestInfo, bytes: number, onEnd: OnEnd): void {
   const look = () => {
     if (!hasEnded(info)) return false;

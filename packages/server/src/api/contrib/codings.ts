@@ -21,7 +21,7 @@ interface Zstd {
 }
 
 const { constants } = zlib;
-/** Constants of zstd.h; they are the same everywhere. */
+/** Constants of zstd.h, the same on all platforms. */
 const ZSTD = { compressionLevel: 100, windowLog: 101, flush: 1 };
 
 /** A block compressor lives as long as its client reads, so memory matters more than the last percent. */
@@ -65,22 +65,22 @@ export const ENCODERS: Readonly<Partial<Record<Coding, Encoder>>> =
   zstd === undefined ? { br, gzip } : { zstd, br, gzip };
 
 export interface Choice {
-  /** For a body in memory; undefined: unencoded. */
+  /** For a body in memory; undefined: identity. */
   readonly whole: Coding | undefined;
   /** For a body in blocks. */
   readonly stream: Coding | undefined;
-  /** The client refuses an unencoded body and accepts one of our codings. */
+  /** Whether the client refuses the identity coding and accepts one of the available ones. */
   readonly mustEncode: boolean;
 }
 
 /** Browsers send few values; other clients may send any. */
 const MAX_REMEMBERED = 100;
 
-/** @returns a function that chooses from `available` and caches its choices. */
+/** @returns a function that chooses from `available` and caches its choices */
 export function chooser(available: readonly Coding[]): (acceptEncoding: string | null) => Choice {
   const remembered = new Map<string, Choice>();
   return (acceptEncoding) => {
-    // Without the field any coding is allowed, but such clients mostly cannot decode.
+    // Without the field any coding is allowed, but most such clients cannot decode.
     const value = acceptEncoding ?? "";
     let choice = remembered.get(value);
     if (choice === undefined) {

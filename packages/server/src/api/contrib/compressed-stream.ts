@@ -3,10 +3,10 @@ import { type BlockSource, toBytes } from "../../shared/blocks.js";
 import { isSettledSoon } from "./blocks.js";
 import type { Encoder } from "./codings.js";
 
-/** Large blocks are compressed in pieces of this size, so that little of one is held twice. */
+/** Large blocks are compressed in pieces of this size, so that only little of a block is in memory twice. In bytes. */
 const PIECE_BYTES = 65_536;
 
-/** @param onFreed called once, when the compressor's memory is released. */
+/** @param onFreed called once, when the compressor's memory is released */
 export function compressedStream(
   source: BlockSource,
   encoder: Encoder,
@@ -52,7 +52,7 @@ class CompressedBody {
     return given;
   }
 
-  /** The client has left. */
+  /** Called when the client has left. */
   cancel(): void {
     this.source.cancel();
     this.end();

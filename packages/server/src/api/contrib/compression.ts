@@ -29,7 +29,7 @@ export interface CompressionOptions {
   maxStreams?: number;
 }
 
-/** Larger bodies are compressed in blocks: at once they would block the event loop for over a millisecond. */
+/** Larger bodies are compressed in blocks. Compressed at once, they would block the event loop for over a millisecond. */
 const MAX_WHOLE_BYTES = 65_536;
 
 /** Wraps a handler and compresses its responses for clients that accept it. */

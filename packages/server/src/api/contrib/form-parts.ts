@@ -45,13 +45,13 @@ const MAX_HEADER_LINES = 32;
 
 export class FormParts {
   private readonly dicer: Dicer;
-  /** Handles one part at a time, in order, because parallel parts would each hold an open file. */
+  /** Parts are handled one at a time, in order, because each would hold an open file. */
   private taken: Promise<void> = Promise.resolve();
   private part: Readable | undefined;
   private isHeaderOwed = false;
   private isFinished = false;
   private failure: Error | undefined;
-  /** Called when the awaited event has happened or cannot happen. */
+  /** Called when the awaited event has happened, or cannot happen any more. */
   private wake: () => void = () => {};
 
   private constructor(
@@ -60,8 +60,8 @@ export class FormParts {
     private readonly maxHeaderBytes: number,
     private readonly take: TakePart,
   ) {
-    // Dicer truncates a longer header, and we detect it. The extra room covers what `sizeOfFields` does not count: the end of the
-    // boundary line and one space per line.
+    // Dicer truncates a longer header, which is detected here. The extra room is for bytes that `sizeOfFields` does not count: the end of
+    // the boundary line, and one space per line.
     const maxHeaderSize = maxHeaderBytes + 2 + MAX_HEADER_LINES + 1;
     const limits = { maxHeaderSize, maxHeaderPairs: MAX_HEADER_LINES };
     this.dicer = new Parser({ boundary, ...limits } as Dicer.Config);
@@ -70,7 +70,7 @@ export class FormParts {
       this.isFinished = true;
       this.wake();
     });
-    // Dicer has one error for everything: the end came too early.
+    // Dicer has only one error: the end came too early.
     this.dicer.on("error", (cause) => this.fail(malformed("the body ends before its closing boundary", cause)));
   }
 
@@ -160,7 +160,7 @@ export interface PartHead {
   type: string;
 }
 
-/** RFC 2046 §5.1.1. */
+/** The boundary (RFC 2046 §5.1.1). */
 const BOUNDARY = /^[\w'()+,./:=? -]{0,69}[\w'()+,./:=?-]$/;
 const PARAMETER = /;\s*([\w!#$%&'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))/g;
 

@@ -22,7 +22,7 @@ export class LogWriter {
   private inFlight: Buffer | undefined;
   private timer: NodeJS.Timeout | undefined;
   private lost = 0;
-  /** The last write ended inside a line. */
+  /** Whether the last write ended within a line. */
   private isWithinLine = false;
   private settled: (() => void)[] = [];
   private readonly maxBufferBytes: number;
@@ -108,7 +108,7 @@ export class LogWriter {
     this.lost = 0;
   }
 
-  /** Writes at exit. The system keeps a pending write: an unread pipe must not delay the exit. */
+  /** Writes at exit. A pending write is left to the system: an unread pipe must not delay the exit. */
   private flushNow(): void {
     if (this.inFlight !== undefined || this.waiting === "") return;
     try {

@@ -63,8 +63,8 @@ const DEFAULT_LIMITS: UploadLimits = {
 const DEFAULT_TIMEOUT_MS = 600_000;
 
 /**
- * Wraps a handler and calls it after the whole upload arrived. A refused upload gets the error's status, with its code as text.
- * When the handler throws, the files are removed.
+ * Wraps a handler and calls it after the whole upload arrived. A refused upload gets the error's status, with its code as text. If the
+ * handler throws, the files are removed.
  */
 export function upload(options: UploadOptions): (handler: UploadHandler) => FetchHandler {
   return (handler) => async (request, info) => {
@@ -195,7 +195,7 @@ async function* within(pieces: AsyncIterable<Buffer>, maxBytes: number, error: (
 }
 
 function ignore(): void {
-  // Ignores an error of the cancel; the first error is reported.
+  // An error of the cancel is ignored; the first error is reported.
 }
 
 /** The files of one upload: random names, readable only by their owner, removed if the upload fails. */

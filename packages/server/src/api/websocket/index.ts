@@ -9,8 +9,8 @@ export interface WebSocketOptions {
   /** The maximum message length, in bytes; a longer one closes with 1009. Default: 1 MiB. */
   maxMessageBytes?: number;
   /**
-   * The maximum of queued bytes if the client reads slowly; above it the connection is closed. Each message counts 1024 bytes
-   * extra; a single message may be longer. Default: 4 MiB.
+   * The maximum number of queued bytes if the client reads slowly; above it the connection is closed. Each message counts as 1024 bytes
+   * more. A single message may be longer. Default: 4 MiB.
    */
   maxQueuedBytes?: number;
   /** The subprotocol to accept, one of the request's Sec-WebSocket-Protocol. Default: none. */
@@ -22,9 +22,9 @@ const ABNORMAL = 1006;
 const MAX_REASON_BYTES = 123;
 /** The overhead of a queued message. */
 const MESSAGE_COST_BYTES = 1024;
-/** The garbage of a frame beside its bytes. */
+/** The garbage of a frame in addition to its bytes. */
 const FRAME_GARBAGE_BYTES = 512;
-/** In a flood of pings there is a pong after so many turns: each has a cost for the balancer, too. */
+/** In a flood of pings, only one pong is sent in this many turns, because each has a cost for the balancer, too. */
 const TURNS_PER_PONG = 8;
 const ACCEPT_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -79,7 +79,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
     this.response = upgrade.response;
     this.readable = upgrade.readable;
     this.writer = upgrade.writable.getWriter();
-    // A failed write reports its own error; this promise would crash the process when the client leaves.
+    // A failed write reports its own error. This promise would crash the process when the client leaves.
     this.writer.closed.catch(() => {});
     this.maxQueuedBytes = options.maxQueuedBytes ?? 4 << 20;
     this.maxMessageBytes = options.maxMessageBytes ?? 1 << 20;
@@ -115,7 +115,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
           if (this.closeCode !== undefined) return;
           switch (event.kind) {
             case "turn":
-              // A client that does not read its pongs is soon no longer read.
+              // A client that does not read its pongs is soon not read any more.
               if (reader.ping !== undefined && ++turns % TURNS_PER_PONG === 0) await this.pong(reader);
               await nextShare();
               break;
@@ -188,7 +188,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
       return false;
     } finally {
       this.queuedBytes -= cost;
-      // Queued frames go first.
+      // Queued frames are sent first.
       if (this.next === undefined) this.current = undefined;
     }
   }

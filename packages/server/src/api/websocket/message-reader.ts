@@ -34,7 +34,7 @@ class FrameReader {
   /** The offset of the mask in a complete head. */
   private maskAt = 0;
 
-  /** @param maxFrameBytes a longer frame is refused before memory is allocated for it. */
+  /** @param maxFrameBytes a longer frame is refused before memory is allocated for it */
   constructor(private readonly maxFrameBytes: number) {}
 
   /** Yields the frames completed by these bytes. @throws WebSocketFault */
@@ -137,7 +137,7 @@ export type Event =
   /** Many frames arrived together: yields to other connections. */
   | { kind: "turn" };
 
-/** The maximum number of empty parts of a message: they take time and no length limit stops them. */
+/** The maximum number of empty parts of a message: they take time, and no limit of the length stops them. */
 const MAX_EMPTY_PARTS = 1000;
 
 /** The Close frame had no code (§7.4.1). */
@@ -150,10 +150,10 @@ export class MessageReader {
   private parts: Buffer = NOTHING;
   private length = 0;
   private emptyParts = 0;
-  /** The last unanswered ping: a read may contain thousands, and one pong is enough (RFC 6455 §5.5.3). */
+  /** The last unanswered ping. A read may contain thousands, and one pong is enough (RFC 6455 §5.5.3). */
   ping: Uint8Array | undefined;
 
-  /** @param isTurnOver called for each frame: a read may contain thousands of pings or empty parts. */
+  /** @param isTurnOver called for each frame, because a read may contain thousands of pings or empty parts */
   constructor(
     private readonly maxMessageBytes: number,
     private readonly isTurnOver: () => boolean = () => false,
@@ -203,7 +203,7 @@ export class MessageReader {
     return { kind: "message", message: isText ? textOf(whole) : whole };
   }
 
-  /** Returns all parts with this one. */
+  /** Returns all parts joined, including this one. */
   private joined(payload: Buffer): Buffer {
     const length = this.length + payload.length;
     if (length > this.maxMessageBytes) throw new WebSocketFault(1009, "the message is too long");

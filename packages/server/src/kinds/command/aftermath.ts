@@ -11,10 +11,10 @@ import {
 
 export { endLeftoverProcesses };
 
-/** An older line of a program that was ready says nothing about its end. */
+/** If the program was ready, an error line that is older than this, in milliseconds, does not explain its end. */
 const SAID_AT_END_MS = 10_000;
 
-/** Returns one line on why a command ended: that it went into the background, or its last error line. */
+/** Returns one line that explains why a command ended: that it went into the background, or its last error line. */
 export function storyOf(
   { program, when, wasReady }: { program: string; when: string; wasReady: boolean },
   code: number | null,
@@ -49,8 +49,8 @@ export function outputSize(): number {
 }
 
 /**
- * Returns the last error line from this byte on, empty if there is none or the output cannot be read.
- * @param forMs the output must have changed within this time
+ * Returns the last error line after this byte; empty if there is none or the output cannot be read.
+ * @param forMs the output must have changed within this time, in milliseconds
  */
 export function errorLineOfOutput(from = 0, forMs = Number.POSITIVE_INFINITY): string {
   let fd: number | undefined;
@@ -62,7 +62,7 @@ export function errorLineOfOutput(from = 0, forMs = Number.POSITIVE_INFINITY): s
     readSync(fd, bytes, 0, bytes.length, size - bytes.length);
     return errorLineOf(bytes.toString().split("\n"));
   } catch {
-    return ""; // No /proc.
+    return ""; // There is no /proc.
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

@@ -1,13 +1,16 @@
-/** The shim of a command or a worker: the parent of a program that does not know Paceline. One with a schedule is in schedule-shim.ts. */
+/**
+ * The shim of a command or a worker: the parent of a program that does not know Paceline. The shim of a worker with a schedule is in
+ * schedule-shim.ts.
+ */
 import { ChannelError, type ChildIdentity, showTitle, survivesFullDisk, takeChildEnvironment } from "@paceline/wire";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import { createReadiness, Health } from "./checks.js";
 import type { CommandEnd } from "./program.js";
 import { aftermath, Shim, statusOf } from "./shim.js";
 
-/** The parent of one process, which ends with it. */
+/** The parent of one process, which exits with it. */
 class CommandShim extends Shim {
-  /** The reason for ending the command without a request from outside. */
+  /** The reason for stopping the command if nobody requested it. */
   private sickness: string | undefined;
   private readonly startedAtMs = performance.now();
   private readonly readiness: ReturnType<typeof createReadiness>;
@@ -30,7 +33,7 @@ class CommandShim extends Shim {
       onSick: (problem) => {
         const message = `${this.program} is unhealthy: ${problem}`;
         this.sickness = message;
-        // At once: the command may take its time to end, and listens no more.
+        // Sent at once: the command may take its time to exit, and listens no more.
         this.send({ type: "fault", message });
         this.stop();
       },
@@ -51,7 +54,7 @@ class CommandShim extends Shim {
     this.phase = "draining";
     this.readiness.stop();
     this.health.stop();
-    // A worker has no requests to finish: the time of its drain is for the work that the signal interrupts.
+    // A worker has no requests to finish. The time of its drain is for the work that the signal interrupts.
     if (this.spec.worker !== undefined) this.stop(deadlineMs);
     else if (!untilReleased) this.stop();
     else if (!this.isStopping) this.stopTimer ??= setTimeout(() => this.stop(), Math.min(deadlineMs, MAX_TIMER_MS));
@@ -76,7 +79,7 @@ async function startShim(): Promise<void> {
   const identity = takeChildEnvironment();
   if (identity === undefined) throw new ChannelError("bad-environment", "a shim is started by a supervisor alone");
   const { worker } = identity.spec.command ?? {};
-  // A schedule reads cron patterns, which other shims need not load.
+  // A schedule parses cron patterns, whose code other shims need not load.
   const shim =
     worker?.schedule === undefined
       ? new CommandShim(identity)

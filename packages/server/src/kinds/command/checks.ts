@@ -16,11 +16,11 @@ const TRY_TIMEOUT_MS = 5_000;
 
 interface ReadinessOptions {
   onReady(): void;
-  /** The supervisor is about to give up; `problem` says why the command is not ready. */
+  /** Called when the supervisor is about to give up. `problem` explains why the command is not ready. */
   onLate(problem: string): void;
 }
 
-/** Waits for the command to become ready, in the way of its kind. */
+/** Waits until the command is ready, in the way of its kind. */
 export function createReadiness(spec: CommandSpec, options: ReadinessOptions): Readiness {
   const { address, worker } = spec;
   if (worker !== undefined) return new WorkerReadiness(spec, worker, options);
@@ -30,11 +30,11 @@ export function createReadiness(spec: CommandSpec, options: ReadinessOptions): R
 interface Readiness {
   start(): void;
   stop(): void;
-  /** Receives what the command sends by `process.send`; absent if it has none. */
+  /** Receives the messages that the command sends by `process.send`; absent if it has no such channel. */
   message?(message: unknown): void;
 }
 
-/** A worker is ready after a time, or when it says so. */
+/** A worker is ready after a time, or when it reports so. */
 class WorkerReadiness implements Readiness {
   private timer: NodeJS.Timeout | undefined;
   readonly message?: (message: unknown) => void;
@@ -138,7 +138,7 @@ export class Health {
   }
 
   private askLater(address: SocketAddress): void {
-    // So that many instances are not checked all at once.
+    // A random part, so that many instances are not checked at the same time.
     const jitter = 1 + HEALTH_JITTER * (2 * Math.random() - 1);
     this.timer = setTimeout(() => void this.ask(address), jitter * this.spec.healthIntervalMs);
   }

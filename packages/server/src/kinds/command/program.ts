@@ -1,11 +1,11 @@
-/** Starts the program of a shim, signals it, and names how it ended. */
+/** Starts the program of a shim, sends it signals, and reports how it ended. */
 import { TAG_FD } from "@paceline/wire";
 
 export function sendSignal(pid: number, signal: string): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // It has just ended; the event follows.
+    // It has just exited; the event follows.
   }
 }
 
@@ -20,16 +20,16 @@ interface CommandOptions {
   cwd: string;
   env: NodeJS.ProcessEnv;
   onEnd(end: CommandEnd): void;
-  /** Gives it `process.send`, and receives its messages. Default: it has none. */
+  /** Gives the program `process.send`, and receives its messages. Default: it has none. */
   onMessage?: ((message: unknown) => void) | undefined;
-  /** The command could not be started. */
+  /** Called when the command could not be started. */
   onFailed(reason: string): void;
 }
 
-/** Returns the pid; undefined if it could not be started. `onFailed` reports that in a later turn. */
+/** Returns the pid; undefined if the command could not be started. `onFailed` reports that in a later turn. */
 export function startCommand(options: CommandOptions): number | undefined {
   const stdio: Stdio = ["ignore", "inherit", "inherit"];
-  // Passes the file of the spawn tag from the supervisor on.
+  // Passes on the file of the spawn tag, which the supervisor has opened.
   stdio[TAG_FD] = TAG_FD;
   try {
     return process.versions.bun === undefined ? startOnNode(options, stdio) : startOnBun(options, stdio);
@@ -42,7 +42,7 @@ export function startCommand(options: CommandOptions): number | undefined {
 type Stdio = (number | "ignore" | "inherit")[];
 
 function startOnBun({ args, cwd, env, onEnd, onMessage }: CommandOptions, stdio: Stdio): number {
-  // On Bun node:child_process costs each process its imports.
+  // On Bun, importing node:child_process costs each process memory.
   const child = Bun.spawn({
     cmd: [...args],
     cwd,
@@ -66,7 +66,7 @@ function startOnNode(options: CommandOptions, stdio: Stdio): number | undefined 
   return child.pid;
 }
 
-/** Bun reports a signal by number, in spite of its types. */
+/** Despite its types, Bun reports a signal by number. */
 function signalName(signal: number | string): string {
   const known = Object.entries(signals()).find(([, number]) => number === signal);
   return known?.[0] ?? `${signal}`;

@@ -1,4 +1,4 @@
-/** The shim of a worker with a schedule: it stays, runs the program at the times of a cron pattern, and reports each run. */
+/** The shim of a worker with a schedule. It keeps running, runs the program at the times of a cron pattern, and reports each run. */
 import type { ChildIdentity, ScheduledRun, ScheduleReport, ScheduleSpec } from "@paceline/wire";
 import { type CronTimes, readCron } from "@paceline/wire/cron";
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
@@ -8,14 +8,14 @@ import { aftermath, Shim, say } from "./shim.js";
 /** A run that has not ended. */
 interface Running {
   due: number;
-  /** Unix time, and the monotonic clock, in milliseconds. */
+  /** The start as Unix time; below, by the monotonic clock; in milliseconds. */
   started: number;
   startedAtMs: number;
-  /** Due times that were skipped meanwhile. */
+  /** The number of due times that were skipped meanwhile. */
   skipped: number;
-  /** Why it was ended. */
+  /** Why the run was stopped by the shim. */
   verdict: string | undefined;
-  /** Where its output begins in the file of all runs. */
+  /** The position of its output in the file of all runs. */
   outputFrom: number;
   timer: NodeJS.Timeout | undefined;
 }
@@ -56,12 +56,12 @@ export class ScheduleShim extends Shim {
     this.sendSchedule();
   }
 
-  /** No further run begins; the present one may finish until the deadline. */
+  /** Starts no further run. The current one may finish until the deadline. */
   protected leave(deadlineMs: number): void {
     this.phase = "draining";
     clearTimeout(this.timer);
     this.state = { ...this.state, due: null };
-    // It has not begun yet, or nothing runs.
+    // The schedule has not started yet, or nothing is running.
     if (this.running === undefined) return this.stop();
     this.sendSchedule();
     if (!this.isStopping) this.stopTimer ??= setTimeout(() => this.stop(), Math.min(deadlineMs, MAX_TIMER_MS));
@@ -96,7 +96,7 @@ export class ScheduleShim extends Shim {
     if (running === undefined) return;
     this.counts.skipped++;
     running.skipped++;
-    // The others are counted when the run has ended.
+    // Further skipped times are counted when the run has ended.
     if (running.skipped === 1)
       this.note("warn", `skips the run of ${this.text(at)}: that of ${this.text(running.due)} has not ended`);
     this.sendSchedule();
@@ -129,7 +129,7 @@ export class ScheduleShim extends Shim {
     clearTimeout(this.stopTimer);
     const durationMs = Math.round(performance.now() - running.startedAtMs);
     const { endLeftoverProcesses, errorLineOfOutput } = await aftermath();
-    // The next run begins with nothing of this one.
+    // The next run must find no processes of this one.
     await endLeftoverProcesses(this.spawn);
     const hasFailed = end.code !== 0;
     const line = hasFailed && running.verdict === undefined ? errorLineOfOutput(running.outputFrom) : "";
@@ -199,37 +199,40 @@ function seconds(ms: number): string {
   return `${Math.round(ms / 100) / 10} s`;
 }
 
-/** A run that begins later than this after its time counts as missed: the machine slept, or its clock was set. */
+/** A run that starts later than this after its time counts as missed: the machine slept, or its clock was set. In milliseconds. */
 const LATEST_START_MS = 60_000;
-/** The clock is looked at this often at least, since a timer does not advance while the machine sleeps. */
+/** The clock is checked at least this often, because a timer does not advance while the machine sleeps. In milliseconds. */
 export const LONGEST_WAIT_MS = 30_000;
 
 interface ScheduleState {
   /** When the next run is due, as Unix time in milliseconds; null if no run ever is. */
   readonly due: number | null;
-  /** The clock at the last look. */
+  /** The time of the last check. */
   readonly seenAt: number;
 }
 
 interface Look {
   readonly state: ScheduleState;
-  /** What is due at `at` and from now on: its run begins, is skipped because the last one has not ended, or was missed. */
+  /** The due time at `at` or since then: its run starts, or is skipped because the last one has not ended, or was missed. */
   readonly action: { readonly type: "run" | "skip" | "miss"; readonly at: number } | null;
-  /** When to look again, in milliseconds; null: never. */
+  /** When to check again, in milliseconds; null: never. */
   readonly waitMs: number | null;
 }
 
-/** What a schedule does is decided by pure functions: `look` at the clock says whether to run, skip, give up a missed time, or wait. */
+/**
+ * The behaviour of a schedule, decided by pure functions: `look` checks the clock and returns whether to run, skip, report a missed time,
+ * or wait.
+ */
 export function startSchedule(times: CronTimes, now: number): ScheduleState {
   return { due: times.next(now), seenAt: now };
 }
 
-/** Looks at the clock. Of several times that have passed since the last look, only the first counts. */
+/** Checks the clock. If several times have passed since the last check, only the first one counts. */
 export function look(state: ScheduleState, times: CronTimes, now: number, isRunning: boolean): Look {
   const { due } = state;
   if (due === null) return { state, action: null, waitMs: null };
   if (now < due) {
-    // A clock that was set back has other times before it.
+    // After a clock was set back, other times come first.
     const isSetBack = now < state.seenAt - LATEST_START_MS;
     const next = isSetBack ? times.next(now) : due;
     return { state: { due: next, seenAt: now }, action: null, waitMs: waitFor(next, now) };

@@ -1,4 +1,4 @@
-/** What every shim does: talks to the supervisor for its program, stops it, cleans up after it, and reports how it ended. */
+/** The tasks of every shim: talks to the supervisor for its program, stops it, cleans up after it, and reports how it ended. */
 import {
   ChannelClient,
   ChannelError,
@@ -13,7 +13,7 @@ import { type CommandEnd, sendSignal, signalNumber, startCommand } from "./progr
 
 /** The maximum time for the final report at exit, in milliseconds. */
 const FINAL_REPORT_MS = 2000;
-/** The interval at which it checks whether the supervisor received the hello of a command that ended early. */
+/** How often it checks whether the supervisor received the hello of a command that ended early, in milliseconds. */
 const LOOK_EVERY_MS = 10;
 /** The base of a shell's exit status after a signal. */
 const SIGNALLED = 128;
@@ -21,9 +21,9 @@ const SIGNALLED = 128;
 export abstract class Shim {
   protected phase: ChildPhase = "starting";
   protected pid: number | undefined;
-  /** It is ready, whether the supervisor knows that or not. */
+  /** Whether it is ready, even if the supervisor does not know it yet. */
   protected isReady = false;
-  /** We told the command to end for good, so its exit is expected. */
+  /** Whether the command was told to exit for good, so that its exit is expected. */
   protected isStopping = false;
   protected isExiting = false;
   protected stopTimer: NodeJS.Timeout | undefined;
@@ -56,7 +56,7 @@ export abstract class Shim {
     process.on("SIGINT", () => {});
     process.on("SIGTERM", () => this.leave(drainTimeoutMs, false));
     process.on("uncaughtException", (error) => {
-      // A write error of stderr arrives here as well and would repeat forever.
+      // A write error of stderr also arrives here, and would repeat forever.
       if (this.isExiting) return;
       console.error(error);
       void this.exit(1, `the shim failed: ${error.message}`);
@@ -81,7 +81,7 @@ export abstract class Shim {
   /** Starts the program. There is no pid if that failed. */
   protected startProgram(on: Pick<Parameters<typeof startCommand>[0], "onEnd" | "onFailed" | "onMessage">): void {
     const { args, cwd, env } = this.spec;
-    // In the executable it makes this process Bun. The command may be another executable that consists of Bun.
+    // In the single-file executable, this variable makes the process run as Bun. The command may be another executable built with Bun.
     delete process.env.BUN_BE_BUN;
     this.pid = startCommand({ args, cwd, env: { ...process.env, ...env }, ...on });
   }
@@ -118,7 +118,7 @@ export abstract class Shim {
     }
     if (this.spec.address !== undefined) removeSocket(this.spec.address);
     await this.flushReports(FINAL_REPORT_MS);
-    // Without a supervisor the output is the only record.
+    // Without a supervisor, the output is the only record.
     if (fault !== undefined && !this.channel.welcomed) say(fault);
     process.exit(code);
   }
@@ -128,7 +128,10 @@ export abstract class Shim {
     this.leave(this.identity.spec.drainTimeoutMs, false);
   }
 
-  /** Waits until the supervisor has accepted the channel and all messages are written, at most `timeoutMs`. A draining shim does not wait for acceptance. */
+  /**
+   * Waits until the supervisor has accepted the channel and all messages are written, at most `timeoutMs`. A draining shim does not wait
+   * for the acceptance.
+   */
   private async flushReports(timeoutMs: number): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs;
     while (this.phase !== "draining" && !this.channel.welcomed && performance.now() < deadlineMs) {
@@ -138,12 +141,12 @@ export abstract class Shim {
   }
 }
 
-/** Returns the exit status for a program's end, as a shell has it. */
+/** Returns the exit status for a program's end, as a shell does. */
 export function statusOf({ code, signal }: CommandEnd): number {
   return code ?? SIGNALLED + signalNumber(signal);
 }
 
-/** If its file is gone, as after an in-place upgrade, ends this process and its group. */
+/** Loads the code for the cleanup. If its file is gone, as after an in-place upgrade, ends this process and its group. */
 export async function aftermath(): Promise<typeof import("./aftermath.js")> {
   try {
     return await import("./aftermath.js");

@@ -33,7 +33,7 @@ export class Connections {
   private readonly byClient = new WeakMap<object, UpstreamAgent>();
   private sessions: unknown;
 
-  /** @param onRequest called with each request before it has a connection. */
+  /** @param onRequest called with each request before it has a connection */
   constructor(
     private readonly settings: ProxySettings,
     private readonly onRequest: (request: http.ClientRequest) => void,
@@ -79,7 +79,7 @@ export class Connections {
     return agent;
   }
 
-  /** Stops an agent from opening connections beyond the limit. */
+  /** Keeps an agent from opening connections beyond the limit. */
   private bound(agent: UpstreamAgent): void {
     const { createConnection, keepSocketAlive, reuseSocket } = agent;
     agent.createConnection = (options, done) => {
@@ -93,7 +93,7 @@ export class Connections {
     agent.keepSocketAlive = (socket) => {
       if (this.waiting.length > 0 || !keepSocketAlive.call(agent, socket)) return false;
       this.idle.add(socket);
-      // Data without a request.
+      // Data has arrived without a request.
       socket.on("data", destroySelf);
       return true;
     };
@@ -120,7 +120,7 @@ export class Connections {
   private closed(socket: Duplex): void {
     this.idle.delete(socket);
     let next = this.waiting.shift();
-    // A request destroyed meanwhile needs no connection.
+    // A request that was destroyed meanwhile needs no connection.
     while (next?.request?.destroyed === true) next = this.waiting.shift();
     if (next !== undefined) next.connect();
     else this.open--;

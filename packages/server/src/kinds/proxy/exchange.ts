@@ -1,4 +1,4 @@
-/** One request through the library: passes a failure of either side to the other, once. */
+/** One request through the library. Passes a failure of either side to the other, once. */
 import type {
   Agent,
   ClientRequest,
@@ -18,14 +18,14 @@ import { type Fault, faultOf, setFields, type Upstream, type UpstreamWait } from
 /** The errors of a kept connection that the upstream had closed. */
 const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);
 
-/** The wait for an upstream's answer to Expect, in milliseconds: some ignore it, and then the body is sent anyway. */
+/** How long to wait for an upstream's reply to Expect, in milliseconds. Some upstreams never reply; the body is then sent anyway. */
 const CONTINUE_WAIT_MS = 1000;
 
-/** The balancer's limit. */
+/** The balancer's limit, in bytes. */
 const MAX_RESPONSE_HEAD_BYTES = 65_536;
 
 export class Exchange {
-  /** Responded, forwarded or aborted: later events are ignored. */
+  /** Whether it was responded to, forwarded or aborted; later events are ignored. */
   private isOver = false;
   private request: ClientRequest | undefined;
   private wait: UpstreamWait | undefined;
@@ -79,7 +79,7 @@ export class Exchange {
 
   private originalFields: IncomingMessage["headers"] | undefined;
 
-  /** Returns what the library pipes to the upstream while the client waits for 100 Continue. */
+  /** Returns the stream that the library sends to the upstream while the client waits for 100 Continue. */
   private get heldBody(): Stream {
     const pipe = (request: ClientRequest) => {
       const release = () => {
@@ -121,7 +121,7 @@ export class Exchange {
     });
   }
 
-  /** A kept connection may close just when it is used: an idempotent request is repeated once. */
+  /** Whether the request may be repeated: a kept connection may close just when it is used, so an idempotent request is repeated once. */
   private mayRepeat(request: ClientRequest, wait: UpstreamWait, { code }: NodeJS.ErrnoException): boolean {
     if (!request.reusedSocket || wait.hasHeard || this.hasBody) return false;
     return CLOSED.has(code) && IDEMPOTENT_METHODS.has(this.incoming.method);
@@ -141,7 +141,7 @@ export class Exchange {
     joinPieces(upstreamResponse);
     if (upstreamResponse.headers["transfer-encoding"] !== undefined)
       limitChunks(upstreamResponse, (reason) => this.fail({ status: 502, reason }));
-    // An early end causes an error event only with a listener.
+    // An early end causes an error event only if there is a listener.
     upstreamResponse.on("error", () => {});
     upstreamResponse.once("close", () => {
       if (!upstreamResponse.complete) this.fail(CUT_SHORT);
@@ -151,7 +151,7 @@ export class Exchange {
     if (problem !== undefined) return this.fail({ status: 502, reason: problem });
     const { incoming, response } = this;
     const fields = clientFields(upstreamResponse, incoming, this.upstream.settings);
-    // The library would keep the connection even if the client or a drain wants it closed.
+    // The library would keep the connection even if the client or a drain requires it to be closed.
     const closes = this.isBodyBuffered || response.getHeader("connection") === "close" || !response.shouldKeepAlive;
     fields.connection = closes ? "close" : "keep-alive";
     this.originalFields = upstreamResponse.headers;
@@ -159,7 +159,9 @@ export class Exchange {
     upstreamResponse.statusMessage = reasonOf(upstreamResponse);
   }
 
-  /** Some send a body where none is allowed, or continue after responding to an incomplete request. */
+  /**
+   * Whether bytes may follow: some upstreams send a body where none is allowed, or continue after they responded to an incomplete request.
+   */
   private mayLeaveBytes({ statusCode }: IncomingMessage): boolean {
     const { method, complete } = this.incoming;
     return method === "HEAD" || statusCode === 204 || statusCode === 304 || (this.hasBody && !complete);
@@ -187,7 +189,7 @@ export class Exchange {
     this.request?.destroy();
   }
 
-  /** Cuts the connection after a partial response, so that it does not look complete. */
+  /** Closes the connection after a partial response, so that it does not look complete. */
   private respondFault(status: Fault["status"]): void {
     const { incoming, response } = this;
     if (response.headersSent) return respondFailure(response, status);
@@ -200,8 +202,8 @@ export class Exchange {
 const SMALL_BYTES = 1024;
 
 /**
- * Joins the small pieces of each read. Node makes an object, and then a write, of every chunk: an upstream that sends chunks of one
- * byte would take some hundred times its bytes in memory.
+ * Joins the small pieces of each read. Node creates an object and then a write for every chunk: an upstream that sends chunks of one byte
+ * would take a hundred times their size in memory.
  */
 function joinPieces(message: IncomingMessage): void {
   const { push } = message;
@@ -225,19 +227,25 @@ function joinPieces(message: IncomingMessage): void {
   };
 }
 
-/** Digits of a chunk's size; Node takes any number of zeros before them, so that an upstream could send them for ever. */
+/** The maximum number of zeros before the size of a chunk. Node accepts any number of them, so that an upstream could send them forever. */
 const MAX_ZEROS = 16;
 const ZERO = 48;
-/** What a body in chunks may have beside twice its data: the lines of each chunk with 16 bytes of an extension, 16 KiB of more extensions, and trailers. */
+/**
+ * The allowance for a chunked body, in addition to twice its data: for each chunk its lines with 16 bytes of an extension, 16 KiB of
+ * further extensions, and trailers.
+ */
 const CHUNK_BYTES = 36;
 const MAX_BESIDE_BYTES = 16_384 + MAX_RESPONSE_HEAD_BYTES;
 
-/** Calls back if reads have more zeros than that and nothing else, and nothing of a body, or if a body's chunks have too much beside their data. */
+/**
+ * Calls back if reads contain more zeros than that and nothing else, or if the chunks of a body have too many bytes in addition to their
+ * data.
+ */
 function limitChunks(message: IncomingMessage, onTooMuch: (reason: string) => void): void {
   const { socket, push } = message;
   let zeros = 0;
   let hasBody = false;
-  /** What was read and may not have been. */
+  /** Bytes that were read and may not belong to the data. */
   let besideBytes = 0;
   // Called for each chunk, or each part of one.
   message.push = (piece: Buffer | null) => {
@@ -260,7 +268,7 @@ function limitChunks(message: IncomingMessage, onTooMuch: (reason: string) => vo
 const NO_RESPONSE: Fault = { status: 502, reason: "it closed the connection without a response" };
 const CUT_SHORT: Fault = { status: 502, reason: "it closed the connection in the middle of a response" };
 
-/** Sends a head soon if its body is late; a ready body is sent together with it. */
+/** Sends a head soon if its body is late. A body that is ready is sent together with it. */
 function flushSoon(message: OutgoingMessage): void {
   setImmediate(() => {
     if (!message.headersSent && !message.destroyed) message.flushHeaders();
@@ -273,7 +281,7 @@ function ignored(): void {}
 /** Limits the interim responses per request, so that an upstream cannot send them forever. */
 const MAX_INTERIMS = 16;
 const MAX_INTERIM_BYTES = 65_536;
-/** The overhead of a field line beside name and value, about that of the status line. */
+/** The overhead of a field line in addition to name and value, which is also about that of the status line. */
 const LINE_BYTES = 4;
 
 type Interim = Pick<InformationEvent, "statusCode" | "headers" | "rawHeaders">;
@@ -283,7 +291,7 @@ class Interims {
   private count = 0;
   private bytes = 0;
 
-  /** Counts one; returns false above the limit. */
+  /** Counts one. Returns false if there are too many. */
   take({ rawHeaders }: Interim): boolean {
     for (const text of rawHeaders) this.bytes += text.length + LINE_BYTES;
     return ++this.count <= MAX_INTERIMS && this.bytes <= MAX_INTERIM_BYTES;
@@ -302,7 +310,7 @@ function passInterim(
   try {
     response.writeEarlyHints({ link: headers.link });
   } catch {
-    // Node refuses this Link value: it is a hint, and the final response contains it.
+    // Node refuses this Link value. It is only a hint, and the final response contains it.
   }
 }
 
@@ -313,8 +321,8 @@ const known = new WeakSet<Socket>();
 const GONE: ReadonlySet<string | undefined> = new Set(["EPIPE", "ECONNRESET", "ECONNABORTED"]);
 
 /**
- * Node destroys a socket as soon as a write fails, and drops unread data. Here a failed write counts as done: the received data
- * is read first, and then the end or error of reading decides.
+ * Node destroys a socket as soon as a write fails, and drops unread data. Here a failed write counts as done: the received data is read
+ * first, and then the end of reading, or its error, decides.
  */
 function outliveWrites(socket: Socket): void {
   if (known.has(socket)) return;

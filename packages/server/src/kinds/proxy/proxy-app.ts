@@ -8,7 +8,7 @@ import { Tunnel } from "./tunnel.js";
 import { Upstream } from "./upstream.js";
 
 /**
- * @param isBehindBalancer whether the balancer's fields tell the client's address.
+ * @param isBehindBalancer whether the balancer's fields contain the client's address
  * @throws ServerError `proxy-unusable`
  */
 export async function proxyApp({ target, options }: ProxySpec, isBehindBalancer: boolean): Promise<App> {

@@ -1,4 +1,4 @@
-/** The head of a request to the upstream: its target and its fields; and the hop-by-hop fields. */
+/** The head of a request to the upstream: its target, its fields, and which fields are hop-by-hop. */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { clientFieldRule, HOP_BY_HOP_FIELDS } from "@paceline/wire";
 
@@ -9,7 +9,7 @@ const ESSENTIAL: ReadonlySet<string> = new Set(["content-length", "host"]);
 
 const NO_NAMES: ReadonlySet<string> = new Set();
 
-/** Returns a function that tells whether a lower-case name is hop-by-hop, for a message with this Connection field. */
+/** Returns a function that returns whether a lower-case name is hop-by-hop, for a message with this Connection field. */
 export function hopByHop(connection: string | undefined): (name: string) => boolean {
   const named = connection === undefined ? NO_NAMES : namesIn(connection);
   return (name) => HOP_BY_HOP.has(name) || (named.has(name) && !ESSENTIAL.has(name));
@@ -20,8 +20,9 @@ function namesIn(connection: string): ReadonlySet<string> {
 }
 
 /**
- * @param isBehindBalancer whether the balancer has set the client fields. Only it can connect to the instance's socket, whose
- * mode   is 0600. Otherwise they are set here. The client's own values are never used.
+ * Returns the fields for the upstream. The client's own values for client fields are never used.
+ * @param isBehindBalancer whether the balancer has set the client fields, which only it can, because the instance's socket has mode 0600.
+ * If not, they are set here
  */
 export function upstreamFields(request: IncomingMessage, isBehindBalancer: boolean): IncomingHttpHeaders {
   const { headers } = request;
@@ -58,7 +59,7 @@ export function hasKnownCoding({ headers }: IncomingMessage): boolean {
 }
 
 function addForwarded(fields: IncomingHttpHeaders, { socket, headers }: IncomingMessage): void {
-  // A dual-stack socket shows an IPv4 client as ::ffff:1.2.3.4; a unix socket has no address.
+  // A dual-stack socket shows an IPv4 client as ::ffff:1.2.3.4. A unix socket has no address.
   const address = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/i, "") ?? "unknown";
   fields["x-forwarded-for"] = address;
   fields["x-forwarded-proto"] = "http";
@@ -73,8 +74,8 @@ const DOT_SEGMENT = /(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?:[/\\]|%2f|%5c|$)/i;
 const WRITABLE = /^[\x21-\x7e\x80-\xff]+$/;
 
 /**
- * Returns the upstream path with `basePath`; undefined if the target is invalid. Refuses the segments `.` and `..` in any
- * encoding, because they could leave the base path: a balancer resolves them.
+ * Returns the upstream path with `basePath`; undefined if the target is invalid. Refuses the segments `.` and `..` in any encoding, because
+ * they could leave the base path. Balancers resolve them before.
  */
 export function upstreamTarget(target: string, method: string | undefined, basePath: string): string | undefined {
   if (target === "*") return method === "OPTIONS" ? target : undefined;

@@ -6,7 +6,7 @@ import type { ProxySettings } from "./settings.js";
 
 const UNWRITABLE = /[^\t\x20-\x7e\x80-\xff]/;
 
-/** Returns why a response cannot be forwarded; undefined for most. Node throws on some of these, and nobody would catch it. */
+/** Returns why a response cannot be forwarded; undefined for most. Node throws on some of these, and nothing would catch the error. */
 export function problemOf({ statusCode = 0, headers }: IncomingMessage): string | undefined {
   if (statusCode < 200 || statusCode > 599) return `it responded with the status ${statusCode}`;
   const coding = headers["transfer-encoding"];
@@ -34,16 +34,16 @@ export function clientFields(
   const staysBehind = hopByHop(headers.connection);
   const fields: IncomingHttpHeaders = {};
   for (const name of Object.keys(headers)) if (!staysBehind(name)) fields[name] = headers[name];
-  // Names the protocols it would accept (RFC 9110 §15.5.22).
+  // A 426 names the accepted protocols (RFC 9110 §15.5.22).
   if (statusCode === 426 && headers.upgrade !== undefined) fields.upgrade = headers.upgrade;
-  // Content-Length beside chunked must be ignored (RFC 9112 §6.3), and 204 has no content.
+  // Content-Length must be ignored if there is chunked (RFC 9112 §6.3), and a 204 has no content.
   if (headers["transfer-encoding"] !== undefined || statusCode === 204) delete fields["content-length"];
   if (settings.autoRewrite && fields.location !== undefined)
     fields.location = rewriteLocation(fields.location, passageOf(request, settings));
   return fields;
 }
 
-/** @param request with the fields sent to the upstream. */
+/** @param request with the fields sent to the upstream */
 function passageOf({ headers }: IncomingMessage, { url, basePath }: ProxySettings): Passage {
   return {
     upstream: url,
@@ -53,7 +53,7 @@ function passageOf({ headers }: IncomingMessage, { url, basePath }: ProxySetting
   };
 }
 
-/** Rewrites the upstream's Location so that it leads the client through us again. */
+/** Rewrites the upstream's Location so that the client comes through this proxy again. */
 interface Passage {
   upstream: URL;
   /** The upstream's base path, without a trailing slash. */
@@ -65,11 +65,11 @@ interface Passage {
 }
 
 /**
- * Returns a path, which fits any host and port of ours; or `location` itself if it leads elsewhere or is not reachable through
- * us.
+ * Returns a path, which is valid for any host and port of this proxy; or `location` itself if it leads elsewhere, or cannot be reached
+ * through the proxy.
  *
- * A Location is the upstream's if its scheme is the upstream's or the client's, which the upstream may know. An upstream that
- * redirects from http to https is left alone: rewriting would cause a loop.
+ * A Location belongs to the upstream if its scheme is the upstream's or the client's, which the upstream may know. A redirect of the
+ * upstream from http to https is not changed: a rewritten one would cause a loop.
  */
 export function rewriteLocation(location: string, { upstream, basePath, prefix, clientProtocol }: Passage): string {
   const isAbsolute = /^(?:https?:)?\/\//i.test(location);
@@ -80,7 +80,7 @@ export function rewriteLocation(location: string, { upstream, basePath, prefix, 
   if (isAbsolute && !isSameServer(url, upstream, clientProtocol)) return location;
   const inside = without(url.pathname, basePath);
   if (inside === undefined) return location;
-  // An upstream that knows its prefix may have added it.
+  // An upstream that knows its prefix may have added it already.
   const isDone = prefix !== "" && without(url.pathname, prefix) !== undefined;
   const path = isDone ? url.pathname : prefix + inside;
   // Two leading slashes would name a host.

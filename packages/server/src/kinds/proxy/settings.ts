@@ -33,7 +33,7 @@ export interface ProxyOptions {
 type CookieRewrite = Readonly<Record<string, string>> | undefined;
 
 export interface ProxySettings {
-  /** For people: the upstream as configured. */
+  /** The upstream as configured, for display. */
   name: string;
   /** Without a trailing slash; empty if the upstream has no path. */
   basePath: string;
@@ -108,7 +108,7 @@ function readCertificates(path: string): string {
   }
 }
 
-/** Without a prototype: the library looks up a cookie's text in it. */
+/** Without a prototype, because the library looks up a cookie's text in it. */
 function cookieRewrite(
   given: ProxyOptions["cookieDomainRewrite"],
   spellings: (key: string) => string[],
@@ -119,7 +119,7 @@ function cookieRewrite(
   return Object.assign(Object.create(null), Object.fromEntries(all)) as CookieRewrite;
 }
 
-/** A leading dot of a cookie's domain means nothing (RFC 6265 §5.2.3). */
+/** A leading dot of a cookie's domain has no meaning (RFC 6265 §5.2.3). */
 function withDot(domain: string): string[] {
   return domain === "*" ? [domain] : [domain.replace(/^\./, ""), `.${domain.replace(/^\./, "")}`];
 }

@@ -27,11 +27,11 @@ export class Tunnel {
     const { headers } = incoming;
     const target = upstreamTarget(incoming.url ?? "", incoming.method, upstream.settings.basePath);
     const hasBody = headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
-    // Anything after the head belongs to the new protocol; a body could not be told apart from it.
+    // Anything after the head belongs to the new protocol, and could not be distinguished from a body.
     if (target === undefined || hasBody) return this.respondFault(400);
     setFields(incoming, upgradeFields(incoming, upstream.isBehindBalancer));
     socket.once("close", () => this.clientGone());
-    // Without a response the client's end means that it left.
+    // If the client ends before the response, it has left.
     socket.once("end", () => this.state === "asking" && this.clientGone());
     // The library writes the head of the 101 as text.
     if (socket instanceof Socket) socket.setDefaultEncoding("latin1");
@@ -40,7 +40,7 @@ export class Tunnel {
       (request) => this.watch(request),
       () => upstream.library.ws(incoming, socket, head, { agent: upstream.fresh }, ignored),
     );
-    // The library writes a refusal with framing that its body no longer has.
+    // The library would write a refusal with a framing that its body no longer has.
     this.request?.removeAllListeners("response");
     this.request?.once("response", (upstreamResponse) => this.refuse(upstreamResponse));
     this.request?.once("upgrade", (_, upstreamSocket: Socket) => this.join(upstreamSocket));
@@ -73,7 +73,9 @@ export class Tunnel {
     if (this.state === "asking") this.state = "open";
   }
 
-  /** Runs after the library has joined both sockets: a clean end lets the last bytes through, an error cuts the other side. */
+  /**
+   * Runs after the library has joined both sockets. After a clean end, the last bytes are still sent; an error closes the other side, too.
+   */
   private join(upstreamSocket: Socket): void {
     const { socket } = this;
     upstreamSocket.on("error", () => {});
@@ -87,7 +89,7 @@ export class Tunnel {
       socket.destroy();
     });
     socket.once("close", () => leave(upstreamSocket, socket, LAST_BYTES_TIMEOUT_MS));
-    // The balancer decides about slow clients.
+    // The balancer enforces the timeouts of slow clients.
     const clientMs = this.upstream.isBehindBalancer ? tunnelIdleTimeoutMs : LAST_BYTES_TIMEOUT_MS;
     upstreamSocket.once("close", () => leave(socket, upstreamSocket, clientMs));
   }
@@ -104,7 +106,7 @@ export class Tunnel {
     response.shouldKeepAlive = false;
     response.assignSocket(socket as Socket);
     socket.on("drain", () => response.emit("drain"));
-    // The client's data was for the protocol it did not get.
+    // The client's data was for the protocol that was refused.
     socket.resume();
     const { connection: _, ...fields } = clientFields(upstreamResponse, incoming, upstream.settings);
     response.writeHead(upstreamResponse.statusCode ?? 502, reasonOf(upstreamResponse) || undefined, {

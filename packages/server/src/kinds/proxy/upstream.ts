@@ -12,7 +12,7 @@ import { bareHost, type ProxySettings } from "./settings.js";
 export class Upstream {
   readonly faults: FaultLog;
   private readonly connections: Connections;
-  /** Creates a connection per request: for upgrades and for retries after a closed kept connection. */
+  /** Creates a connection per request: for upgrades, and for retries after a kept connection was closed. */
   readonly fresh: Agent;
   readonly waits: UpstreamWaits;
   private onRequest: ((request: ClientRequest) => void) | undefined;
@@ -33,13 +33,13 @@ export class Upstream {
   }
 
   /**
-   * Lets the library send its request in `call`. The library reports it only after it has a connection; `onStart` receives the
-   * request earlier, and so hears all events first.
+   * Lets the library send its request in `call`. The library reports the request only once it has a connection. `onStart` receives it
+   * earlier, and so hears all events first.
    */
   request(target: string, onStart: (request: ClientRequest) => void, call: () => void): void {
     this.onRequest = (request) => {
       request.path = target;
-      // By default Node drops fields beyond 2000 silently; the size limit of the head still applies.
+      // By default, Node silently drops fields beyond 2000. The size limit of the head still applies.
       request.maxHeadersCount = 0;
       onStart(request);
     };
@@ -61,22 +61,22 @@ export class Upstream {
 }
 
 interface WaitEvents {
-  /** The upstream is late. */
+  /** Called when the upstream is late. */
   onLate(fault: Fault): void;
-  /** Whether the client causes the delay, and not the upstream. */
+  /** Whether the client causes the delay, as opposed to the upstream. */
   isClientSlow(): boolean;
 }
 
-/** An upstream may send so much that is no head: Node drops any number of empty lines before one. In bytes. */
+/** How many bytes an upstream may send that are no head: Node drops any number of empty lines before one. */
 const MAX_UNHEARD_BYTES = 131_072;
 
-/** The limits of the check interval, in milliseconds; it is a quarter of the shorter timeout. */
+/** The limits of the check interval, in milliseconds. It is a quarter of the shorter timeout. */
 const MIN_LOOK_MS = 20;
 const MAX_LOOK_MS = 1000;
 
 /**
- * Enforces the timeouts of upstream requests: until they are connected, and while a response is pending. All share one timer,
- * since one per request would cost more than the rest of it.
+ * Enforces the timeouts of upstream requests: until they are connected, and while a response is pending. All share one timer, because one
+ * per request would cost more than the rest of it.
  */
 export class UpstreamWaits {
   private readonly waits = new Set<UpstreamWait>();
@@ -117,9 +117,9 @@ export class UpstreamWait {
   private socket: Socket | undefined;
   /** The bytes received before this request. */
   private bytesBefore = 0;
-  /** The bytes received with the last head; undefined once the response has begun. */
+  /** The number of bytes received up to the last head; undefined once the response has started. */
   private headBytes: number | undefined = 0;
-  /** The bytes both ways, and the time of the last change. Parts of a head do not count. */
+  /** The number of bytes in both directions; below, the time of the last change. Parts of a head do not count. */
   private bytes = 0;
   private movedAt = 0;
 
@@ -143,7 +143,7 @@ export class UpstreamWait {
     this.waits.end(this);
   }
 
-  /** A head has arrived: of the response, or of an interim one. */
+  /** Called when a head has arrived: of the response, or of an interim one. */
   heard(isResponse: boolean): void {
     this.headBytes = isResponse ? undefined : this.socket?.bytesRead;
   }
@@ -188,7 +188,7 @@ export class UpstreamWait {
 /** A failure of an upstream: the status for the client, and the log line. */
 export interface Fault {
   status: 400 | 501 | 502 | 503 | 504;
-  /** For the log; the client learns nothing about the upstream. */
+  /** For the log. The client gets no information about the upstream. */
   reason: string;
 }
 
@@ -197,22 +197,22 @@ export function faultOf(error: NodeJS.ErrnoException): Fault {
   return { status: error.code === "ETIMEDOUT" ? 504 : 502, reason: error.message || String(error.code) };
 }
 
-/** A failed upstream fails every request: per reason, one line per period reports the count. */
+/** A failed upstream fails every request. So there is one line per reason and period, with the number of failures. In milliseconds. */
 const PERIOD_MS = 1000;
-/** The maximum number of reasons per period; others are not logged until it ends. */
+/** The maximum number of reasons per period. Others are not logged until it ends. */
 const MAX_REASONS = 100;
 
 class FaultLog {
   private readonly counts = new Map<string, number>();
   private timer: NodeJS.Timeout | undefined;
 
-  /** @param name of the upstream. */
+  /** @param name the name of the upstream */
   constructor(
     private readonly name: string,
     private readonly write: (line: string) => void = console.error,
   ) {}
 
-  /** The query of a target is not logged: it may be secret. */
+  /** The query of a target is not logged, because it may be secret. */
   add(reason: string, method = "", target = ""): void {
     const count = this.counts.get(reason);
     if (count !== undefined) {
@@ -255,13 +255,14 @@ async function loadLibrary(settings: ProxySettings): Promise<Server> {
     ...(ca === undefined ? {} : { ssl: { ca } }),
     cookieDomainRewrite: (cookieDomainRewrite ?? false) as never,
     cookiePathRewrite: (cookiePathRewrite ?? false) as never,
-    // Keeps the path: the library would merge slashes and rewrite it.
+    // Keeps the path unchanged: the library would merge slashes and rewrite it.
     toProxy: true,
     ignorePath: true,
     prependPath: false,
   });
   const passes = library as unknown as Passes;
-  // `deleteLength` removes the framing of a body; `checkMethodAndHeader` cuts clients that request an upgrade it does not know.
+  // Two passes are left out: `deleteLength` removes the framing of a body; `checkMethodAndHeader` disconnects clients that request an
+  // upgrade it does not know.
   passes.webPasses = passes.webPasses.filter(({ name }) => name !== "deleteLength");
   passes.wsPasses = passes.wsPasses.filter(({ name }) => name !== "checkMethodAndHeader");
   // The upstream request reports failures; without a listener the library throws them.

@@ -5,7 +5,7 @@ import { lookup } from "mrmime";
 import type { Encoding, StaticSettings } from "./options.js";
 
 const UNKNOWN = "application/octet-stream";
-/** Text without a charset inside; XML has a declaration, which the field would override. */
+/** Text whose charset is not declared in the file itself. XML has a declaration, which the field would override. */
 const WITH_CHARSET = /^(?:text\/(?!xml$)|application\/(?:javascript|json|manifest\+json)$)/;
 const COMPRESSIBLE =
   /^(?:text\/|application\/(?:javascript|json|xml|wasm|rtf|x-sh|.*\+(?:json|xml)|vnd\.ms-fontobject)|image\/(?:svg\+xml|bmp|x-icon|vnd\.microsoft\.icon)|font\/(?:ttf|otf|sfnt)|model\/)/;
@@ -17,7 +17,7 @@ interface MediaType {
   isCompressible: boolean;
 }
 
-/** Few types are in use, whatever the number of files. */
+/** A cache: few types are in use, whatever the number of files. */
 const known = new Map<string, MediaType>();
 
 /** Returns the media type by file name. Pure. */
@@ -32,7 +32,7 @@ export function mediaTypeOf(name: string): MediaType {
   return found;
 }
 
-/** Returns those of `offered` that weigh at least as much as identity, best first. */
+/** Returns those of `offered` that have at least the weight of identity, best first. */
 export function acceptedEncodings(value: string | null | undefined, offered: readonly Encoding[]): Encoding[] {
   if (value === null || value === undefined || offered.length === 0) return [];
   return new AcceptedCodings(value).best(offered);
@@ -42,7 +42,7 @@ export function acceptedEncodings(value: string | null | undefined, offered: rea
 export const SUFFIXES: Readonly<Record<Encoding, string>> = { br: ".br", zstd: ".zst", gzip: ".gz" };
 
 const FOREVER = "public, max-age=31536000, immutable";
-/** The last part of a name before its extension (`app.3f9a1c2b.js`, `index-BwDk2Fa1.min.css`), at least eight characters. */
+/** The last part of a name before its extension (`app.3f9a1c2b.js`, `index-BwDk2Fa1.min.css`), if it has at least eight characters. */
 const MAYBE_HASHED = /[.-]([A-Za-z0-9_-]{8,64})(?:\.min|\.module|\.chunk|\.bundle)?\.[A-Za-z0-9]{2,5}(?:\.map)?$/;
 
 export type CacheControlOf = (relative: string) => string | undefined;
@@ -56,7 +56,7 @@ export function cacheControlBy({ cacheControl, immutable }: StaticSettings): Cac
   };
 }
 
-/** Returns whether a name seems to contain a hash: hexadecimal digits of both sorts, or upper case, lower case and digits. */
+/** Returns whether a name seems to contain a hash: hexadecimal with both digits and letters, or upper case, lower case and digits. */
 export function isHashed(relative: string): boolean {
   const found = MAYBE_HASHED.exec(relative.slice(relative.lastIndexOf("/") + 1));
   if (found === null) return false;

@@ -1,4 +1,4 @@
-/** Opens a file for a response: the checked file is the sent file. Recently requested small files stay in memory. */
+/** Opens a file for a response, so that the checked file is the one that is sent. Recently requested small files stay in memory. */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { type FileFacts, isSameFile } from "./validators.js";
 
@@ -14,7 +14,10 @@ export interface OpenFile {
 /** `forbidden`: the process may not read it. `busy`: no free descriptor. */
 export type Refusal = "missing" | "forbidden" | "busy";
 
-/** Converts an error of open or stat for a client. @throws the error itself unless it is caused by a bad name. */
+/**
+ * Converts an error of open or stat to a refusal.
+ * @throws the error itself unless it is caused by a bad name
+ */
 export function refusalOf(error: unknown): Refusal {
   switch ((error as NodeJS.ErrnoException).code) {
     case "ENOENT":
@@ -69,7 +72,7 @@ function realPathOf(fd: number, path: string, { ino, dev }: FileFacts): string {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`);
     } catch {
-      // No /proc here.
+      // There is no /proc.
     }
   }
   const real = realpathSync(path);
@@ -84,17 +87,17 @@ export interface HotFile {
   fields: Readonly<Record<string, string>>;
 }
 
-/** Larger files are read for each response: there the overhead is the smaller part. In bytes. */
+/** Larger files, in bytes, are read for each response, because the overhead is small for them. */
 export const HOT_FILE_BYTES = 32_768;
 const MAX_FILES = 512;
 const MAX_BYTES = 4 << 20;
 
-/** A limited cache of recently requested small files; each use checks the file itself. */
+/** A bounded cache of recently requested small files. Each use checks the file itself. */
 export class HotFiles {
   private readonly files = new Map<string, HotFile>();
   private bytes = 0;
 
-  /** @param now the current facts of the file at `path`. */
+  /** @param now the current facts of the file at `path` */
   get(path: string, now: FileFacts): HotFile | undefined {
     const hot = this.files.get(path);
     if (hot === undefined) return undefined;

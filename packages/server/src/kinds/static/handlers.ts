@@ -9,7 +9,7 @@ import { checkedRoot, type StaticOptions, type StaticSettings, settingsOf } from
 import { type StaticResponse, textResponse } from "./plan.js";
 import { Site } from "./site.js";
 
-/** The signature of Express and Connect middleware; alone it is a handler of node:http. */
+/** The signature of Express and Connect middleware. Without `next`, it is a handler of node:http. */
 export type NodeMiddleware = (
   request: IncomingMessage & { originalUrl?: string },
   response: ServerResponse,
@@ -24,12 +24,12 @@ export interface Handlers {
 /** Larger files are sent in blocks, so that a slow reader holds only one block. In bytes. */
 const WHOLE_BYTES = 16_384;
 /**
- * Bun keeps the connection only after a body in memory (see FileBody.onBun); bytes sent within one turn use no memory if the
+ * Bun keeps the connection only after a body in memory (see FileBody.onBun). Bytes that are sent within one turn take no memory if the
  * reader is fast.
  */
 const WHOLE_BYTES_ON_BUN = 131_072;
 
-/** @param root an absolute path. */
+/** @param root an absolute path */
 export function handlersOf(root: string, settings: StaticSettings): Handlers {
   const isBunAlone = process.versions.bun !== undefined && !(TAKES_FILES in Response);
   const site = new Site(root, settings, isBunAlone ? WHOLE_BYTES_ON_BUN : WHOLE_BYTES);
@@ -70,7 +70,7 @@ const respondNode = (site: Site, ...[request, response, next]: Parameters<NodeMi
     console.error(error);
     found = textResponse(500);
   }
-  // Anything not found, or not requested with GET, may belong to the next handler.
+  // A request that is not for an existing file, or not GET, may be meant for the next handler.
   if (next !== undefined && (found.status === 404 || found.status === 405)) return next();
   const { status, fields, body } = found;
   if (!(body instanceof OpenFileBody)) {
@@ -89,12 +89,12 @@ const respondNode = (site: Site, ...[request, response, next]: Parameters<NodeMi
 };
 
 /**
- * @param isLane whether responses go over a lane; on Node HTTP/1.1 is cheaper without Request and Response.
+ * @param isLane whether responses go over a lane; on Node, HTTP/1.1 is cheaper without Request and Response
  * @throws ServerError `static-unusable`
  */
 export function staticApp({ root, options }: StaticSpec, isLane: boolean): App {
   const isNode = process.versions.bun === undefined;
-  // Few objects are created here and most die at once. Without this Node allocates 16 to 32 MB for them under load.
+  // Few objects are created here, and most are soon garbage. Without this option, Node allocates 16 to 32 MB for them under load.
   if (isNode) setFlagsFromString("--semi-space-growth-factor=1");
   const handlers = handlersOf(checkedRoot(root), settingsOf(options as StaticOptions));
   if (isNode && !isLane) return { style: "node", handler: handlers.node };

@@ -3,7 +3,7 @@ import { closeSync, constants, lstatSync, opendirSync, openSync } from "node:fs"
 import { join } from "node:path";
 import { isHiddenName } from "./request-path.js";
 
-/** Further names are not listed: the list is for people, and a folder may have a million. */
+/** Further names are not listed: the list is for people, and a folder may have a million names. */
 const MAX_LISTED = 10_000;
 
 interface ListedName {
@@ -28,11 +28,11 @@ function sorted(names: ListedName[]): ListedName[] {
   return names.sort((a, b) => Number(b.isFolder) - Number(a.isFolder) || (a.name < b.name ? -1 : 1));
 }
 
-/** @param title the folder's path for people. */
+/** @param title the folder's path for display */
 export function listingPage(title: string, names: readonly ListedName[], isRoot: boolean, isWhole: boolean): string {
   const rows = names.map(({ name, isFolder }) => {
     const slash = isFolder ? "/" : "";
-    // `./` in front: a name with a colon would otherwise be a scheme.
+    // `./` in front, because a name with a colon would otherwise be read as a scheme.
     return `<li><a href="./${encodeURIComponent(name)}${slash}">${escapeHtml(name)}${slash}</a></li>`;
   });
   if (!isRoot) rows.unshift('<li><a href="../">../</a></li>');
@@ -89,13 +89,13 @@ const KINDS: Readonly<Record<number, EntryKind>> = { 4: "folder", 8: "file", 10:
 
 type GetEntries = (fd: number, block: Buffer, size: number) => number | bigint;
 
-/** Undefined if there is no such call, as on macOS; null before the first look. */
+/** Undefined if the system has no such call, as macOS; null before it was looked up. */
 let getEntries: GetEntries | undefined | null = null;
 
 /**
- * Reads the names by system call: Bun's opendir reads all of them at once, 280 MB for a million.
- *
- * @returns false if that is not possible here; nothing was read. @throws like `open`
+ * Reads the names by system call, because Bun's opendir reads all of them at once: 280 MB for a million.
+ * @returns false if that is not possible here; nothing was read
+ * @throws like `open`
  */
 function readEntriesOnBun(folder: string, take: TakeEntry): boolean {
   if (getEntries === null) getEntries = load();
@@ -132,12 +132,15 @@ function load(): GetEntries | undefined {
     const { dlopen } = process.getBuiltinModule("bun:ffi") as unknown as typeof import("bun:ffi");
     return dlopen("libc.so.6", { getdents64: { args: ["int", "ptr", "usize"], returns: "i64" } }).symbols.getdents64;
   } catch {
-    // A libc with another name (musl): reads all names at once instead.
+    // If the C library has another name (musl), all names are read at once instead.
     return undefined;
   }
 }
 
-/** Reads the names one by one, only as many as needed: a folder may have millions. @throws like `opendir` */
+/**
+ * Reads the names one by one, only as many as needed: a folder may have millions.
+ * @throws like `opendir`
+ */
 function readEntries(folder: string, take: TakeEntry): void {
   if (process.versions.bun !== undefined && readEntriesOnBun(folder, take)) return;
   const directory = opendirSync(folder);

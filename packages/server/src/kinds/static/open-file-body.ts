@@ -11,12 +11,12 @@ export type BodyPart = Uint8Array | ByteRange;
 
 const STREAM_BLOCK_BYTES = 65_536;
 
-/** Closes the descriptors of bodies nobody read or closed, since an app may drop a Response. */
+/** Closes the descriptors of bodies that nobody read or closed, because an app may drop a Response. */
 const forgotten = new FinalizationRegistry<number>((fd) => closeSync(fd));
 
 /**
- * Owns the descriptor; closes it at the end, on `close()` and on failure. Reads synchronously: from the page cache that is faster
- * than using another thread. On a slow disk the process waits.
+ * Owns the descriptor, and closes it at the end, on `close()` and on failure. Reads synchronously: from the page cache, that is faster than
+ * another thread. On a slow disk the process waits.
  */
 export class OpenFileBody implements FileBody {
   readonly length: number;
@@ -38,7 +38,7 @@ export class OpenFileBody implements FileBody {
     this.left = this.length;
   }
 
-  /** Passes it to a response, whose end we may not see. */
+  /** Passes the file to a response, whose end may remain unknown. */
   lend(): this {
     forgotten.register(this, this.fd, this);
     return this;
@@ -99,18 +99,18 @@ export class OpenFileBody implements FileBody {
   }
 
   /**
-   * Lets Bun send a single part, with sendfile if it is large. Bun opens a path while it takes the Response. This path refers to
-   * the open file itself, even if its name now has another file. Bun treats an early end of the file as the end of the response,
-   * hence `Connection: close`: the client then notices it.
+   * Lets Bun send a single part, with sendfile if it is large. Bun opens a path while it takes the Response. This path refers to the open
+   * file itself, even if its name now has another file. Bun treats an early end of the file as the end of the response. Because of
+   * `Connection: close`, the client then notices it.
    */
   onBun(response: Response): Response {
     const [part] = this.parts;
     const isPlain = this.parts.length === 1 && part !== undefined && !(part instanceof Uint8Array);
-    // Bun would follow the request's Range by itself.
+    // Bun would apply the request's Range itself.
     if (!isPlain || this.ignoresRange || process.platform !== "linux") return response;
     const { status, headers } = response;
     headers.set("connection", "close");
-    // Bun would send the file name of this path.
+    // Otherwise Bun would send the file name of this path.
     if (!headers.has("content-disposition")) headers.set("content-disposition", "inline");
     const file = Bun.file(`/proc/self/fd/${this.fd}`).slice(part.start, part.end);
     setImmediate(() => this.close());

@@ -63,7 +63,10 @@ export function settingsOf({ prefix, ...rest }: StaticOptions): StaticSettings {
   return { ...STATIC_DEFAULTS, ...given, prefixes };
 }
 
-/** Returns the absolute path. @throws ServerError `static-unusable` if there is no such folder. */
+/**
+ * Returns the absolute path.
+ * @throws ServerError `static-unusable` if there is no such folder
+ */
 export function checkedRoot(root: string): string {
   const path = resolve(root);
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;

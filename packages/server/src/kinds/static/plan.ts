@@ -7,7 +7,7 @@ import { type FieldReader, type FileFacts, isRangeWanted, judgeConditions, valid
 
 /** The content to send. */
 type Content =
-  /** Nothing; `length` is the length for GET. */
+  /** Nothing; `length` is the length that a GET would have. */
   { kind: "none"; length?: number } | { kind: "range"; range: ByteRange } | { kind: "parts"; parts: PlannedPart[] };
 
 /** Framing text, or a part of the file. */
@@ -19,7 +19,7 @@ export interface FilePlan {
   content: Content;
 }
 
-/** A file's properties beside its facts. */
+/** A file's properties in addition to its facts. */
 export interface FileDescription {
   facts: FileFacts;
   type: string;

@@ -6,7 +6,7 @@ import type { FileBody } from "./file-body.js";
 /** Buffers for copying files to sockets: a small block per slow reader, and a few large ones. In bytes. */
 const LARGE_BYTES = 65_536;
 const SMALL_BYTES = 4096;
-/** Large blocks that even slow readers may take, while few are in use. */
+/** Large blocks that even slow readers may take, as long as few are in use. */
 const LARGE_FOR_ALL = 8;
 /** Additional large blocks for readers that return them at once. */
 const LARGE_FOR_QUICK = 8;
@@ -18,7 +18,7 @@ class BlockPool {
   private readonly spareLarge: Buffer[] = [];
   private large = 0;
 
-  /** @param isQuick whether the taker will probably return it within the same turn of the event loop. */
+  /** @param isQuick whether the taker will probably return it within the same turn of the event loop */
   take(isQuick: boolean): Buffer {
     if (this.large < (isQuick ? LARGE_FOR_ALL + LARGE_FOR_QUICK : LARGE_FOR_ALL)) {
       this.large++;
@@ -43,8 +43,8 @@ class BlockPool {
 }
 
 /**
- * The bytes all responses together write per turn of the event loop. A socket may accept data endlessly, and a turn accepts only
- * one connection.
+ * The bytes that all responses together write per turn of the event loop. A socket may accept data endlessly, and a turn accepts only one
+ * connection.
  */
 const TURN_BYTES = 262_144;
 
@@ -57,7 +57,10 @@ let bytesInTurn = 0;
 let settled = 0;
 let isSettling = false;
 
-/** Resolves when everything was written or the client has left; the file is closed. @throws like `readInto` */
+/**
+ * Resolves when everything was written or the client has left, and the file is closed.
+ * @throws like `readInto`
+ */
 export function pump(file: FileBody, outgoing: ServerResponse): Promise<void> {
   return new Promise((resolve, reject) => {
     new Pump(file, outgoing, resolve, reject).goOn();
@@ -86,7 +89,7 @@ class Pump {
   private block: Buffer | undefined;
   private isOver = false;
   private writtenAt = 0;
-  /** The bytes taken since the socket was last full, and the run before. */
+  /** The bytes taken since the socket was last full; below, in the period before that. */
   private run = 0;
   private runBefore = 0;
 
@@ -147,7 +150,7 @@ class Pump {
     this.block = undefined;
   }
 
-  /** A block in use comes back by itself: a destroyed socket calls its callbacks. */
+  /** The block in use is returned automatically: a destroyed socket calls its callbacks. */
   private readonly end = (): void => {
     if (this.isOver) return;
     this.isOver = true;

@@ -5,7 +5,7 @@ export interface GoodPath {
   kind: "good";
   /** `docs/a.html`; empty for the root. */
   relative: string;
-  /** It ends with a slash: only a folder matches. */
+  /** Whether it ends with a slash, so that only a folder matches. */
   isFolder: boolean;
 }
 
@@ -50,7 +50,7 @@ export function pathRules({ prefixes, dotfiles }: { prefixes: readonly string[];
   return { prefixes: read.sort((a, b) => b.names.length - a.names.length), dotfiles };
 }
 
-/** @param path of the request's target, unchanged, without the query. */
+/** @param path of the request's target, unchanged, without the query */
 export function judgePath(path: string, rules: PathRules): JudgedPath {
   if (PLAIN.test(path) && !CONFIG.test(path)) {
     const from = plainPrefixLength(path, rules.prefixes);
@@ -100,7 +100,7 @@ export function isFolderPath(path: string): boolean {
   return last === "" || last === "." || last === "..";
 }
 
-/** Returns the length of the removed prefix with its slash; 0 if it needs the full check. */
+/** Returns the length of the removed prefix with its slash; 0 if the path needs the full check. */
 function plainPrefixLength(path: string, prefixes: readonly Prefix[]): number {
   if (prefixes.length === 0) return 1;
   return prefixes.find(({ text }) => path.startsWith(text) && path.length > text.length)?.text.length ?? 0;
@@ -113,10 +113,9 @@ function withoutPrefix(segments: string[], prefixes: readonly Prefix[]): string[
 }
 
 /**
- * Returns the redirect for a folder requested without its slash: relative, so that it fits a path changed on the way and never
- * names another host.
- *
- * @param path as the client sent it.
+ * Returns the redirect for a folder that was requested without its slash. It is relative, so that it is right for a path that was changed
+ * on the way and never names another host.
+ * @param path as the client sent it
  */
 export function withSlash(path: string, query: string): string {
   const name = decode(path.slice(path.lastIndexOf("/") + 1)) ?? "";

@@ -15,15 +15,14 @@ export interface StaticHandler {
 
 /**
  * Serves the files of a folder.
- *
- * @param root the folder; a relative path starts from the working directory.
- * @throws ServerError `static-unusable` if there is no such folder.
+ * @param root the folder; a relative path starts from the working directory
+ * @throws ServerError `static-unusable` if there is no such folder
  */
 export function serveStatic(root: string | URL, options: StaticOptions = {}): StaticHandler {
   const path = checkedRoot(root instanceof URL ? fileURLToPath(root) : root);
   const settings = settingsOf(options);
   let handlers: Handlers | undefined;
-  // Loaded by the first request: an app that serves no files does not pay for it.
+  // Loaded by the first request, so that it costs nothing in an app that serves no files.
   const load = async () => {
     handlers ??= (await import("./handlers.js")).handlersOf(path, settings);
     return handlers;

@@ -32,7 +32,7 @@ interface StaticRequest {
   method: string;
   /** Path and query, unchanged. */
   target: string;
-  /** The client's original target if something on the way has changed it. */
+  /** The client's original target, if something on the way has changed it. */
   originalTarget?: string;
   field: FieldReader;
 }
@@ -55,8 +55,8 @@ export class Site {
   private realRoot = "";
 
   /**
-   * @param root an absolute path.
-   * @param wholeBytes files up to this size are read at once; larger ones are sent in blocks.
+   * @param root an absolute path
+   * @param wholeBytes files up to this size are read at once; larger ones are sent in blocks
    */
   constructor(
     private readonly root: string,
@@ -71,7 +71,7 @@ export class Site {
     };
   }
 
-  /** @throws the file system's errors, except those caused by bad names. */
+  /** @throws the file system's errors, except those caused by bad names */
   respond(request: StaticRequest): StaticResponse {
     const { method, target } = request;
     if (method !== "GET" && method !== "HEAD") return textResponse(405, { allow: "GET, HEAD" });
@@ -222,7 +222,7 @@ export class Site {
       method: method as "GET" | "HEAD",
       field,
       nowMs: Date.now(),
-      // Loaded on demand: node:crypto costs an instance 1 MB, and it may never send several parts.
+      // Loaded on demand: node:crypto costs an instance 1 MB, and few instances send several parts.
       boundary: () => process.getBuiltinModule("node:crypto").randomBytes(12).toString("hex"),
     });
   }
@@ -250,7 +250,7 @@ export class Site {
     return relative === "" ? this.root : `${this.root}${sep}${relative}`;
   }
 
-  /** Returns whether a folder may be listed: its entries are checked when they are opened. */
+  /** Returns whether a folder may be listed. Its entries are checked when they are opened. */
   private isAllowed(folder: string): boolean {
     if (!this.confinement.isNeeded) return true;
     try {
@@ -276,7 +276,7 @@ function isBeneath(real: string, root: string): boolean {
   return real.length === root.length || root.endsWith(sep) || real[root.length] === sep;
 }
 
-/** A file has one key by its own name and another as a precompressed file. */
+/** A file has one key under its own name, and another one as a precompressed file. */
 function hotKey(path: string, coding: string): string {
   return coding === "" ? path : `${coding} ${path}`;
 }

@@ -24,9 +24,9 @@ const FINE_TICK_MS = 50;
 const COARSE_TICK_MS = 2500;
 
 /**
- * The tag contains inode, size and ctime. Unlike mtime in whole seconds, which nginx uses, ctime changes with every write and no
- * program can set it. So equal tags mean equal bytes (§8.8.1), even in images whose files share one date. A second change within
- * one clock tick is invisible; so the tag is weak until a tick has passed. It is hashed to hide the inode.
+ * Returns a file's validators. The tag contains inode, size and ctime. Unlike mtime in whole seconds, which nginx uses, ctime changes with
+ * every write and no program can set it. So equal tags mean equal bytes (§8.8.1), even in images whose files share one date. A second
+ * change within one clock tick is invisible; so the tag is weak until a tick has passed. It is hashed to hide the inode.
  */
 export function validatorsOf(facts: FileFacts, nowMs: number, coding = ""): Validators {
   const { size, mtimeMs, ctimeMs, ino } = facts;
@@ -58,12 +58,12 @@ export function isSameFile(before: FileFacts, now: FileFacts): boolean {
   );
 }
 
-/** node:crypto would cost an instance 1 MB; this hides only an inode, and nobody chooses the input. */
+/** node:crypto would cost an instance 1 MB. This hash only hides an inode, and nobody can choose its input. */
 const SEEDS = [0x9e3779b9, 0x85ebca6b, 0xc2b2ae35, 0x27d4eb2f] as const;
 const ROUNDS = 4;
 const TWO_32 = 2 ** 32;
 
-/** Returns 28 letters and digits that hide the numbers; equal in every process, always. */
+/** Returns 28 letters and digits that hide the numbers; the same in every process. */
 function opaqueTag(numbers: readonly number[]): string {
   let [a, b, c, d] = SEEDS as readonly number[] as [number, number, number, number];
   const mix = (word: number) => {
@@ -94,7 +94,7 @@ type Verdict = "perform" | "notModified" | "failed";
 /** Last-Modified is strong if it is this much older than the response's Date (§8.8.2.2). */
 const STRONG_DATE_AGE_MS = 1000;
 
-/** For GET and HEAD. */
+/** Evaluates the conditions of a GET or HEAD. */
 export function judgeConditions(field: FieldReader, { etag, lastModifiedMs }: Validators): Verdict {
   const ifMatch = field("if-match");
   if (isGiven(ifMatch)) {
@@ -124,7 +124,7 @@ function isGiven(value: string | null | undefined): value is string {
 
 const TAG = /\s*(?:,\s*)*((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")\s*(?:,|$)/y;
 
-/** Returns whether a list of entity tags, or `*`, contains this tag; ignores anything after a syntax error. */
+/** Returns whether a list of entity tags, or `*`, contains this tag. Anything after a syntax error is ignored. */
 function matches(list: string, etag: string, isWeak: boolean): boolean {
   if (list.trim() === "*") return true;
   if (!isWeak && etag.startsWith("W/")) return false;

@@ -1,4 +1,7 @@
-/** The options of `paceline serve`: its help and its parser come from this list, and so do the command line's completion and man page. */
+/**
+ * The options of `paceline serve`. Its help and its parser are generated from this list, and so are the command line's completion and man
+ * page.
+ */
 import { DEFAULT_LIMITS, type ServerLimits } from "./shared/limits.js";
 
 export const DEFAULT_PORT = 3000;
@@ -11,11 +14,11 @@ interface ServeOption {
   /** The name of its value; undefined if it has none. */
   value?: string;
   description: string;
-  /** The words that it takes. */
+  /** The accepted words. */
   choices?: readonly string[];
 }
 
-/** The option of each limit, such as `max-body-bytes` for maxBodyBytes. */
+/** The option for each limit, for example `max-body-bytes` for maxBodyBytes. */
 export const LIMIT_OPTIONS = new Map(
   (Object.keys(DEFAULT_LIMITS) as (keyof ServerLimits)[]).map((key) => [kebab(key), key] as const),
 );
@@ -43,7 +46,7 @@ export const SERVE_OPTIONS: readonly ServeOption[] = [
   { name: "access-log-file", value: "path", description: "append these lines to a file instead" },
 ];
 
-/** Returns the flags as help shows them, such as `--port <n>`. */
+/** Returns the flags as help shows them, for example `--port <n>`. */
 export function flagsOf({ name, value }: ServeOption): string {
   return value === undefined ? `--${name}` : `--${name} <${value}>`;
 }

@@ -12,7 +12,7 @@ import { ServerError } from "./shared/errors.js";
 import { DEFAULT_LIMITS, type ServerLimits } from "./shared/limits.js";
 
 export interface StandaloneOptions {
-  /** With absolute paths. */
+  /** Its paths are absolute. */
   workload: Workload;
   address: ServeAddress;
   limits: Partial<ServerLimits>;
@@ -23,17 +23,16 @@ export interface StandaloneOptions {
 
 const LOOK_FOR_DESCRIPTORS_EVERY_MS = 3_000;
 
-/** The maximum delay of the exit by the access log's last lines, in milliseconds. */
+/** How long the access log's last lines may delay the exit, in milliseconds. */
 const LAST_LINES_TIMEOUT_MS = 500;
 
 /**
  * Serves until SIGTERM or SIGINT; then drains and exits with 0. A second signal exits at once, with status 1.
- *
- * @throws ServerError if the app cannot be loaded, the address not be listened on or the access log not be opened.
+ * @throws ServerError if the app cannot be loaded, the address not be listened on or the access log not be opened
  */
 export async function runStandalone(options: StandaloneOptions): Promise<void> {
   exitOnUncaught(async () => {});
-  // Before the app, whose responses it must observe.
+  // Created before the app, whose responses it must observe.
   const requestLog = options.accessLog === undefined ? undefined : await openAccessLog(options.accessLog);
   const work = backgroundWork();
   work.limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -65,14 +64,14 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
     });
     drain = started;
   };
-  // Started with nohup: Node would lose the ignored SIGHUP.
+  // The process was started with nohup. Node would lose the ignored SIGHUP.
   if (process.env.PACELINE_NOHUP === "1") process.on("SIGHUP", () => {});
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
   console.log(`listening on ${describeAddress(server.address)}`);
 }
 
-/** Bun cannot refuse connections: at least reports it once. */
+/** Bun cannot refuse connections. Reports that at least once. */
 function watchDescriptors(): void {
   const timer = setInterval(() => {
     if (!isOutOfDescriptors()) return;

@@ -42,19 +42,19 @@ export const COMBINED =
 export interface AccessLogRule {
   /** `json`, or a template. */
   format: string;
-  /** The absolute path of the file; absent: the balancer's output. */
+  /** The absolute path of the file; absent: lines go to the balancer's output. */
   file?: string;
   /** The share of requests that are logged; failed ones always are. */
   sample: number;
 }
 
-/** The maximum number of fields in a template, which bounds the length of a line. */
+/** The maximum number of fields in a template, which limits the length of a line. */
 const MAX_TEMPLATE_FIELDS = 40;
 const MAX_TEMPLATE_LENGTH = 1000;
 
 export type TemplatePart = { text: string } | { field: AccessField };
 
-/** Splits a template such as `{method} {target}` into its parts; returns a text that says what is wrong with it. */
+/** Splits a template such as `{method} {target}` into its parts. Returns a text if it is invalid. */
 export function parseTemplate(template: string): TemplatePart[] | string {
   if (template.length > MAX_TEMPLATE_LENGTH) return `must have at most ${MAX_TEMPLATE_LENGTH} characters`;
   if (!/^[ -~\t]*$/.test(template)) return "must be printable ASCII";
@@ -81,7 +81,7 @@ function isAccessField(name: string): name is AccessField {
   return ALL_FIELDS.includes(name);
 }
 
-/** Who ended a request, in the log's words. */
+/** Which side ended a request, in the log's words. */
 export const OUTCOMES = [
   "whole",
   "client-left",
@@ -92,10 +92,10 @@ export const OUTCOMES = [
   "refused",
 ] as const;
 
-/** In which phase a request ended, in the order of a request's life. */
+/** The phases in which a request can end, in the order of a request's life. */
 export const PHASES = ["head", "body", "queue", "connect", "wait", "response", "delivery", "tunnel"] as const;
 
-/** Whether the second instance of a request that was sent to two served it. */
+/** Whether the second instance served a request that was sent to two. */
 export type HedgeResult = "won" | "lost";
 
 export type AccessOutcome = (typeof OUTCOMES)[number];

@@ -1,4 +1,4 @@
-/** When a cron pattern is due, as croner reads it: five fields, six with seconds in front, or a name such as `@daily`. */
+/** Finds when a cron pattern is due, as croner interprets it: five fields, six with seconds in front, or a name such as `@daily`. */
 import { Cron } from "croner";
 
 export interface CronTimes {
@@ -19,7 +19,7 @@ export function readCron(
     return { key: "timezone", problem: `there is no time zone ${JSON.stringify(timezone)}` };
   }
   const fields = pattern.trim().split(/\s+/).length;
-  // croner also takes a single date, which would be due once, and a year.
+  // croner also accepts a single date, which would be due once, and a seventh field for the year.
   if (!pattern.trim().startsWith("@") && fields !== 5 && fields !== 6)
     return { key: "cron", problem: `${mustBe(pattern)}: it has five fields, or six with seconds in front` };
   try {

@@ -1,6 +1,6 @@
 /**
- * The list of limits with their defaults. A new limit is a line here, and its range and description in the configuration's
- * schema; everything that passes on or checks limits uses this list.
+ * The list of limits with their defaults. A new limit is one line here, and its range and description in the configuration's schema. All
+ * code that passes on or checks limits uses this list.
  */
 
 import { isAmount } from "./control/checks.js";
@@ -11,15 +11,21 @@ export const INSTANCE_LIMITS = {
   maxHeadBytes: 16_384,
   /** The maximum size of a request body, in bytes. */
   maxBodyBytes: 100 << 20,
-  /** How long a client may take to send a head. Bun has its own limit of 10 to 12 s for the first one of a connection. */
+  /** How long a client may take to send a head, in milliseconds. Bun has its own limit of 10 to 12 s for the first head of a connection. */
   headTimeoutMs: 15_000,
-  /** The longest time between two pieces of a request body. On Bun it includes time when the app waits, and up to 5 s more. */
+  /**
+   * The maximum time between two pieces of a request body, in milliseconds. On Bun it includes time in which the app waits, and up to 5 s
+   * more.
+   */
   bodyTimeoutMs: 60_000,
-  /** Connections at once. Bun cannot count them: there, it limits requests at once, and more get 503 with `Connection: close`. */
+  /**
+   * The maximum number of connections. Bun cannot count them: there it limits the number of requests in flight, and more get 503 with
+   * `Connection: close`.
+   */
   maxConnections: 20_000,
   /** The maximum number of queued deferred jobs. */
   maxDeferredJobs: 50_000,
-  /** How long a deferred job waits for an idle server. */
+  /** How long a deferred job waits for an idle server, in milliseconds. */
   maxDeferDelayMs: 1000,
 };
 
@@ -30,7 +36,7 @@ export const BALANCER_LIMITS = {
   maxBodyBytes: 100 << 20,
   maxConnections: 20_000,
   maxConnectionsPerAddress: 0,
-  /** 0: no HTTP/2. */
+  /** 0 turns HTTP/2 off. */
   maxStreamsPerConnection: 128,
   maxQueue: 1024,
   headTimeoutMs: 15_000,
@@ -53,19 +59,19 @@ export const BALANCER_LIMITS = {
   stickyWaitMs: 2_000,
   notStartedUnsafeMax: 1,
   idleDrainMs: 2_000,
-  /** 0: none are ended. */
+  /** 0: no connections are closed. */
   drainClosesPerSecond: 0,
   drainCloseDelayMs: 1_000,
   eventStreamRetryMs: 1_000,
 };
 
-/** How many requests that may have started are sent again, where a pool says nothing else; see RetryBudgetRule. */
+/** How many requests that may have started are sent again, unless a pool has its own rule; see RetryBudgetRule. */
 export const RETRY_BUDGET = { percent: 20, minPerSecond: 50 };
 
 export type InstanceLimits = typeof INSTANCE_LIMITS;
 export type BalancerLimits = typeof BALANCER_LIMITS;
 
-/** The maximum delay of a timer on both runtimes, in milliseconds; a longer one fires at once. */
+/** The maximum delay of a timer on both runtimes, in milliseconds. A longer one fires at once. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Returns the first limit in the list that is missing in `limits` or invalid. */

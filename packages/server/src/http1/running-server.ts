@@ -14,7 +14,7 @@ export type ServeAddress =
 /** Observes each request: around a fetch handler, or beside the response of node:http. */
 export interface RequestLog {
   wrap(handler: FetchHandler): FetchHandler;
-  /** @returns a function to call when the handler or the body fails. */
+  /** @returns a function to call when the handler or the body fails */
   watch(request: IncomingMessage, response: ServerResponse): () => void;
 }
 
@@ -23,7 +23,7 @@ export interface RuntimeOptions {
   app: App;
   address: ServeAddress;
   limits: ServerLimits;
-  /** The balancer is the client: trusts its X-Forwarded-* fields and never closes idle connections. */
+  /** Whether the balancer is the client. If so, the server trusts its X-Forwarded-* fields and never closes idle connections. */
   behindBalancer: boolean;
   /** Default: none. */
   requestLog?: RequestLog | undefined;

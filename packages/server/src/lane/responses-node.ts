@@ -146,7 +146,7 @@ function isKeepable(body: unknown): boolean {
   return typeof body === "object" && Symbol.asyncIterator in (body as object) && !(body instanceof Blob);
 }
 
-/** Returns lower-case names and values, both valid; undefined if the platform must check them. */
+/** Returns lower-case names with valid values; undefined if the platform must check them. */
 function plainFields(headers: unknown): Fields | undefined {
   if (headers === undefined) return NO_FIELDS;
   if (typeof headers !== "object" || headers === null) return undefined;
@@ -181,7 +181,7 @@ export function responsesOnNode(): ResponseReader {
     fields(response) {
       if (!isLaneResponse(response)) return fieldLinesOf(response.headers as never);
       const lines = fieldLinesOf(response.currentFields());
-      // The app has accessed the fields, including the type; if the type is missing, the app has removed it.
+      // The app has accessed the fields, including the type. If the type is missing, the app has removed it.
       if (response.hasSeenHeaders) lines.hasContentType = true;
       return lines;
     },

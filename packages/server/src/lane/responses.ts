@@ -9,7 +9,7 @@ import { adoptRequests } from "./web-classes.js";
 /** Called once, before the app is loaded. */
 function responsesOnBun(): ResponseReader {
   rememberBodies();
-  // The platform's own class: `instanceof` our class is slower.
+  // The platform's own class: `instanceof` is slower with the replacement.
   const NativeResponse: typeof Response = Object.getPrototypeOf(Response);
   return {
     isResponse: (value): value is Response => value instanceof NativeResponse,
@@ -23,8 +23,8 @@ function responsesOnBun(): ResponseReader {
 }
 
 /**
- * Prepares the platform's classes for the lane, before the app is loaded. `restore` undoes it if the app does not need it, except
- * where the app has put its own class, as Hono's node-server does.
+ * Prepares the platform's classes for the lane, before the app is loaded. `restore` undoes it if the app does not need it, unless the app
+ * has set a class of its own, as Hono's node-server does.
  */
 export async function prepareResponses(): Promise<{ responses: ResponseReader; restore(): void }> {
   const platform = current();

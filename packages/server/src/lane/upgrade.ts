@@ -7,7 +7,7 @@ import type { Upgrade } from "../shared/app.js";
 export class UpgradeResponse {
   /** Field lines of the response's head. */
   readonly lines: string;
-  /** Called when the 101 is on its way. */
+  /** Called when the 101 was sent to the lane. */
   onSwitched: () => void = () => {};
 
   constructor(fields: Readonly<Record<string, string>>) {
@@ -16,7 +16,7 @@ export class UpgradeResponse {
   }
 }
 
-/** The stream, as a tunnel's end sees it. */
+/** What a tunnel needs of its stream. */
 export interface TunnelStream {
   readonly isOver: boolean;
   readonly requestBody: ReadableStream<Uint8Array>;
@@ -26,7 +26,7 @@ export interface TunnelStream {
   failed(error: unknown): void;
 }
 
-/** @param protocol the client's protocol; used in the response unless `fields` contain one. */
+/** @param protocol the client's protocol, which is used in the response unless `fields` contain one */
 export function makeUpgrade(
   stream: TunnelStream,
   protocol: string,

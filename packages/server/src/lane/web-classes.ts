@@ -19,7 +19,7 @@ function unwrapped(args: unknown[]): unknown[] {
 
 /** Called once, before the app is loaded. */
 export function adoptRequests(): void {
-  // A proxy keeps the prototype: `instanceof`, subclasses and statics still work.
+  // A proxy keeps the prototype, so `instanceof`, subclasses and statics still work.
   globalThis.Request = new Proxy(nativeRequest(), {
     construct: (target, args, newTarget) => Reflect.construct(target, unwrapped(args), newTarget),
   });

@@ -1,4 +1,4 @@
-/** An instance in direct mode: serves inherited sockets of the fleet's addresses beside its own socket, which is for checks alone. */
+/** An instance in direct mode: serves inherited sockets for the fleet's addresses beside its own socket, which is only for checks. */
 import type { TcpAddress } from "@paceline/wire";
 import type { RunningServer } from "../http1/running-server.js";
 import type { App } from "../shared/app.js";
@@ -7,7 +7,10 @@ import { type ServeOptions, serve } from "./serve.js";
 
 const FIRST_FD = 3;
 
-/** Serves these addresses, whose sockets are fd 3 and up. @throws ServerError `cannot-listen` */
+/**
+ * Serves these addresses, whose sockets are fd 3 and up.
+ * @throws ServerError `cannot-listen`
+ */
 export async function serveDirectly(
   app: App,
   addresses: readonly TcpAddress[],
@@ -49,7 +52,7 @@ function together(servers: readonly RunningServer[]): RunningServer {
         latency: all.flatMap(({ latency }) => latency),
       };
     },
-    // A drain begins: another process of the slot accepts from here on, or nobody does.
+    // Called when a drain starts: another process of the slot accepts from here on, or nobody does.
     markResponsesClose() {
       for (const server of servers) {
         server.markResponsesClose();

@@ -7,23 +7,23 @@ import { leaveWork, unfinishedWork } from "../shared/bridge.js";
 const LOOK_EVERY_MS = 10;
 
 interface DrainOptions {
-  /** Milliseconds until the drain ends in any case. */
+  /** The time until the drain ends in any case, in milliseconds. */
   deadlineMs: number;
-  /** The drain also waits for `release()`, and the server accepts until then. */
+  /** Whether the drain also waits for `release()`; the server accepts until then. */
   untilReleased: boolean;
   /** Called once, at the end, with the number of requests still in flight. */
   onEnd(cut: number): void;
 }
 
 /**
- * A running drain: responses carry `Connection: close`. It ends when no request is in flight, no deferred job is queued and no
- * timer is running. Timers stop when it begins.
+ * A running drain: responses carry `Connection: close`. It ends when no request is in flight, no deferred job is queued and no timer is
+ * running. Timers stop when it starts.
  */
 export class Drain {
   private readonly timer: NodeJS.Timeout;
   private deadlineAtMs: number;
   private accepting = true;
-  /** The number of further checks, so that requests still in the sockets are read after accepting ends. */
+  /** The number of further checks, so that requests that are still in the sockets are read after the server has stopped accepting. */
   private looksLeft = 2;
 
   constructor(
@@ -39,12 +39,12 @@ export class Drain {
 
   private released: boolean;
 
-  /** Milliseconds until the deadline, at least 0. */
+  /** The time until the deadline in milliseconds, at least 0. */
   get remainingMs(): number {
     return Math.max(0, this.deadlineAtMs - performance.now());
   }
 
-  /** No more requests can arrive. */
+  /** Called when no more requests can arrive. */
   release(): void {
     this.released = true;
   }

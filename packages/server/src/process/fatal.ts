@@ -1,4 +1,4 @@
-/** Ends the process on an uncaught error of the app, and says where the app has ended it itself. */
+/** Exits the process on an uncaught error of the app, and logs where the app has ended it itself. */
 import { isLostOutput } from "@paceline/wire";
 import { logLostWork } from "../shared/bridge.js";
 import { errorLine, hintOnListening } from "../shared/errors.js";
@@ -6,15 +6,14 @@ import { errorLine, hintOnListening } from "../shared/errors.js";
 type Kind = "uncaughtException" | "unhandledRejection";
 
 /**
- * Logs an uncaught exception or unhandled rejection with its stack, then exits with 1. The process is in an unknown state, and
- * the supervisor starts a new one at once. An app with its own listener decides for itself, as on Node.
- *
- * @param beforeExit receives a line about the error and is awaited.
+ * Logs an uncaught exception or unhandled rejection with its stack, then exits with 1. The process is in an unknown state, and the
+ * supervisor starts a new one at once. An app with its own listener decides for itself, as on Node.
+ * @param beforeExit receives a line about the error and is awaited
  */
 export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): void {
   let dying = false;
   const die = (kind: string, error: unknown) => {
-    // A write error of stderr arrives here as well and would repeat forever.
+    // A write error of stderr also arrives here, and would repeat forever.
     if (dying) return;
     dying = true;
     console.error(withoutOwnCode(error));
@@ -30,7 +29,7 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
   };
   const onRejection = (error: unknown) => {
     if (others("unhandledRejection", onRejection).length > 0) return;
-    // A rejection without a listener of its own becomes an exception.
+    // A rejection without its own listener becomes an exception.
     const listeners = others("uncaughtException", onException) as ((error: unknown, origin: string) => void)[];
     if (listeners.length === 0) die("unhandled rejection", error);
     for (const listener of listeners) listener.call(process, error, "unhandledRejection");
@@ -39,7 +38,7 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
   process.on("unhandledRejection", onRejection);
 }
 
-/** Returns what to print of an error. Bun prints lines of the code that threw: for a listen() they would be ours, which wraps it. */
+/** Returns the part of an error to print. Bun prints lines of the code that threw. For a listen() that would be this package's wrapper. */
 function withoutOwnCode(error: unknown): unknown {
   if (process.versions.bun === undefined || !(error instanceof Error)) return error;
   const own = import.meta.dirname;
@@ -65,12 +64,12 @@ const ENDING = new Map<string | number | undefined, NodeJS.Signals>(
   ]),
 );
 
-/** Logs the place where the app sends a signal to its own process: otherwise it would look like one from outside. */
+/** Logs the place where the app sends a signal to its own process. Otherwise it would look like a signal from outside. */
 export function watchOwnSignals(isLeaving: () => boolean): void {
   const { kill } = process;
   process.kill = (pid, signal = "SIGTERM") => {
     const name = ENDING.get(signal);
-    // Our own listener for SIGTERM ends the process, too.
+    // The instance's own listener for SIGTERM also ends the process.
     const ends = name !== undefined && (name === "SIGTERM" || process.listenerCount(name) === 0);
     if (ends && pid === process.pid && !isLeaving()) {
       // The supervisor recognizes this line (exitOfApp in packages/supervisor/src/logs/output.ts).
@@ -82,7 +81,7 @@ export function watchOwnSignals(isLeaving: () => boolean): void {
   };
 }
 
-/** Returns the place of the first caller outside this file, such as ` in shutdown (app.js:12)`. */
+/** Returns the place of the first caller outside this file, for example ` in shutdown (app.js:12)`. */
 function placeIn(stack = ""): string {
   const caller = stack.split("\n").find((line) => /^ +at /.test(line) && !line.includes(import.meta.filename));
   const [, name, place] = /^ +at (?:(?:async )?(.+) \()?(?:.*\/)?([^/]+:\d+):\d+\)?$/.exec(caller ?? "") ?? [];

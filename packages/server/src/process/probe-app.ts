@@ -1,4 +1,4 @@
-/** Calls a fetch app for the supervisor, to check its health or to warm it up; loaded if a pool has a path for that. */
+/** Calls a fetch app for the supervisor, to check its health or to warm it up. Loaded if a pool has a path for that. */
 import { MAX_WARM_UP_BYTES, problemOfStatus } from "@paceline/wire";
 import { fileBodyOf } from "../kinds/static/file-body.js";
 import type { FetchHandler } from "../shared/app.js";
@@ -31,7 +31,7 @@ export async function probeApp(
   }
 }
 
-/** Reads a body, so that what makes it is warmed up as well; the rest of a large one is cancelled. */
+/** Reads a body, so that the code that produces it is warmed up as well. The rest of a large one is cancelled. */
 async function readSome(body: ReadableStream<Uint8Array> | null): Promise<void> {
   const reader = body?.getReader();
   for (let bytes = 0; reader !== undefined && bytes < MAX_WARM_UP_BYTES; ) {

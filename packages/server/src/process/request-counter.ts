@@ -10,18 +10,18 @@ export class RequestCounter {
   private wake: (() => void) | undefined;
   /** Responses with status 500 or above, and handlers that threw. */
   errors = 0;
-  /** From the request's head to the Response for fetch, or to the end of the response for (req, res). */
+  /** The time from the request's head to the Response for fetch, or to the end of the response for (req, res). */
   readonly latency = new Histogram();
 
-  /** @param inFlight returns how many of the started requests have not ended. */
+  /** @param inFlight returns how many of the started requests have not ended */
   constructor(private readonly inFlight: () => number) {}
 
-  /** Requests that reached the handler. */
+  /** The number of requests that reached the handler. */
   get started(): number {
     return this.startedCount;
   }
 
-  /** A request reached the handler. */
+  /** Called when a request reached the handler. */
   begin(): void {
     this.startedCount++;
     if (this.wake !== undefined) this.wakeUp();
@@ -38,7 +38,7 @@ export class RequestCounter {
     wake?.();
   }
 
-  /** Returns the totals so far; the latency is since the last call. */
+  /** Returns the totals so far, and the latencies since the last call. */
   take(): ServerStats {
     const inFlight = this.inFlight();
     return {

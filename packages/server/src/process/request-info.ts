@@ -1,10 +1,10 @@
-/** The source of RequestInfo: the balancer's fields behind one, the connection otherwise. */
+/** The values of RequestInfo: from the balancer's fields behind one, otherwise from the connection. */
 
 import type { TrailerFields } from "../shared/added-trailers.js";
 import type { RequestInfo } from "../shared/app.js";
 import { drainSignal, HAS_ENDED } from "../shared/bridge.js";
 
-/** The facts a runtime has about one request. */
+/** The facts that a runtime has about one request. */
 export interface RequestSource {
   header(name: string): string | null | undefined;
   remoteAddress(): string | undefined;
@@ -12,7 +12,7 @@ export interface RequestSource {
   hasEnded?(): boolean | undefined;
   /** Returns a signal that aborts when the client leaves. */
   signal(): AbortSignal;
-  /** Returns the trailers of the request, as far as they have arrived; absent like the next one if the runtime has none. */
+  /** Returns the trailers of the request that have arrived. Absent, like the next method, if the runtime has none. */
   requestTrailers?(): Headers;
   addTrailers?(fields: TrailerFields): void;
 }
@@ -71,8 +71,8 @@ export class ConnectionInfo implements RequestInfo {
 }
 
 /**
- * Behind the balancer, which sets these fields for each request; only it can connect, since the socket's mode is 0600. The
- * addresses begin with the client: the balancer removes any before it, which only the client vouches for.
+ * The facts behind a balancer, which sets these fields for each request. Only the balancer can connect, because the socket's mode is 0600.
+ * The list of addresses begins with the client: the balancer removes any before it, which only the client vouches for.
  */
 export class ForwardedInfo extends ConnectionInfo {
   override get clientAddress(): string {
@@ -97,7 +97,7 @@ function first(list: string | null | undefined): string | undefined {
 let idPrefix = "";
 let idsMade = 0;
 
-/** Random per process, then counted. */
+/** Random for the process, then counted. */
 function newRequestId(): string {
   if (idPrefix === "") idPrefix = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
   idsMade++;

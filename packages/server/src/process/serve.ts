@@ -11,7 +11,7 @@ export interface ServeOptions {
   limits?: Partial<ServerLimits>;
   /** Whether the balancer is the client; see RuntimeOptions. Default: false. */
   behindBalancer?: boolean;
-  /** Serves a fetch app over lanes, with the result of `prepareResponses`; needs a unix socket. Default: HTTP/1.1. */
+  /** Serves a fetch app over lanes, with the result of `prepareResponses`. Needs a unix socket. Default: HTTP/1.1. */
   lanes?: ResponseReader;
   /** The path of a control lane beside HTTP/1.1. Default: none. */
   controlLane?: string;
@@ -46,7 +46,7 @@ function runtimeOptions(app: App, options: ServeOptions): RuntimeOptions {
   };
 }
 
-/** On Bun an inherited socket takes the place of one that the server has opened by itself. */
+/** On Bun, an inherited socket replaces one that the server has opened itself. */
 async function start(app: App, options: ServeOptions, runtime: RuntimeOptions): Promise<RunningServer> {
   const { address } = runtime;
   if (address.kind !== "inherited" || process.versions.bun === undefined) return startAt(app, options, runtime);
@@ -70,11 +70,10 @@ async function startAt(app: App, options: ServeOptions, runtime: RuntimeOptions)
 
 /**
  * Removes a stale socket file.
- *
- * @throws ServerError `address-in-use` if a process listens there or the file is of another kind.
+ * @throws ServerError `address-in-use` if a process listens there, or the file is of another kind
  */
 export async function clearStaleSocket(path: string): Promise<void> {
-  // Not needed under a supervisor, whose socket paths are new per process: there it would only cost memory.
+  // Not needed under a supervisor, where each process has a new socket path, and this code would only cost memory.
   const { removeStaleSocket } = await import("@paceline/wire/socket-file");
   const found = await removeStaleSocket(path).catch((cause: Error) => {
     throw new ServerError("cannot-listen", `cannot listen on unix:${path}: ${cause.message}`, { cause });

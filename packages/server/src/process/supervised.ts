@@ -33,7 +33,7 @@ function readySignal(): Promise<void> {
       if (sent !== undefined) process.nextTick(sent as () => void, null);
       return true;
     };
-    // Libraries send only if they are connected.
+    // Libraries send messages only if this is set.
     if (process.connected) return;
     const define = (name: string, value: unknown) =>
       Object.defineProperty(process, name, { value, writable: true, enumerable: true, configurable: true });
@@ -46,15 +46,14 @@ function readySignal(): Promise<void> {
 
 /** The maximum time for the final report at exit, in milliseconds; enough for a busy machine. */
 const FINAL_REPORT_MS = 2000;
-/** How long idle connections of an instance in direct mode stay open in a drain, so that most end after a response. */
+/** How long idle connections of an instance in direct mode stay open in a drain, in milliseconds. Most of them end after a response. */
 const IDLE_DRAIN_MS = 2000;
 /** The minimum time for the app's signal listeners, in milliseconds. */
 const LEAST_LISTENERS_MS = 1000;
 
 /**
  * Serves until the supervisor, SIGTERM or the loss of the supervisor ends it.
- *
- * @throws ServerError if the app cannot be loaded or its socket cannot be opened; the supervisor knows it by then
+ * @throws ServerError if the app cannot be loaded or its socket cannot be opened; the supervisor has been told by then
  */
 export async function runSupervised(identity: ChildIdentity): Promise<void> {
   const instance = new Instance(identity);
@@ -78,16 +77,16 @@ async function within(promise: Promise<void> | undefined, ms: number): Promise<v
 class Instance {
   private phase: ChildPhase = "starting";
   private protocol: UpstreamProtocol = "http1";
-  /** Set once it has started. */
+  /** Set once the app has started. */
   private app: App | undefined;
   private server: RunningServer | undefined;
   private reporter: Reporter | undefined;
   private drain: Drain | undefined;
   private readonly channel: ChannelClient;
-  /** The app's own listeners received the signal. */
+  /** Whether the app's own listeners received the signal. */
   private wasSignalled = false;
   private readonly ours = {
-    // Ctrl-C in a terminal reaches the supervisor, which stops its children.
+    // Ctrl-C in a terminal also reaches the supervisor, which stops its children.
     SIGINT: () => {},
     SIGTERM: () => {
       this.wasSignalled = true;
@@ -95,10 +94,10 @@ class Instance {
     },
   };
   private announced: Promise<void> | undefined;
-  /** What the start waits for. */
+  /** What the start waits for, as a text. */
   private awaited = "its app has not loaded";
   private isLate = false;
-  /** It has reported an error and is about to exit. */
+  /** Whether it has reported an error and is about to exit. */
   private isFailing = false;
   private hasReportedDescriptors = false;
   private readonly notices: Notice[] = [];
@@ -183,7 +182,7 @@ class Instance {
     this.server = server;
     work.requestActivity = server.activity;
     this.reporter = new Reporter({
-      // Deferred jobs are reported like requests: while any are queued, and once more when none is.
+      // Deferred jobs are reported like requests: while any are queued, and once more when none is left.
       activity: () => server.activity() + (work.deferred?.activity ?? 0),
       inFlight: () => server.inFlight() + (work.deferred?.unfinished ?? 0),
       onNext: (wake) => {
@@ -213,7 +212,7 @@ class Instance {
       this.isLate = true;
       void this.reportLate();
     };
-    // It must not keep an app alive that has nothing left to do.
+    // The timer must not keep an app running that has nothing left to do.
     return setTimeout(late, lateAfterMs(readyTimeoutMs)).unref();
   }
 
@@ -236,14 +235,14 @@ class Instance {
     await this.endLeftovers();
   }
 
-  /** Kills the processes the app has started, if no supervisor does it. */
+  /** Kills the processes that the app has started, if no supervisor does so. */
   private async endLeftovers(): Promise<void> {
     if (this.spawnTag === undefined || this.channel.welcomed) return;
     try {
       const { endLeftoverProcesses } = await import("@paceline/wire/proc");
       await endLeftoverProcesses({ leader: process.pid, tag: this.spawnTag });
     } catch {
-      // Its file is gone, as after an in-place upgrade.
+      // The file of the code is gone, as after an in-place upgrade.
       process.kill(0, "SIGKILL");
     }
   }
@@ -261,13 +260,13 @@ class Instance {
   }
 
   private noticeDescriptors(): void {
-    // Without any request the descriptors are not used up, and the check need not be loaded.
+    // Without any request, the descriptors are not used up, and the check need not be loaded.
     if (this.hasReportedDescriptors || this.server?.activity() === 0 || !isOutOfDescriptors()) return;
     this.hasReportedDescriptors = true;
     this.notice(OUT_OF_DESCRIPTORS);
   }
 
-  /** Reports that the server listens. Changes the phase only after that, so that a hello never replaces it. */
+  /** Reports that the server listens. Changes the phase only after that, so that a hello never replaces the report. */
   private sayReady(): void {
     if (this.server === undefined || this.phase !== "starting" || this.isFailing) return;
     if (!this.channel.send({ type: "ready", protocol: this.protocol })) return;
@@ -284,7 +283,7 @@ class Instance {
     const isFirst = this.phase !== "draining";
     this.phase = "draining";
     if (this.server === undefined) {
-      // Never ready, so no balancer knows it.
+      // The instance was never ready, so no balancer knows it.
       if (this.app === undefined) {
         logLostWork();
         void this.endLeftovers().finally(() => process.exit(0));
@@ -301,7 +300,9 @@ class Instance {
     this.drain = drain;
   }
 
-  /** Nothing sends requests any more, except for clients of an instance in direct mode, on connections that they keep. */
+  /**
+   * Called when no balancer sends requests any more. Clients of an instance in direct mode may still do so, on connections that they keep.
+   */
   private released(): void {
     const { direct } = this.identity.spec;
     if (direct === undefined) this.drain?.release();

@@ -2,39 +2,38 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 
-/** Facts about a request beside the request itself. */
+/** Facts about a request in addition to the request itself. */
 export interface RequestInfo {
-  /** The client's IP address; `unknown` if it is not known, empty over a unix socket without a balancer. */
+  /** The client's IP address; `unknown` if not known; empty over a unix socket without a balancer. */
   readonly clientAddress: string;
   /** The client's protocol: `http` or `https`. */
   readonly protocol: string;
   /** The Host the client requested, with its port if any; `localhost` if it named none. */
   readonly host: string;
-  /** The protocol of the connection to Paceline, perhaps from a proxy in `trustedProxies`: `http`. */
+  /** The protocol of the connection to Paceline, which may come from a proxy in `trustedProxies`: `http`. */
   readonly innerProtocol: string;
-  /** The Host requested from Paceline, perhaps by such a proxy. */
+  /** The Host requested from Paceline, possibly by such a proxy. */
   readonly innerHost: string;
   /** The client's X-Request-Id, unchanged; without one, a new unique id. */
   readonly requestId: string;
   /** Aborts when the client leaves before its response was sent. Created on first use. */
   readonly signal: AbortSignal;
-  /** Aborts when the instance starts to drain: end long responses early. The same signal for all requests. */
+  /** Aborts when the instance starts to drain, so that long responses can end early. The same signal for all requests. */
   readonly draining: AbortSignal;
   /**
-   * The trailers of the request (RFC 9110 §6.5), which are there when its body has been read to the end; empty before, and if there are none.
+   * The trailers of the request (RFC 9110 §6.5), available when its body has been read to the end; empty before, and if there are none.
    * Undefined on Bun over HTTP/1.1, which drops them: in `paceline serve`, and in a pool with `protocol: "http1"`.
    */
   readonly trailers?: Headers | undefined;
   /**
-   * Adds trailers to the response, until its body has ended; they are dropped if the client does not take them (`TE: trailers`), the
-   * response has a Content-Length, or the field is not allowed there. Undefined where `trailers` is.
-   *
+   * Adds trailers to the response, until its body has ended. They are dropped if the client does not accept them (`TE: trailers`), the
+   * response has a Content-Length, or the field is not allowed as a trailer. Undefined where `trailers` is.
    * @throws TypeError for more than 32 trailers or 8,192 bytes, and for invalid ones
    */
   readonly addTrailers?: ((fields: Headers | Readonly<Record<string, string>>) => void) | undefined;
   /**
-   * Accepts the client's upgrade (RFC 9110 §7.8), with these fields in the 101; return its `response`. Undefined if the client
-   * requested none, or if fetch apps cannot upgrade: in `paceline serve`, and in a pool with `protocol: "http1"`.
+   * Accepts the client's upgrade (RFC 9110 §7.8), with these fields in the 101; the handler must return its `response`. Undefined if the
+   * client requested no upgrade, or if fetch apps cannot upgrade: in `paceline serve`, and in a pool with `protocol: "http1"`.
    */
   readonly upgrade?: ((fields?: Readonly<Record<string, string>>) => Upgrade) | undefined;
 }
@@ -63,7 +62,7 @@ export type AppStyle = "fetch" | "node";
 export interface AppLifecycle {
   /** Awaited before the server listens. */
   start?: () => unknown;
-  /** Called when a drain begins: on a stop, a reload, a scale-down. Requests continue meanwhile. */
+  /** Called when a drain starts: on a stop, a reload, a scale-down. Requests continue meanwhile. */
   beforeDrain?: () => unknown;
   /** Awaited after the last response was sent, within the drain's deadline. */
   stop?: () => unknown;
@@ -84,23 +83,23 @@ export interface BunServeOptions {
 /** The server object of an app for Bun.serve. */
 export interface AppServer {
   readonly options: BunServeOptions;
-  /** @param onReload called after the app has replaced its options. */
+  /** @param onReload called after the app has replaced its options */
   attach(real: unknown, onReload: () => void): void;
-  /** Notes the `original` request if Paceline has passed on a changed one. */
+  /** Notes the `original` request if Paceline has passed a changed one to the app. */
   remember(request: Request, original: Request, info: RequestInfo): void;
 }
 
 export interface FetchApp extends AppLifecycle {
   style: "fetch";
   handler: FetchHandler;
-  /** Set for an app for Bun.serve: its routes and WebSockets need Bun's own server. */
+  /** Set for an app for Bun.serve, whose routes and WebSockets need Bun's own server. */
   bunServer?: AppServer;
 }
 
 export interface NodeApp extends AppLifecycle {
   style: "node";
   handler: NodeHandler;
-  /** Returns the handler of upgrades; called once, after the start. Without it upgrades are ordinary requests. */
+  /** Returns the handler of upgrades. Called once, after the start. Without a handler, upgrades are treated as ordinary requests. */
   upgrade?: () => NodeUpgradeHandler | undefined;
 }
 

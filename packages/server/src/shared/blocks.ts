@@ -5,7 +5,7 @@ type Result = { done?: boolean; value?: unknown };
 /** A source that is read in blocks and may be cancelled. */
 export interface BlockSource {
   next(): Promise<Result>;
-  /** The rest is not needed. */
+  /** Called when the rest is not needed. */
   cancel(): void;
 }
 
@@ -30,5 +30,5 @@ export function toBytes(value: unknown): Uint8Array {
 }
 
 function ignore(): void {
-  // The cancel failed; nobody needs the error.
+  // The cancel failed, but nobody needs the error.
 }

@@ -5,19 +5,19 @@
 import type { DeferredStats, InstanceLimits } from "@paceline/wire";
 import type { AppLifecycle } from "./app.js";
 
-/** Changes with the shape of BackgroundWork, so that different versions do not share state. */
+/** Must change with the shape of BackgroundWork, so that different versions do not share state. */
 const PLACE = Symbol.for("paceline/background-work/1");
 
-/** One kind of work beside requests. */
+/** One kind of work besides requests. */
 interface Work {
-  /** How many have begun or are queued, and have not ended. */
+  /** How many have started or are queued, and have not ended. */
   readonly unfinished: number;
   /** Returns the names of unfinished work. */
   describe(): string;
 }
 
 export interface TimerWork extends Work {
-  /** Prevents further work from beginning. */
+  /** Prevents further work from starting. */
   stop(): void;
   add(timer: WaitingTimer): void;
   remove(timer: WaitingTimer): void;
@@ -41,15 +41,15 @@ export interface DeferredWork extends Work {
 type DeferLimits = Pick<InstanceLimits, "maxDeferredJobs" | "maxDeferDelayMs">;
 
 export interface BackgroundWork {
-  /** Returns a number that changes with each request that begins or ends; absent while no server runs here. */
+  /** Returns a number that changes with each request that starts or ends. Absent while no server runs here. */
   requestActivity?: () => number;
   /** Default: the default limits. */
   limits?: DeferLimits;
-  /** The server drains: no timer begins. */
+  /** Whether the server drains, so that no timer starts. */
   isLeaving: boolean;
   /** Called once, when the next job is queued. */
   onNextJob?: (() => void) | undefined;
-  /** A drain has begun, or soon will. */
+  /** Whether a drain has started or soon will. */
   isDrainAnnounced?: boolean;
   /** Set after the app has used the signal. */
   draining?: AbortController;
@@ -96,7 +96,7 @@ export function drainSignal(): AbortSignal {
   return work.draining.signal;
 }
 
-/** Announces a drain. Calls the app's `beforeDrain` once and resolves when it has ended. */
+/** Announces a drain. Calls the app's `beforeDrain` once, and resolves when that has ended. */
 export async function announceDrain(app: AppLifecycle | undefined): Promise<void> {
   const work = backgroundWork();
   if (work.isDrainAnnounced) return;
@@ -120,7 +120,7 @@ export function hasEnded(info: object): boolean | undefined {
   return (info as { [HAS_ENDED]?(): boolean | undefined })[HAS_ENDED]?.();
 }
 
-/** The maximum number of names logged; the rest is counted. */
+/** The maximum number of names that are logged; the rest is counted. */
 const MAX_NAMES = 20;
 
 /** Returns the name of a timer or job for logs. */
@@ -128,7 +128,7 @@ export function nameOf(fn: ((...args: never[]) => unknown) | undefined): string 
   return fn?.name || "(anonymous)";
 }
 
-/** Returns a list such as `save × 3, mail × 1`, in order of first appearance. */
+/** Returns a list such as `save × 3, mail × 1`, in the order of first occurrence. */
 export function countNames(names: readonly string[]): string {
   const counts = new Map<string, number>();
   for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);

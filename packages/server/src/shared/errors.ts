@@ -52,24 +52,27 @@ export function hintOnListening(error: unknown): string {
 export const TLS_UNUSED =
   "the app's own TLS is not used; Paceline serves the app over HTTP: end TLS in front (docs/security.md)";
 
-/** Bun's syntax errors of a module have no stack, but this. */
+/** Bun's syntax errors of a module have no stack, but this position. */
 interface Position {
   file: string;
   line: number;
   column: number;
 }
 
-/** Of an error that only counts others: Bun's of a module with several mistakes, and connections that failed. */
+/** An error that only counts other ones: Bun's for a module with several mistakes, and the one for failed connections. */
 const ONLY_COUNTS = /^AggregateError(?:: (?:\d+ errors building .*|All promises were rejected.*)?)?$/;
 
-/** Returns an error in one line, with its place if known and not in the message: the first line, and of several errors the first. */
+/**
+ * Returns an error in one line: its first line, with its place if that is known and not in the message. If there are several errors,
+ * returns the first one.
+ */
 export function errorLine(error: unknown): string {
   const text = `${error}`.trim().replace(/^(\w+:)\s+/, "$1 ");
   const line = text.split("\n", 1)[0] as string;
   const errors = error instanceof AggregateError ? error.errors : [];
   if (errors.length > 0 && ONLY_COUNTS.test(line)) {
     const more = errors.length === 1 ? "" : ` (and ${errors.length - 1} more)`;
-    // An aggregate may hold itself.
+    // An aggregate may contain itself.
     return `${errorLine(errors[0] === error ? line : errors[0])}${more}`;
   }
   const place = positionOf(error);

@@ -1,9 +1,9 @@
-/** Lets an app's helper see how a response was created, though server and app have separate copies of this package. */
+/** Lets an app's helper see how a response was created, although server and app have separate copies of this package. */
 
-/** Makes a class that replaces a platform class accept the platform's objects in `instanceof`. */
+/** Makes `instanceof` with a class that replaces a platform class also accept the platform's objects. */
 type Class = abstract new (...args: never[]) => unknown;
 
-/** Makes `x instanceof ours` the same as `x instanceof native`; subclasses of ours keep their own check. */
+/** Makes `x instanceof ours` the same as `x instanceof native`. Subclasses of ours keep their own check. */
 export function acceptAll(ours: Class, native: Class): void {
   Object.defineProperty(ours, Symbol.hasInstance, {
     configurable: true,
@@ -13,13 +13,13 @@ export function acceptAll(ours: Class, native: Class): void {
   });
 }
 
-/** A method of our Response classes: returns the body they were created with. */
+/** A method of our Response classes that returns the body with which they were created. */
 export const KEPT_BODY = Symbol.for("paceline.keptBody");
 
 /** Text, bytes or a file. */
 export type KeptBody = string | Uint8Array | Blob;
 
-/** Returns the body of a response at its creation; undefined if unknown, a stream, or already read. */
+/** Returns the body with which a response was created; undefined if unknown, a stream, or already read. */
 export function keptBody(response: Response): KeptBody | undefined {
   return (response as { [KEPT_BODY]?(): KeptBody | undefined })[KEPT_BODY]?.();
 }
@@ -33,16 +33,16 @@ function isBlocks(body: unknown): boolean {
 }
 
 /**
- * Lets helpers read a response's text or bytes directly on Bun, whose Response does not tell a text from a stream, and omits the
- * Content-Type of a text. An instance calls it before it loads the app; a helper calls it for a standalone server. Does nothing
- * on Node, where the lane has its own Response.
+ * Lets helpers read a response's text or bytes directly on Bun, whose Response does not distinguish a text from a stream, and omits the
+ * Content-Type of a text. An instance calls this before it loads the app; a helper calls it for a standalone server. It does nothing on
+ * Node, where the lane has its own Response.
  */
 export function rememberBodies(): void {
-  // On Node accessing Response would load 5 MB.
+  // On Node, an access to Response would load 5 MB.
   if (process.versions.bun === undefined || KEPT_BODY in globalThis.Response.prototype) return;
   const NativeResponse = globalThis.Response;
 
-  /** A Response that remembers a body in memory, since the platform returns it only as a stream. */
+  /** A Response that remembers a body in memory, because the platform returns it only as a stream. */
   class KeptResponse extends NativeResponse {
     [BODY]: unknown = null;
 
@@ -63,7 +63,7 @@ export function rememberBodies(): void {
 
     override clone(): Response {
       const clone = super.clone() as KeptResponse;
-      // Not needed for sending, but to know that it is text. Blocks can be read once: both have Bun's stream of them.
+      // Not needed for sending, but to know that it is text. Blocks can be read once, and both objects have Bun's stream of them.
       if (isBlocks(this[BODY])) this[BODY] = null;
       clone[BODY] = this[BODY];
       return clone;

@@ -4,14 +4,13 @@ import { INSTANCE_LIMITS, type InstanceLimits } from "@paceline/wire/limits";
 /** The limits of a server; `serve` takes any of them and adds the defaults. */
 export interface ServerLimits extends InstanceLimits {
   /**
-   * The maximum idle time between two requests, in milliseconds; 0: no limit. Default: 75000. Behind a balancer it is 0, since
-   * only the balancer closes connections. On Bun it is rounded up to seconds, at most 255 s, and also limits pauses in a response
-   * body.
+   * The maximum idle time between two requests, in milliseconds; 0: no limit. Default: 75000. Behind a balancer it is 0, because only the
+   * balancer closes connections. On Bun it is rounded up to seconds, at most 255 s, and also limits pauses in a response body.
    */
   keepAliveTimeoutMs: number;
   /**
-   * The maximum time a client may take nothing of its response, in milliseconds; 0: no limit. Default: 60000. A client that reads
-   * 1,000 bytes a second is never cut. Behind a balancer the balancer's limit applies. On Bun `keepAliveTimeoutMs` replaces it
+   * The maximum time for which a client may take nothing of its response, in milliseconds; 0: no limit. Default: 60000. A client that reads
+   * 1,000 bytes a second is never disconnected. Behind a balancer, the balancer's limit applies. On Bun, `keepAliveTimeoutMs` replaces it
    * for fetch apps, and it does not apply to `(req, res)` handlers.
    */
   sendTimeoutMs: number;

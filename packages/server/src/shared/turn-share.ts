@@ -1,21 +1,21 @@
 /**
- * Limits bodies whose next block is always ready, and WebSockets with many frames per read, to a share of each turn of the event
- * loop, so that others are served.
+ * Limits two kinds of work to a share of each turn of the event loop, so that others are served: bodies whose next block is always ready,
+ * and WebSockets with many frames per read.
  */
 
 import { leaveToCollector, TurnRest } from "@paceline/wire";
 
-/** The number per turn, for all bodies and WebSockets together: clients decide how many there are. */
+/** The number of blocks per turn, for all bodies and WebSockets together, because clients decide how many there are. */
 const MAX_TURN_BLOCKS = 128;
 
-/** The garbage of a block beside its bytes. */
+/** The garbage of a block in addition to its bytes. */
 const GARBAGE_BYTES = 512;
 
 let left = MAX_TURN_BLOCKS;
 const rest = new TurnRest();
 const waiting: (() => void)[] = [];
 
-/** Counts a block or a frame; if it returns true, await `nextShare` before the next one. */
+/** Counts a block or a frame. If it returns true, the caller must await `nextShare` before the next one. */
 export function isTurnOver(): boolean {
   return --left <= 0;
 }

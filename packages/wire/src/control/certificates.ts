@@ -1,4 +1,6 @@
-/** The messages for TLS to balancers: certificates with their keys, session ticket keys, and the challenges of a certificate authority. */
+/**
+ * The messages about TLS for balancers: certificates with their keys, session ticket keys, and the challenges of a certificate authority.
+ */
 import {
   type Fields,
   fieldsOf,
@@ -12,7 +14,7 @@ import {
   problemIn,
 } from "./checks.js";
 
-/** Where a certificate comes from. */
+/** The possible sources of a certificate. */
 const CERTIFICATE_SOURCES = ["file", "self-signed", "internal", "automatic"] as const;
 
 export type CertificateSource = (typeof CERTIFICATE_SOURCES)[number];
@@ -21,11 +23,11 @@ export type CertificateSource = (typeof CERTIFICATE_SOURCES)[number];
 export interface CertificateEntry {
   /** In lower case. */
   names: string[];
-  /** The certificate, followed by those between it and the root. */
+  /** The certificate, followed by the intermediate ones. */
   certificatePem: string;
   keyPem: string;
   source: CertificateSource;
-  /** In milliseconds of `Date.now`. */
+  /** In milliseconds since 1970. */
   notAfter: number;
 }
 
@@ -41,19 +43,19 @@ const TLS_VERSIONS = ["1.2", "1.3"] as const;
 
 export type TlsVersion = (typeof TLS_VERSIONS)[number];
 
-/** How balancers speak TLS. */
+/** The rules for TLS with clients. */
 interface TlsRules {
   /** The lowest version. */
   minVersion: TlsVersion;
-  /** The certificates of authorities whose clients may connect, in PEM; absent: clients show no certificate. */
+  /** The certificates of authorities for client certificates, in PEM; absent: clients need no certificate. */
   clientCaPem?: string;
-  /** Whether clients without such a certificate may connect, too. */
+  /** Whether clients without a certificate may also connect. */
   isClientOptional?: boolean;
 }
 
 /**
- * To a balancer: everything for TLS. Replaces the previous one. A large set comes in several messages of one version, whose entries
- * are joined; the balancer follows it with the last of them, and says so with `applied`.
+ * To a balancer: everything for TLS. Replaces the previous set. A large set is sent in several messages of one version, whose entries are
+ * joined. The balancer uses it once it has the last message, and confirms it with `applied`.
  */
 export interface Certificates extends TlsRules {
   type: "certificates";
@@ -61,7 +63,7 @@ export interface Certificates extends TlsRules {
   /** Whether further messages of this version follow. */
   more?: boolean;
   entries: CertificateEntry[];
-  /** Whether the supervisor is asked for names that have no certificate (`wantCertificate`). */
+  /** Whether the supervisor can be asked for a certificate for other names (`wantCertificate`). */
   onDemand?: boolean;
   /** The key of session tickets, 48 bytes in base64. */
   ticketKey: string;
@@ -78,7 +80,7 @@ const isChallenges = fieldsOf<Challenges>({
   alpn01: listOf(fieldsOf<Challenges["alpn01"][number]>({ name: isText, certificatePem: isText, keyPem: isText })),
 });
 
-/** Returns what is wrong with a received message; undefined if nothing is. */
+/** Returns what is wrong with a received message; undefined if it is valid. */
 export function certificatesProblem(message: Fields): string | undefined {
   return problemIn<Certificates>(message, {
     version: isCount,

@@ -1,4 +1,4 @@
-/** A child's end of the control channel: says hello, receives messages, reports, and reconnects to the supervisor. */
+/** A child's end of the control channel: sends hello, receives messages, reports, and reconnects to the supervisor. */
 import { MAX_TIMER_MS } from "../limits.js";
 import { connectLocally } from "../net/local-socket.js";
 import type { StreamSocket } from "../net/stream-socket.js";
@@ -15,13 +15,13 @@ import {
   type SupervisorProgram,
 } from "./supervisor-message.js";
 
-/** While more than this is unsent, reports are skipped: later ones contain the same totals, and skipped records are counted. */
+/** Reports are skipped while more bytes than this are unsent: later ones contain the same totals, and skipped records are counted. */
 const MAX_WAITING_BEFORE_REPORTS_BYTES = 256 << 10;
-/** What may be skipped. */
+/** The messages that may be skipped. */
 const REPORTS: ReadonlySet<ChildMessage["type"]> = new Set(["stats", "recorded", "spans"]);
-/** With more than this unsent, the supervisor is not reading; a new connection starts again with a hello. */
+/** If more bytes than this are unsent, the supervisor is not reading. A new connection starts again with a hello. */
 const MAX_WAITING_BYTES = 1 << 20;
-/** The time limit from the connection to the welcome. */
+/** The time limit from the connection to the welcome, in milliseconds. */
 const WELCOME_TIMEOUT_MS = 10_000;
 
 /** The part of a child's hello that changes between connections. */
@@ -33,11 +33,11 @@ interface ChannelClientOptions {
   /** Called at each connection for the contents of the hello. */
   helloState(): HelloState;
   /**
-   * The supervisor accepted the hello; also called after each reconnection.
-   * @param supervisor its pid, if it says so
+   * Called when the supervisor has accepted the hello, also after each reconnection.
+   * @param supervisor its pid, if it has sent it
    */
   onWelcome?(supervisor?: number): void;
-  /** The connection is lost; it tries to connect again. */
+  /** Called when the connection is lost; the client tries to reconnect. */
   onLost?(): void;
   onSnapshot?(snapshot: Snapshot): void;
   onCertificates?(certificates: Certificates): void;
@@ -45,23 +45,23 @@ interface ChannelClientOptions {
   /** @param deadlineMs milliseconds from now until the drain must have ended */
   onDrain?(deadlineMs: number): void;
   onReleased?(): void;
-  /** Expects a `probed` message in reply. */
+  /** The child replies with a `probed` message. */
   onProbe?(probe: ProbeRequest): void;
-  /** The fleet stops, and a drain follows. */
+  /** Called when the fleet stops; a drain follows. */
   onDraining?(): void;
-  /** The file of the access log was moved. */
+  /** Called when the file of the access log was moved. */
   onReopenLog?(): void;
-  /** Expects an `open` message in reply. */
+  /** The child replies with an `open` message. */
   onListOpen?(id: number): void;
-  /** Expects a `supervisorSpawned` message in reply. */
+  /** The child replies with a `supervisorSpawned` message. */
   onSpawnSupervisor?(program: SupervisorProgram): void;
-  /** The supervisor does not know this child, which should drain and exit. The control channel stays closed. */
+  /** Called when the supervisor does not know this child, which should drain and exit. The control channel stays closed. */
   onRefused?(reason: string): void;
-  /** No supervisor for spec.orphanGraceMs: the child should drain and exit. Called once; the channel stays closed. */
+  /** Called once if there was no supervisor for spec.orphanGraceMs: the child should drain and exit. The channel stays closed. */
   onOrphaned?(): void;
   /** Receives a line about a lost control channel or an invalid message. */
   onProblem?(message: string): void;
-  /** Milliseconds between two attempts to connect. Default: 250. */
+  /** The time between two attempts to connect, in milliseconds. Default: 250. */
   retryMs?: number;
 }
 
@@ -73,18 +73,18 @@ type ChannelState =
   | { kind: "closed" };
 
 /**
- * The client. Its methods never throw, because a child keeps serving without a control channel. After `start()`, and after every
- * loss, it tries to connect for spec.orphanGraceMs.
+ * The client. Its methods never throw, because a child keeps serving without a control channel. After `start()`, and after every loss, it
+ * tries to connect for spec.orphanGraceMs.
  */
 export class ChannelClient {
   private state: ChannelState = { kind: "idle" };
   private welcomeTimer: NodeJS.Timeout | undefined;
   private orphanTimer: NodeJS.Timeout | undefined;
-  /** A fault reported without a connection, kept for the next one; reports are not kept. */
+  /** A fault that was reported without a connection, and is sent on the next one. Reports are not kept. */
   private unsaidFault: Fault | undefined;
   private flushers = new Set<() => void>();
   private isKept = true;
-  /** Whether the loss has been told since the last welcome. */
+  /** Whether the loss has been reported since the last welcome. */
   private isLossTold = false;
 
   constructor(private readonly options: ChannelClientOptions) {}
@@ -96,13 +96,14 @@ export class ChannelClient {
     this.connect();
   }
 
-  /** Whether the supervisor accepted our hello on the current connection. */
+  /** Whether the supervisor accepted the hello on the current connection. */
   get welcomed(): boolean {
     return this.state.kind === "open" && this.state.welcomed;
   }
 
   /**
-   * Sends a message. Returns false if there is no connection: the next hello then has what matters, and a fault is sent after it.
+   * Sends a message. Returns false if there is no connection. The next hello then contains the important state, and a fault is sent after
+   * it.
    */
   send(message: Exclude<ChildMessage, Hello>): boolean {
     if (this.state.kind !== "open") {
@@ -125,7 +126,7 @@ export class ChannelClient {
     if (this.state.kind === "open") this.state.socket.keepAlive(isKept);
   }
 
-  /** Resolves when everything was passed to the kernel, or after `timeoutMs`; for the final report before an exit. */
+  /** Resolves when everything was passed to the kernel, or after `timeoutMs`. For the final report before an exit. */
   flush(timeoutMs: number): Promise<void> {
     if (this.flushed()) return Promise.resolve();
     return new Promise((resolve) => {
@@ -142,7 +143,7 @@ export class ChannelClient {
     });
   }
 
-  /** Closes the control channel for good; earlier messages are still sent. */
+  /** Closes the control channel for good. Earlier messages are still sent. */
   close(): void {
     const { state } = this;
     if (state.kind === "closed") return;
@@ -288,7 +289,7 @@ export class ChannelClient {
       const { writeDump } = await import("../proc/dump.js");
       problem = await writeDump(what, path, durationMs);
     } catch (error) {
-      // Its file is gone, as after an in-place upgrade.
+      // The file of the code is gone, as after an in-place upgrade.
       problem = (error as Error).message;
     }
     this.send({ type: "dumped", id, ...(problem !== undefined && { problem }) });
@@ -299,7 +300,7 @@ export class ChannelClient {
     if (this.state.kind === "open") {
       if (!this.isLossTold) this.options.onProblem?.(`${why}; trying again`);
       this.isLossTold = true;
-      // A connection without a welcome, as from a start that fails, does not change since when.
+      // A connection without a welcome, such as one to a start that fails, does not change the time of the loss.
       if (this.orphanTimer === undefined) markLost(this.options.identity.channel);
       this.options.onLost?.();
     }

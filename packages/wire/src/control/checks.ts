@@ -1,22 +1,25 @@
-/** Checks for control messages, which may contain anything regardless of their type, and the error of failed checks. */
+/** Checks for control messages, whose contents may differ from their type, and the error of failed checks. */
 
 export type Fields = Record<string, unknown>;
 
 /** Whether a value is accepted. */
 export type Check = (value: unknown) => boolean;
 
-/** The checks of an object's fields. It may have further ones, such as those of a later version. */
+/** The checks of an object's fields. Other fields are allowed, such as those of a later version. */
 export type Checks<Of> = { readonly [Name in keyof Of]?: Check };
 
 const MAX_LIST = 100_000;
 
-/** Parses one line. @throws the error that `fail` creates for the reason */
+/**
+ * Parses one line.
+ * @throws the error that `fail` creates for the reason
+ */
 export function parseLine(line: string, fail: (reason: string, cause?: unknown) => Error): Fields {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (cause) {
-    // Its text may have a secret, such as a token.
+    // The text is left out, because it may contain a secret such as a token.
     throw fail(`not JSON: it has ${line.length} characters`, cause);
   }
   if (!isFields(value)) throw fail("not an object");
@@ -74,7 +77,7 @@ function badField<Of extends object>(value: Fields, checks: Checks<Of>): string 
   return Object.keys(checks).find((name) => !(checks[name as keyof Of] as Check)(value[name]));
 }
 
-/** Returns what is wrong with a message; undefined if nothing is. */
+/** Returns what is wrong with a message; undefined if it is valid. */
 export function problemIn<Of extends object>(message: Fields, checks: Checks<Of>): string | undefined {
   const bad = badField(message, checks);
   return bad === undefined ? undefined : `no good ${bad}`;

@@ -4,7 +4,7 @@ import { ChannelError, isAmount } from "./checks.js";
 import type { SocketAddress, TcpAddress, UpstreamProtocol } from "./protocol.js";
 import type { ProxyVersion } from "./snapshot.js";
 
-/** The supervisor's variables in the environment of every child of ours, which removes them before it loads an app. */
+/** The supervisor's variables in the environment of every child, which removes them before it loads an app. */
 export const CHANNEL_ENVIRONMENT = {
   /** The path of channel.sock. */
   channel: "PACELINE_CHANNEL",
@@ -15,16 +15,16 @@ export const CHANNEL_ENVIRONMENT = {
 } as const;
 
 /**
- * Makes Bun read modules on the main thread only; its extra threads would take 0.15 MB in each process. Set for our own
- * processes, and removed from their environment so that others do not inherit it.
+ * Makes Bun read modules on the main thread only, because its extra threads would take 0.15 MB in each process. Set for Paceline's
+ * processes, and removed from their environment so that programs they start do not inherit it.
  */
 export const BUN_ONE_READER = "BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER";
 
 /**
- * Makes Bun's last and most expensive compiler (JavaScriptCore's FTL) wait for code sixteen times hotter than usual. A computing
- * loop still gets there within milliseconds, but many instances do not each compile for seconds for a few thousand requests. With
- * sixteen instances on two processors, the first hundred thousand requests take two thirds of the CPU time, and their p99 is a
- * sixth. Set for instances unless the user has set it, and removed from their environment.
+ * Makes Bun's last and most expensive compiler (JavaScriptCore's FTL) wait for code that is sixteen times hotter than usual. A computing
+ * loop still gets compiled within milliseconds, but many instances do not each compile for seconds for a few thousand requests. With
+ * sixteen instances on two CPUs, the first hundred thousand requests take two thirds of the CPU time, and their p99 is a sixth. Set for
+ * instances unless the user has set it, and removed from their environment.
  */
 export const BUN_LATE_FTL = { name: "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", value: "1000000" } as const;
 
@@ -36,28 +36,28 @@ export interface StaticSpec {
   options: object;
 }
 
-/** The random part of the time between two health checks: up to so much more or less. */
+/** The random part of the time between two health checks: up to this fraction more or less. */
 export const HEALTH_JITTER = 0.1;
 
 /** The readiness and health checks of a pool's instances. */
 export interface HealthConfig {
   readyPath?: string;
   healthPath?: string;
-  /** Without `healthPath`: whether a connection is checked at intervals. */
+  /** Without `healthPath`: whether a TCP or unix connection is checked at intervals. */
   healthConnects?: boolean;
   healthIntervalMs: number;
   healthTimeoutMs: number;
-  /** The number of failed checks in a row after which an instance is ended; 0: it is not. */
+  /** The number of consecutive failed checks after which an instance is killed; 0: it is not. */
   healthFailures: number;
-  /** After so many it gets no new requests; absent: it gets them until it is ended. */
+  /** After this many it gets no new requests; absent: it gets them until it is killed. */
   healthFall?: number;
-  /** After so many good ones in a row it gets requests again. */
+  /** After this many consecutive good checks it gets requests again. */
   healthRise?: number;
   /** The Host field of check requests. */
   checkHost: string;
 }
 
-/** A program that a shim runs; docs/commands.md and docs/workers.md explain the keys. */
+/** A program that a shim runs; docs/commands.md and docs/workers.md explain the settings. */
 export interface CommandSpec extends HealthConfig {
   /** The absolute path of the program, and its arguments. */
   args: string[];
@@ -65,14 +65,14 @@ export interface CommandSpec extends HealthConfig {
   cwd: string;
   /** Overrides the shim's environment. */
   env: Record<string, string>;
-  /** Where it serves; absent for a worker, which serves nothing. */
+  /** The address on which it serves; absent for a worker, which serves nothing. */
   address?: SocketAddress;
   /** The version of the PROXY header that it expects on each connection. */
   sendProxy?: ProxyVersion;
   stopSignal: string;
-  /** The time from that signal to SIGKILL. */
+  /** The time from that signal to SIGKILL, in milliseconds. */
   termTimeoutMs: number;
-  /** When the supervisor stops waiting for it to become ready. */
+  /** The time after which the supervisor stops waiting for it to become ready, in milliseconds. */
   readyTimeoutMs: number;
   /** Set for a worker. */
   worker?: WorkerSpec;
@@ -80,11 +80,11 @@ export interface CommandSpec extends HealthConfig {
 
 /** How a shim runs a program that serves nothing. */
 export interface WorkerSpec {
-  /** It is ready after running for this long. */
+  /** How long it must run to count as ready, in milliseconds. */
   readyAfterMs: number;
-  /** It is ready when it has called `process.send("ready")` instead. */
+  /** Whether it is ready when it has called `process.send("ready")` instead. */
   readySignal: boolean;
-  /** It runs at these times only, and the shim is ready at once. */
+  /** If set, it runs only at these times, and the shim is ready at once. */
   schedule?: ScheduleSpec;
 }
 
@@ -93,14 +93,14 @@ export interface ScheduleSpec {
   cron: string;
   /** An IANA name. Default: the local time zone. */
   timezone?: string;
-  /** A run that takes longer is ended; 0: no limit. */
+  /** A run that takes longer is killed, in milliseconds; 0: no limit. */
   runTimeoutMs: number;
 }
 
-/** A variable with a value unique to a spawn, by which the processes of a command are found. */
+/** A variable with a value unique to each spawn, by which the processes of a command are found. */
 export const SPAWN_TAG = "PACELINE_SPAWN";
 
-/** The descriptor of a deleted file with that name; unlike its environment, a daemon such as nginx does not overwrite it. */
+/** The descriptor of a deleted file with that name. A daemon such as nginx overwrites its environment, but not this. */
 export const TAG_FD = 3;
 
 /** The upstream of a proxy instance. */
@@ -112,7 +112,7 @@ export interface ProxySpec {
 }
 
 /** The workload and settings of a child; JSON in PACELINE_SPEC. */
-/** The command that starts a fleet, which then goes on with the processes that run. */
+/** The command that starts a fleet. It then continues with the processes that are running. */
 export interface RestartCommand {
   command: string;
   args: string[];
@@ -129,19 +129,19 @@ export interface ChildSpec {
   drainTimeoutMs: number;
   /** The version of Paceline that starts it. */
   version?: string;
-  /** What a Python instance shows in the process list; the others begin with it as argv[0]. */
+  /** The title of a Python instance in the process list. Other processes have it in argv[0]. */
   title?: string;
-  /** For balancers of a detached fleet: what starts the supervisor again after it was killed. */
+  /** For balancers of a detached fleet: the command that restarts the supervisor after it was killed. */
   restart?: RestartCommand;
-  /** For balancers: the pid of the supervisor that starts it. */
+  /** For balancers: the pid of the supervisor that has started it. */
   supervisor?: number;
   /** For balancers: how many listening sockets they inherit, as fd 3 and up. */
   listens?: number;
   /** For balancers: the absolute path of the folder in which they share counts. */
   countsFolder?: string;
-  /** How often a process with news reports. Default: 1,000. */
+  /** How often a process with news reports, in milliseconds. Default: 1,000. */
   reportEveryMs?: number;
-  /** The supervisor's socket files; an orphan removes those on which nobody listens. */
+  /** The supervisor's socket files. An orphan removes those on which nobody listens. */
   supervisorSockets?: string[];
   /** The absolute path of the app module; for instances. */
   app?: string;
@@ -151,7 +151,7 @@ export interface ChildSpec {
   style?: "fetch" | "node";
   /** The rest of `process.argv` after the app's path. */
   args?: string[];
-  /** The supervisor's limit for becoming ready; for apps. See `lateAfterMs`. */
+  /** The time after which the supervisor gives up if it is not ready, in milliseconds; for apps. See `lateAfterMs`. */
   readyTimeoutMs?: number;
   /** Whether an instance becomes ready only when its app has called `process.send("ready")`. */
   readySignal?: boolean;
@@ -161,16 +161,18 @@ export interface ChildSpec {
   command?: CommandSpec;
   /** The upstream to forward to instead of an app; for instances. */
   proxy?: ProxySpec;
-  /** The addresses that an instance in direct mode serves beside its own socket: those of the sockets that it inherits as fd 3 and up. */
+  /** The addresses that an instance in direct mode serves beside its own socket. Their sockets are inherited as fd 3 and up. */
   direct?: TcpAddress[];
-  /** How long a request of a Python instance in direct mode may go without response data. Default: no limit. */
+  /** How long a request of a Python instance in direct mode may go without response data, in milliseconds. Default: no limit. */
   requestTimeoutMs?: number;
   /** The upstream protocol of a fetch app. Default: `http1`. */
   protocol?: UpstreamProtocol;
   limits?: InstanceLimits;
 }
 
-/** A child that is not ready reports why this long before the supervisor's limit, which began earlier, in milliseconds. */
+/**
+ * A child that is not ready reports why this long before the supervisor gives up, in milliseconds. The supervisor's time started earlier.
+ */
 const WORD_BEFORE_END_MS = 3_000;
 
 /** Returns the time after which a child that is not ready reports why, in milliseconds. */
@@ -187,9 +189,9 @@ export interface ChildIdentity {
   generation: number;
   /** The pool's name; `balancer` for balancers. */
   pool: string;
-  /** The slot, such as `web.3`. */
+  /** The slot, for example `web.3`. */
   name: string;
-  /** The number in the slot's name, such as 3. */
+  /** The number in the slot's name, for example 3. */
   index: number;
   /** The socket that an instance serves; absent for a balancer. */
   socket?: string;
@@ -198,9 +200,8 @@ export interface ChildIdentity {
 
 /**
  * Returns the identity of this child, or undefined if no supervisor started it. Deletes the variables in CHANNEL_ENVIRONMENT from
- * `environment`, so that neither the app nor a program it starts can act for the slot; PACELINE_POOL and similar variables stay
- * for the app.
- *
+ * `environment`, so that neither the app nor a program that it starts can act for the slot. PACELINE_POOL and similar variables stay for
+ * the app.
  * @throws ChannelError `bad-environment` if a variable is missing or invalid
  */
 export function takeChildEnvironment(environment: NodeJS.ProcessEnv = process.env): ChildIdentity | undefined {

@@ -21,7 +21,7 @@ import { areStats, type Stats } from "./stats.js";
 /** The role of a child: an instance of a pool, a template that forks instances, or a balancer. */
 export type ChildRole = "instance" | "template" | "balancer";
 
-/** The state of a child when it says hello; one that reconnects may be past `starting`. */
+/** The state of a child when it says hello. A child that reconnects may be past `starting`. */
 export type ChildPhase = "starting" | "ready" | "draining";
 
 /** The first line that a child sends on every connection of the control channel. */
@@ -33,12 +33,12 @@ export interface Hello {
   role: ChildRole;
   /** The pool's name; `balancer` for balancers. */
   pool: string;
-  /** The slot, such as `web.3`. */
+  /** The slot, for example `web.3`. */
   name: string;
   attempt: number;
   generation: number;
   pid: number;
-  /** The runtime and its version, such as `bun 1.4.5`. */
+  /** The runtime and its version, for example `bun 1.4.5`. */
   runtime: string;
   /** The version of Paceline that started it. */
   version?: string;
@@ -51,7 +51,7 @@ export interface Hello {
   snapshotVersion?: number;
 }
 
-/** The child accepts work now. */
+/** The child accepts work from now on. */
 interface Ready {
   type: "ready";
   /** The protocol of an instance's socket; absent for a balancer. */
@@ -59,16 +59,16 @@ interface Ready {
 }
 
 /**
- * A balancer's reply to a snapshot, also sent whenever `leaving`, `busy` or `listening` changes. It follows `version`, and still has
- * requests or connections on the upstreams in `leaving`, which that version no longer names.
+ * A balancer's reply to a snapshot, also sent whenever `leaving`, `busy` or `listening` changes. The balancer follows `version`. It still
+ * has requests or connections on the upstreams in `leaving`, which that version no longer contains.
  */
 export interface Applied {
   type: "applied";
   version: number;
   leaving: string[];
-  /** The drained upstreams on which it still has requests. Missing from balancers of earlier versions, and if there are none. */
+  /** The drained upstreams on which it still has requests. Missing if there are none, and from balancers of earlier versions. */
   busy?: string[];
-  /** The version of the certificates that it follows. Missing without TLS. */
+  /** The version of the certificates that it uses. Missing without TLS. */
   certificates?: number;
   /** Whether its listening sockets are open; a draining balancer closes them after it has accepted the waiting clients. */
   listening: boolean;
@@ -78,26 +78,26 @@ export interface Applied {
 export interface Fault {
   type: "fault";
   message: string;
-  /** The exit of the program that it ran, which replaces the child's own. */
+  /** The exit of the program that it ran, which is reported in place of the child's own. */
   exit?: { code: number | null; signal: string | null };
 }
 
-/** From a template: a requested process was forked. */
+/** From a template: the requested process was forked. */
 interface Forked {
   type: "forked";
-  /** Such as `web.3#7`. */
+  /** For example `web.3#7`. */
   id: string;
   pid: number;
 }
 
-/** From a template: a requested process could not be forked. */
+/** From a template: the requested process could not be forked. */
 interface ForkFailed {
   type: "forkFailed";
   id: string;
   reason: string;
 }
 
-/** From a template: a forked process has ended. Code and signal are null if the template could not wait for it. */
+/** From a template: a forked process has exited. Code and signal are null if the template could not wait for it. */
 export interface Ended {
   type: "ended";
   id: string;
@@ -110,13 +110,13 @@ interface Pong {
   type: "pong";
 }
 
-/** A balancer found that requests like this one end their processes, and sends them to no other process for a minute. */
+/** From a balancer: requests like this one crash their processes, so it sends them to no other process for a minute. */
 export interface Poison {
   type: "poison";
   pool: string;
-  /** Method and path, such as `GET /users/*`. */
+  /** Method and path, for example `GET /users/*`. */
   request: string;
-  /** The processes, such as `web.3#7`. */
+  /** The processes, for example `web.3#7`. */
   processes: string[];
 }
 
@@ -124,38 +124,38 @@ export interface Poison {
 export interface LostRequest {
   /** The client's `X-Request-Id`. */
   id?: string;
-  /** Method and path without the query, such as `GET /report`. */
+  /** Method and path without the query, for example `GET /report`. */
   request: string;
-  /** Since its head arrived at the balancer. */
+  /** The time since its head arrived at the balancer. */
   ageMs: number;
-  /** Whether its handler was called; `running`: it was at work when the process ended. */
+  /** Whether its handler was called; `running`: the handler was running when the process exited. */
   state: "running" | "started" | "unknown" | "notStarted";
-  /** The balancer sent it to another instance, responded with 502 or 503, or cut off the response. */
+  /** Whether the balancer sent it to another instance, responded with 502 or 503, or cut off the response. */
   outcome: "reassigned" | "failed" | "cut";
 }
 
-/** Requests that a balancer has lost at an upstream, which has probably ended. */
+/** Requests that a balancer has lost at an upstream, which has probably exited. */
 export interface LostRequests {
-  /** The process, such as `web.3#7`. */
+  /** The process, for example `web.3#7`. */
   upstream: string;
   requests: LostRequest[];
-  /** How many more there were. */
+  /** The number of further requests. */
   omitted: number;
 }
 
 /** A request that an instance has not finished. */
 export interface OpenRequest {
-  /** The process, such as `web.3#7`. */
+  /** The process, for example `web.3#7`. */
   upstream: string;
-  /** Method and path without the query, such as `GET /report`. */
+  /** Method and path without the query, for example `GET /report`. */
   request: string;
-  /** Since its head arrived at the balancer. */
+  /** The time since its head arrived at the balancer. */
   ageMs: number;
   /** The address of the connection's other end. */
   client: string;
 }
 
-/** A client of a balancer wants a name that has no certificate. The reply is a set of certificates, or `noCertificate`. */
+/** A client of a balancer requests a name that has no certificate. The reply is a set of certificates, or `noCertificate`. */
 interface WantCertificate {
   type: "wantCertificate";
   name: string;
@@ -172,7 +172,7 @@ interface Lost extends LostRequests {
   type: "lost";
 }
 
-/** A message for the operator; at most once a minute for the same subject, or a few for each run of a schedule. */
+/** A message for the operator: at most one a minute for the same subject, or a few for each run of a schedule. */
 export interface Notice {
   type: "notice";
   message: string;
@@ -185,16 +185,19 @@ export interface Notice {
   askedPort?: number | undefined;
 }
 
-/** From the shim of a worker with a schedule, on each change: its state. Times are Unix times in milliseconds. */
+/** From the shim of a worker with a schedule: its state, sent on each change. Times are Unix times in milliseconds. */
 export interface ScheduleReport {
   type: "schedule";
-  /** When the next run is due; null if none is. */
+  /** When the next run is due; null if no further run is. */
   next: number | null;
-  /** When the present run began; null if none is under way. */
+  /** When the current run started; null if none is in progress. */
   running: number | null;
-  /** The last run that has ended; null if this process has seen none. */
+  /** The last run that has ended; null if there was none in this process. */
   last: ScheduledRun | null;
-  /** Since the shim started: runs that have ended, how many of them failed, and due times skipped because one was still running. */
+  /**
+   * Counts since the shim started: runs that have ended; below, runs that failed, and due times that were skipped because a run had not
+   * ended.
+   */
   runs: number;
   failures: number;
   skipped: number;
@@ -215,16 +218,16 @@ export interface ScheduledRun {
 interface SupervisorSpawned {
   type: "supervisorSpawned";
   pid: number | null;
-  /** Why not; set if there is no pid. */
+  /** The reason if there is no pid. */
   problem?: string;
 }
 
 /** The result of a probe. */
 export interface Probed {
   type: "probed";
-  /** 0: a shim has checked its command by itself. */
+  /** 0 if a shim has checked its command by itself. */
   id: number;
-  /** What is wrong; absent if the instance is healthy. */
+  /** The problem; absent if the instance is healthy. */
   problem?: string;
 }
 
@@ -319,7 +322,10 @@ const CHECKS: { readonly [Type in ChildMessage["type"]]: Check } = {
   fault: fieldsOf<Fault>({ message: isText, exit: optional(fieldsOf<Ended>(EXIT)) }),
 };
 
-/** Parses one line. Returns undefined for a type of another version, which is ignored. @throws ChannelError `bad-message` */
+/**
+ * Parses one line. Returns undefined for a type of another version, which is ignored.
+ * @throws ChannelError `bad-message`
+ */
 export function parseChildMessage(line: string): ChildMessage | undefined {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", `it is ${reason}`, { cause }));
   const { type } = message;

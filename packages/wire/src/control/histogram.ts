@@ -4,7 +4,7 @@ import type { SparseHistogram } from "./protocol.js";
 /** Each power of two has this many buckets, so a bucket is at most 1/32 (3 %) wide. */
 const SUB_BUCKETS = 32;
 const SUB_BUCKET_BITS = 5;
-/** 2^27 µs is 134 s; longer durations count in the last bucket. */
+/** 2^27 µs is 134 s. Longer durations count in the last bucket. */
 const MAX_US = 2 ** 27 - 1;
 const BUCKETS = (26 - SUB_BUCKET_BITS) * SUB_BUCKETS + 2 * SUB_BUCKETS;
 
@@ -19,7 +19,7 @@ export class Histogram {
   private readonly counts = new Uint32Array(BUCKETS);
   private isEmpty = true;
 
-  /** Counts a duration in microseconds; fractions are cut, out-of-range values go to the nearest bucket. */
+  /** Counts a duration in microseconds. Fractions are cut off, and out-of-range values go to the nearest bucket. */
   record(microseconds: number): void {
     const value = microseconds >= MAX_US ? MAX_US : microseconds > 0 ? microseconds | 0 : 0;
     const index = Histogram.bucketOf(value);
@@ -76,7 +76,7 @@ export class Histogram {
   }
 
   /**
-   * Returns the duration in microseconds below which the share `q` (0 to 1) of all durations lies: the middle of its bucket. Null
+   * Returns the duration in microseconds below which the share `q` (0 to 1) of all durations lies, as the middle of its bucket; null
    * without counts.
    */
   static quantile(counts: HistogramCounts, q: number): number | null {

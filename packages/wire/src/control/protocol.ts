@@ -2,8 +2,8 @@
 import { fs } from "../proc/bun-memory.js";
 
 /**
- * The protocol version. Neighbouring versions understand each other: what one does not know, types as well as fields, it ignores,
- * and what it misses has a default. Others refuse each other with a clear message.
+ * The protocol version. Neighbouring versions understand each other: a side ignores types and fields that it does not know, and uses a
+ * default for those that are missing. Other versions refuse each other with a clear message.
  */
 export const CHANNEL_VERSION = 1;
 
@@ -11,7 +11,7 @@ export function isNeighbour(version: number, own: number): boolean {
   return Math.abs(version - own) <= 1;
 }
 
-/** The longest line in bytes; a longer one closes the control channel. */
+/** The longest line in bytes. A longer one closes the control channel. */
 const MAX_CHANNEL_LINE_BYTES = 1 << 20;
 
 /** The protocol between an instance and the balancers: HTTP/1.1, the lane of docs/lane.md, or HTTP/1.1 with a control lane. */
@@ -33,17 +33,17 @@ export interface TcpAddress {
 /** The address of a process: the path of a unix socket, or a TCP address. */
 export type SocketAddress = string | TcpAddress;
 
-/** Returns the path of a file whose modification time is when the children lost their supervisor. */
+/** Returns the path of a file whose modification time is the time at which the children lost their supervisor. */
 export function lostMarkPath(channelSocket: string): string {
   return `${channelSocket}.lost`;
 }
 
-/** Touches a file, so that commands can report since when the supervisor is lost. All its children do this at the same moment. */
+/** Touches a file, so that commands can report since when the supervisor is lost. All its children do so at the same moment. */
 export function markLost(channelSocket: string): void {
   try {
     fs().writeFileSync(lostMarkPath(channelSocket), "", { mode: 0o600 });
   } catch {
-    // The run directory is gone or not writable; the time stays unknown.
+    // The run directory is gone or not writable, so the time stays unknown.
   }
 }
 
@@ -54,8 +54,8 @@ const NEWLINE = 0x0a;
 const NOTHING = Buffer.alloc(0);
 
 /**
- * Collects bytes and passes on each line without its newline. A line is decoded only when complete, so a UTF-8 character in two
- * pieces is not broken. Skips empty lines.
+ * Collects bytes and passes on each line without its newline. A line is decoded only when it is complete, so that a UTF-8 character in two
+ * pieces is not broken. Empty lines are skipped.
  */
 export class LineFramer {
   /** The incomplete line, in a buffer with room to grow, because it may arrive byte by byte. */
@@ -73,8 +73,7 @@ export class LineFramer {
   ) {}
 
   /**
-   * Adds bytes. Returns false once a line is too long: that line and all further ones are lost, and the caller should close the
-   * connection.
+   * Adds bytes. Returns false once a line is too long. That line and all further ones are lost, and the caller should close the connection.
    */
   push(chunk: Uint8Array): boolean {
     let start = 0;

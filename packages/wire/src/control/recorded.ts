@@ -1,26 +1,26 @@
-/** Requests that balancers report: those that `paceline record` keeps, and sampled ones. Nothing secret is in them. */
+/** Requests that balancers report: those that `paceline record` stores, and sampled ones. They contain no secrets. */
 import { type Check, fieldsOf, isAmount, isText, listOf, optional } from "./checks.js";
 
-/** A request as `paceline record` keeps it: no body, no fields, no values of its query. */
+/** A request as `paceline record` stores it: without body, fields, or the values of its query. */
 export interface RecordedRequest {
-  /** When its head arrived, in Unix time in milliseconds. */
+  /** When its head arrived, as Unix time in milliseconds. */
   at: number;
   method: string;
   path: string;
   status: number;
-  /** Of the response's body. */
+  /** The size of the response's body. */
   bytes: number;
   ms: number;
 }
 
-/** What stands for a part of a path that may be a key or a token. */
+/** The replacement for a part of a path that may be a key or a token. */
 export const RECORDED_MASK = "*";
 
-/** From a balancer, while its snapshot says that requests are recorded. */
+/** From a balancer, while its snapshot requires that requests are recorded. */
 export interface RecordedRequests {
   type: "recorded";
   requests: RecordedRequest[];
-  /** How many more there were: they could not be sent in time. */
+  /** The number of further requests, which could not be sent in time. */
   lost: number;
 }
 
@@ -31,22 +31,22 @@ export const areRecorded: Check = listOf(
   }),
 );
 
-/** A sampled request as the supervisor exports it as spans: when it was where. */
+/** A sampled request as the supervisor exports it as spans, with the times of its phases. */
 export interface RecordedSpan {
-  /** 32 and 16 hexadecimal digits. */
+  /** 32 hexadecimal digits; the span ids below have 16. */
   traceId: string;
-  /** The parent of the app's own span, if this trace was made here. */
+  /** The parent of the app's own span, if the balancer has created this trace. */
   spanId?: string;
-  /** The client's span, whose child this one is. */
+  /** The client's span, which is the parent of this one. */
   parentId?: string;
-  /** When its head arrived, in Unix time in milliseconds, and the times from then on. Missing: it has not come to that. */
+  /** When its head arrived, as Unix time in milliseconds. Below, the times since then; missing if the request did not get that far. */
   at: number;
   ms: number;
   queuedMs?: number;
   foundMs?: number;
   sentMs?: number;
   firstByteMs?: number;
-  /** How long the handler ran; only from instances on the lane. */
+  /** How long the handler ran. Only from instances on the lane. */
   handlerMs?: number;
   method: string;
   /** Without its query, and without parts that may be tokens. */
@@ -61,11 +61,11 @@ export interface RecordedSpan {
   phase: string;
 }
 
-/** From a balancer, if its snapshot says that spans are exported. */
+/** From a balancer, if its snapshot requires that spans are exported. */
 export interface RecordedSpans {
   type: "spans";
   spans: RecordedSpan[];
-  /** How many more there were: they could not be sent in time. */
+  /** The number of further requests, which could not be sent in time. */
   lost: number;
 }
 

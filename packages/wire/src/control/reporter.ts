@@ -1,12 +1,12 @@
-/** When a child reports: each second by default while there is activity, and rarely otherwise to save resources. */
+/** Decides when a child reports: by default each second while there is activity, and otherwise rarely to save resources. */
 import { LoopLag } from "../proc/own-process.js";
 
 const LOOK_EVERY_MS = 1000;
-/** An idle process reports every this many checks, because its memory may change. */
+/** An idle process reports once in this many checks, because its memory may change. */
 const QUIET_LOOKS = 10;
-/** How often a sleeping process checks and reports. */
+/** How often a sleeping process checks and reports, in milliseconds. */
 const ASLEEP_LOOK_EVERY_MS = 60_000;
-/** A delay of the event loop that is worth a report. */
+/** A delay of the event loop from which on it is reported, in milliseconds. */
 const LAG_WORTH_REPORTING_MS = 50;
 
 /** The reporter's own measurements. */
@@ -18,11 +18,11 @@ export interface Measured {
 }
 
 interface ReporterOptions {
-  /** A number that changes with everything worth a report while nothing is in flight. */
+  /** A number that changes with everything that should be reported while nothing is in flight. */
   activity(): number;
-  /** The number of requests in flight; while there are any, each second is reported. */
+  /** The number of requests in flight. While there are any, a report is sent each second. */
   inFlight(): number;
-  /** Calls `wake` once at the next activity. Lets an idle process sleep until then. */
+  /** Calls `wake` once at the next activity. An idle process sleeps until then. */
   onNext?(wake: () => void): void;
   /** Sends a report. Returns false if it could not be sent; the next one then includes it. */
   report(measured: Measured): boolean;
@@ -31,9 +31,8 @@ interface ReporterOptions {
 }
 
 /**
- * Checks each second. After the last second with activity it sends one more report, which says that the activity has ended. The
- * event loop is monitored closely only during activity; otherwise a late check shows a delay, underestimated by at most one
- * interval.
+ * Checks each second. After the last second with activity, it sends one more report, which shows that the activity has ended. The event
+ * loop is monitored closely only during activity. Otherwise a late check shows a delay, underestimated by at most one interval.
  */
 export class Reporter {
   private timer: NodeJS.Timeout | undefined;
@@ -83,7 +82,7 @@ export class Reporter {
     });
   }
 
-  /** The only work of an idle process, so it is kept small: frequent code is compiled, which takes memory. */
+  /** The only work of an idle process. It is kept small, because code that runs often is compiled, which takes memory. */
   private look(): void {
     const now = performance.now();
     const lateMs = now - this.lookedAtMs - this.everyMs;
@@ -106,7 +105,7 @@ export class Reporter {
 
   private send(now: number, activity: number): boolean {
     const sent = this.options.report({ periodMs: Math.round(now - this.sinceMs), eventLoopLagMs: this.worstLagMs });
-    // Unsent news remain news.
+    // News that were not sent stay news.
     if (!sent) return false;
     this.lastActivity = activity;
     this.sinceMs = now;

@@ -1,4 +1,4 @@
-/** A snapshot of the fleet for balancers: its pools, their upstreams and their rules, and the check of a received one. */
+/** A snapshot of the fleet for balancers: its pools, their upstreams and their rules; and the check of a received one. */
 import type { AccessLogRule } from "../access-log.js";
 import { BALANCER_LIMITS, type BalancerLimits, badLimit } from "../limits.js";
 import {
@@ -18,42 +18,48 @@ import type { TcpAddress, UpstreamProtocol } from "./protocol.js";
 
 /** One upstream of a pool in a snapshot. */
 export interface SnapshotUpstream {
-  /** The process, such as `web.3#7`. */
+  /** The process, for example `web.3#7`. */
   id: string;
-  /** The slot, such as `web.3`. */
+  /** The slot, for example `web.3`. */
   name: string;
   /** The path of its unix socket. */
   socket?: string;
-  /** Its address instead of a unix socket. */
+  /** Its address, if that is not a unix socket. */
   tcp?: TcpAddress;
   /** Default: `http1`. */
   protocol?: UpstreamProtocol;
   /**
-   * Whether it is not a server of ours. It may close idle connections, so requests that must not be sent twice get a new one, and
+   * Whether it is not one of our servers. It may then close idle connections, so requests that must not be sent twice get a new one, and
    * the balancer counts its responses.
    */
   foreign?: boolean;
-  /** Whether a connection may carry the requests of only one client, so that leftover bytes reach nobody else. */
+  /** Whether a connection may carry the requests of only one client, so that leftover bytes never reach another client. */
   perClient?: boolean;
-  /** The most requests that this balancer may send at once; in tcp mode the most connections. Default: only its own limits apply. */
+  /**
+   * The maximum number of requests that this balancer may send at once; in tcp mode of connections. Default: only the upstream's own limits
+   * apply.
+   */
   maxInFlight?: number;
-  /** The version of the PROXY header that begins each connection to it. Default: there is none. */
+  /** The version of the PROXY header at the start of each connection to it. Default: no header. */
   sendProxy?: ProxyVersion;
-  /** Whether its health checks fail, so that it gets no new requests, unless too many others are out of turn. */
+  /** Whether its health checks fail. It then gets no new requests, unless too many others are out of turn. */
   failsChecks?: boolean;
-  /** The value of the cookie that its clients get, in a pool whose clients are recognized by one. */
+  /** The cookie value that its clients get, in a pool that recognizes clients by a cookie. */
   cookie?: string;
-  /** Another value by which its clients are recognized. */
+  /** Another cookie value by which its clients are recognized. */
   alsoCookie?: string;
-  /** Its share of the turns, beside the other weights of the pool: a whole number of at least 1. Default: 1. */
+  /** Its share of the turns, relative to the other weights of the pool: a whole number of at least 1. Default: 1. */
   weight?: number;
-  /** Whether a deploy tries it: sticky clients of its slot stay with the slot's other process. */
+  /** Whether it is a canary of a deploy: sticky clients of its slot stay with the slot's other process. */
   canary?: boolean;
-  /** An operator's weight for its slot, beside `FULL_SHARE`: a whole number from 1 to `MAX_SHARE`. Default: `FULL_SHARE`. */
+  /** An operator's weight for its slot, relative to `FULL_SHARE`: a whole number from 1 to `MAX_SHARE`. Default: `FULL_SHARE`. */
   share?: number;
-  /** An operator's reason why it gets no new requests: none at all, or only if all others are ejected too. Default: it gets some. */
+  /**
+   * An operator's reason why it gets no new requests: `drained`, none at all; `ejected`, only if all others are ejected too. Default: it
+   * gets requests.
+   */
   outOfTurn?: "drained" | "ejected";
-  /** How often an operator has readmitted its slot: each time ends what health has ejected. Default: 0. */
+  /** How often an operator has readmitted its slot. Each time ends an ejection for bad health. Default: 0. */
   readmits?: number;
   /** Whether it gets requests only while no other one is in turn. */
   backup?: boolean;
@@ -64,56 +70,58 @@ export const PROXY_VERSIONS = ["v1", "v2"] as const;
 
 export type ProxyVersion = (typeof PROXY_VERSIONS)[number];
 
-/** The weight of a slot whose weight was not set, and the highest one. */
+/** The weight of a slot whose weight was not set; below, the maximum. */
 export const FULL_SHARE = 100;
 const MAX_SHARE = 1000;
 
-/** By what a pool finds the slot of a request: a cookie of ours, or a hash of the address, the path, or a field or cookie of that name. */
+/**
+ * How a pool finds the slot of a request: by a cookie of the balancer, or by a hash of the address, the path, or a named field or cookie.
+ */
 export interface StickyRule {
   by: "cookie" | "address" | "header" | "path" | "cookie-value";
   name?: string;
-  /** Whether a request goes to another slot rather than wait for its own. Default: it waits. */
+  /** Whether a request goes to another slot instead of waiting for its own. Default: it waits. */
   isLoose?: boolean;
 }
 
-/** How a pool picks an upstream. A further one is also a line in the registry of packages/balancer. */
+/** How a pool picks an upstream. A new policy is also a line in the registry of packages/balancer. */
 export const POLICY_NAMES = ["round-robin", "exact", "least-busy", "random-two"] as const;
 
 export type PolicyName = (typeof POLICY_NAMES)[number];
 
 /** When balancers eject an upstream that is worse than the others of its pool; see docs/balancing.md. 0 turns a rule off. */
 export interface EjectionRule {
-  /** After so many failures in a row. */
+  /** The number of consecutive failures. */
   failures: number;
-  /** From this share of failures on, in percent. */
+  /** The failure rate, in percent. */
   failurePercent: number;
-  /** A share counts from this many requests on. */
+  /** The failure rate counts if there were at least this many requests. */
   minRequests: number;
-  /** The time over which requests are remembered. */
+  /** How long requests are remembered, in milliseconds. */
   windowMs: number;
-  /** For how long it is ejected at first; each further ejection lasts twice as long, up to `maxEjectMs`. */
+  /** How long it is ejected at first, in milliseconds. Each further ejection lasts twice as long, up to `maxEjectMs`. */
   ejectMs: number;
   maxEjectMs: number;
-  /** The most upstreams of the pool that are out of turn together, in percent. */
+  /** The maximum share of the pool's upstreams that are out of turn at the same time, in percent. */
   maxEjectedPercent: number;
 }
 
-/** How many requests that may have started are sent again: a share of a pool's requests, and a number that is always allowed. */
+/** Limits how many requests that may have started are sent again: a share of a pool's requests, and a number that is always allowed. */
 export interface RetryBudgetRule {
   percent: number;
   minPerSecond: number;
 }
 
-/** How often clients may send requests: a bucket of `burst` tokens for each of them, of which `requests` come back in `periodMs`. */
+/** How often clients may send requests. Each client has a bucket of `burst` tokens, of which `requests` return in `periodMs`. */
 export interface RateLimitRule {
-  /** What has a bucket: a client's address, a value of the field `name`, or one of `routes`. */
+  /** Which values have a bucket each: the client's address, the field `name`, or the `routes`. */
   by: "address" | "header" | "route";
   /** In lower case. */
   name?: string;
   requests: number;
   periodMs: number;
   burst: number;
-  /** The requests that it applies to. Default: all. */
+  /** The routes to which it applies. Default: all requests. */
   routes?: string[];
 }
 
@@ -121,82 +129,82 @@ export interface RateLimitRule {
 export interface CompressRule {
   /** Names of content codings. Absent: those of the runtime. */
   codings?: string[];
-  /** Media types such as `text/html`, `text/*` and `*+json`. Absent: the usual ones. */
+  /** Media types, for example `text/html`, `text/*` and `*+json`. Absent: the usual ones. */
   types?: string[];
   minBytes: number;
-  /** How many bodies are compressed at once. */
+  /** The maximum number of bodies that are compressed at once. */
   maxStreams: number;
-  /** Whether those that may contain secrets are compressed, too. */
+  /** Whether responses that may contain secrets are also compressed. */
   secrets: boolean;
 }
 
 /** One pool in a snapshot. */
 export interface SnapshotPool {
   name: string;
-  /** `tcp`: it gets whole connections of the addresses that name it, and no requests. Default: `http`. */
+  /** `tcp`: it gets whole connections of the addresses that name it, instead of requests. Default: `http`. */
   mode?: "tcp";
-  /** `/`, `/api/`, `example.com/`: an optional host and a path prefix, matched by segment; the longest match is used. */
+  /** For example `/`, `/api/`, `example.com/`: an optional host and a path prefix, matched by segment. The longest match is used. */
   routes: string[];
   /** Whether its upstreams see paths without the prefix of the matching route. */
   stripPrefix?: boolean;
-  /** Set for internal pools, which no client can reach: the folders (absolute paths) of files named in responses. */
+  /** Set for internal pools, which no client can reach: the folders (absolute paths) of files that responses may name. */
   internalRoots?: string[];
-  /** Whether the pool also gets TRACE, and proxy targets unchanged. */
+  /** Whether the pool also gets TRACE, and absolute targets unchanged. */
   takesAllRequests?: boolean;
   /** Whether its responses may name such files (X-Accel-Redirect, X-Sendfile). */
   sendsFiles?: boolean;
   /** Default: `round-robin`. */
   policy?: PolicyName;
-  /** How long its upstreams may go without sending response data, if shorter than the balancer's limit. */
+  /** How long its upstreams may go without sending response data, if that is shorter than the balancer's limit. In milliseconds. */
   requestTimeoutMs?: number;
   /** The files of its error pages (absolute paths). `changedAt` differs when a file has changed. */
   errorPages?: { status: number; path: string; changedAt: number }[];
   /** Absent: none of its responses is compressed. */
   compress?: CompressRule;
-  /** How long a request may wait in the queue; absent: `limits.upstreamConnectTimeoutMs`, and it is no overload. */
+  /** How long a request may wait in the queue, in milliseconds. Absent: `limits.upstreamConnectTimeoutMs`, and no overload protection. */
   queueTimeoutMs?: number;
   /** The routes whose requests leave the queue before the others, and after them. */
   priority?: { high: string[]; low: string[] };
   /** Absent: each request goes to the next upstream in turn. */
   sticky?: StickyRule;
-  /** It has no upstream that may get requests, but one is expected soon: requests wait in the queue. */
+  /** Whether it has no upstream that may get requests, but one is expected soon. Requests then wait in the queue. */
   awaited?: boolean;
   /** Absent: the balancer ejects none of its upstreams. */
   ejection?: EjectionRule;
-  /** How long the share of an upstream grows after it is ready or readmitted. */
+  /** How long the share of an upstream grows after it became ready or was readmitted, in milliseconds. */
   slowStartMs?: number;
-  /** Absent: every request that may be sent again is. */
+  /** Absent: there is no limit on requests that are sent again. */
   retryBudget?: RetryBudgetRule;
-  /** Whether a GET or HEAD that is late at its upstream is sent to a second one, too. */
+  /** Whether a GET or HEAD that is late at its upstream is also sent to a second one. */
   hedge?: boolean;
-  /** A new generation is being compared with the one in service: the responses of each upstream are counted by route class. */
+  /** Whether a new generation is being compared with the one in service: the responses of each upstream are then counted by route class. */
   judged?: boolean;
   /** In slot order, which is the order of turns. */
   upstreams: SnapshotUpstream[];
 }
 
-/** Which ids and traces the balancer makes for requests. */
+/** Which ids and traces the balancer creates for requests. */
 export interface IdentityRules {
   /** Whether requests get an X-Request-Id, unless a trusted proxy has sent one. */
   ids: boolean;
-  /** Whether clients get it with the response. */
+  /** Whether clients get the id with the response. */
   inResponse: boolean;
-  /** Absent: traceparent passes unchanged, and none is made. */
+  /** Absent: traceparent passes unchanged, and none is created. */
   trace?: {
     /** Whose traceparent is kept: that of trusted proxies, or that of all clients. */
     keep: "trusted" | "always";
-    /** The share of the traces made here that are marked as sampled. */
+    /** The share of the created traces that are marked as sampled. */
     sampled: number;
   };
 }
 
-/** The complete, versioned state that a balancer follows. Replaces the previous one and refers to nothing else. */
+/** The complete, versioned state that a balancer follows. It replaces the previous one and refers to nothing outside itself. */
 export interface Snapshot {
   type: "snapshot";
   version: number;
   /**
-   * The inherited listening sockets. `proxied`: each connection begins with a PROXY header of a trusted proxy. `pool`: the pool in tcp
-   * mode that gets its connections. `tls`: clients speak TLS. `redirect`: requests are redirected to https on that port.
+   * The inherited listening sockets. `proxied`: each connection starts with a PROXY header of a trusted proxy. `pool`: the pool in tcp mode
+   * that gets its connections. `tls`: clients speak TLS. `redirect`: requests are redirected to https on that port.
    */
   listen: { fd: number; address: string; proxied?: boolean; pool?: string; tls?: boolean; redirect?: number }[];
   pools: SnapshotPool[];
@@ -206,23 +214,23 @@ export interface Snapshot {
   spoolDir?: string;
   /** Whether requests are logged. */
   accessLog?: boolean;
-  /** How; absent: each in the combined format to its output. */
+  /** How requests are logged. Absent: all of them in the combined format, to the balancer's output. */
   accessLogRule?: AccessLogRule;
   /** Which ids and traces requests get; absent: none. */
   identity?: IdentityRules;
-  /** Whether sampled requests are reported, to be exported as spans. */
+  /** Whether sampled requests are reported, so that they can be exported as spans. */
   spans?: boolean;
-  /** Whether each request is reported, without anything secret, for `paceline record`. */
+  /** Whether each request is reported for `paceline record`, without any secrets. */
   recorded?: boolean;
-  /** The paths of requests that the balancer responds to itself: whether it runs, and whether the fleet can take requests. */
+  /** The paths of requests to which the balancer itself responds: whether it runs, and whether the fleet can take requests. */
   probes?: { live?: string; ready?: string };
-  /** Absent: clients may send as many requests as they like. */
+  /** Absent: the rate of requests is not limited. */
   rateLimits?: RateLimitRule[];
-  /** The value of Strict-Transport-Security in responses over TLS. Absent: they have none of the balancer's. */
+  /** The value of Strict-Transport-Security in responses over TLS. Absent: the balancer adds none. */
   hsts?: string;
   /** How many balancers share the upstreams. Default: 1. */
   balancers?: number;
-  /** The fleet stops soon: it is not ready, and serves until the drain. */
+  /** Whether the fleet stops soon: it is not ready, and serves until the drain. */
   stopping?: boolean;
   limits: BalancerLimits;
 }
@@ -253,7 +261,7 @@ function isUpstream(value: unknown): boolean {
   return tcp === undefined ? isText(socket) : isTcpAddress(tcp);
 }
 
-/** A rule that goes by the value of something needs its name. */
+/** A rule that uses the value of something needs its name. */
 function isNamed(value: unknown, ...named: readonly string[]): boolean {
   const { by, name } = value as Fields;
   return !named.includes(by as string) || isText(name);
@@ -308,7 +316,7 @@ const isIdentityRules = fieldsOf<IdentityRules>({
   ),
 });
 
-/** Returns what is wrong with a received snapshot; undefined if nothing is. Adds the limits that an earlier version does not send. */
+/** Returns what is wrong with a received snapshot; undefined if it is valid. Adds the limits that an earlier version does not send. */
 export function snapshotProblem(message: Fields): string | undefined {
   const problem = problemIn<Snapshot>(message, {
     version: isCount,

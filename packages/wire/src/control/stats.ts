@@ -32,10 +32,13 @@ export interface InstanceStats {
   inFlight: number;
   /** Absent if the app has never deferred a job. */
   deferred?: DeferredStats;
-  /** In direct mode, where no balancer sees it: the request that has been without response data for longest, if it overran its time. */
+  /**
+   * In direct mode, where no balancer sees it: among requests that have overrun their time, the one that has been without response data for
+   * longest.
+   */
   overdue?: OverdueRequest;
   latency: SparseHistogram;
-  /** The period of the new counts in milliseconds; a second even after an idle period, which is not reported. */
+  /** The period of the new counts in milliseconds. It is a second even after an idle period, which is not reported. */
   periodMs: number;
   /** The longest delay of the event loop since the last report, in milliseconds. */
   eventLoopLagMs: number;
@@ -44,29 +47,29 @@ export interface InstanceStats {
 
 /** A balancer's figures for one upstream. */
 export interface UpstreamStats {
-  /** The process, such as `web.3#7`. */
+  /** The process, for example `web.3#7`. */
   id: string;
   inFlight: number;
-  /** Requests sent to it since the balancer process has known it. */
+  /** The number of requests sent to it since the balancer process has known it. */
   requestsTotal: number;
-  /** Responses that clients got of it since then, by STATUS_CLASSES; missing before the first one. */
+  /** The number of its responses since then, by STATUS_CLASSES; missing before the first one. */
   statuses?: number[];
-  /** For programs: responses with status 500 and above, and latencies from the request's head to the response's end. */
+  /** For programs: the number of responses with status 500 and above; below, latencies from the request's head to the response's end. */
   errorsTotal?: number;
   latency?: SparseHistogram;
-  /** The request that a silent upstream is running, such as `GET /report`, if known. */
+  /** The request that a stalled upstream is running, for example `GET /report`, if known. */
   running?: string;
   /** With limited concurrency: the request that has been running longest after its client got an error or disconnected. */
   overdue?: OverdueRequest;
-  /** It gets no new requests of this balancer: why, the number of this ejection, and for how much longer. */
+  /** Set while it gets no new requests of this balancer: the reason, the number of this ejection, and how much longer it lasts. */
   ejected?: { reason: string; number: number; forMs: number };
-  /** It is ejected or fails its checks, but gets requests, because too many of its pool do. Default: false. */
+  /** Whether it is ejected or fails its checks but still gets requests, because too many of its pool do. Default: false. */
   servesAnyway?: boolean;
-  /** In a pool under judgement: its counts since the judgement began. */
+  /** While a release of its pool is being judged: its counts since the start of that. */
   judged?: JudgedStats;
 }
 
-/** A balancer's counts for one upstream of a pool under judgement. */
+/** A balancer's counts for one upstream of a pool whose release is being judged. */
 export interface JudgedStats {
   /** Requests without a complete response, because the process or its connection was lost. */
   lost: number;
@@ -81,50 +84,50 @@ interface JudgedClass {
   requests: number;
   /** Those with status 500 and above. */
   errors: number;
-  /** Of the others: from the request's head to the response's end, since the last report. */
+  /** The latencies of the others, from the request's head to the response's end, since the last report. */
   latency: SparseHistogram;
-  /** The same for errors, which do not show how fast a version is. Default: none. */
+  /** The same for errors, whose latencies do not show how fast a version is. Default: none. */
   failed?: SparseHistogram;
-  /** Of requests that were abandoned before their response: from the head until the client left, since the last report. Default: none. */
+  /** The same for requests that were abandoned before their response, from the head until the client left. Default: none. */
   abandoned?: SparseHistogram;
 }
 
-/** A request that still runs although its client has left or its time is over. */
+/** A request that is still running although its client has left or its time is over. */
 export interface OverdueRequest {
-  /** Such as `GET /report`. */
+  /** For example `GET /report`. */
   request: string;
-  /** Since it last sent response data, or since its client left, in milliseconds. */
+  /** The time since it last sent response data, or since its client left, in milliseconds. */
   forMs: number;
 }
 
 /** The bodies that a balancer buffers for slow clients of a pool with limited concurrency. */
 export interface HeldStats {
   pool: string;
-  /** Requests whose body is being collected. */
+  /** The number of requests whose body is being collected. */
   receiving: number;
-  /** Spooled responses whose instances have finished them. */
+  /** The number of spooled responses whose instances have finished them. */
   sending: number;
 }
 
 /** The requests of one pool at a balancer, on average since its last report. */
 export interface PoolLoadStats {
   pool: string;
-  /** At its instances and in the request queue. */
+  /** Requests at its instances and in the request queue. */
   inFlight: number;
-  /** In the request queue, and at instances on the lane before their handler is called. */
+  /** Requests in the request queue, and at instances on the lane before their handler is called. */
   waiting: number;
-  /** Responses since the last report. An instance also counts those that were reassigned or that nobody waits for. */
+  /** The number of responses since the last report. An instance also counts requests that were reassigned or abandoned. */
   finished?: number;
 }
 
-/** The responses of a balancer for one route, by its method class. */
+/** The responses of a balancer for one route, by method class. */
 export interface RouteStats {
-  /** Empty: requests without a route. */
+  /** Empty for requests without a route. */
   pool: string;
-  /** As in the configuration, or that of all others. */
+  /** The route as in the configuration, or the name for all others. */
   route: string;
   access: "reads" | "writes";
-  /** Since the balancer process has known the route, by STATUS_CLASSES. */
+  /** The counts since the balancer process has known the route, by STATUS_CLASSES. */
   counts: number[];
   /** From the request's head to the response's end, since the last report. */
   latency: SparseHistogram;
@@ -142,9 +145,9 @@ export interface BalancerStats {
   requestsTotal: number;
   /** How many of them had a status of 500 or above. */
   errorsTotal: number;
-  /** Requests that were sent to another upstream. */
+  /** The number of requests that were sent to another upstream. */
   retriesTotal: number;
-  /** Requests that were sent to two upstreams, and those that the second one served. Missing from earlier versions. */
+  /** The number of requests that were sent to two upstreams; below, of those that the second one served. Missing from earlier versions. */
   hedgesTotal?: number;
   hedgesWonTotal?: number;
   inFlight: number;
@@ -153,11 +156,13 @@ export interface BalancerStats {
   eventLoopLagMs: number;
   heapBytes: number;
   upstreams: UpstreamStats[];
-  /** Disk space for bodies of slow clients; absent: none. */
+  /** Disk space in use for bodies of slow clients; absent: none. */
   spoolBytes?: number;
-  /** Connections that were reset because their peers read nothing and others needed the memory. Missing from earlier versions. */
+  /**
+   * The number of connections that were reset because their peers read nothing and others needed the memory. Missing from earlier versions.
+   */
   unreadEndedTotal?: number;
-  /** Requests that were refused or cut off for want of memory or disk space. Missing from earlier versions. */
+  /** The number of requests that were refused or cut off because memory or disk space was short. Missing from earlier versions. */
   noRoomTotal?: number;
   /** Only pools that have something buffered. */
   held?: HeldStats[];

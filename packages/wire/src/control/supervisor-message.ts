@@ -20,7 +20,7 @@ import { type Snapshot, snapshotProblem } from "./snapshot.js";
 /** The supervisor accepted the hello. */
 interface Welcome {
   type: "welcome";
-  /** The supervisor's. Missing from supervisors of earlier versions. */
+  /** The supervisor's pid. Missing from supervisors of earlier versions. */
   pid?: number;
 }
 
@@ -30,16 +30,16 @@ interface Refused {
   reason: string;
 }
 
-/** Accept no new work, finish the rest with `Connection: close`, and exit with 0, at the latest at the deadline. */
+/** The child must accept no new work, finish the rest with `Connection: close`, and exit with 0, at the latest at the deadline. */
 export interface Drain {
   type: "drain";
-  /** Milliseconds from receipt until the drain must have ended. */
+  /** The time from receipt until the drain must have ended, in milliseconds. */
   deadlineMs: number;
 }
 
 /**
- * To a draining instance: no balancer has a connection to it any more, so no unread request can be in transit. It exits when
- * nothing is in flight.
+ * To a draining instance: no balancer has a connection to it any more, so no unread request can be in transit. It exits when nothing is in
+ * flight.
  */
 interface Released {
   type: "released";
@@ -65,10 +65,10 @@ interface Ping {
   type: "ping";
 }
 
-/** To a ready template: forks a process, which becomes the instance described by its environment. */
+/** To a ready template: forks a process, which becomes the instance that its environment describes. */
 interface Fork {
   type: "fork";
-  /** Such as `web.3#7`. */
+  /** For example `web.3#7`. */
   id: string;
   /** The variables that differ from the template's environment. */
   environment: Record<string, string>;
@@ -76,7 +76,7 @@ interface Fork {
   output: string;
 }
 
-/** To a Python process that is killed soon because a request has overrun: it writes that request's traceback, if it can. */
+/** To a Python process that is about to be killed because a request has overrun its time: it writes that request's traceback, if it can. */
 interface DescribeOverdue {
   type: "describeOverdue";
 }
@@ -85,18 +85,18 @@ interface DescribeOverdue {
 export interface SupervisorProgram {
   /** The absolute path of the runtime. */
   command: string;
-  /** The first `LISTEN_FDS` becomes the number of listening sockets, which are inherited as fd 3, 4, …. */
+  /** The first `LISTEN_FDS` is replaced by the number of listening sockets, which are inherited as fd 3, 4, …. */
   args: string[];
   /** Its argv[0]. */
   title: string;
   cwd: string;
   /** The file that its stdout and stderr are appended to. */
   output: string;
-  /** A file with its whole environment as JSON, of mode 0600, which the balancer removes. Default: the balancer's environment. */
+  /** A file with its whole environment as JSON, of mode 0600, which the balancer removes. Default: the balancer's own environment. */
   environmentFile?: string;
 }
 
-/** Stands for the number of listening sockets in the arguments of a supervisor. */
+/** The placeholder for the number of listening sockets in the arguments of a supervisor. */
 export const LISTEN_FDS = "{listen-fds}";
 
 /** To a balancer, which holds the listening sockets: starts the next supervisor, and replies with `supervisorSpawned`. */
@@ -105,26 +105,26 @@ interface SpawnSupervisor {
   program: SupervisorProgram;
 }
 
-/** To a balancer: the file of its access log was moved, so it opens it anew. */
+/** To a balancer: the file of its access log was moved, so it must reopen it. */
 interface ReopenLog {
   type: "reopenLog";
 }
 
-/** What a dump shows: the heap, where CPU time goes, or where the code is. */
+/** What a dump shows: the heap, the use of CPU time, or the stack of the running code. */
 export type DumpKind = "heap" | "cpu" | "stack";
 
-/** Write a dump of this process, and reply with `dumped`. */
+/** The child must write a dump of its process, and reply with `dumped`. */
 export interface Dump {
   type: "dump";
   id: number;
   what: DumpKind;
   /** An absolute path of a new file. */
   path: string;
-  /** How long CPU time is observed. */
+  /** How long the CPU is profiled, in milliseconds. */
   durationMs: number;
 }
 
-/** To a balancer: reply with `open`. */
+/** To a balancer, which replies with `open`. */
 interface ListOpen {
   type: "listOpen";
   id: number;
@@ -160,7 +160,7 @@ const isProgram = fieldsOf<SupervisorProgram>({
   environmentFile: optional(isText),
 });
 
-/** Returns what is wrong with a message; undefined if nothing is. */
+/** Returns what is wrong with a message; undefined if it is valid. */
 type ProblemOf = (message: Fields) => string | undefined;
 
 const having =
@@ -187,7 +187,10 @@ const PROBLEMS: { readonly [Type in SupervisorMessage["type"]]: ProblemOf } = {
   certificates: certificatesProblem,
 };
 
-/** Parses one line. Returns undefined for a type of another version, which is ignored. @throws ChannelError `bad-message` */
+/**
+ * Parses one line. Returns undefined for a type of another version, which is ignored.
+ * @throws ChannelError `bad-message`
+ */
 export function parseSupervisorMessage(line: string): SupervisorMessage | undefined {
   const message = parseLine(line, (reason, cause) => new ChannelError("bad-message", reason, { cause }));
   const { type } = message;

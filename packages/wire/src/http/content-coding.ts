@@ -1,14 +1,14 @@
 /**
  * Content codings of responses, for the server and the balancer: what a client accepts (RFC 9110 §12.5.3), which bodies are worth
- * it, and what changes in the head. Pure.
+ * compressing, and what changes in the head. Pure.
  */
 
 /** A content coding (RFC 9110 §8.4.1). */
 export type Coding = "br" | "zstd" | "gzip";
 
-/** The server's order if the client has no preference: least CPU for the size, for a body of known length, */
+/** The server's order if the client has no preference. For a body of known length: the least CPU time for the size; */
 export const WHOLE_ORDER: readonly Coding[] = ["zstd", "br", "gzip"];
-/** and least memory, for a body that may last. */
+/** for a body that may last: the least memory. */
 export const STREAM_ORDER: readonly Coding[] = ["br", "gzip", "zstd"];
 
 const ITEM = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*;\s*q\s*=\s*([01](?:\.\d{0,3})?))?$/i;
@@ -33,12 +33,12 @@ export class AcceptedCodings {
     return this.weights.get(coding) ?? this.weights.get("*") ?? 0;
   }
 
-  /** Whether an unencoded body is refused; if not mentioned, it is the fallback. */
+  /** Whether an unencoded body is refused. If identity is not mentioned, it is the fallback. */
   get refusesIdentity(): boolean {
     return (this.weights.get("identity") ?? this.weights.get("*")) === 0;
   }
 
-  /** Returns those of `offered` that weigh at least as much as identity, best first. */
+  /** Returns those of `offered` that have at least the weight of identity, best first. */
   best<C extends string>(offered: readonly C[]): C[] {
     const identity = this.weightOf("identity");
     return offered
@@ -62,16 +62,16 @@ export function mediaTypeOf(contentType: string): string {
   return (semicolon < 0 ? contentType : contentType.slice(0, semicolon)).trim().toLowerCase();
 }
 
-/** Fields about the exact bytes, which would become false (Content-Digest and Repr-Digest: RFC 9530). */
+/** Fields about the exact bytes, which compression would make wrong (Content-Digest and Repr-Digest: RFC 9530). */
 export const ABOUT_THE_BYTES = ["content-range", "content-digest", "repr-digest", "digest", "content-md5"];
 
-/** Whether a Trailer announces such a field, or a tag for the bytes, which is then as exact. */
+/** Whether a Trailer announces such a field, or an ETag, which would then be for the exact bytes. */
 export function announcesDigest(trailer: string): boolean {
   const names = trailer.split(",").map((name) => name.trim().toLowerCase());
   return names.some((name) => name === "etag" || ABOUT_THE_BYTES.includes(name));
 }
 
-/** Whether a response with that status may have another coding: it has a body, and a whole one. */
+/** Whether a response with that status may have another coding, because it has a complete body. */
 export function isCodedStatus(status: number): boolean {
   return status >= 200 && status !== 204 && status !== 205 && status !== 206 && status !== 304;
 }
@@ -88,7 +88,9 @@ export function varyWithEncoding(vary: string | null): string | undefined {
   return names.includes("*") || names.includes("accept-encoding") ? undefined : `${vary}, Accept-Encoding`;
 }
 
-/** Returns the ETag of the encoded body: weak, because the bytes differ (RFC 9110 §8.8.1). One without quotes is none, and stays. */
+/**
+ * Returns the ETag of the encoded body: weak, because the bytes differ (RFC 9110 §8.8.1). A value without quotes is not an ETag, and stays.
+ */
 export function weakTag(etag: string): string {
   return etag.startsWith('"') ? `W/${etag}` : etag;
 }

@@ -1,4 +1,4 @@
-/** What a proxy goes by: hop-by-hop fields, fields that describe the client, methods that may be retried, hosts that a URL can have. */
+/** The rules of a proxy: hop-by-hop fields, fields that describe the client, methods that may be retried, hosts that a URL can have. */
 
 /** Hop-by-hop fields, which are never forwarded (RFC 9110 §7.6.1), in lower case. Python's server has the same list. */
 export const HOP_BY_HOP_FIELDS = [
@@ -13,7 +13,7 @@ export const HOP_BY_HOP_FIELDS = [
   "upgrade",
 ] as const;
 
-/** `made`: replaced by one of ours. `trusted`: forwarded only from a trusted proxy. `never`: never forwarded. */
+/** `made`: replaced by the balancer's own. `trusted`: forwarded only from a trusted proxy. `never`: never forwarded. */
 type ClientFieldRule = "made" | "trusted" | "never";
 
 /** By lower-case name. A final `*` matches all names with that prefix that are not listed themselves. */
@@ -56,20 +56,20 @@ export const CLIENT_FIELDS: Readonly<Record<string, ClientFieldRule>> = {
   "x-scheme": "trusted",
   "x-script-name": "trusted",
   "x-url-scheme": "trusted",
-  // Only the balancer says who a client is by its certificate.
+  // Only the balancer states who a client is by its certificate.
   "x-client-cert-fingerprint": "never",
   "x-client-cert-subject": "never",
-  // gunicorn uses SCRIPT_NAME and PATH_INFO from such fields, whoever sends them.
+  // gunicorn takes SCRIPT_NAME and PATH_INFO from such fields, whoever sends them.
   "path-info": "never",
   "script-name": "never",
   // A CGI program would get it as HTTP_PROXY and send its own requests there (CVE-2016-5385).
   proxy: "never",
 };
 
-/** The prefix that `x-forwarded-*` stands for. */
+/** The prefix for which `x-forwarded-*` stands. */
 export const X_FORWARDED = "x-forwarded-";
 
-/** Fields that determine how a message is read, and ids of ours; disguised ones are always dropped. */
+/** Fields that determine how a message is read, and ids of the balancer. Disguised ones are always dropped. */
 export const DECIDING_FIELDS: readonly string[] = [
   "content-length",
   "keep-alive",
@@ -81,8 +81,8 @@ export const DECIDING_FIELDS: readonly string[] = [
 ];
 
 /**
- * Characters that disguise a name: programs that turn names into variables treat `_` like `-`, and some, such as lighttpd, all
- * characters but letters and digits.
+ * Characters that disguise a name: programs that turn names into variables treat `_` like `-`. Some, such as lighttpd, do so with all
+ * characters except letters and digits.
  */
 const DISGUISE = /[^a-z0-9-]/g;
 
@@ -98,7 +98,7 @@ function ruleOf(name: string): ClientFieldRule | undefined {
   return name.startsWith(X_FORWARDED) ? CLIENT_FIELDS["x-forwarded-*"] : undefined;
 }
 
-/** Methods that are safe to repeat (RFC 9110 §9.2.2 and the method registry). */
+/** Methods that are safe to repeat (RFC 9110 §9.2.2 and IANA's registry of methods). */
 export const IDEMPOTENT_METHODS: ReadonlySet<string | undefined> = new Set([
   "GET",
   "HEAD",
@@ -118,8 +118,8 @@ const HOST_CHARACTERS = /^[\w\-.~%!$&'()*+;=:[\]]+$/;
 const PORT = /:\d*$/;
 
 /**
- * Whether a Host, or the authority of a target, is valid in a URL (RFC 9112 §3.2) and unchanged by URL parsing: apps build URLs
- * from it, and `%61` or `0x7f.1` would become another host.
+ * Whether a Host, or the authority of a target, is valid in a URL (RFC 9112 §3.2) and stays unchanged when the URL is parsed. Apps build
+ * URLs from it, and `%61` or `0x7f.1` would become another host.
  */
 export function isUrlHost(text: string): boolean {
   const url = `http://${text}/`;

@@ -1,21 +1,24 @@
-/** Trailers: their limits, who takes them, which pass, and their lines. Pure. */
+/** Trailers: their limits, which clients accept them, which are forwarded, and their lines. Pure. */
 import { clientFieldRule, HOP_BY_HOP_FIELDS } from "./forwarding.js";
 
-/** What is read of the trailers of a request or response, in bytes with line ends, and how many fields they may be; more are dropped as a whole, or refused. */
+/**
+ * How many bytes of a request's or response's trailers are read, including line ends; below, the maximum number of fields. If there are
+ * more, all are dropped, or the message is refused.
+ */
 export const MAX_TRAILER_BYTES = 8192;
 export const MAX_TRAILERS = 32;
 
-/** In a TE field (RFC 9110 §10.1.4). With a weight of 0 they are refused (RFC 9110 §12.4.2). */
+/** The token in a TE field (RFC 9110 §10.1.4). With a weight of 0, trailers are refused (RFC 9110 §12.4.2). */
 const TAKES_TRAILERS = /(?:^|[\s,])trailers(?![ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:$|,))(?=$|[\s,;])/i;
 
-/** Whether a client with this TE field takes trailers. */
+/** Whether a client with this TE field accepts trailers. */
 export function takesTrailers(te: string): boolean {
   return TAKES_TRAILERS.test(te);
 }
 
 const LINES = /^(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)+$/;
 
-/** Whether this is `name: value` lines, each with its CRLF (RFC 9110 §5). */
+/** Whether the text consists of `name: value` lines, each with its CRLF (RFC 9110 §5). */
 export function areTrailerLines(text: string): boolean {
   return LINES.test(text);
 }
@@ -31,7 +34,10 @@ export function trailersOf(lines: string): [string, string][] {
     });
 }
 
-/** No trailers: fields for framing, routing, conditions, authentication, the response as a whole and the form of the body. */
+/**
+ * Fields that are not allowed as trailers: for framing, routing, conditions, authentication, the response as a whole and the form of the
+ * body.
+ */
 const FORBIDDEN: ReadonlySet<string> = new Set([
   ...HOP_BY_HOP_FIELDS,
   ...["content-length", "host", "content-encoding", "content-type", "content-range", "content-location"],
@@ -43,11 +49,11 @@ const FORBIDDEN: ReadonlySet<string> = new Set([
   ...["x-user", "x-user-id", "x-user-name", "x-user-email", "x-user-groups", "x-user-roles", "x-username"],
 ]);
 
-/** Beginnings of fields by which proxies tell an app who a user is. */
+/** Prefixes of fields by which proxies tell an app who a user is. */
 const OF_USER =
   /^(?:x-)?(?:remote|auth|authenticated|webauth|access-token|amzn-oidc|goog-(?:iap|authenticated)|ms-client-principal|ms-token|client-cert|ssl-client)(?:-|$)/;
 
-/** Whether a field may pass as a trailer; with other characters in place of `-`, a program could take it for another field. */
+/** Whether a field may be a trailer. If it has other characters in place of `-`, a program could mistake it for another field. */
 export function mayBeTrailer(name: string): boolean {
   const lower = name.toLowerCase();
   const plain = lower.replace(/[^a-z0-9]/g, "-");

@@ -15,7 +15,7 @@ export class FrameBuffer {
   private lent: Buffer | undefined;
   private spare: Buffer | undefined;
 
-  /** Makes room for that many more bytes. */
+  /** Makes room for this many more bytes. */
   reserve(count: number): void {
     const needed = this.length + count;
     if (needed <= this.bytes.length) return;
@@ -80,7 +80,7 @@ export class FrameBuffer {
     return this.dataAt >= 0 && this.dataStream !== stream;
   }
 
-  /** Adds a copy of a piece of a body; consecutive small pieces of one stream become one DATA. */
+  /** Adds a copy of a piece of a body. Consecutive small pieces of one stream become one DATA. */
   data(stream: number, from: Uint8Array, start: number, end: number): void {
     const at = this.dataAt;
     const grown = this.length - at - FRAME_HEADER_BYTES + end - start;
@@ -97,14 +97,17 @@ export class FrameBuffer {
     putHeader(this.bytes, at, FrameType.DATA, stream, grown);
   }
 
-  /** Returns everything for a write that copies what the kernel does not take: the buffer is reused at once. */
+  /** Returns everything for a write that copies the bytes that the kernel does not take, because the buffer is reused at once. */
   take(): Buffer {
     const taken = this.bytes.subarray(0, this.length);
     this.clear(false);
     return taken;
   }
 
-  /** Starts again after everything was passed on. `isShared`: the bytes may still be needed, so another buffer is used. */
+  /**
+   * Starts again after everything was passed on.
+   * @param isShared whether the bytes may still be needed, so that another buffer is used
+   */
   clear(isShared: boolean): void {
     this.length = 0;
     this.dataAt = -1;
@@ -114,7 +117,7 @@ export class FrameBuffer {
     this.spare = undefined;
   }
 
-  /** The socket has sent its buffer. For a slow peer two buffers alternate, so that writes need no new ones. */
+  /** Called when the socket has sent its buffer. For a slow peer two buffers alternate, so that writes need no new ones. */
   returned(): void {
     if (this.lent !== undefined && this.lent.length <= KEPT_BYTES) this.spare = this.lent;
     this.lent = undefined;

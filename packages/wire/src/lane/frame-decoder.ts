@@ -1,11 +1,11 @@
-/** Splits the bytes of a lane into frames, independent of read boundaries. Pure: no sockets. */
+/** Splits the bytes of a lane into frames, regardless of how they were split into reads. Pure: no sockets. */
 import { FRAME_HEADER_BYTES, FrameType, PAYLOAD_BOUNDS, readUint24, readUint32 } from "./protocol.js";
 
 /** Receives frames. Their bytes are in the read buffer, or in one that is not reused. */
 export interface FrameSink {
   /** Receives a complete frame other than DATA and END. */
   onFrame(type: number, stream: number, bytes: Buffer, start: number, end: number): void;
-  /** Receives a piece of a DATA or END frame as it arrives; `isLast` for the last piece of an END, which may be empty. */
+  /** Receives a piece of a DATA or END frame as it arrives. `isLast` is set for the last piece of an END, which may be empty. */
   onBody(stream: number, bytes: Buffer, start: number, end: number, isLast: boolean): void;
 }
 
@@ -13,10 +13,10 @@ export interface FrameSink {
 export class FrameDecoder {
   /** What is wrong with the bytes; empty if they are valid. After an error nothing more is read. */
   problem = "";
-  /** An incomplete frame, with room for all of it once its header is known, and its length so far. */
+  /** An incomplete frame, with room for all of it once its header is known; below, its length so far. */
   private held: Buffer | undefined;
   private heldLength = 0;
-  /** For a body's frame: the remaining bytes, its stream, and whether it is the last one. */
+  /** For the frame of a body: the remaining bytes; below, its stream, and whether it is the last frame. */
   private bodyLeft = 0;
   private bodyStream = 0;
   private isLastFrame = false;
@@ -26,7 +26,7 @@ export class FrameDecoder {
     if (this.problem !== "") return false;
     let at = 0;
     while (this.held !== undefined) {
-      // Only the incomplete frame is joined; following ones are read in place.
+      // Only the incomplete frame is joined. The following ones are read in place.
       const whole = wholeLength(this.held, this.heldLength);
       const count = Math.min(whole - this.heldLength, received.length - at);
       this.hold(received, at, at + count, whole);

@@ -17,7 +17,7 @@ import {
 /** The contents of a HELLO. */
 export interface LaneHello {
   version: number;
-  /** How many bytes of each stream's body it accepts before it grants more. */
+  /** How many bytes of each stream's body the sender accepts before it grants more. */
   window: number;
   /** The maximum number of open streams; 0 from the balancer. */
   maxStreams: number;
@@ -25,7 +25,7 @@ export interface LaneHello {
   number: number;
   /** The instance's process, whose main thread a balancer may watch; undefined if it was not sent. */
   pid?: number | undefined;
-  /** The largest payload of DATA that it accepts; undefined: MAX_DATA_BYTES. */
+  /** The maximum payload of DATA that the sender accepts, in bytes; undefined: MAX_DATA_BYTES. */
   maxDataBytes?: number | undefined;
   /** Whether the HTTP/1.1 server beside a lane for control reads the trailers of requests. Default: false. */
   takesTrailers?: boolean;
@@ -60,7 +60,7 @@ export function putHello(
   frames.length += payload;
 }
 
-/** Returns the contents of the frame, or its problem. */
+/** Returns the contents of the frame, or the reason why it is invalid. */
 export function readHello(type: number, bytes: Uint8Array, start: number, end: number): LaneHello | string {
   if (type !== FrameType.HELLO || readUint32(bytes, start) !== MAGIC) return "no HELLO at the start";
   const version = readUint16(bytes, start + 4);

@@ -2,11 +2,11 @@
 import { MAX_TRAILER_BYTES, MAX_TRAILERS } from "../http/trailers.js";
 
 /**
- * Sent in HELLO. Neighbouring versions understand each other: a side sends what is newer only to a side whose HELLO has that
+ * Sent in HELLO. Neighbouring versions understand each other: a side uses newer features only if the HELLO of the other side has that
  * version. A side that receives any other version closes the lane.
  */
 export const LANE_VERSION = 3;
-/** From this version on, STARTED also follows the return of a handler that has not responded, and COST reports processor time. */
+/** From this version on, STARTED is also sent when a handler has returned without a response, and COST reports CPU time. */
 export const COST_VERSION = 2;
 /** From this version on, TRAILERS may precede the END of a body. */
 export const TRAILERS_VERSION = 3;
@@ -42,11 +42,11 @@ export const FrameType = {
 
 /** The maximum size of a head in bytes: the largest configurable one, with the balancer's additions. */
 const MAX_HEAD_BYTES = 2 << 20;
-/** The payload of DATA and END that every side accepts, and that of a side whose HELLO allows more. */
+/** The maximum payload of DATA and END that every side accepts; below, that of a side whose HELLO allows more. */
 export const MAX_DATA_BYTES = 65_536;
 export const LARGE_DATA_BYTES = 1 << 20;
 export const MAX_CLOSE_BYTES = 1024;
-/** The shortest line of TRAILERS, and the limit for trailers with a space for each line. */
+/** The shortest line of TRAILERS; below, the limit for trailers with a space for each line. */
 const LEAST_TRAILERS_BYTES = 4;
 const MAX_TRAILERS_BYTES = MAX_TRAILER_BYTES + MAX_TRAILERS;
 
@@ -78,8 +78,8 @@ const SLOT_BITS = 16;
 export const SLOT_MASK = (1 << SLOT_BITS) - 1;
 
 /**
- * How many bytes of a request's body the balancer may send before the instance grants more: the size of two reads from its
- * client, so that the instances hold them rather than the balancer.
+ * How many bytes of a request's body the balancer may send before the instance grants more. This is the size of two reads from its client,
+ * so that the instances hold them and not the balancer.
  */
 export const REQUEST_WINDOW_BYTES = 1_048_576;
 

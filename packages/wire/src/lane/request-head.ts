@@ -10,19 +10,19 @@ export const RequestFlag = {
   UPGRADE: 4,
   /** Waits for 100 Continue before it sends its body. */
   EXPECTS: 8,
-  /** The client requested another scheme or host than the balancer's: see X-Forwarded-Proto and -Host. */
+  /** The client requested another scheme or host than the balancer received: see X-Forwarded-Proto and -Host. */
   ELSEWHERE: 16,
-  /** The balancer has little memory for the response: its window begins with LITTLE_WINDOW_BYTES. */
+  /** The balancer has little memory for the response: its window starts with LITTLE_WINDOW_BYTES. */
   LITTLE: 32,
 } as const;
 
-/** The methods that are sent as a number; 0 is any other, whose name follows. */
+/** The methods that are sent as a number. 0 is any other method, whose name follows. */
 const METHODS = ["", "GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"] as const;
 const METHOD_CODES = new Map<string, number>(METHODS.map((method, code) => [method, code]));
 
 /** The position of a REQUEST's text. */
 export const REQUEST_TEXT = 10;
-/** The size of a field's lengths, which precede its name. */
+/** The size of a field's two lengths, which precede its name. */
 export const FIELD_LENGTHS = 5;
 
 /** Returns the number of a method; 0 for one that is sent by name. */
@@ -60,7 +60,7 @@ export function putFieldLengths(buffer: Uint8Array, at: number, name: number, va
 /** A request's head as received: one text whose parts are read on demand. */
 export class LaneRequestHead {
   constructor(
-    /** The payload of a REQUEST, one character per byte. */
+    /** The payload of a REQUEST, with one character per byte. */
     private readonly text: string,
   ) {}
 
@@ -77,12 +77,12 @@ export class LaneRequestHead {
     return (this.flags & RequestFlag.EXPECTS) !== 0;
   }
 
-  /** Whether the client requested another scheme or host than the balancer's, as its fields say. */
+  /** Whether the client requested another scheme or host than the balancer received, by its fields. */
   get isElsewhere(): boolean {
     return (this.flags & RequestFlag.ELSEWHERE) !== 0;
   }
 
-  /** Whether the response begins with a little window. */
+  /** Whether the response starts with a small window. */
   get isLittle(): boolean {
     return (this.flags & RequestFlag.LITTLE) !== 0;
   }
@@ -106,7 +106,7 @@ export class LaneRequestHead {
     return code > 0 && code < METHODS.length ? (METHODS[code] as string) : text.slice(REQUEST_TEXT, this.methodEnd);
   }
 
-  /** Path and query; `*` for the server itself. */
+  /** Path and query; `*` for the server as a whole. */
   get target(): string {
     return this.text.slice(this.methodEnd, this.targetEnd);
   }
@@ -128,7 +128,7 @@ export class LaneRequestHead {
     return this.targetEnd + uint16(this.text, 7);
   }
 
-  /** Returns the value of a field by its lower-case name; several of one name are joined (RFC 9110 §5.2). */
+  /** Returns the value of a field by its lower-case name. Several with one name are joined (RFC 9110 §5.2). */
   get(name: string): string | null {
     if (name === "host") return this.host === "" ? null : this.host;
     const { text } = this;
@@ -157,7 +157,7 @@ export class LaneRequestHead {
     return pairs;
   }
 
-  /** Whether its lengths are consistent; otherwise the head is invalid. */
+  /** Whether its lengths are consistent. If not, the head is invalid. */
   get isConsistent(): boolean {
     const { text } = this;
     if (text.charCodeAt(0) >= METHODS.length || (text.charCodeAt(0) === 0) !== text.charCodeAt(9) > 0) return false;

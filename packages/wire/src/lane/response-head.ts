@@ -24,7 +24,7 @@ export class ResponseStart {
   reasonAt = 0;
   fieldsAt = 0;
 
-  /** Returns false if it is invalid. */
+  /** Returns false if the payload is invalid. */
   read(bytes: Uint8Array, start: number, end: number): boolean {
     this.status = readUint16(bytes, start);
     const flags = bytes[start + 2] as number;
@@ -40,7 +40,7 @@ export class ResponseStart {
 
 export interface LaneResponseHead {
   status: number;
-  /** Empty for the standard one; cut after 255 characters. */
+  /** The reason phrase, cut after 255 characters; empty for the standard one. */
   reason: string;
   /** Lines, each with its CRLF. */
   fields: string;
@@ -90,8 +90,7 @@ function putUint48(bytes: Uint8Array, at: number, value: number): void {
 
 /**
  * Adds an interim response without fields.
- *
- * @returns how much of the stream's window it takes
+ * @returns how much of the stream's window it takes, in bytes
  */
 export function putInterimResponse(frames: FrameBuffer, id: number, status: number): number {
   const before = frames.length;
@@ -120,7 +119,7 @@ export interface FieldLines {
   hasContentType: boolean;
 }
 
-/** One per process: it is used before the next is made. */
+/** One per process: it is used before the next one is filled in. */
 const lines: FieldLines = { text: "", contentLength: -1, hasContentType: false };
 
 /** Converts lower-case names with one or several values each. */

@@ -1,6 +1,6 @@
 /**
- * The shared memory in which an instance records the request that it is running, for balancers to read while the handler blocks
- * it; see "The scoreboard" in docs/lane.md. Also how balancers map memory that they share with each other.
+ * The shared memory in which an instance records the request that it is running, so that balancers can read it while the handler blocks the
+ * event loop; see "The scoreboard" in docs/lane.md. Also maps the memory that balancers share with each other.
  */
 import { fs } from "../proc/bun-memory.js";
 import { readUint32 } from "./protocol.js";
@@ -8,7 +8,7 @@ import { readUint32 } from "./protocol.js";
 /** The number of lanes that have a word of their own. */
 const MAX_LANE_NUMBER = 1022;
 
-/** The words that belong to no lane, and the first of those that do. */
+/** The words that belong to no lane; below, the first of those that do. */
 const LANE_AT = 0;
 const REQUEST_AT = 1;
 const STARTED_AT = 2;
@@ -20,22 +20,25 @@ export function scoreboardPath(socket: string): string {
   return `${socket.replace(/\.sock$/, "")}.scoreboard`;
 }
 
-/** What the names of the files end in by which balancers share counts. */
+/** The suffix of the files through which balancers share counts. */
 export const COUNTS_SUFFIX = ".counts";
 
-/** Returns the path of that of a balancer, such as `balancer.1#3`. */
+/** Returns the path of a balancer's counts file, for example for `balancer.1#3`. */
 export function countsPath(folder: string, id: string): string {
   return `${folder}/${id}${COUNTS_SUFFIX}`;
 }
 
-/** Maps a file into memory, as words that all processes share that do so. Returns undefined without shared memory (Node), or if it fails. */
+/**
+ * Maps a file into memory, as words that are shared by all processes that map it. Returns undefined if that fails, or without shared memory
+ * (Node).
+ */
 export function mapWords(path: string, count: number): Uint32Array | undefined {
   if (typeof Bun === "undefined") return undefined;
   try {
     const { buffer, byteOffset, byteLength } = Bun.mmap(path, { shared: true });
     return byteLength < WORD_BYTES * count ? undefined : new Uint32Array(buffer, byteOffset, count);
   } catch {
-    // Without it each process knows only what it does itself.
+    // Without it, each process knows only its own work.
     return undefined;
   }
 }
@@ -45,8 +48,8 @@ export class Scoreboard {
   private constructor(private readonly words: Uint32Array) {}
 
   /**
-   * Creates the file with mode 0600, with no handler called yet. Returns false without shared memory (Node) or space. From here
-   * on a balancer may read it.
+   * Creates the file with mode 0600, before any handler is called. Returns false without shared memory (Node) or disk space. From here on a
+   * balancer may read it.
    */
   static async makeFile(path: string): Promise<boolean> {
     if (typeof Bun === "undefined") return false;
@@ -54,7 +57,7 @@ export class Scoreboard {
       await writePrivately(path, new Uint8Array(WORD_BYTES * WORDS));
       return true;
     } catch {
-      // Without it the balancers rely on frames alone.
+      // Without it, the balancers rely on frames alone.
       return false;
     }
   }
@@ -75,7 +78,7 @@ export class Scoreboard {
     words[LANE_AT] = lane;
   }
 
-  /** Records that it has returned. */
+  /** Records that the handler has returned. */
   leave(): void {
     this.words[LANE_AT] = 0;
   }
@@ -86,7 +89,7 @@ export class Scoreboard {
   }
 }
 
-/** Bun ignores the mode for small files, which it creates before `write` returns; and node:fs costs memory. */
+/** Bun ignores the mode for small files, which it creates before `write` returns. node:fs would cost memory. */
 function writePrivately(path: string, bytes: Uint8Array): Promise<number> {
   const before = process.umask(0o177);
   try {
@@ -104,7 +107,7 @@ export function removeScoreboard(path: string): void {
   }
 }
 
-/** Numbers the open lanes from 1, for their words in the scoreboard. */
+/** Assigns numbers from 1 to the open lanes, for their words in the scoreboard. */
 export class LaneNumbers {
   private next = 1;
   private readonly free: number[] = [];
@@ -121,7 +124,7 @@ export class LaneNumbers {
   }
 }
 
-/** The contents of a scoreboard: what the instance was running. A lane's requests are numbered from 1 in order of arrival. */
+/** The contents of a scoreboard: what the instance was running. The requests of a lane are numbered from 1 in the order of arrival. */
 export type RunningWork = {
   /** The last request of this lane whose handler was called. */
   started: number;
@@ -134,7 +137,7 @@ export type RunningWork = {
 );
 
 /**
- * Reads a scoreboard at the balancer's end; undefined if it cannot be read.
+ * Reads a scoreboard at the balancer's end. Returns undefined if it cannot be read.
  * @param lane the lane's number in the instance's HELLO; 0 without a scoreboard
  */
 export function readScoreboard(socketPath: string, lane: number): RunningWork | undefined {
@@ -143,7 +146,7 @@ export function readScoreboard(socketPath: string, lane: number): RunningWork | 
   const running = Buffer.alloc(2 * WORD_BYTES);
   const lastStarted = Buffer.alloc(WORD_BYTES);
   try {
-    // Read only when an instance seems stalled, which is rare, so no descriptor is kept open for it.
+    // Read only when an instance seems to be stalled, which is rare. So no descriptor is kept open for it.
     const file = openSync(scoreboardPath(socketPath), "r");
     try {
       if (
@@ -155,7 +158,7 @@ export function readScoreboard(socketPath: string, lane: number): RunningWork | 
       closeSync(file);
     }
   } catch {
-    // The instance has ended, or could not create one. The balancer does without it.
+    // The instance has exited, or could not create a scoreboard. The balancer works without it.
     return undefined;
   }
   const at = readUint32(running, WORD_BYTES * LANE_AT);

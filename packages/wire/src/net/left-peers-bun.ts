@@ -1,4 +1,4 @@
-/** Asks the kernel which peers have sent FIN or are gone, because Bun does not poll paused sockets. */
+/** Asks the kernel which peers have sent FIN or disconnected, because Bun does not poll paused sockets. */
 
 const POLLERR = 0x8;
 const POLLHUP = 0x10;
@@ -35,7 +35,7 @@ function loadPoll(): Ask {
     const { poll } = dlopen("libc.so.6", { poll: { args: ["ptr", "u64", "int"], returns: "int" } }).symbols;
     return (entries, count) => poll(ptr(entries), count, 0);
   } catch {
-    // With a libc of another name (musl), a disconnect is noticed at the deadlines.
+    // If the C library has another name (musl), a disconnect is noticed only at the deadlines.
     return () => 0;
   }
 }

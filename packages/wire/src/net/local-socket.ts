@@ -1,27 +1,30 @@
-/** The stream sockets of this process's runtime, and a check whether a server behind one is up and healthy. */
+/** The stream sockets of this process's runtime, and a check of whether a server on such a socket is running and healthy. */
 import type { SocketAddress } from "../control/protocol.js";
 import type { ProxyVersion } from "../control/snapshot.js";
 import type { OnSocket, StreamListener, StreamSocket, StreamSocketOwner } from "./stream-socket.js";
 import { connectOnBun, listenOnBun } from "./stream-socket-bun.js";
 import { connectOnNode, listenOnNode } from "./stream-socket-node.js";
 
-/** Starts connecting; the owner is notified later, never from within this call. */
+/** Starts to connect. The owner is notified later, never from within this call. */
 export function connectLocally(address: SocketAddress, owner: StreamSocketOwner): StreamSocket {
   return process.versions.bun === undefined ? connectOnNode(address, owner) : connectOnBun(address, owner);
 }
 
-/** Listens on a unix socket with mode 0600. @throws the runtime's error if that fails */
+/**
+ * Listens on a unix socket with mode 0600.
+ * @throws the runtime's error if that fails
+ */
 export async function listenLocally(path: string, onSocket: OnSocket): Promise<StreamListener> {
   return process.versions.bun === undefined ? await listenOnNode(path, onSocket) : listenOnBun(path, onSocket);
 }
 
 interface Probe {
   address: SocketAddress;
-  /** The path to GET; without it a connection is enough. */
+  /** The path for the GET; without it, a connection is enough. */
   path?: string | undefined;
   host: string;
   timeoutMs: number;
-  /** The connection begins with this version of a PROXY header, which names no client of others. */
+  /** The version of the PROXY header at the start of the connection, which names no other client. */
   sendProxy?: ProxyVersion | undefined;
   /** Any status below 500 is good, and the body is read. */
   isWarmUp?: boolean;
@@ -29,10 +32,10 @@ interface Probe {
 
 /** How much of a body is read. */
 export const MAX_WARM_UP_BYTES = 1 << 20;
-/** A body after which the server does not close the connection counts as whole after this time. */
+/** If the server does not close the connection after a body, the body counts as complete after this time without data, in milliseconds. */
 const QUIET_BODY_MS = 250;
 
-/** Version 1 has no LOCAL, and some programs refuse an UNKNOWN client: it is one of this machine. */
+/** Version 1 has no LOCAL, and some programs refuse an UNKNOWN client. So the client is one on this machine. */
 const LOCAL_PROXY_HEADERS: Record<ProxyVersion, Buffer> = {
   v1: Buffer.from("PROXY TCP4 127.0.0.1 127.0.0.1 1 80\r\n"),
   v2: Buffer.from("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"),
@@ -41,7 +44,7 @@ const LOCAL_PROXY_HEADERS: Record<ProxyVersion, Buffer> = {
 /** Longer status lines are invalid. */
 const MAX_STATUS_LINE_BYTES = 4096;
 
-/** Resolves with what is wrong with the server; undefined if it is healthy. Never rejects. */
+/** Resolves with the problem of the server; undefined if it is healthy. Never rejects. */
 export function probe({
   address,
   path,
@@ -94,7 +97,7 @@ export function probe({
   });
 }
 
-/** @param heard the beginning of the response received so far */
+/** @param heard the beginning of the response, as received so far */
 export function judge(heard: string, path: string | undefined, isWarmUp = false): "more" | string | undefined {
   const end = heard.indexOf("\n");
   if (end < 0 && heard.length < MAX_STATUS_LINE_BYTES) return "more";
@@ -103,12 +106,12 @@ export function judge(heard: string, path: string | undefined, isWarmUp = false)
   return problemOfStatus(Number(status), path, isWarmUp);
 }
 
-/** 2xx and 3xx are healthy; for a warm-up 4xx is good, too. */
+/** 2xx and 3xx are healthy. For a warm-up, 4xx is good, too. */
 export function problemOfStatus(status: number, path: string | undefined, isWarmUp = false): string | undefined {
   return status >= 200 && status < (isWarmUp ? 500 : 400) ? undefined : `GET ${path} returned ${status}`;
 }
 
-/** For people. */
+/** Formats an address for display. */
 function show(address: SocketAddress): string {
   return typeof address === "string" ? `unix:${address}` : `${address.host}:${address.port}`;
 }

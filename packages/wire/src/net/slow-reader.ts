@@ -4,28 +4,27 @@
 export interface AcknowledgingConnection {
   /** Returns how many of the bytes written so far the peer's kernel had acknowledged at that time; -1 if unknown. */
   acknowledgedBytes(since: number): number;
-  /** False if only bytes that left this process can be counted. */
+  /** False if acknowledgements are unknown, so that only bytes that left this process can be counted. */
   readonly seesAcknowledgements: boolean;
 }
 
-/** A peer that reads at this rate is never cut, in bytes per millisecond. */
+/** A peer that reads at this rate is never disconnected, in bytes per millisecond. */
 const SLOWEST_READ = 1;
 
-/** Most pauses are over before the first check. */
+/** Most pauses end before the first check. */
 const MAX_FIRST_LOOK_MS = 1000;
 
 /** The number of checks within `timeoutMs`. */
 const LOOKS = 8;
 
 /**
- * A kernel reports its program's reading in steps, because it reopens a closed window only by a large part of its buffer. With
- * large segments, as over loopback, that is the whole buffer of 128 KB, which takes over two minutes at SLOWEST_READ. So a peer
- * may be silent for as long as its largest step takes at that rate, in addition to `timeoutMs`, but at most this many times
- * `timeoutMs`.
+ * A kernel reports in steps what its program has read, because it reopens a closed window only by a large part of its buffer. With large
+ * segments, as over loopback, that is the whole buffer of 128 KB, which takes over two minutes at SLOWEST_READ. So a peer may be silent for
+ * the time that its largest step takes at that rate, in addition to `timeoutMs`, but at most for this multiple of `timeoutMs`.
  */
 const MAX_SILENCE = 3;
 
-/** The same without acknowledgements: a step is then as large as our own kernel's buffer, 200 KB for a unix socket. */
+/** The same without acknowledgements: a step is then as large as the local kernel's buffer, 200 KB for a unix socket. */
 const MAX_UNSEEN_SILENCE = 4;
 
 export class SlowReader {
@@ -36,7 +35,7 @@ export class SlowReader {
   /** The largest step so far. */
   private step = 0;
   private startedAt = 0;
-  /** The same time by `performance.now`: `now` may be a clock that stops during pauses. */
+  /** The same time by `performance.now`, because `now` may be a clock that stops during pauses. */
   private askedSince = 0;
   /** The bytes acknowledged at the first check. */
   private firstAcknowledged = 0;
@@ -47,7 +46,7 @@ export class SlowReader {
     private readonly timeoutMs: number,
   ) {}
 
-  /** Called when bytes start to wait for the peer. Returns when to check first; until then this costs nothing. */
+  /** Called when bytes start to wait for the peer. Returns the time of the first check. Until then, this costs nothing. */
   begin(now: number): number {
     this.acknowledged = -1;
     this.step = 0;
@@ -57,7 +56,7 @@ export class SlowReader {
     return now + Math.min(MAX_FIRST_LOOK_MS, this.timeoutMs / LOOKS);
   }
 
-  /** Returns when to check next, or 0 if the peer has read nothing for too long. */
+  /** Returns the time of the next check, or 0 if the peer has read nothing for too long. */
   look(now: number): number {
     const { timeoutMs } = this;
     const acknowledged = this.connection.acknowledgedBytes(this.askedSince);
@@ -75,7 +74,8 @@ export class SlowReader {
   }
 
   /**
-   * Like `look`, but also cuts a peer that falls behind this rate for too long, such as the last connections of a process that ends.
+   * Like `look`, but also disconnects a peer that is slower than this rate for too long, such as the last connections of a process that
+   * exits.
    * @param slowest in bytes per millisecond; 0: any
    */
   lookAtPace(now: number, slowest = SLOWEST_READ): number {

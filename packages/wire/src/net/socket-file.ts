@@ -1,15 +1,17 @@
-/** What is at the path of a unix socket, which processes have it open (unknown without /proc), and removing a stale one. */
+/** Finds out what is at the path of a unix socket, and which processes have it open (unknown without /proc). Removes a stale one. */
 import { lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
 import { basename, dirname, isAbsolute, join, normalize } from "node:path";
 import { attempt } from "../proc/processes.js";
 
-/** A socket to which no connection succeeds in this time belongs to a busy process. */
+/** A socket to which no connection succeeds within this time belongs to a busy process. In milliseconds. */
 const CONNECT_TIMEOUT_MS = 1000;
-/** Nobody listens. Bun uses these codes, or `FailedToOpenSocket`, also for a full backlog and a socket of another kind. */
+/**
+ * The errors when nobody listens. Bun also uses these codes, or `FailedToOpenSocket`, for a full accept queue and a socket of another kind.
+ */
 const REFUSED: ReadonlySet<string> = new Set(["ECONNREFUSED", "FailedToOpenSocket"]);
 
-/** `stale`: left by a process that ended; `held`: in use by a process; `other`: not a socket. */
+/** `stale`: left by a process that exited; `held`: in use by a process; `other`: not a socket. */
 type SocketFile = "absent" | "stale" | "held" | "other";
 
 /** Resolves within bounded time. */
@@ -53,12 +55,12 @@ function connectTo(path: string): Promise<string> {
 
 /** Removes each socket file on which nobody listens. Resolves within bounded time and never rejects. */
 export async function removeDeadSockets(paths: readonly string[]): Promise<void> {
-  // A file that cannot be removed is not ours, or another orphan has removed it; stale files do no harm.
+  // A file that cannot be removed is not ours, or another orphaned process has removed it. Stale files do no harm.
   await Promise.allSettled(paths.map(removeStaleSocket));
 }
 
 const TABLE = "/proc/net/unix";
-/** Inode 0 is a connection that was not accepted yet; the path comes last and may contain spaces. */
+/** Inode 0 is a connection that was not accepted yet. The path comes last and may contain spaces. */
 const ROW = /^[0-9a-f]+: [0-9A-F]+ [0-9A-F]+ ([0-9A-F]{8}) ([0-9A-F]{4}) ([0-9A-F]{2}) +(\d+) (.+)$/;
 const DATAGRAM = "0002";
 const LISTENS = 0x1_0000;
@@ -90,7 +92,7 @@ export function hasSocketBelow(folder: string): boolean | undefined {
   return names.some((name) => text.includes(` ${Buffer.from(name).toString("latin1")}/`));
 }
 
-/** Yields the processes that have one of these sockets open, the lowest pid first: a parent before a child that inherited it. */
+/** Yields the processes that have one of these sockets open, the lowest pid first: a parent precedes a child that inherited it. */
 export function* processesWith(inodes: ReadonlySet<string>): Generator<number> {
   if (inodes.size === 0) return;
   const pids = (attempt(() => readdirSync("/proc")) ?? []).filter((name) => /^\d+$/.test(name)).map(Number);
@@ -104,13 +106,13 @@ export function* processesWith(inodes: ReadonlySet<string>): Generator<number> {
   }
 }
 
-/** Whether the name to which a socket was bound is a name of the file at `path`; both end alike. */
+/** Whether the name to which a socket was bound is a name of the file at `path`. Both have the same last part. */
 function isNameOf(path: string, bound: string, inode: string): boolean {
   if (bound === path) return true;
   if (isAbsolute(bound)) return realFolder(bound) === realFolder(path) || isSameFile(bound, path) === true;
   const tail = normalize(bound).replace(/^(\.\.\/)+/, "");
   if (!`${realFolder(path)}/${basename(path)}`.endsWith(`/${tail}`)) return false;
-  // The name is relative to its process's working directory at that time; accepted if the directory has changed.
+  // The name is relative to its process's working directory at the time of the bind. It is also accepted if the directory has changed.
   for (const pid of processesWith(new Set([inode]))) {
     const folder = attempt(() => readlinkSync(`/proc/${pid}/cwd`));
     if (folder !== undefined && isSameFile(join(folder, bound), path) !== false) return true;

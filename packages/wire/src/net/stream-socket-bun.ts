@@ -1,4 +1,4 @@
-/** Stream sockets on Bun, whose `write` may take only part of the bytes and keeps none. Avoids node:net, which costs 2 MB. */
+/** Stream sockets on Bun, whose `write` may take only part of the bytes and keeps none. node:net is avoided, because it costs 2 MB. */
 import type { SocketAddress } from "../control/protocol.js";
 import { leaveToCollector } from "../proc/bun-memory.js";
 import {
@@ -30,7 +30,7 @@ class BunStreamSocket implements StreamSocket {
   }
 
   opened(socket: Socket): void {
-    // It was closed meanwhile.
+    // The socket was closed meanwhile.
     if (this.state !== "connecting") return void socket.terminate();
     this.socket = socket;
     this.state = "open";
@@ -70,7 +70,7 @@ class BunStreamSocket implements StreamSocket {
     else if (this.state === "open") this.owner?.onDrain();
   }
 
-  /** @param count negative if the peer is gone, which Bun reports only if it is read: one that is paused is closed here */
+  /** @param count negative if the peer has disconnected. Bun reports that only if the socket is read, so a paused one is closed here */
   private taken(count: number): number {
     if (count >= 0) return count;
     this.hasFailed = true;
@@ -134,7 +134,7 @@ const handlers = {
   close: (socket: Socket): void => socket.data.closed(),
   // `close` follows.
   error(): void {},
-  // The promise of `connect` reports it, too.
+  // The promise of `connect` reports this, too.
   connectError(): void {},
 };
 

@@ -19,7 +19,7 @@ class NodeStreamSocket implements StreamSocket {
   constructor(private readonly socket: Socket) {
     socket.on("connect", () => this.owner?.onOpen?.());
     socket.on("data", (bytes: Buffer) => this.owner?.onData(bytes));
-    // `close` follows every error and has all the information.
+    // A `close` follows every error and has all the information.
     socket.on("error", () => {});
     socket.on("close", () => {
       const { owner } = this;
@@ -34,7 +34,7 @@ class NodeStreamSocket implements StreamSocket {
 
   write(bytes: Uint8Array): boolean {
     this.socket.write(bytes, this.onWritten);
-    // Already zero if the kernel took everything within the call.
+    // It is already zero if the kernel took everything within the call.
     this.isBlocked = this.socket.writableLength > 0;
     return !this.isBlocked;
   }

@@ -2,13 +2,13 @@
 
 /** The owner of a socket, notified of its events. */
 export interface StreamSocketOwner {
-  /** A connecting socket is open. */
+  /** Called when a connecting socket is open. */
   onOpen?(): void;
   /** Receives bytes, which the owner may keep. */
   onData(bytes: Buffer): void;
-  /** The kernel has taken everything written, after a `write` that returned false. */
+  /** Called after a `write` that returned false, once the kernel has taken everything. */
   onDrain(): void;
-  /** The connection has closed or failed. Called once, and not after `destroy()`. */
+  /** Called once when the connection has closed or failed, but not after `destroy()`. */
   onClose(): void;
 }
 
@@ -17,7 +17,7 @@ export interface StreamSocket {
   readonly isBlocked: boolean;
   /** The number of queued bytes. */
   readonly waitingBytes: number;
-  /** Writes bytes, not before `onOpen`. Returns false if some are queued; the caller must not change the bytes then. */
+  /** Writes bytes; must not be called before `onOpen`. Returns false if some bytes are queued; the caller must not change them then. */
   write(bytes: Uint8Array): boolean;
   pause(): void;
   resume(): void;

@@ -1,11 +1,11 @@
-/** The kernel's table of TCP connections, with the bytes that peers have not acknowledged: Node has no call for this. */
+/** The kernel's table of TCP connections, with the bytes that peers have not acknowledged. Node has no call for this. */
 import type { Socket } from "node:net";
 import { fs } from "../proc/bun-memory.js";
 import type { AcknowledgingConnection } from "./slow-reader.js";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/** The size of a read; the kernel fills a page with whole rows, about 25. */
+/** The size of a read. The kernel fills a page with whole rows, about 25. */
 const PIECE_BYTES = 16_384;
 
 /** The maximum length of a row. */
@@ -24,7 +24,7 @@ const STATE_AT = { v4: 30, v6: 78 };
 const GAP_AT = { v4: 15, v6: 39 };
 const SPACE = 0x20;
 
-/** A row of proc(5), "sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …". */
+/** A row of proc(5): "sl: local remote st tx:rx tr:when retrnsmt uid timeout inode …". */
 interface TcpRow {
   readonly text: string;
   /** Whether the peer has sent FIN. */
@@ -33,7 +33,7 @@ interface TcpRow {
 
 /**
  * Calls `take` for each open connection.
- * @param isOfInterest selects rows to decode, by whether the kernel holds bytes for the peer and whether the peer has sent FIN
+ * @param isOfInterest selects the rows to decode, by whether the kernel holds bytes for the peer and whether the peer has sent FIN
  */
 export async function eachTcpRow(
   take: (row: TcpRow) => void,
@@ -80,7 +80,7 @@ async function eachRow(
   }
 }
 
-/** Written out rather than made by promisify when the module loads, which would load node:util into every process. */
+/** Written by hand: promisify would load node:util into every process when this module loads. */
 function readPiece(fd: number, into: Buffer, at: number): Promise<number> {
   return new Promise((resolve, reject) => {
     fs().read(fd, into, at, PIECE_BYTES, null, (error, count) => (error === null ? resolve(count) : reject(error)));
@@ -101,17 +101,20 @@ function hasQueue(bytes: Buffer, at: number): boolean {
   return false;
 }
 
-/** How long a reading is used, also in multiples of the time it took: a table of 100,000 rows costs the kernel 0.1 s. */
+/**
+ * How long a reading is used, in milliseconds; below, as a multiple of the time that it took: a table of 100,000 rows costs the kernel 0.1
+ * s.
+ */
 const FRESH_MS = 1000;
 const FRESH_TIMES = 4;
 
 const seesOutgoing = process.platform === "linux";
 
-/** By inode, only connections for which the kernel holds bytes. */
+/** By inode; only connections for which the kernel holds bytes. */
 let outgoing: ReadonlyMap<number, number> = new Map();
 /** The inodes of connections whose peer has sent FIN. */
 let ended: ReadonlySet<number> = new Set();
-/** The time of the reading's request, and until when it is used. */
+/** The time at which the reading was requested; below, until when it is used. */
 let readAt = Number.NEGATIVE_INFINITY;
 let isFreshUntil = Number.NEGATIVE_INFINITY;
 let isReading = false;
@@ -119,23 +122,23 @@ let isReading = false;
 /** The internals of node:net sockets that its types omit. */
 interface Handle {
   readonly fd?: number;
-  /** The bytes written, and those that the kernel has not taken. */
+  /** The number of bytes written; below, of those that the kernel has not taken. */
   readonly bytesWritten?: number;
   readonly writeQueueSize?: number;
 }
 
-/** Which of the bytes written to a socket its peer has acknowledged. */
+/** How many of the bytes written to a socket its peer has acknowledged. */
 export class SocketAcknowledgements implements AcknowledgingConnection {
   /** Identifies it in the kernel's tables; 0 until it is determined. */
   private inode = 0;
-  /** What the kernel had taken at that time, and what of an earlier such amount was acknowledged at a later reading. */
+  /** How many bytes the kernel had taken at that time; below, how many of an earlier such number were acknowledged at a later reading. */
   private takenBytes = 0;
   private takenAt = Number.NEGATIVE_INFINITY;
   private sureBytes = 0;
 
   constructor(private readonly socket: Socket) {}
 
-  /** The tables have no queues of unix sockets. */
+  /** The tables do not show the queues of unix sockets. */
   get seesAcknowledgements(): boolean {
     return seesOutgoing && this.socket.remoteAddress !== undefined;
   }
@@ -148,14 +151,17 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
   }
 
-  /** Like `acknowledgedBytes`, but synchronous: uses the kernel's queue size of the last reading, 0 without one. */
+  /** Like `acknowledgedBytes`, but synchronous: uses the kernel's queue size of the last reading; 0 without one. */
   get progressBytes(): number {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
     this.findInode(fd);
     return bytesWritten - writeQueueSize - (outgoing.get(this.inode) ?? 0);
   }
 
-  /** Like `progressBytes`, without what the kernel may have taken since the last reading: a lower bound, a reading or two late. */
+  /**
+   * Like `progressBytes`, without the bytes that the kernel may have taken since the last reading. It is a lower bound that is one or two
+   * readings late.
+   */
   get surelyReadBytes(): number {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
     this.findInode(fd);
@@ -167,7 +173,7 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     return this.sureBytes;
   }
 
-  /** Whether the peer has sent FIN, as of the last reading; a call starts the next one. */
+  /** Whether the peer has sent FIN, by the last reading. A call starts the next one. */
   get hasPeerEnded(): boolean {
     this.findInode(this.handle.fd ?? -1);
     if (this.inode <= 0) return false;
@@ -195,15 +201,15 @@ function inodeOf(fd: number): number {
 }
 
 /**
- * Returns the bytes that the kernel holds for the peer, as of a reading after `since` (`performance.now`); -1 without one. A call
- * starts the next reading.
+ * Returns the bytes that the kernel holds for the peer, by a reading after `since` (`performance.now`); -1 without one. A call starts the
+ * next reading.
  */
 function outgoingBytes(inode: number, since: number): number {
   readWhenStale();
   return readAt < since ? -1 : (outgoing.get(inode) ?? 0);
 }
 
-/** Starts a reading, if the last one is old. Returns the time of the last one (`performance.now`). */
+/** Starts a reading if the last one is old. Returns the time of the last one (`performance.now`). */
 export function readWhenStale(): number {
   const now = performance.now();
   if (!isReading && now > isFreshUntil) void readTables(now);

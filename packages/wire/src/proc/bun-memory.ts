@@ -9,7 +9,7 @@ const BYTES_BETWEEN_COLLECTIONS = 4 << 20;
 let leftBytes = 0;
 let collect: (() => void) | undefined;
 
-/** Counts bytes that became garbage. Node collects in time by itself. */
+/** Counts bytes that became garbage. Node collects them in time by itself. */
 export function leaveToCollector(bytes: number): void {
   leftBytes += bytes;
   if (leftBytes < BYTES_BETWEEN_COLLECTIONS) return;
@@ -20,11 +20,11 @@ export function leaveToCollector(bytes: number): void {
 
 function collector(): () => void {
   if (process.versions.bun === undefined) return () => {};
-  // By name, because importing it would fail on Node.
+  // Loaded by name, because an import would fail on Node.
   return (process.getBuiltinModule("bun:jsc") as unknown as { edenGC(): void }).edenGC;
 }
 
-/** Collects all garbage, also old, and returns what is free to the system; takes some 10 ms. Node does so in time by itself. */
+/** Collects all garbage, including old objects, and returns free memory to the system; takes some 10 ms. Node does so in time by itself. */
 export function collectAll(): void {
   (globalThis as { Bun?: { gc(isSynchronous: boolean): void } }).Bun?.gc(true);
 }
@@ -54,8 +54,8 @@ function sendNowhere(buffer: ArrayBuffer): void {
 const LARGE_BYTES = process.versions.bun === undefined ? 8193 : 4096;
 
 /**
- * Frees the whole buffer of bytes that nobody uses any more. A buffer that waited for its reader is old, and the collectors of both
- * runtimes would free it tens of megabytes later.
+ * Frees the whole buffer of bytes that no code uses any more. A buffer that waited for its reader is old, and the garbage collectors of
+ * both runtimes would free it only tens of megabytes later.
  */
 export function giveBack(bytes: Uint8Array): void {
   if (bytes.buffer.byteLength >= LARGE_BYTES) free(bytes);

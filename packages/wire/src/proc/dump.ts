@@ -1,8 +1,8 @@
-/** Writes a heap snapshot or a CPU profile of this process, on Node and on Bun. Loaded on demand: it is rarely needed. */
+/** Writes a heap snapshot or a CPU profile of this process, on Node and on Bun. Loaded on demand, because it is rarely needed. */
 import { closeSync, fstatSync, openSync, readSync, rmSync, writeFileSync } from "node:fs";
 import type { Session } from "node:inspector";
 
-/** Returns why there is no file; undefined if it is written, readable only by this user. */
+/** Returns why there is no file; undefined if it was written, readable only by this user. */
 export async function writeDump(
   what: "heap" | "cpu" | "stack",
   path: string,
@@ -28,7 +28,7 @@ export async function writeDump(
 }
 
 async function writeHeap(path: string): Promise<void> {
-  // Made first, so that no other user can read it.
+  // Created first, so that no other user can read it.
   closeSync(openSync(path, "wx", 0o600));
   const { writeHeapSnapshot } = await import("node:v8");
   writeHeapSnapshot(path);

@@ -1,17 +1,17 @@
-/** Finds the line in a failed program's last output that states the reason: not the stack or a runtime's additions. Pure. */
+/** Finds the line that states the reason in a failed program's last output, as opposed to the stack or a runtime's additions. Pure. */
 
 const MAX_LENGTH = 300;
 /** Lines that runtimes print after an error. */
 const TRAILER = /^(?:Node\.js v\d|Bun v\d|\(Use `node --trace|exit status \d+$)/;
-/** Stacks, source lines and fields of an error. */
+/** Lines of stacks, source code and an error's fields. */
 const DUMP = /^(?:\s|\}|\]|\d+ \| |goroutine \d|stack backtrace|note: )/;
 /** A last line that is not the program's own. */
 const STACK = /^(?:\s+(?:at|from|in|File) |\t|\})/;
-/** Such as `TypeError: x`, `error: x`, `Error [CODE]: x`, `django.core.X.ImproperlyConfigured`, `panic: x`. */
+/** For example `TypeError: x`, `error: x`, `Error [CODE]: x`, `django.core.X.ImproperlyConfigured`, `panic: x`. */
 const ERROR =
   /^(?:Uncaught |Unhandled |Exception in thread )?(?:[\w.$]*(?:Error|Exception|Exit|Interrupt)\b|(?:error|panic|fatal|fatal error)\b|FATAL\b)/i;
 
-/** What every process of ours says when its supervisor is gone. */
+/** The line that every process of ours logs when its supervisor is gone. */
 const OURS = /the control channel was closed; trying again$/;
 
 /** Returns the error's own line, or the last meaningful line if there is none; at most 300 characters. */

@@ -3,7 +3,7 @@ import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync 
 import { attempt } from "./processes.js";
 
 export interface Listener {
-  /** Such as `0.0.0.0`, `127.0.0.1`, `::` or `::1`. */
+  /** For example `0.0.0.0`, `127.0.0.1`, `::` or `::1`. */
   host: string;
   port: number;
 }
@@ -14,22 +14,22 @@ const SYN_SENT = "02";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/** Returns the tables that have rows: the kernel scans all places of an empty one, too, and knows the number without that. */
+/** Returns the tables that have rows. The kernel scans all places even of an empty table, although it knows their number without that. */
 function tables(): string[] {
   const counts = attempt(() => readFileSync("/proc/net/sockstat6", "latin1")) ?? "";
   return hasNoTcp6(counts) ? TABLES.slice(0, 1) : TABLES;
 }
 
-/** Whether `/proc/net/sockstat6` says that no TCP socket of IPv6 is in use. */
+/** Whether `/proc/net/sockstat6` shows that no TCP socket of IPv6 is in use. */
 export function hasNoTcp6(counts: string): boolean {
   return /^TCP6: inuse 0$/m.test(counts);
 }
 
 /** The size of a read, about 100 rows. */
 const READ_BYTES = 16 * 1024;
-/** The kernel fills a page with whole rows, so a shorter read is the last; another would scan its whole table. */
+/** A shorter read is the last one, because the kernel fills a page with whole rows. Another read would scan its whole table. */
 const FULL_READ_BYTES = 3_500;
-/** A bound in case of an unexpected table: more than any machine's listening sockets. */
+/** A limit in case of an unexpected table: more than the listening sockets of any machine need. */
 const MAX_TABLE_BYTES = 16 * 1024 * 1024;
 
 /** A listening socket, identified by the inode in its processes' descriptors. */
@@ -67,7 +67,7 @@ function socketsOf(pids: Iterable<number>): Set<string> {
   return inodes;
 }
 
-/** Returns the addresses, such as `10.0.0.5:5432`, that have not responded to this process's connection attempts. */
+/** Returns the addresses, for example `10.0.0.5:5432`, that have not responded to this process's connection attempts. */
 export function connectingOf(pid: number): string[] {
   const inodes = socketsOf([pid]);
   if (inodes.size === 0) return [];
@@ -97,7 +97,7 @@ export function* listeningSockets(): Generator<ListeningSocket> {
   }
 }
 
-/** Yields the rows after the title, reading on demand. */
+/** Yields the rows after the title. They are read on demand. */
 function* rowsOf(table: string): Generator<string> {
   const file = attempt(() => openSync(table, "r"));
   if (file === undefined) return;
@@ -127,7 +127,7 @@ export function isLoopback(host: string): boolean {
   return host === "::1" || host.replace(/^::ffff:/, "").startsWith("127.");
 }
 
-/** `0100007F` is 127.0.0.1: words of four bytes in the machine's byte order, assumed to be little-endian. */
+/** `0100007F` is 127.0.0.1: words of four bytes in the machine's byte order, which is assumed to be little-endian. */
 export function hostOf(hex: string): string {
   const bytes = Buffer.concat((hex.match(/.{8}/g) ?? []).map((word) => Buffer.from(word, "hex").reverse()));
   if (bytes.length === 4) return bytes.join(".");

@@ -1,13 +1,15 @@
 /** This process: its memory, descriptors, event loop and output. */
 import { fs } from "./bun-memory.js";
 
-/** How many descriptors clients leave free for other uses: the larger of this and an eighth, at most half. */
+/** How many descriptors clients leave free for other uses: the larger of this number and an eighth, but at most half. */
 const MIN_SPARE_DESCRIPTORS = 48;
 
 let lastHeapBytes = 0;
 let lastRssBytes = 0;
 
-/** The runtime opens a file for this and throws if no descriptor is free; then it returns the last figure, 0 at first. */
+/**
+ * The runtime opens a file for this and throws if no descriptor is free. In that case this returns the last figure, which is 0 at first.
+ */
 export function heapBytes(): number {
   lastHeapBytes = figureOr(() => process.memoryUsage().heapUsed, lastHeapBytes);
   return lastHeapBytes;
@@ -26,12 +28,12 @@ export function descriptorLimit(): number {
   return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft);
 }
 
-/** Returns how many client and upstream sockets leave enough descriptors for other uses. */
+/** Returns how many sockets of clients and upstreams leave enough descriptors for other uses. */
 export function maxSockets(descriptors: number): number {
   return descriptors - Math.min(Math.max(MIN_SPARE_DESCRIPTORS, descriptors >> 3), descriptors >> 1);
 }
 
-/** Returns the notice for clients that are reset for that reason. */
+/** Returns the notice about clients that are reset because descriptors are short. */
 export function descriptorNotice(sockets: number, descriptors: number): string {
   return `new connections are reset while more than ${sockets} are open, as this process may have ${descriptors} open files; raise "ulimit -n"`;
 }
@@ -59,15 +61,15 @@ function figureOr<T>(ask: () => T, otherwise: T): T {
 }
 
 /**
- * Measures the longest delay of the event loop. A timer with the interval `intervalMs` shows how late it fires, so a delay
- * shorter than the interval may go unnoticed, and a longer one is underestimated by at most the interval.
+ * Measures the longest delay of the event loop. A timer with the interval `intervalMs` shows how late it fires. So a delay shorter than the
+ * interval may go unnoticed, and a longer one is underestimated by at most the interval.
  */
 export class LoopLag {
   private readonly timer: NodeJS.Timeout;
   private dueAtMs: number;
   private worstMs = 0;
 
-  /** @param intervalMs milliseconds between checks, each of which wakes the process. Default: 100. */
+  /** @param intervalMs milliseconds between checks, each of which wakes up the process. Default: 100 */
   constructor(private readonly intervalMs = 100) {
     this.dueAtMs = performance.now() + intervalMs;
     this.timer = setInterval(() => this.look(), intervalMs);
@@ -76,7 +78,7 @@ export class LoopLag {
 
   /** Returns the longest delay since the last call, in milliseconds, rounded to a tenth. */
   takeMs(): number {
-    // An overdue timer counts, too: the delay may have ended in this very turn.
+    // An overdue timer counts, too, because the delay may have ended in this very turn.
     const worst = Math.max(this.worstMs, performance.now() - this.dueAtMs);
     this.worstMs = 0;
     return Math.round(worst * 10) / 10;
@@ -94,12 +96,12 @@ export class LoopLag {
   }
 }
 
-/** What top and `ps -o comm` show has at most so many characters. */
+/** The maximum number of characters that top and `ps -o comm` show. */
 const MAX_COMM = 15;
 
 /**
- * Shows `title`, by default the one that the process was started with, in top and `ps -o comm` too. Not on Bun by default, where
- * writing a file would cost every idle process 0.5 MB.
+ * Shows `title` in top and `ps -o comm`. Default: the title with which the process was started; on Bun nothing, because writing a file
+ * would cost every idle process 0.5 MB.
  */
 export function showTitle(title?: string): void {
   if (title === undefined && process.versions.bun !== undefined) return;
@@ -107,14 +109,14 @@ export function showTitle(title?: string): void {
 }
 
 /**
- * Lets log output be lost instead of ending the process. A failed write is an unhandled error: on Node of `console` too, on Bun
- * only of process.stdout and process.stderr, whose use costs 2 MB; see isLostOutput.
+ * Lets log output be lost instead of crashing the process. A failed write is an unhandled error: on Node also of `console`, on Bun only of
+ * process.stdout and process.stderr, whose use costs 2 MB; see isLostOutput.
  */
 export function survivesFullDisk(): void {
   if (process.versions.bun === undefined) ignoreOutputErrors();
 }
 
-/** Returns whether an uncaught error on Bun is one of the process's own output, whose disk is full; further ones are ignored. */
+/** Returns whether an uncaught error on Bun is a failed write of the process's own output to a full disk. Further ones are ignored. */
 export function isLostOutput(error: unknown): boolean {
   const { code, syscall } = (error ?? {}) as NodeJS.ErrnoException;
   if (process.versions.bun === undefined || code !== "ENOSPC" || syscall !== "write" || !isOutputFull()) return false;
@@ -132,8 +134,8 @@ function isOutputFull(): boolean {
 }
 
 /**
- * Returns the descriptor for writing to standard output. A pipe is opened again for O_NONBLOCK: an unread one would block a thread,
- * and so Node's exit, for ever, and the flag would count for the other programs that share the open file.
+ * Returns the descriptor for writing to standard output. A pipe is reopened for O_NONBLOCK: an unread pipe would block a thread, and so
+ * Node's exit, forever. On the inherited descriptor, the flag would also affect other programs that share the open file.
  */
 export function openStdout(): number {
   const { constants, fstatSync, openSync } = fs();
@@ -142,7 +144,7 @@ export function openStdout(): number {
     if (fstatSync(1, { bigint: true }).isFIFO())
       return openSync("/proc/self/fd/1", constants.O_WRONLY | constants.O_NONBLOCK);
   } catch {
-    // Without /proc, or if the pipe is not ours to open, the inherited descriptor is used.
+    // Without /proc, or if the process may not open the pipe, the inherited descriptor is used.
   }
   return 1;
 }

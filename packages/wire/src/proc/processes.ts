@@ -17,17 +17,17 @@ interface ProcessStat {
   state: string;
   parent: number;
   session: number;
-  /** In the kernel's clock ticks; identifies a process together with its pid. */
+  /** In the kernel's clock ticks. It identifies a process together with its pid. */
   startTime: string;
   /** Its CPU time so far. */
   cpuMs: number;
   rssBytes: number;
 }
 
-/** USER_HZ is 100 on every Linux that we know. */
+/** USER_HZ is 100 on every known Linux. */
 const TICK_MS = 10;
 
-/** Returns undefined if the process is gone, or without /proc. */
+/** Returns undefined if the process has exited, or without /proc. */
 export function readStat(pid: number): ProcessStat | undefined {
   const stat = attempt(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
   if (stat === undefined) return undefined;
@@ -49,13 +49,13 @@ const AT_PAGESZ = 6;
 const USUAL_PAGE_BYTES = 4096;
 let ownPageBytes: number | undefined;
 
-/** Returns the size of a page, which the kernel passes to each process (getauxval(3)): `getconf` would cost a process. */
+/** Returns the size of a page, which the kernel passes to each process (getauxval(3)). `getconf` would cost a process. */
 function pageBytes(): number {
   ownPageBytes ??= attempt(() => pageBytesIn(readFileSync("/proc/self/auxv"))) ?? USUAL_PAGE_BYTES;
   return ownPageBytes;
 }
 
-/** Finds the size in pairs of machine words: a key and its value. */
+/** Finds the page size in pairs of machine words: a key and its value. */
 export function pageBytesIn(auxv: Uint8Array, is32Bit = process.arch === "arm" || process.arch === "ia32"): number {
   const { buffer } = new Uint8Array(auxv);
   const words = is32Bit ? new Uint32Array(buffer) : new BigUint64Array(buffer);
@@ -117,11 +117,11 @@ function numberAt(bytes: Uint8Array, start: number): number {
   }
 }
 
-/** The most bytes of a file that are read: an environment with its arguments may have 6 MB. */
+/** The maximum number of bytes of a file that are read: an environment with its arguments may have 6 MB. */
 const MAX_SCRATCH_BYTES = 8 << 20;
 let scratch: Buffer | undefined;
 
-/** Reads a file of /proc into a buffer that the next call overwrites. A search reads hundreds of files, each time. */
+/** Reads a file of /proc into a buffer that the next call overwrites, because a search reads hundreds of files. */
 function readScratch(path: string): Buffer | undefined {
   const fd = attempt(() => openSync(path, "r"));
   if (fd === undefined) return undefined;
@@ -134,7 +134,7 @@ function readScratch(path: string): Buffer | undefined {
       if (length === scratch.length) scratch = Buffer.concat([scratch], 2 * length);
     }
   } catch {
-    return undefined; // The process has ended, or belongs to someone else.
+    return undefined; // The process has exited, or belongs to another user.
   } finally {
     closeSync(fd);
   }
@@ -152,13 +152,13 @@ export function processesOf(leader: number, rows: readonly ProcessRow[]): number
   return [...found];
 }
 
-/** Returns the process's name and arguments in one line, for people. */
+/** Returns the process's name and arguments in one line, for display. */
 export function commandLineOf(pid: number): string {
   const text = (attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "").replaceAll("\0", " ").trim();
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
-/** Returns undefined if reading fails: the process may have ended, or belong to someone else. */
+/** Returns undefined if reading fails: the process may have exited, or belong to another user. */
 export function attempt<T>(read: () => T): T | undefined {
   try {
     return read();
@@ -175,7 +175,10 @@ export interface Spawn {
   tag: string;
 }
 
-/** Creates and deletes the file for TAG_FD. The caller closes the descriptor. @throws like node:fs */
+/**
+ * Creates and deletes the file for TAG_FD. The caller closes the descriptor.
+ * @throws like node:fs
+ */
 export function openTagFile(folder: string, tag: string): number {
   const path = join(folder, tag);
   const fd = openSync(path, "wx", 0o600);
@@ -184,16 +187,17 @@ export function openTagFile(folder: string, tag: string): number {
 }
 
 const LOOK_EVERY_MS = 20;
-/** A process that forks during a search can be missed once. */
+/** A process that forks during a search can be missed in one search. */
 const CLEAN_LOOKS = 2;
-/** Uninterruptible kernel work may delay a SIGKILL; after this many searches it gives up. */
+/** Uninterruptible kernel work may delay a SIGKILL. The search stops after this many attempts. */
 const MAX_LOOKS = 100;
 
 /** Returns the running processes of a spawn, without this one and the shim. */
 export function findLeftoverProcesses({ leader, tag }: Spawn): number[] {
   const rows = readProcessTable();
   const found = new Set(processesOf(leader, rows));
-  // Processes that the shim started are younger than it. Reading an environment costs more than all the rest.
+  // Processes that the shim started are younger than it. They are selected first, because reading an environment costs more than all the
+  // rest.
   const since = rows.find(({ pid }) => pid === leader)?.startTime ?? 0;
   for (const { pid, startTime } of rows)
     if (startTime >= since && !found.has(pid) && isTagged(pid, tag)) found.add(pid);
@@ -223,14 +227,14 @@ function isTagged(pid: number, tag: string): boolean {
 }
 
 /**
- * Kills all processes of a spawn. The first search and its signals are synchronous; resolves with their number when none is left,
- * or when some do not end.
+ * Kills all processes of a spawn. The first search and its signals are synchronous. Resolves with their number when none is left, or when
+ * some do not exit.
  */
 export function endLeftoverProcesses(spawn: Spawn): Promise<number> {
   return endAll(() => findLeftoverProcesses(spawn));
 }
 
-/** Kills what `find` finds until it finds nothing, within bounded time. Resolves with the number of processes. */
+/** Kills the processes that `find` returns until it finds none, within bounded time. Resolves with the number of processes. */
 export async function endAll(find: () => number[]): Promise<number> {
   const ended = new Set<number>();
   for (let looks = 0, clean = 0; looks < MAX_LOOKS && clean < CLEAN_LOOKS; looks++) {

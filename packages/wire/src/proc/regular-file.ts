@@ -1,4 +1,4 @@
-/** Reads a file whose path an operator has named: never waits as for a named pipe, and never holds more than its limit. */
+/** Reads a file whose path an operator has named. Never blocks, as on a named pipe, and never holds more than its limit in memory. */
 import { fs } from "./bun-memory.js";
 
 /** The device number of /dev/null. */
@@ -6,7 +6,7 @@ const NULL_DEVICE = 0x103;
 
 interface ReadLimit {
   maxBytes: number;
-  /** Reads the beginning of a larger file, instead of refusing it. */
+  /** Whether only the beginning of a larger file is read. Otherwise it is refused. */
   onlyHead?: boolean;
 }
 
@@ -16,13 +16,13 @@ interface ReadLimit {
  */
 export function readRegularFile(path: string, { maxBytes, onlyHead = false }: ReadLimit): Buffer {
   const { closeSync, constants, fstatSync, openSync, readSync } = fs();
-  // Without O_NONBLOCK the open of a named pipe waits for a writer, O_NOCTTY takes no terminal.
+  // Without O_NONBLOCK, opening a named pipe waits for a writer. O_NOCTTY prevents that the process acquires a terminal.
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   try {
     const stat = fstatSync(fd);
     if (stat.isCharacterDevice() && stat.rdev === NULL_DEVICE) return Buffer.alloc(0);
     if (!stat.isFile()) throw problem(path, "not-regular", "is not a regular file");
-    // The files of /proc have the size 0; one more byte shows that a file has grown.
+    // The files of /proc have the size 0. One more byte is read to detect that a file has grown.
     const parts: Buffer[] = [];
     let size = 0;
     for (const limit = onlyHead ? maxBytes : maxBytes + 1; size < limit; ) {

@@ -65,8 +65,8 @@ class Gateway:
             await exchange.complete()
 
     def leave(self):
-        """Prepares for a drain, when no new requests arrive: ends WebSockets and event streams, whose clients reconnect to another
-        instance."""
+        """Prepares for a drain, when no new requests arrive: ends WebSockets and event streams, whose clients reconnect to
+        another instance."""
         if self.is_leaving:
             return
         self.is_leaving = True
@@ -193,8 +193,8 @@ class Exchange:
             self.ended_at = monotonic()
 
     def cut(self):
-        """Ends an event stream by reporting a disconnected client to the app. Such streams never end by themselves, and their clients
-        reconnect."""
+        """Ends an event stream by reporting a disconnected client to the app. Such streams never end by themselves, and their
+        clients reconnect."""
         if self._is_events and self._cut is not None and not self._cut.done():
             self._cut.set_result(None)
 
@@ -243,8 +243,7 @@ class Tunnel:
             return
         await self._send(message)
         if self.ended_at is None:
-            # Counts the time of the handshake. How long the WebSocket stays open shows nothing about the
-            # app.
+            # Counts the time of the handshake. How long the WebSocket stays open shows nothing about the app.
             self.ended_at = monotonic()
             if message["type"] == "websocket.accept":
                 self._gateway.sockets.add(self)

@@ -10,8 +10,8 @@ from .errors import AppError, InstanceError
 from .load import load_app
 from .stacks import place_of_awaited, place_of_thread, request_of, stack_text
 
-# An event loop that does not turn for this long is running code that awaits nothing. The supervisor waits longer than this for the
-# description.
+# An event loop that does not turn for this long is running code that awaits nothing. The supervisor waits longer than this for
+# the description.
 BLOCKED_S = 0.1
 
 

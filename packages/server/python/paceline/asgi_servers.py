@@ -11,8 +11,7 @@ from importlib.util import find_spec
 from .errors import AppError, InstanceError
 
 NAMES = ("uvicorn", "hypercorn")
-# Longer than balancers keep idle connections: a server that closes one may do so while a request is on its
-# way.
+# Longer than balancers keep idle connections: a server that closes one may do so while a request is on its way.
 KEEP_ALIVE_S = 3600
 TICK_S = 1
 LOOK_EVERY_S = 0.01

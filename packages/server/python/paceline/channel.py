@@ -124,8 +124,7 @@ class Channel(ChannelSocket):
             while True:
                 self._step()
         except BaseException:
-            # Without the control channel, the supervisor could only kill this process, and would not know
-            # why.
+            # Without the control channel, the supervisor could only kill this process, and would not know why.
             sys.__excepthook__(*sys.exc_info())
             leftovers.end_if_alone()
             exits.end_process(1)
@@ -192,8 +191,8 @@ class Channel(ChannelSocket):
             self._when_turned("look")
 
     def _when_turned(self, what):
-        """Does `what`. With an event loop, waits for a turn of it, because a message from this thread alone would count as a sign of
-        life."""
+        """Does `what`. With an event loop, waits for a turn of it, because a message from this thread alone would count as a
+        sign of life."""
         if self._call_soon is not None and what not in self._turning:
             try:
                 self._call_soon(self._turned, what, monotonic())

@@ -1,5 +1,4 @@
-"""The connection to the supervisor: bounded lines in both directions, and the times of further attempts to
-connect."""
+"""The connection to the supervisor: bounded lines in both directions, and the times of further attempts to connect."""
 
 import os
 import select

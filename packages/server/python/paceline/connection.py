@@ -14,8 +14,7 @@ from .request_body import ChunkedReader, SocketBody, Spool
 from .stacks import request_text
 from .stream import READ_BYTES, Stream
 
-# Reports that the app is done with a request after its response. It is an interim response, which any client
-# ignores.
+# Reports that the app is done with a request after its response. It is an interim response, which any client ignores.
 DONE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -183,8 +182,7 @@ class Connection(Stream):
             if isinstance(error, (SystemExit, KeyboardInterrupt)):
                 # The app ends its process; the client gets its response first.
                 exits.say_raised(self.asked(), error)
-                # Otherwise Python would print a second traceback and die of SIGINT, as if somebody had sent
-                # it.
+                # Otherwise Python would print a second traceback and die of SIGINT, as if somebody had sent it.
                 fatal = error if isinstance(error, SystemExit) else SystemExit(exits.INTERRUPTED)
         if forks.is_child:
             # The child's copy of the socket was closed, so no part of its response was sent.
@@ -213,8 +211,8 @@ class Connection(Stream):
             self.close()
 
     def _has_received_next(self):
-        """Receives the bytes of the next request that have arrived. If the peer has closed, the loop closes the
-        connection later."""
+        """Receives the bytes of the next request that have arrived. If the peer has closed, the loop closes the connection
+        later."""
         try:
             received = self._socket.recv(READ_BYTES)
         except (OSError, AttributeError):

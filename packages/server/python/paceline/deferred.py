@@ -13,8 +13,7 @@ from .output import log, log_error
 
 # The maximum gap between the requests of a burst.
 QUIET_S = 0.01
-# The maximum time for which a job waits for a burst to pass. After that, it runs in any turn of the loop without a
-# request.
+# The maximum time for which a job waits for a burst to pass. After that, it runs in any turn of the loop without a request.
 SETTLE_S = 0.1
 # The limit without a server; a server has its own.
 MAX_JOBS_WITHOUT_SERVER = 50_000

@@ -1,5 +1,4 @@
-"""Writes a file that shows what this process does or holds, on request of the supervisor. Loaded on
-demand."""
+"""Writes a file that shows what this process does or holds, on request of the supervisor. Loaded on demand."""
 
 import faulthandler
 import os

@@ -1,8 +1,6 @@
-"""A digest of arguments that is the same for equal ones, so that equal queued jobs are found without
-comparing all."""
+"""A digest of arguments that is the same for equal ones, so that equal queued jobs are found without comparing all."""
 
-# Only this many values of a large argument are examined. Arguments that are the same up to there share a
-# digest.
+# Only this many values of a large argument are examined. Arguments that are the same up to there share a digest.
 MAX_NODES = 100
 
 

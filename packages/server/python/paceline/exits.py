@@ -20,8 +20,7 @@ ENDING = {signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT, signal.SIGKILL, signal.
 
 
 def watch(is_leaving):
-    """Call this once per instance. Calls of `os._exit` and `os.kill` can only be seen by functions that
-    replace them."""
+    """Call this once per instance. Calls of `os._exit` and `os.kill` can only be seen by functions that replace them."""
 
     def kill(pid, number):
         is_own = pid == os.getpid() and number in ENDING and not forks.is_child

@@ -19,12 +19,10 @@ def ignore_signal(_signal, _frame):
 
 
 def watch(on_leave, close_sockets):
-    """Call this once per instance. `on_leave` is its SIGTERM handler; `close_sockets` closes a child's copies of its
-    sockets."""
+    """Call this once per instance. `on_leave` is its SIGTERM handler; `close_sockets` closes a child's copies of its sockets."""
 
     def before():
-        # Blocked, because a SIGTERM that reaches the child before it restores the default handler would
-        # be lost.
+        # Blocked, because a SIGTERM that reaches the child before it restores the default handler would be lost.
         _masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def after_in_parent():

@@ -29,7 +29,8 @@ _KEYS = {
 }
 
 
-# Whole lines of fields whose values recur, with their environ key and text. Lines of other fields may be secret, or occur only once.
+# Whole lines of fields whose values recur, with their environ key and text. Lines of other fields may be secret, or occur only
+# once.
 _RECURRING = frozenset(
     (
         "HTTP_ACCEPT",
@@ -75,11 +76,11 @@ class Framing:
 def parse_head(head, base, client=None):
     """Returns the environ and the framing of a head, which is passed without its final empty line.
 
-    `base` has the keys that are the same in each environ. `client` is the address of the sender; None for the balancer.
-    Raises BadRequest."""
+    `base` has the keys that are the same in each environ. `client` is the address of the sender; None for the balancer. Raises
+    BadRequest."""
     lines = head.split(b"\r\n")
-    # If the allowed text is removed from a head, only line ends may remain: no bare CR or LF, no NUL, no other
-    # control character.
+    # If the allowed text is removed from a head, only line ends may remain: no bare CR or LF, no NUL, no other control
+    # character.
     if len(lines) - 1 > MAX_FIELDS:
         raise BadRequest(431)
     if head.translate(None, TEXT_BYTES) != b"\r\n" * (len(lines) - 1):

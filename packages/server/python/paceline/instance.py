@@ -83,8 +83,7 @@ class Instance:
         self._server = server
 
     def turns_with(self, call_soon):
-        """Requires that signs of life are sent from turns of an event loop. `call_soon` is its
-        `call_soon_threadsafe`."""
+        """Requires that signs of life are sent from turns of an event loop. `call_soon` is its `call_soon_threadsafe`."""
         self._channel.turns_with(call_soon)
 
     def listens(self):
@@ -151,8 +150,7 @@ class Instance:
         return listener
 
     def _close_sockets(self):
-        """Closes a forked child's copies of the sockets, because an exited instance would otherwise seem
-        to run."""
+        """Closes a forked child's copies of the sockets, because an exited instance would otherwise seem to run."""
         self._channel.close_socket()
         if self._server is not None:
             self._server.close_sockets()

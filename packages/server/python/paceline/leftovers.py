@@ -1,5 +1,5 @@
-"""Ends the processes that the app has started and removes the socket, if an instance exits without a supervisor
-that could do so."""
+"""Ends the processes that the app has started and removes the socket, if an instance exits without a supervisor that could do
+so."""
 
 import os
 import signal

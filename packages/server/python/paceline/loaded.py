@@ -4,8 +4,7 @@ import gc
 import sys
 
 HUGE_PAGE_BYTES = 2 << 20
-# A smaller app gains too little for the 0.7 MB of ctypes, unless it has imported that itself, as Django does.
-# In bytes.
+# A smaller app gains too little for the 0.7 MB of ctypes, unless it has imported that itself, as Django does. In bytes.
 LEAST_BYTES = 24 << 20
 # Linux 6.1: moves memory into huge pages at once (madvise(2)).
 MADV_COLLAPSE = 25
@@ -33,8 +32,8 @@ def settle():
 
 
 def loaded_ranges(smaps):
-    """Returns the used address ranges that may get huge pages: private memory without a file. Stacks of threads are excluded, because they
-    are nearly empty."""
+    """Returns the used address ranges that may get huge pages: private memory without a file. Stacks of threads are excluded,
+    because they are nearly empty."""
     ranges = []
     found = None
     for line in smaps:

@@ -6,8 +6,7 @@ import sys
 
 
 class _Descriptor(io.FileIO):
-    """A stream that drops output which cannot be written, as on a full disk or beyond a file size
-    limit."""
+    """A stream that drops output which cannot be written, as on a full disk or beyond a file size limit."""
 
     def write(self, data):
         try:

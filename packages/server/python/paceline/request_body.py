@@ -11,8 +11,7 @@ SPOOL_BYTES = 512 << 10
 MAX_SIZE_DIGITS = 13
 MAX_CHUNK_EXTENSION_BYTES = 256
 MAX_CHUNK_LINE_BYTES = MAX_SIZE_DIGITS + 1 + MAX_CHUNK_EXTENSION_BYTES
-# The limit for the extensions of a body, in addition to an allowance for its data and for each
-# chunk.
+# The limit for the extensions of a body, in addition to an allowance for its data and for each chunk.
 MAX_EXTENSION_BYTES = 16_384
 EXCUSED_PER_CHUNK = 16
 MAX_TRAILER_BYTES = 8192

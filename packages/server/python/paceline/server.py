@@ -179,8 +179,7 @@ class Server:
             self.idle[connection] = now
 
     def _refuse_more(self):
-        """Refuses further connections and serves those that wait, because closing the socket would reset
-        them."""
+        """Refuses further connections and serves those that wait, because closing the socket would reset them."""
         self._refuses = True
         self._fresh_until = monotonic() + FRESH_S
         self._quiet_turns = 0
@@ -215,8 +214,7 @@ class Server:
             except BlockingIOError:
                 return
             except OSError:
-                # For example, there are no free descriptors: the connection waits in the kernel's
-                # queue.
+                # For example, there are no free descriptors: the connection waits in the kernel's queue.
                 return
             if self._count() >= self._max_connections:
                 accepted.close()

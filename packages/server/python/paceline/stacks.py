@@ -16,8 +16,7 @@ def request_of(frame):
     """Returns method and path of the request to which this frame of a running thread belongs; None if it belongs to none."""
     found = None
     while frame is not None:
-        # The outermost frame has the objects that the server passed to the app; middleware may have
-        # changed a copy.
+        # The outermost frame has the objects that the server passed to the app; middleware may have changed a copy.
         found = _request_in(frame) or found
         frame = frame.f_back
     return found
@@ -61,8 +60,7 @@ def stack_text(title, ident):
 
 
 def place_of_thread(ident):
-    """Returns where code of the app runs in this thread, for example `connect (db.py:12)`; None if none
-    does."""
+    """Returns where code of the app runs in this thread, for example `connect (db.py:12)`; None if none does."""
     frames = []
     frame = sys._current_frames().get(ident)
     while frame is not None:

@@ -1,5 +1,4 @@
-"""A non-blocking socket to a client: sends completely, and limits the time of waits by the amount of data
-transferred."""
+"""A non-blocking socket to a client: sends completely, and limits the time of waits by the amount of data transferred."""
 
 import select
 import socket
@@ -8,8 +7,8 @@ from time import monotonic
 from .errors import ClientGone
 
 READ_BYTES = 65_536
-# All waits of a request together are limited to this time per byte, that is at least 1,000 bytes/s, in addition to the
-# timeout of each wait.
+# All waits of a request together are limited to this time per byte, that is at least 1,000 bytes/s, in addition to the timeout
+# of each wait.
 SLOWEST_S_PER_BYTE = 0.001
 # How many sent bytes the socket may hold that the peer has not read.
 SOCKET_BYTES = 262_144
@@ -126,8 +125,7 @@ class Stream:
         """Waits until the socket is ready. Limits each wait, and all waits of a request by the bytes transferred."""
         timeout = self._timeout_s
         left = timeout + self._moved * SLOWEST_S_PER_BYTE - self._waited
-        # The balancer judges slow clients. It may take many bytes at once and then nothing for a
-        # long time.
+        # The balancer judges slow clients. It may take many bytes at once and then nothing for a long time.
         if events & select.POLLOUT:
             left = timeout + max(0, self._moved - SOCKET_BYTES) * SLOWEST_S_PER_BYTE - self._waited
             timeout = left

@@ -244,8 +244,8 @@ class Template:
 
 
 def _prepare_django():
-    """Loads Django's URLs and views, which would otherwise load with the first request. Closes database connections, which cannot be
-    shared."""
+    """Loads Django's URLs and views, which would otherwise load with the first request. Closes database connections, which
+    cannot be shared."""
     urls = sys.modules.get("django.urls")
     settings = getattr(sys.modules.get("django.conf"), "settings", None)
     if urls is None or settings is None or not settings.configured:

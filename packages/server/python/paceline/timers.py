@@ -93,8 +93,7 @@ def _run(timer):
 
 
 def begin_anew():
-    """Restarts all intervals in a forked instance: they count from the fork, not from the time the app was
-    loaded."""
+    """Restarts all intervals in a forked instance: they count from the fork, not from the time the app was loaded."""
     now = monotonic()
     for at, (_, order, timer) in enumerate(_waiting):
         timer._due = now + timer._delay_s

@@ -8,8 +8,8 @@ ARG_END = 46
 
 
 def show_title(title):
-    """Shows `title`, for example `paceline web.3 (shop)`, in place of the command line. If the system does not allow it, nothing
-    changes."""
+    """Shows `title`, for example `paceline web.3 (shop)`, in place of the command line. If the system does not allow it,
+    nothing changes."""
     if not title:
         return
     try:

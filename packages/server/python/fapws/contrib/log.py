@@ -36,8 +36,7 @@ class Log:
         if length is None and is_file(result):
             length = file_length(result)
         if length is not None:
-            # A file is logged at once: if it were wrapped to count its bytes, the server would not
-            # recognise it as a file.
+            # A file is logged at once: if it were wrapped to count its bytes, the server would not recognise it as a file.
             self._line(environ, status, length)
             return result
         return _Counted(result, lambda sent: self._line(environ, status, sent))

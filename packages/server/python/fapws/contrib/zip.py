@@ -27,8 +27,7 @@ class Gzip:
 
     def _respond(self, held, environ):
         result = held.result
-        # A callback that uses `write` wants its blocks sent at once, so its response is not
-        # compressed.
+        # A callback that uses `write` wants its blocks sent at once, so its response is not compressed.
         if held.gone:
             return result
         encode = False

@@ -1,4 +1,4 @@
-/** How the supervisor deals with its children: how it starts them, and what it does when one says something or ends. */
+/** How the supervisor handles its children: it starts them, and reacts when one sends a message or exits. */
 import type { RecordedSpans } from "@paceline/wire";
 import type { FleetCertificates } from "./certificates/fleet-certificates.js";
 import type { BalancerCoordination } from "./channel/balancer-coordination.js";
@@ -29,7 +29,7 @@ import type { JudgedCounts } from "./stats/judged-counts.js";
 import type { StatsBook } from "./stats/stats.js";
 import type { RouteTotals } from "./stats/totals.js";
 
-/** The parts of a supervisor that children's messages concern. They exist once a child can say something. */
+/** The parts of a supervisor that children's messages concern. They exist before a child can send one. */
 interface Concerned {
   readonly log: EventLog;
   readonly slots: SlotBook;
@@ -162,7 +162,7 @@ function childEvents(parts: Concerned): ChildEvents {
   };
 }
 
-/** Returns the server of the control channel, which children and templates connect to. */
+/** Returns the server of the control channel, to which children and templates connect. */
 export function childServer(path: string, children: Children, log: EventLog): ChannelServer<LiveProcess | Template> {
   const { channel, templates } = children;
   return new ChannelServer<LiveProcess | Template>({

@@ -1,4 +1,7 @@
-/** The files of automatic certificates, readable by this user only: account key, a file for each name, and the plan. Each is replaced atomically. */
+/**
+ * The files of automatic certificates, readable only by this user: account key, a file for each name, and the plan. Each file is replaced
+ * atomically.
+ */
 import { createHash, createPrivateKey, type KeyObject } from "node:crypto";
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -10,17 +13,17 @@ import { makePrivate } from "../run-dir/trust.js";
 import { readCertificate } from "./acme-x509.js";
 import { newKey, pemOf } from "./x509.js";
 
-/** The most files that are read; further ones are ignored. */
+/** The maximum number of files that are read; further ones are ignored. */
 const MAX_FILES = 4096;
 const MAX_FILE_BYTES = 1 << 20;
 
 interface StoredCertificate {
   name: string;
-  /** The directory of the CA that issued it. */
+  /** The directory URL of the CA that issued it. */
   directory: string;
   certificatePem: string;
   keyPem: string;
-  /** Whether a client asked for it, and `ask` allowed it. */
+  /** Whether a client requested the name, and `ask` allowed it. */
   isOnDemand: boolean;
 }
 
@@ -31,10 +34,10 @@ interface StoredAccount {
 }
 
 export class AcmeFiles {
-  /** @param folder made when something is written */
+  /** @param folder created when a file is written */
   constructor(readonly folder: string) {}
 
-  /** Returns the certificates that are still valid, and removes expired ones of names that are not `wanted`. */
+  /** Returns the certificates that are still valid. Removes expired ones for names that are not `wanted`. */
   certificates(wanted: ReadonlySet<string>, now: number, onProblem: (message: string) => void): StoredCertificate[] {
     return this.names().flatMap((file) => {
       if (!file.endsWith(CERTIFICATE)) return [];
@@ -53,7 +56,7 @@ export class AcmeFiles {
     });
   }
 
-  /** @throws PacelineError such as `ENOSPC` */
+  /** @throws PacelineError, for example `ENOSPC` */
   storeCertificate(stored: StoredCertificate): void {
     this.write(`${stored.name}${CERTIFICATE}`, stored);
   }
@@ -62,7 +65,7 @@ export class AcmeFiles {
     rmSync(join(this.folder, `${name}${CERTIFICATE}`), { force: true });
   }
 
-  /** Returns the account at a CA; with a new key if there is none. The key is stored before the account is registered. */
+  /** Returns the account at a CA, with a new key if there is none. The key is stored before the account is registered. */
   account(directory: string): StoredAccount {
     const file = accountFile(directory);
     try {
@@ -110,7 +113,7 @@ export class AcmeFiles {
     try {
       return readdirSync(this.folder).sort().slice(0, MAX_FILES);
     } catch {
-      return []; // It does not exist yet.
+      return []; // The file does not exist yet.
     }
   }
 
@@ -135,18 +138,18 @@ function read<Content>(path: string): Content {
   return content;
 }
 
-/** Names that clients asked for. */
+/** The maximum number of names on demand. */
 const MAX_ON_DEMAND = 1_000;
 
 interface KeptOptions {
   files: AcmeFiles;
   config(): AutomaticConfig | undefined;
-  /** Whether an order for the name is under way. */
+  /** Whether an order for the name is in progress. */
   isOrdering(name: string): boolean;
   onProblem(message: string): void;
 }
 
-/** The automatic certificates in use, and the names on demand among them; both are kept across starts. */
+/** The automatic certificates in use, including those on demand. Both are kept across starts. */
 export class KeptCertificates {
   private readonly stored = new Map<string, StoredCertificate>();
   /** The most recently requested name is last. */
@@ -154,7 +157,7 @@ export class KeptCertificates {
 
   constructor(private readonly options: KeptOptions) {}
 
-  /** Reads the files of names without a certificate in memory. Returns the certificates. */
+  /** Reads the files of names that have no certificate in memory. Returns all certificates. */
   read(now: number): StoredCertificate[] {
     const { files, onProblem } = this.options;
     const config = this.options.config();
@@ -182,7 +185,10 @@ export class KeptCertificates {
     return this.stored.get(name);
   }
 
-  /** A certificate was issued. @throws PacelineError if it cannot be stored; it is in use all the same */
+  /**
+   * Adds an issued certificate.
+   * @throws PacelineError if it cannot be stored; it is used all the same
+   */
   add(certificate: Omit<StoredCertificate, "isOnDemand">): void {
     const isOnDemand = this.options.config()?.names.includes(certificate.name) !== true;
     const stored = { ...certificate, isOnDemand };
@@ -190,7 +196,7 @@ export class KeptCertificates {
     this.options.files.storeCertificate(stored);
   }
 
-  /** A client asked for this name. Returns whether there is room for it. */
+  /** Called when a client requests this name. Returns whether there is room for it. */
   admit(name: string): boolean {
     this.onDemand.delete(name);
     if (this.onDemand.size >= MAX_ON_DEMAND) {
@@ -202,7 +208,7 @@ export class KeptCertificates {
     return true;
   }
 
-  /** A name on demand is not allowed any more. */
+  /** Removes a name on demand that is no longer allowed. */
   drop(name: string): void {
     this.onDemand.delete(name);
     this.stored.delete(name);

@@ -1,4 +1,4 @@
-/** Speaks to a CA over HTTPS: signed requests, nonces, and problems as one kind of error (RFC 8555). Loaded when it is needed. */
+/** Speaks to a CA over HTTPS: signed requests, nonces, and all problems as one class of error (RFC 8555). Loaded on demand. */
 import { createHmac, createPublicKey, type KeyObject, sign } from "node:crypto";
 import { request as requestHttps } from "node:https";
 import { createSecureContext, rootCertificates } from "node:tls";
@@ -6,15 +6,15 @@ import type { OrderFailure } from "../core/acme-plan.js";
 import { unreachableText } from "../core/words.js";
 
 const TIMEOUT_MS = 20_000;
-/** A chain of certificates has some 10 KB. */
+/** The size of a response in bytes; a chain of certificates has some 10 KB. */
 const MAX_RESPONSE_BYTES = 256 << 10;
-/** After this many refused nonces in a row, the request fails. */
+/** After this many consecutive refused nonces, the request fails. */
 const MAX_NONCES = 24;
 const MAX_DETAIL = 300;
 
 type FailureKind = Exclude<OrderFailure["kind"], "challenge">;
 
-/** Why an order failed; `kind` decides how to go on. */
+/** Why an order failed; `kind` decides the next step. */
 export class AcmeError extends Error {
   override readonly name = "AcmeError";
 
@@ -45,7 +45,7 @@ interface CaDirectory {
 export interface CaOptions {
   /** The URL of the directory. */
   directory: string;
-  /** Certificates that are trusted beside those of the runtime, in PEM. */
+  /** Certificates that are trusted in addition to those of the runtime, in PEM. */
   ca: string | undefined;
   /** Ends all requests. */
   signal: AbortSignal;
@@ -66,7 +66,7 @@ export class CaConnection {
 
   constructor(private readonly options: CaOptions) {
     const ca = options.ca === undefined ? undefined : [...rootCertificates, options.ca];
-    // Node reads all of them for each connection otherwise, which takes 20 ms; Bun knows no `secureContext` there.
+    // Otherwise Node reads all certificates for each connection, which takes 20 ms. Bun does not support `secureContext` there.
     const isBun = process.versions.bun !== undefined;
     this.trust = ca === undefined ? {} : isBun ? { ca } : { secureContext: createSecureContext({ ca }) };
   }
@@ -86,14 +86,18 @@ export class CaConnection {
     return this.known;
   }
 
-  /** Reads a resource without an account. @throws AcmeError */
+  /**
+   * Reads a resource without an account.
+   * @throws AcmeError
+   */
   async read(url: string): Promise<CaResponse> {
     return successful(await this.request("GET", url), this.host);
   }
 
   /**
-   * Sends a signed request. A nonce that is refused is replaced.
-   * @param payload undefined reads; @param account its URL; undefined: the key itself is sent
+   * Sends a signed request. A refused nonce is replaced.
+   * @param payload undefined: the resource is read
+   * @param account its URL; undefined: the key itself is sent
    * @throws AcmeError
    */
   async post(url: string, payload: object | undefined, key: KeyObject, account?: string): Promise<CaResponse> {
@@ -188,7 +192,7 @@ interface Problem {
   detail: string;
 }
 
-/** Reads a problem document (RFC 7807); its subproblems say more of the cause. */
+/** Reads a problem document (RFC 7807). Its subproblems show the cause in more detail. */
 export function problemText(problem: unknown): Problem | undefined {
   if (typeof problem !== "object" || problem === null) return undefined;
   const { type, detail, subproblems } = problem as { type?: unknown; detail?: unknown; subproblems?: unknown };
@@ -237,18 +241,21 @@ export function parse<Document>({ text }: CaResponse, host: string): Document {
     const value = JSON.parse(text) as unknown;
     if (typeof value === "object" && value !== null) return value as Document;
   } catch {
-    // Reported below.
+    // The error is reported below.
   }
   throw new AcmeError("unreachable", `${host}: its response is not JSON`);
 }
 
-/** Returns the public key as RFC 7638 wants it: these members, in this order. */
+/** Returns the public key in the form of RFC 7638: these members, in this order. */
 export function publicJwk(key: KeyObject): { crv: string; kty: string; x: string; y: string } {
   const { crv = "", kty = "", x = "", y = "" } = createPublicKey(key).export({ format: "jwk" });
   return { crv, kty, x, y };
 }
 
-/** Signs in the form that ACME uses (RFC 7515, flattened). @param payload undefined: an empty one */
+/**
+ * Signs in the form that ACME uses (RFC 7515, flattened).
+ * @param payload undefined: an empty one
+ */
 export function jws(protectedHeader: object, payload: object | undefined, signer: (data: Buffer) => Buffer): object {
   const head = Buffer.from(JSON.stringify(protectedHeader)).toString("base64url");
   const content = payload === undefined ? "" : Buffer.from(JSON.stringify(payload)).toString("base64url");
@@ -256,7 +263,7 @@ export function jws(protectedHeader: object, payload: object | undefined, signer
   return { protected: head, payload: content, signature };
 }
 
-/** Binds an account to one that the CA knows already (RFC 8555, 7.3.4). */
+/** Binds an account to one that the CA already knows (RFC 8555 §7.3.4). */
 export function externalBinding(
   { keyId, hmacKey }: { keyId: string; hmacKey: string },
   url: string,

@@ -1,4 +1,4 @@
-/** One order of a certificate, from the account to the chain (RFC 8555). Loaded when it is needed. */
+/** One order of a certificate, from the account to the chain (RFC 8555). Loaded on demand. */
 import { createHash, type KeyObject } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ChallengeKind, RenewalWindow } from "../core/acme-plan.js";
@@ -17,7 +17,7 @@ import { newKey, pemOf } from "./x509.js";
 
 interface CaAccount {
   key: KeyObject;
-  /** Its URL; undefined: it is not registered yet. */
+  /** The account's URL; undefined if it is not registered yet. */
   url: string | undefined;
   /** The contact that the CA knows; null: none. */
   email: string | null;
@@ -26,18 +26,21 @@ interface CaAccount {
 export interface OrderRequest extends CaOptions {
   name: string;
   account: CaAccount;
-  /** The contact that the configuration names. */
+  /** The contact in the configuration. */
   email: string | null;
   externalAccount: { keyId: string; hmacKey: string } | null;
-  /** The first that the CA offers is tried. */
+  /** The first one that the CA offers is tried. */
   challenges: readonly ChallengeKind[];
   /** The certificate that is renewed, in PEM. */
   replaces: string | undefined;
   /** Stores the account after it was registered. */
   onAccount(account: CaAccount): void;
-  /** Makes the response known to all balancers. Resolves with a function that takes it back. @throws Error */
+  /**
+   * Announces the response to all balancers. Resolves with a function that withdraws it.
+   * @throws Error
+   */
   respond(challenge: ChallengeResponse): Promise<() => void>;
-  /** The first pause between two polls. */
+  /** The first pause between two polls, in milliseconds. */
   pollMs?: number;
 }
 
@@ -51,11 +54,11 @@ export interface ChallengeResponse {
 export interface Obtained {
   certificatePem: string;
   keyPem: string;
-  /** The kind that succeeded; null: the CA knew the name already. */
+  /** The kind of challenge that succeeded; null if the CA had already authorized the name. */
   challenge: ChallengeKind | null;
 }
 
-/** A challenge failed; `challenge` is its kind. */
+/** Thrown when a challenge failed; `challenge` is its kind. */
 export class ChallengeFailed extends Error {
   override readonly name = "ChallengeFailed";
 
@@ -91,7 +94,10 @@ interface Authorization {
 const POLL_MS = 250;
 const MAX_POLL_MS = 5_000;
 
-/** Resolves with a certificate. @throws AcmeError, ChallengeFailed */
+/**
+ * Resolves with a certificate.
+ * @throws AcmeError, ChallengeFailed
+ */
 export async function obtain(request: OrderRequest): Promise<Obtained> {
   const ca = new CaConnection(request);
   const account = await register(ca, request);
@@ -109,7 +115,7 @@ export async function obtain(request: OrderRequest): Promise<Obtained> {
   const ready = await until(session, url, order.status === "pending" ? undefined : order, ["ready", "valid"]);
   const key = newKey();
   const csr = certificateRequest([request.name], key).toString("base64url");
-  // An order that was finalized before has the key of that attempt.
+  // An order that was finalized in an earlier attempt has the key of that attempt.
   if (ready.status === "valid")
     throw new AcmeError("local", `${ca.host}: the order was already complete; a new one follows`);
   const finalized = parse<Order>(await session.post(ready.finalize, { csr }), ca.host);
@@ -127,7 +133,7 @@ interface Session {
   post(url: string, body?: object): ReturnType<CaConnection["post"]>;
 }
 
-/** Returns the account with its URL; registers a new one, and updates a changed contact. */
+/** Returns the account with its URL. Registers a new one, and updates a changed contact. */
 async function register(ca: CaConnection, request: OrderRequest): Promise<CaAccount> {
   const { account, email, externalAccount } = request;
   const contact = email === null ? [] : [`mailto:${email}`];
@@ -143,7 +149,7 @@ async function register(ca: CaConnection, request: OrderRequest): Promise<CaAcco
   const { location } = await ca.post(
     newAccount,
     {
-      // Configuring a CA means agreement to its terms (docs/certificates.md).
+      // By configuring a CA, the operator agrees to its terms (docs/certificates.md).
       termsOfServiceAgreed: true,
       ...(email !== null && { contact }),
       ...(binding !== null && { externalAccountBinding: binding }),
@@ -171,7 +177,7 @@ async function newOrder(
   const response = await (former === undefined
     ? order({})
     : order({ replaces: former }).catch((error: unknown) => {
-        // It was replaced before, or another account has it.
+        // The certificate was replaced before, or another account has it.
         if (error instanceof AcmeError && error.kind === "refused") return order({});
         throw error;
       }));
@@ -198,7 +204,7 @@ async function authorize({ ca, request, account, post }: Session, url: string): 
   }
   const { kind, challenge } = chosen;
   const { token } = challenge;
-  // It becomes a part of a path.
+  // The token becomes a part of a path.
   if (!/^[\w-]{1,512}$/.test(token)) throw new AcmeError("unreachable", `${ca.host}: its token is malformed`);
   const print = createHash("sha256")
     .update(JSON.stringify(publicJwk(account.key)))
@@ -235,7 +241,10 @@ function choose({ challenges }: Authorization, kinds: readonly ChallengeKind[]) 
   return undefined;
 }
 
-/** Waits until the order has one of these states. @throws AcmeError if it cannot get there any more */
+/**
+ * Waits until the order has one of these states.
+ * @throws AcmeError if it can no longer reach one
+ */
 async function until(
   session: Session,
   url: string,
@@ -275,7 +284,7 @@ function chainOf(text: string, host: string): string {
   return `${found.join("\n")}\n`;
 }
 
-/** A certificate that no client would accept must not replace one that works. */
+/** A certificate that no client would accept must not replace a working one. */
 function checkIssued(pem: string, name: string, key: KeyObject, host: string): void {
   let problem: string | undefined;
   try {
@@ -290,12 +299,15 @@ function checkIssued(pem: string, name: string, key: KeyObject, host: string): v
 }
 
 export interface RenewalAdvice {
-  /** Undefined: the CA does not say. */
+  /** Undefined if the CA does not provide one. */
   window: RenewalWindow | undefined;
   retryAfterMs: number | undefined;
 }
 
-/** Asks when a certificate is to be renewed. @throws AcmeError */
+/**
+ * Asks the CA when a certificate should be renewed.
+ * @throws AcmeError
+ */
 export async function askRenewal(options: CaOptions, certificatePem: string): Promise<RenewalAdvice> {
   const ca = new CaConnection(options);
   const { renewalInfo } = await ca.directory();

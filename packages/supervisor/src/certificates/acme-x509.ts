@@ -1,4 +1,7 @@
-/** X.509 for ACME that node:crypto lacks: certificate requests (RFC 2986), tls-alpn-01 certificates (RFC 8737), and the issuer's key id. */
+/**
+ * The parts of X.509 for ACME that node:crypto lacks: certificate requests (RFC 2986), tls-alpn-01 certificates (RFC 8737), and the
+ * issuer's key id.
+ */
 import { createHash, type KeyObject, X509Certificate } from "node:crypto";
 import { integer, octets, oid, readDer, sequence, set, tagged } from "./der.js";
 import { certificateOf, EXTENSION, extension, namesExtension, publicKeyOf, signed } from "./x509.js";
@@ -7,13 +10,19 @@ const EXTENSION_REQUEST = "1.2.840.113549.1.9.14";
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
-/** Returns a request for a certificate of these DNS names, in DER. @param key of P-256 */
+/**
+ * Returns a request for a certificate of these DNS names, in DER.
+ * @param key a P-256 key
+ */
 export function certificateRequest(names: readonly string[], key: KeyObject): Buffer {
   const attributes = tagged(0, sequence(oid(EXTENSION_REQUEST), set(sequence(namesExtension(names)))));
   return signed(sequence(integer(Buffer.of(0)), sequence(), publicKeyOf(key), attributes), key);
 }
 
-/** Returns the certificate with which a name responds to tls-alpn-01, in PEM. @param keyAuthorization of the challenge */
+/**
+ * Returns the certificate with which a name responds to tls-alpn-01, in PEM.
+ * @param keyAuthorization of the challenge
+ */
 export function alpnCertificate(name: string, keyAuthorization: string, key: KeyObject, now: number): string {
   const digest = createHash("sha256").update(keyAuthorization).digest();
   const subject = name.slice(0, 64);
@@ -43,11 +52,14 @@ export function renewalId(certificate: X509Certificate): string | undefined {
     }
     return undefined;
   } catch {
-    return undefined; // Then it has no such id.
+    return undefined; // Such a certificate has no id.
   }
 }
 
-/** Returns the names of a certificate for servers, and how long it lasts. @throws if it is malformed */
+/**
+ * Returns the names and the lifetime of a server certificate.
+ * @throws if it is malformed
+ */
 export function readCertificate(pem: string): {
   names: string[];
   issuer: string;

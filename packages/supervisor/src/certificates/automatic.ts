@@ -1,4 +1,6 @@
-/** Orders and renews automatic certificates for all balancers, as core/acme-plan.ts decides. The client of the CA is loaded with the first order. */
+/**
+ * Orders and renews automatic certificates for all balancers, as core/acme-plan.ts decides. The CA's client is loaded with the first order.
+ */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CertificateEntry } from "@paceline/wire";
 import {
@@ -31,7 +33,7 @@ import type * as Orders from "./acme-order.js";
 import { readCertificate } from "./acme-x509.js";
 import { type ChallengeSink, failureOf, OrderAttempts } from "./order-attempts.js";
 
-/** Where certificates and challenges go: to all balancers. Each resolves when they have them. */
+/** Receives certificates and challenges, and sends them to all balancers. Each method resolves when they have them. */
 export interface CertificateSink extends ChallengeSink {
   put(source: "automatic", entries: readonly CertificateEntry[]): Promise<void>;
 }
@@ -40,7 +42,7 @@ interface AutomaticOptions {
   /** The folder of AcmeFiles. */
   folder: string;
   log: Pick<EventLog, "event">;
-  /** The configuration in service; undefined: no certificate is automatic. */
+  /** The configuration in service; undefined if no certificate is automatic. */
   config(): AutomaticConfig | undefined;
   sink: CertificateSink;
   userAgent: string;
@@ -56,7 +58,7 @@ interface AutomaticOptions {
 export interface AutomaticName {
   plan: NamePlan;
   isOrdering: boolean;
-  /** Whether the CA wants the certificate replaced at once. */
+  /** Whether the CA wants the certificate to be replaced at once. */
   isRecalled: boolean;
   isOnDemand: boolean;
   /** When the next order is due. */
@@ -64,7 +66,7 @@ export interface AutomaticName {
 }
 
 const MAX_ORDERS_AT_ONCE = 4;
-/** The clock is checked this often, because timers stop while the machine sleeps. */
+/** How often the clock is checked, in milliseconds, because timers stop while the machine sleeps. */
 const LOOK_MS = 60_000;
 const MIN_LOOK_MS = 50;
 const SETTLE_MS = 100;
@@ -75,7 +77,7 @@ export class AutomaticCertificates {
   private readonly kept: KeptCertificates;
   private readonly attempts: OrderAttempts;
   private readonly running = new Map<string, Promise<void>>();
-  /** The names whose order under way an operator wanted. */
+  /** The names that an operator has ordered and whose order is in progress. */
   private readonly forced = new Set<string>();
   private readonly closing = new AbortController();
   /** Names whose revoked certificate was reported. */
@@ -103,7 +105,7 @@ export class AutomaticCertificates {
     for (const plan of plans) this.plans.set(plan.name, plan);
   }
 
-  /** Follows the configuration in service. Kept certificates are in use when it returns. */
+  /** Applies the configuration in service. Kept certificates are in use when it returns. */
   follow(): void {
     if (this.closing.signal.aborted) return;
     const config = this.options.config();
@@ -115,9 +117,9 @@ export class AutomaticCertificates {
     for (const name of this.kept.wanted()) {
       const kept = this.kept.get(name);
       const plan = this.planOf(name);
-      // Its file was lost.
+      // The file of the certificate was lost.
       if (kept === undefined) this.plans.set(name, { ...plan, issued: null, renewAt: null, window: null });
-      // One of another CA, such as a staging directory, serves until there is one of this CA.
+      // A certificate of another CA, for example of a staging directory, serves until there is one of this CA.
       else this.plans.set(name, kept.directory === config?.directory ? plan : { ...plan, renewAt: 0 });
       // After a change of the configuration, failed orders are retried at once.
       if (isChanged) this.plans.set(name, retryNow(this.planOf(name)));
@@ -137,7 +139,7 @@ export class AutomaticCertificates {
     return this.plans.get(name) ?? newPlan(name);
   }
 
-  /** A client asked for this name, and `ask` allows it. Resolves with whether it has a certificate after an attempt. */
+  /** Called when a client requests this name and `ask` allows it. Resolves with whether it has a certificate after an attempt. */
   async wantOnDemand(name: string): Promise<boolean> {
     if (this.options.config()?.ask == null || this.closing.signal.aborted) return false;
     if (!this.kept.wanted().has(name)) {
@@ -230,7 +232,7 @@ export class AutomaticCertificates {
     const begun = beginOrder(plan, this.budget, this.now());
     this.plans.set(name, begun.plan);
     this.budget = begun.budget;
-    // Stored now, so that an order interrupted by a crash counts, too.
+    // Stored now, so that an order that is interrupted by a crash counts, too.
     const unstored = this.storePlan();
     if (unstored !== undefined) return this.failed(name, { kind: "local", message: unstored, onStaging }, config);
     const what = kept === undefined ? "orders a certificate for" : "renews the certificate of";
@@ -291,7 +293,7 @@ export class AutomaticCertificates {
     );
   }
 
-  /** Returns why it could not be stored. */
+  /** Returns the reason if the plan could not be stored. */
   private storePlan(): string | undefined {
     const now = this.now();
     const wanted = this.kept.wanted();
@@ -304,7 +306,7 @@ export class AutomaticCertificates {
     }
   }
 
-  /** Orders now, as an operator wants it. Returns names that are unknown. */
+  /** Orders now, because an operator wants it. Returns the names that are unknown. */
   renew(names: readonly string[]): string[] {
     const wanted = this.kept.wanted();
     const unknown = names.filter((name) => !wanted.has(name));
@@ -314,7 +316,7 @@ export class AutomaticCertificates {
     return [];
   }
 
-  /** Resolves when none of the names has an order under way, or one with another kind of challenge that follows it. */
+  /** Resolves when none of the names has an order in progress, or a further one with another kind of challenge. */
   async whenSettled(names: readonly string[]): Promise<void> {
     while (!this.closing.signal.aborted) {
       const pending = names.flatMap((name) => this.running.get(name) ?? []);
@@ -339,7 +341,7 @@ export class AutomaticCertificates {
     return this.closing.signal.aborted;
   }
 
-  /** Ends orders under way; the next supervisor begins them anew. */
+  /** Aborts orders in progress. The next supervisor starts them again. */
   close(): void {
     if (this.isClosed) return;
     clearTimeout(this.timer);

@@ -1,4 +1,4 @@
-/** Writes and reads ASN.1 in DER: as much of it as certificates and requests for them need (X.690). */
+/** Writes and reads ASN.1 in DER, as far as certificates and certificate requests need it (X.690). */
 
 export const TAG = {
   boolean: 0x01,
@@ -13,7 +13,7 @@ export const TAG = {
   generalizedTime: 0x18,
 } as const;
 
-/** A value with this tag. */
+/** Returns a value with this tag. */
 export function der(tag: number, ...content: Uint8Array[]): Buffer {
   const length = content.reduce((sum, part) => sum + part.length, 0);
   return Buffer.concat([Buffer.from([tag, ...lengthOctets(length)]), ...content]);
@@ -34,12 +34,15 @@ export function set(...content: Uint8Array[]): Buffer {
   return der(TAG.set, ...content);
 }
 
-/** Tagged with a number of the context; `isConstructed` unless it replaces the tag of a primitive value. */
+/** Returns a value with a context-specific tag. `isConstructed` unless it replaces the tag of a primitive value. */
 export function tagged(number: number, content: Uint8Array, isConstructed = true): Buffer {
   return der((isConstructed ? 0xa0 : 0x80) | number, content);
 }
 
-/** An integer that is not negative. @param bytes the most significant first */
+/**
+ * Returns an integer that is not negative.
+ * @param bytes the most significant first
+ */
 export function integer(bytes: Uint8Array): Buffer {
   let from = 0;
   while (from < bytes.length - 1 && bytes[from] === 0) from++;
@@ -52,7 +55,7 @@ export function octets(content: Uint8Array): Buffer {
   return der(TAG.octetString, content);
 }
 
-/** A string of whole octets. */
+/** Returns a bit string of whole octets. */
 export function bits(content: Uint8Array): Buffer {
   return der(TAG.bitString, Buffer.of(0), content);
 }
@@ -61,7 +64,7 @@ export function truth(): Buffer {
   return der(TAG.boolean, Buffer.of(0xff));
 }
 
-/** @param dotted such as `2.5.29.17` */
+/** @param dotted for example `2.5.29.17` */
 export function oid(dotted: string): Buffer {
   const [first = 0, second = 0, ...rest] = dotted.split(".").map(Number);
   const bytes = [first * 40 + second];

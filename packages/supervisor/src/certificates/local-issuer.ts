@@ -88,7 +88,10 @@ function readAuthority(path: string, keyPath: string, now: number): IssuedCertif
   return notAfter > now + LEAF_DAYS * DAY_MS ? { certificatePem, keyPem } : undefined;
 }
 
-/** Returns what clients of the authority must trust. @param path of its root certificate */
+/**
+ * Returns the instructions for clients that should trust the authority.
+ * @param path of its root certificate
+ */
 export function trustText(path: string): string {
   return `clients must trust ${path}: curl --cacert ${path}, or for all programs on Debian: sudo cp ${path} /usr/local/share/ca-certificates/paceline.crt && sudo update-ca-certificates`;
 }

@@ -1,4 +1,7 @@
-/** Whether a name that a client asked for may have a certificate: asks the operator's URL, within bounds, and remembers the response. */
+/**
+ * Decides whether a name that a client requested may have a certificate: asks the operator's URL, within limits, and remembers the
+ * response.
+ */
 import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { DNS_NAME } from "../config/listen-address.js";
@@ -17,10 +20,10 @@ type AskResult = { status: number } | { problem: string };
 
 const ASK_MS = 3_000;
 const MAX_AT_ONCE = 8;
-/** Names that are asked for in a minute; further ones are refused. */
+/** How many names may be requested in a minute; further ones are refused. */
 const MAX_PER_MINUTE = 120;
 const MINUTE_MS = 60_000;
-/** How long responses are remembered, so that strangers cannot cause request after request. */
+/** How long responses are remembered, in milliseconds, so that strangers cannot cause a request for each connection. */
 const ALLOWED_MS = 10 * MINUTE_MS;
 const REFUSED_MS = MINUTE_MS;
 const FAILED_MS = 5_000;
@@ -53,7 +56,7 @@ export class OnDemand {
     return result;
   }
 
-  /** Forgets all responses, as after a reload. */
+  /** Forgets all responses, for example after a reload. */
   forget(): void {
     this.known.clear();
   }

@@ -9,12 +9,12 @@ import type * as Orders from "./acme-order.js";
 import { alpnCertificate } from "./acme-x509.js";
 import { newKey, pemOf } from "./x509.js";
 
-/** The deadline of an order; some CAs verify slowly. */
+/** The deadline of an order in milliseconds; some CAs verify slowly. */
 const ORDER_MS = 5 * 60_000;
 const ASK_MS = 60_000;
 const MAX_CA_BYTES = 1 << 20;
 
-/** Where challenges go: to all balancers. Each resolves when they have them. */
+/** Receives challenges, and sends them to all balancers. Each method resolves when they have them. */
 export interface ChallengeSink {
   challenge(added: Partial<Challenges>): Promise<void>;
   unchallenge(ended: { tokens?: readonly string[]; names?: readonly string[] }): Promise<void>;
@@ -64,19 +64,19 @@ export class OrderAttempts {
       return await run();
     } catch (error) {
       if ((error as KnownError).more?.type !== "accountDoesNotExist") throw error;
-      // The CA has forgotten it. Another order may have replaced it meanwhile.
+      // The CA has forgotten the account. Another order may have replaced it meanwhile.
       if (files.account(directory).url === url) files.removeAccount(directory);
       return await run();
     }
   }
 
-  /** Asks when the CA wants a renewal. Undefined: it could not be asked. */
+  /** Asks the CA when it wants a renewal. Returns undefined if it could not be asked. */
   async askRenewal(config: AutomaticConfig, certificatePem: string): Promise<Orders.RenewalAdvice | undefined> {
     try {
       const { askRenewal } = await this.client();
       return await askRenewal(this.caOptions(config, config.directory, ASK_MS), certificatePem);
     } catch {
-      return undefined; // The usual time counts, and it is asked again after some hours.
+      return undefined; // The usual time applies, and the CA is asked again after some hours.
     }
   }
 

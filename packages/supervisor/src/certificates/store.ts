@@ -1,4 +1,4 @@
-/** The fleet's certificates, from files, made here or ordered by ACME; sent to all balancers as one set. */
+/** The fleet's certificates: from files, created here, or ordered by ACME. They are sent to all balancers as one set. */
 import { randomBytes } from "node:crypto";
 import {
   type CertificateEntry,
@@ -13,19 +13,21 @@ import { authorityIn, issueLocally, localNames, renewalAt, trustText } from "./l
 import { dayOf, type ReadFiles, WatchedFiles } from "./watched-files.js";
 import type { IssuedCertificate } from "./x509.js";
 
-/** How long balancers may take to follow a new set. */
+/** How long balancers may take to apply a new set, in milliseconds. */
 const APPLY_TIMEOUT_MS = 5_000;
-/** Messages of the control channel are at most 1 MiB. */
+/** The maximum size of a message's contents in bytes; a message of the control channel is at most 1 MiB. */
 const MAX_MESSAGE_BYTES = 512 << 10;
-/** How long a key of session tickets is used: a leaked key can decrypt only the sessions of this time. */
+/** How long a key of session tickets is used, in milliseconds. A leaked key can decrypt only the sessions of that time. */
 const TICKET_KEY_MS = 12 * 3_600_000;
 const TICKET_KEY_BYTES = 48;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-/** Warn this long before the expiry of a certificate that is renewed by hand. `cli/format-status.ts` has the same value. */
+/**
+ * A warning is logged this many days before the expiry of a certificate that is renewed by hand. `cli/format-status.ts` has the same value.
+ */
 const WARN_DAYS = 14;
 
-/** The sources by precedence. */
+/** The sources, in order of precedence. */
 const SOURCES: readonly CertificateSource[] = ["file", "automatic", "internal", "self-signed"];
 
 /** A certificate of the fleet, without its key. */
@@ -35,19 +37,19 @@ interface CertificateStatus {
   source: "file" | "self-signed" | "internal" | "automatic";
   /** Unix time in milliseconds. */
   notAfter: number;
-  /** What is wrong with it, such as an unreadable file; null if nothing is. */
+  /** What is wrong with it, for example an unreadable file; null if nothing is. */
   problem: string | null;
 }
 
 interface StoreOptions {
   /** The name of the fleet. */
   fleet: string;
-  /** The folder of certificates made here; it may not exist. */
+  /** The folder of certificates created here; it may not exist. */
   folder: string;
   /** Sends a set to all balancers. Resolves with the balancers that did not acknowledge it in time. */
   certify(messages: readonly Certificates[], timeoutMs: number): Promise<string[]>;
   log(level: "info" | "warn" | "error", message: string): void;
-  /** Whether balancers of an earlier supervisor still run, with its certificates. */
+  /** Whether balancers of an earlier supervisor are still running with its certificates. */
   isAdopted?: boolean;
   asRoot?: ReadFiles | undefined;
   now?: () => number;
@@ -65,7 +67,7 @@ export class CertificateStore {
   /** Certificates from files whose expiry was reported, with their expiry times. */
   private readonly warned = new Set<string>();
   private authority: IssuedCertificate | undefined;
-  /** Why certificates sign themselves instead; null: they do not. */
+  /** Why certificates are self-signed instead of signed by the authority; null if they are not. */
   private authorityProblem: string | null = null;
   private readonly now: () => number;
 
@@ -75,7 +77,7 @@ export class CertificateStore {
     this.files = new WatchedFiles({ log, asRoot, onChange: () => this.filesChanged(), now: this.now });
   }
 
-  /** The certificates in the order in which they are found. */
+  /** The certificates in the order in which they are searched. */
   get all(): CertificateEntry[] {
     return SOURCES.flatMap((source) => (source === "file" ? this.files.entries : (this.entries.get(source) ?? [])));
   }
@@ -98,7 +100,7 @@ export class CertificateStore {
     }));
   }
 
-  /** Follows a configuration. Call it before a balancer gets a snapshot of that configuration. */
+  /** Applies a configuration. Must be called before a balancer gets a snapshot of that configuration. */
   follow({ tls, listen }: Pick<FleetConfig, "tls" | "listen">): void {
     if (tls === undefined) return;
     this.config = tls;
@@ -121,14 +123,14 @@ export class CertificateStore {
     return this.send();
   }
 
-  /** Lets the balancers respond to a challenge. Resolves when all do. */
+  /** Lets the balancers respond to a challenge. Resolves when all of them do. */
   challenge(added: Partial<Challenges>): Promise<void> {
     const { http01, alpn01 } = this.challenges;
     this.challenges = { http01: [...http01, ...(added.http01 ?? [])], alpn01: [...alpn01, ...(added.alpn01 ?? [])] };
     return this.send();
   }
 
-  /** Ends challenges, by token and by name. Resolves when no balancer responds to them. */
+  /** Ends challenges, by token and by name. Resolves when no balancer responds to them any more. */
   unchallenge({ tokens = [], names = [] }: { tokens?: readonly string[]; names?: readonly string[] }): Promise<void> {
     this.challenges = {
       http01: this.challenges.http01.filter(({ token }) => !tokens.includes(token)),
@@ -157,7 +159,7 @@ export class CertificateStore {
     void this.send();
   }
 
-  /** Makes certificates for the names that no other one covers. */
+  /** Creates certificates for the names that no other one covers. */
   private issue(): void {
     const { config, options } = this;
     const issuer = config?.issuer ?? null;
@@ -188,7 +190,7 @@ export class CertificateStore {
     return this.authority;
   }
 
-  /** Renews certificates made here, and warns of expiring certificates from files. */
+  /** Renews certificates created here, and warns of expiring certificates from files. */
   private lookAtEnds(): void {
     const now = this.now();
     const [made] = this.config?.issuer == null ? [] : (this.entries.get(this.config.issuer) ?? []);
@@ -210,9 +212,9 @@ export class CertificateStore {
 
   private async send(): Promise<void> {
     if (this.config === undefined) return;
-    // The balancers keep their certificates, since this supervisor cannot read all files.
+    // The balancers keep their certificates, because this supervisor cannot read all files.
     if (this.files.lacksAuthorities || (this.options.isAdopted && this.files.isIncomplete)) return;
-    // Later than any of an earlier supervisor.
+    // Higher than any version of an earlier supervisor.
     this.version = Math.max(this.version + 1, Date.now());
     const late = await this.options.certify(this.messages(this.config), APPLY_TIMEOUT_MS);
     if (late.length > 0) this.options.log("warn", `${late.join(", ")} did not confirm the certificates in time`);

@@ -1,14 +1,17 @@
-/** Certificates in files, read again when they change. If the new files cannot be used, the old certificate stays in use. */
+/** Certificates in files, which are read again when they change. If the new files cannot be used, the old certificate stays in use. */
 import { statSync } from "node:fs";
 import type { CertificateEntry } from "@paceline/wire";
 import { readAuthorities, readCertificate } from "../config/certificate-files.js";
 import type { CertificateFiles, TlsConfig } from "../core/model.js";
 
-/** How often the files are checked: a stat also notices swapped symlinks, renamed files and network file systems. */
+/**
+ * How often the files are checked, in milliseconds. A stat also detects swapped symlinks, renamed files and changes on network file
+ * systems.
+ */
 const LOOK_MS = 2_000;
-/** With many files, checks may take at most this share of the time. */
+/** The minimum time between two checks for each file, in milliseconds, so that many files take only a small share of the time. */
 const LOOK_MS_EACH = 20;
-/** A certificate and its key are replaced one after the other: for this time a mismatch is not reported. */
+/** A certificate and its key are replaced one after the other, so a mismatch is not reported for this time. In milliseconds. */
 const SETTLE_MS = 10_000;
 
 type Log = (level: "info" | "warn" | "error", message: string) => void;
@@ -18,7 +21,7 @@ interface Watched {
   /** The last certificate that was read, and the state of its files. */
   state: string;
   entry: CertificateEntry | undefined;
-  /** Why the newest files cannot be used, and since when. */
+  /** Why the newest files cannot be used; below, since when. */
   problem: string | undefined;
   since: number;
   /** The last reported problem. */
@@ -41,10 +44,10 @@ export interface ReadFiles {
 
 interface WatchedFilesOptions {
   log: Log;
-  /** Other certificates are in use from now on. */
+  /** Called when other certificates are in use. */
   onChange(): void;
   now?: () => number;
-  /** Files that root has read, before this process became another user. */
+  /** Files that root has read before this process changed to another user. */
   asRoot?: ReadFiles | undefined;
 }
 
@@ -68,7 +71,7 @@ export class WatchedFiles {
     return this.watched.some(({ entry }) => entry === undefined);
   }
 
-  /** Whether the authorities of clients could never be read, so that no client may connect. */
+  /** Whether the authorities for client certificates could never be read, so that no client may connect. */
   get lacksAuthorities(): boolean {
     return this.clientCa !== undefined && this.clientCa.pem === undefined;
   }
@@ -83,7 +86,7 @@ export class WatchedFiles {
     return this.clientCa?.pem;
   }
 
-  /** Returns why a certificate is not the one in its files, by the names that it is for. */
+  /** Returns why a certificate is not the one in its files, by the names that it covers. */
   get problems(): { names: string[]; problem: string }[] {
     return this.watched.flatMap(({ problem, entry, files, told }) =>
       problem === undefined || told === undefined ? [] : [{ names: entry?.names ?? [files.certificate], problem }],
@@ -117,7 +120,7 @@ export class WatchedFiles {
     if (this.look()) this.options.onChange();
   }
 
-  /** Returns whether anything else is in use. */
+  /** Checks the files. Returns whether other certificates are in use now. */
   look(): boolean {
     let hasChanged = this.lookAtAuthorities();
     for (const each of this.watched) if (this.lookAt(each)) hasChanged = true;
@@ -130,7 +133,7 @@ export class WatchedFiles {
     if (state === each.state && each.problem === undefined) return false;
     const read = readCertificate(each.files);
     const now = this.now();
-    // An expired new certificate does not replace the one in use.
+    // A new certificate that has expired does not replace the one in use.
     const isOver = !("problem" in read) && read.notAfter <= now && (each.entry?.notAfter ?? 0) > now;
     if ("problem" in read || isOver) {
       this.noteProblem(each, "problem" in read ? read.problem : `${certificate} has expired`, now);
@@ -183,7 +186,7 @@ function keyOf({ certificate, key }: CertificateFiles): string {
   return `${certificate}\0${key}`;
 }
 
-/** Differs when the file was changed, or is another one. */
+/** Returns a text that changes when the file was changed or replaced. */
 function stateOf(path: string): string {
   try {
     const { dev, ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });

@@ -1,4 +1,4 @@
-/** Makes certificates (RFC 5280) with P-256 keys: self-signed ones, an internal authority, and challenges. */
+/** Creates certificates (RFC 5280) with P-256 keys: self-signed ones, an internal authority, and challenges. */
 import {
   createHash,
   createPrivateKey,
@@ -20,12 +20,12 @@ export interface IssuedCertificate {
 interface CertificateRequest {
   /** The common name of the subject. */
   name: string;
-  /** Names and IP addresses; none for an authority. */
+  /** Names and IP addresses; empty for an authority. */
   names: readonly string[];
   /** The signer; absent: self-signed. */
   issuer?: IssuedCertificate;
   isAuthority?: boolean;
-  /** In milliseconds of `Date.now`. */
+  /** In milliseconds since 1970. */
   notBefore: number;
   notAfter: number;
 }
@@ -41,11 +41,11 @@ export const EXTENSION = {
   basicConstraints: "2.5.29.19",
   issuerKeyId: "2.5.29.35",
   extendedUsage: "2.5.29.37",
-  /** RFC 8737. */
+  /** The identifier of acme-tls/1 (RFC 8737). */
   acmeIdentifier: "1.3.6.1.5.5.7.1.31",
 } as const;
 
-/** The bits of keyUsage, after the number of unused ones. */
+/** The bits of keyUsage, after the number of unused bits. */
 const USAGE = { authority: Buffer.of(1, 0x06), server: Buffer.of(7, 0x80) };
 
 export function newKey(): KeyObject {
@@ -56,7 +56,7 @@ export function pemOf(key: KeyObject): string {
   return key.export({ type: "pkcs8", format: "pem" }) as string;
 }
 
-/** Makes a certificate with a new key. */
+/** Creates a certificate with a new key. */
 export function issueCertificate(request: CertificateRequest): IssuedCertificate {
   const key = newKey();
   const issuer = request.issuer && {
@@ -80,7 +80,7 @@ export function certificateOf(fields: {
   /** Common names. */
   subject: string;
   issuer: string;
-  /** In milliseconds of `Date.now`. */
+  /** In milliseconds since 1970. */
   notBefore: number;
   notAfter: number;
   key: KeyObject;
@@ -163,14 +163,14 @@ function commonNameOf({ subject }: X509Certificate): string {
   return /^CN=(.*)$/m.exec(subject)?.[1] ?? "";
 }
 
-/** Positive, and not longer than 20 bytes (§4.1.2.2). */
+/** A positive number of at most 20 bytes (§4.1.2.2). */
 function serialNumber(): Buffer {
   const bytes = randomBytes(16);
   bytes[0] = ((bytes[0] as number) & 0x7f) | 0x40;
   return bytes;
 }
 
-/** The hash of the key's bits (§4.2.1.2), which are the end of a key on this curve. */
+/** Returns the hash of the key's bits (§4.2.1.2), which are the end of an encoded key on this curve. */
 function keyId(key: KeyObject): Buffer {
   return createHash("sha1").update(publicKeyOf(key).subarray(-65)).digest();
 }

@@ -1,4 +1,4 @@
-/** Sends snapshots to the balancers and tracks which version each of them follows. */
+/** Sends snapshots to the balancers, and tracks which version each of them follows. */
 import type {
   Applied,
   BalancerLimits,
@@ -35,9 +35,9 @@ interface Follower {
   /** Null while its control channel is lost. The balancer keeps following its last snapshot, so it still counts. */
   connection: ChannelConnection | null;
   applied: number;
-  /** The version of the certificates that it follows. */
+  /** The version of the certificates that it uses. */
   certificates: number;
-  /** Upstreams that the balancer still has requests or connections on, although its snapshot no longer names them. */
+  /** Upstreams on which the balancer still has requests or connections, although its snapshot no longer contains them. */
   leaving: ReadonlySet<string>;
   /** Drained upstreams on which the balancer still has requests. */
   busy: ReadonlySet<string>;
@@ -45,7 +45,7 @@ interface Follower {
   listening: boolean;
 }
 
-/** An upstream that has left the pool, and the snapshot version without it. */
+/** An upstream that has left the pool, and the version of the snapshot without it. */
 interface Leaving {
   version: number;
   /** Whether "left" was reported. */
@@ -68,7 +68,7 @@ const NEW_FOLLOWER: Omit<Follower, "connection"> = {
   listening: true,
 };
 
-/** A balancer that takes longer is busy, and its requests are left out. */
+/** A balancer that takes longer is busy, and its requests are left out. In milliseconds. */
 const MAX_LISTING_MS = 500;
 const MAX_LISTED = 512;
 
@@ -80,12 +80,14 @@ export class BalancerCoordination {
   private lastList = 0;
   private snapshot: Snapshot | null = null;
   private content = "";
-  /** The newest certificates, in as many messages as they need; empty without TLS. */
+  /** The newest certificates, in as many messages as needed; empty without TLS. */
   private certificates: readonly Certificates[] = [];
   /** The newest version of an earlier supervisor, as far as known. */
   private base = 0;
 
-  /** @param report called per upstream: "left" when all balancers follow a snapshot without it, "released" when none uses it */
+  /**
+   * @param report called for each upstream: with "left" when all balancers follow a snapshot without it, with "released" when none uses it
+   */
   constructor(private readonly report: (upstream: string, what: "left" | "released") => void) {}
 
   /** The version of the newest snapshot; 0 before the first. */
@@ -108,7 +110,7 @@ export class BalancerCoordination {
     for (const follower of this.followers.values()) follower.connection?.send(this.snapshot);
   }
 
-  /** Sends certificates to every balancer, also to those that come later. Resolves like `whenApplied`. */
+  /** Sends certificates to every balancer, including those that connect later. Resolves like `whenApplied`. */
   async certify(messages: readonly Certificates[], timeoutMs: number): Promise<string[]> {
     this.certificates = messages;
     const version = messages[0]?.version ?? 0;
@@ -124,12 +126,12 @@ export class BalancerCoordination {
     this.followers.get(id)?.connection?.send({ type: "noCertificate", name });
   }
 
-  /** Lets every balancer open the file of its access log anew. */
+  /** Makes every balancer reopen the file of its access log. */
   reopenLogs(): void {
     for (const { connection } of this.followers.values()) connection?.send({ type: "reopenLog" });
   }
 
-  /** Asks every balancer for the requests that instances have not finished. Resolves with what came in time. */
+  /** Asks every balancer for the requests that instances have not finished. Resolves with those that arrived in time. */
   async openRequests(): Promise<OpenRequest[]> {
     const asked = [...this.followers.values()].flatMap(({ connection }) => connection ?? []);
     if (asked.length === 0) return [];
@@ -160,20 +162,20 @@ export class BalancerCoordination {
     this.base = version;
   }
 
-  /** A balancer of an earlier supervisor follows a snapshot of that, and has not connected yet. */
+  /** Expects a balancer of an earlier supervisor, which follows that supervisor's snapshot and has not connected yet. */
   expect(id: string): void {
     this.followers.set(id, { ...NEW_FOLLOWER, connection: null });
   }
 
   /**
-   * Registers a balancer that said hello, for the first time or again. Its next `applied` reports the version it follows and the
+   * Registers a balancer that said hello, for the first time or again. Its next `applied` reports the version that it follows, and the
    * leaving upstreams that it still uses.
-   * @param follows the version that it follows by now; a later one of an earlier supervisor makes ours later still
+   * @param follows the version that it follows now. If it is a later one of an earlier supervisor, our versions continue above it
    */
   join(id: string, connection: ChannelConnection, follows = 0): void {
     const known = this.followers.get(id) ?? NEW_FOLLOWER;
     this.followers.set(id, { ...known, hasJoined: true, connection });
-    // Before the snapshot, with which it listens.
+    // Sent before the snapshot, which makes the balancer listen.
     for (const message of this.certificates) connection.send(message);
     if (!known.hasJoined && follows >= this.version) {
       this.base = follows;
@@ -189,7 +191,7 @@ export class BalancerCoordination {
     if (follower !== undefined) follower.connection = null;
   }
 
-  /** Removes a balancer or an upstream whose process has ended. */
+  /** Removes a balancer or an upstream whose process has exited. */
   gone(id: string): void {
     this.followers.delete(id);
     this.leaving.delete(id);
@@ -202,7 +204,7 @@ export class BalancerCoordination {
     this.check();
   }
 
-  /** The upstream is in its pool again: balancers that still finish earlier requests there say nothing about its end. */
+  /** Called when the upstream is in its pool again: balancers that still finish earlier requests there no longer affect it. */
   rejoin(upstream: string): void {
     this.leaving.delete(upstream);
   }
@@ -234,7 +236,7 @@ export class BalancerCoordination {
     return this.late(version);
   }
 
-  /** Resolves with true as soon as `isIdle`, or with false after `timeoutMs`. */
+  /** Resolves with true once `isIdle` is true, or with false after `timeoutMs`. */
   whenIdle(upstreams: readonly string[], version: number, timeoutMs: number): Promise<boolean> {
     return this.wait(() => this.isIdle(upstreams, version), timeoutMs);
   }

@@ -1,4 +1,4 @@
-/** Listens on channel.sock and accepts only processes that the supervisor spawned. */
+/** Listens on channel.sock, and accepts only processes that the supervisor has spawned. */
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import {
@@ -11,10 +11,10 @@ import {
   type SupervisorMessage,
 } from "@paceline/wire";
 
-/** A child that reads this slowly is disconnected; it reconnects and receives the current state. */
+/** A child with more unread bytes than this is disconnected. It reconnects and receives the current state. */
 const MAX_WAITING_BYTES = 8 << 20;
 
-/** A child's connection to channel.sock: a bounded send queue, and the child it belongs to. */
+/** A child's connection to channel.sock: a bounded send queue, and the child to which it belongs. */
 export class ChannelConnection {
   constructor(private readonly socket: Socket) {}
 
@@ -41,7 +41,7 @@ export class ChannelConnection {
 
 const HELLO_TIMEOUT_MS = 5000;
 const MAX_CONNECTIONS = 4096;
-/** After the report of an invalid message, further ones are only counted. */
+/** After an invalid message was reported, further ones are only counted for this time, in milliseconds. */
 const QUIET_MS = 60_000;
 
 /** The callbacks of the control channel server. `C` represents a child. */
@@ -61,7 +61,7 @@ interface ChannelServerOptions<C> {
 export class ChannelServer<C> {
   private server: Server;
   private readonly sockets = new Set<Socket>();
-  /** The invalid messages since the last report, and when the next one may be reported. */
+  /** The number of invalid messages since the last report; below, when the next one may be reported. */
   private unreported = 0;
   private quietUntil = 0;
 
@@ -75,7 +75,7 @@ export class ChannelServer<C> {
     return server;
   }
 
-  /** Creates the socket again after it was removed. Connections go on. */
+  /** Creates the socket again after it was removed. Existing connections continue. */
   listenAgain(): Promise<void> {
     this.server.close();
     this.server = this.create();
@@ -85,7 +85,7 @@ export class ChannelServer<C> {
   /** Resolves when children can connect, or when the server is closed before that. Rejects with the system's error. */
   listen(): Promise<void> {
     const { path } = this.options;
-    // Only we write to the run directory, so an existing file was left behind by a crash.
+    // Only Paceline writes to the run directory, so an existing file was left behind by a crash.
     rmSync(path, { force: true });
     return new Promise((resolve, reject) => {
       this.server.once("error", reject);
@@ -141,7 +141,7 @@ export class ChannelServer<C> {
     });
   }
 
-  /** A child that goes on sending them connects again and again. */
+  /** A child that keeps sending invalid messages connects again and again. */
   private reportInvalid(problem: string): void {
     const now = performance.now();
     if (now < this.quietUntil) {

@@ -1,10 +1,10 @@
-/** What may follow on an unfinished command line, by the commands' own definitions. The shells' scripts ask for it. */
+/** Finds the possible next words of an unfinished command line, from the commands' own definitions. The shells' scripts call it. */
 import type { Command, Option } from "commander";
 import type { Status } from "../control/api.js";
 import { visibleLine } from "../core/words.js";
 import { connectFleet } from "../fleet/fleet.js";
 
-/** What the shell adds itself, or the running fleet knows; beside words that are known here. */
+/** Words that the shell adds itself, or that only the running fleet knows. */
 type Wanted = "files" | "folders" | "pools" | "instances" | "names" | "nothing";
 
 /** By the name of an argument in its command's definition. */
@@ -42,14 +42,14 @@ export interface Candidate {
 }
 
 interface Candidates {
-  /** All that fit what is written so far. */
+  /** All words that match the typed prefix. */
   words: Candidate[];
   wanted: Wanted;
   /** The options on the line that select a fleet. */
   fleet: { config?: string | undefined; runDir?: string | undefined };
 }
 
-/** @param words those after `paceline`; the last one is unfinished, and may be empty */
+/** @param words the words after `paceline`; the last one is unfinished, and may be empty */
 export function candidatesFor(program: Command, words: readonly string[]): Candidates {
   const current = words.at(-1) ?? "";
   const before = words.slice(0, -1);
@@ -81,7 +81,7 @@ export function candidatesFor(program: Command, words: readonly string[]): Candi
   return fitting(choices, OF_ARGUMENT[argument.name()], line.fleet);
 }
 
-/** Returns where the command is, after the options of the program; -1 if there is none yet. */
+/** Returns the position of the command, after the options of the program; -1 if there is none yet. */
 function commandAt(program: Command, words: readonly string[]): number {
   for (let at = 0; at < words.length; at++) {
     const word = words[at] ?? "";
@@ -124,7 +124,7 @@ function take({ fleet }: Line, option: Option, value: string): void {
   if (option.long === "--run-dir") fleet.runDir = value;
 }
 
-/** Commander knows whether a command is hidden, but has no method that says so. */
+/** Commander knows whether a command is hidden, but has no method for it. */
 function isHidden(command: Command): boolean {
   return (command as unknown as { _hidden: boolean })._hidden;
 }
@@ -144,13 +144,13 @@ export function valueName({ flags }: Option): string {
   return /[<[]([^>\].]+)/.exec(flags)?.[1] ?? "";
 }
 
-/** What only the running fleet knows. */
+/** Words that only the running fleet knows. */
 export type Named = Extract<Wanted, "pools" | "instances" | "names">;
 
-/** A shell that waits for this is a shell that hangs. */
+/** The time limit in milliseconds: the shell hangs while it waits. */
 const ASK_TIMEOUT_MS = 800;
 
-/** Returns names of the running fleet; none if it does not respond in time. */
+/** Returns names of the running fleet; an empty list if it does not respond in time. */
 export async function namesOf(fleet: Candidates["fleet"], wanted: Named): Promise<Candidate[]> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
@@ -174,7 +174,7 @@ export function namesIn({ pools, balancers }: Status, wanted: Named): Candidate[
   return [...ofPools, ...balancer, ...ofSlots].filter(isName);
 }
 
-/** Another user's process, which root may ask, may respond with anything. */
+/** A process of another user, which root may ask, can send anything. */
 function isName({ text }: Candidate): boolean {
   return /^[a-z][a-z0-9.-]*$/.test(text);
 }

@@ -1,4 +1,4 @@
-/** Which source a reload reads: the fleet's own, or that of the last deploy until the fleet's own path leads elsewhere. */
+/** Which source a reload reads: the fleet's own, or that of the last deploy until the fleet's own path points elsewhere. */
 import type { FleetSource } from "../config/find.js";
 import {
   defaultName,
@@ -17,10 +17,13 @@ import type { DeploySource } from "../supervisor-options.js";
 type Loaded = { fleet: LoadedFleet } | { ok: false; problems: string[] };
 
 export class SourceInForce implements DeploySource {
-  /** What the last deploy loaded. */
+  /** The fleet that the last deploy loaded. */
   private loaded: LoadedFleet | undefined;
 
-  /** @param own returns the fleet's own source; @param onPut called with the fleet that a deploy has put in service */
+  /**
+   * @param own returns the fleet's own source
+   * @param onPut called with the fleet that a deploy has put into service
+   */
   constructor(
     private readonly request: LoadRequest,
     private readonly own: () => FleetSource,
@@ -28,25 +31,28 @@ export class SourceInForce implements DeploySource {
     private readonly onPut: (fleet: LoadedFleet) => void,
   ) {}
 
-  /** Whether a deploy is in service, and the fleet's own path still leads where it led then. */
+  /** Whether a deploy is in service, and the fleet's own path still points where it did then. */
   get isDeployed(): boolean {
     return this.deployed !== undefined && this.deployed.ownFolder === this.ownFolder();
   }
 
-  /** Loads what is in force. */
+  /** Loads the current source. */
   again(): Promise<Loaded> {
     if (this.isDeployed) return this.read(this.deployed as Deployed);
     this.deployed = undefined;
     return attempt(() => loadFleet({ ...this.request, source: this.own() }));
   }
 
-  /** Loads the same, only to compare it. */
+  /** Loads the current source only to compare it. */
   peek(): Promise<Loaded> {
     if (this.isDeployed) return this.read(this.deployed as Deployed);
     return attempt(() => loadFleet({ ...this.request, source: this.own() }));
   }
 
-  /** @param name the fleet's name, which stays; `wanted` aborts it */
+  /**
+   * @param name the fleet's name, which stays
+   * @param wanted aborts the load
+   */
   async load(request: DeployRequest, name: string, wanted?: AbortSignal) {
     const loaded = await this.peekRelease(request, name, wanted);
     if (!loaded.ok) return loaded;
@@ -55,7 +61,7 @@ export class SourceInForce implements DeploySource {
     return rest;
   }
 
-  /** Loads what a deploy names, only to compare it. */
+  /** Loads the source that a deploy names, only to compare it. */
   async peekRelease({ dir, config, envFile }: DeployRequest, name: string, wanted?: AbortSignal) {
     let deployed: Deployed;
     let former: Deployed;
@@ -65,7 +71,7 @@ export class SourceInForce implements DeploySource {
       const inForce = this.isDeployed ? (this.deployed as Deployed) : undefined;
       former = inForce ?? { dir: null, envFile: null, ownFolder, source: pinSource(own) };
       const paths = { ...(dir !== undefined && { dir }), ...(config !== undefined && { config }) };
-      // Without a release it is the one that a reload reads.
+      // Without a release, it is the one that a reload reads.
       const isSame = dir === undefined && config === undefined && inForce !== undefined;
       const base = isSame ? inForce : { dir: dir ?? null, envFile: null, source: deploySource(own, paths) };
       deployed = { ...base, envFile: envFile ?? base.envFile, ownFolder, name };
@@ -95,7 +101,7 @@ export class SourceInForce implements DeploySource {
     return name !== undefined && "fleet" in loaded ? named(loaded, name) : loaded;
   }
 
-  /** Empty if nothing is there, such as a link to a release that was removed. */
+  /** Empty if the path does not exist, for example a link to a release that was removed. */
   private ownFolder(): string {
     try {
       return ownFolderOf(this.own(), this.request.cwd);

@@ -1,4 +1,4 @@
-/** Loads a fleet and writes it for another program: `paceline export` without the systemd unit, which systemd-unit.ts writes. */
+/** Loads a fleet and writes it for another program: `paceline export`, except for the systemd unit, which systemd-unit.ts writes. */
 import { isIP, isIPv6 } from "node:net";
 import { PacelineError } from "../errors.js";
 import type { Box } from "../export/facts.js";
@@ -16,7 +16,7 @@ export interface ExportOptions extends StartOptions {
   workdir?: string;
 }
 
-/** Examples, to be replaced. */
+/** Examples that the user has to replace. */
 const BOXES: readonly Box[] = [
   { name: "box1", host: "10.0.0.1", port: undefined },
   { name: "box2", host: "10.0.0.2", port: undefined },
@@ -24,7 +24,7 @@ const BOXES: readonly Box[] = [
 const DEFAULT_BIND = ":80";
 const DEFAULT_WORKDIR = "/app";
 
-/** By option: the formats that have a use for it. */
+/** For each option, the formats that use it. */
 const OPTIONS = {
   user: ["systemd"],
   box: ["haproxy", "nginx", "kamal"],
@@ -33,7 +33,7 @@ const OPTIONS = {
   workdir: ["kubernetes", "compose"],
 } as const satisfies Partial<Record<keyof ExportOptions, readonly string[]>>;
 
-/** @throws PacelineError `usage` for an option that the format has no use for */
+/** @throws PacelineError `usage` for an option that the format does not use */
 export function refuseOptions(format: string, options: ExportOptions): void {
   for (const [name, formats] of Object.entries(OPTIONS)) {
     const isGiven = options[name as keyof typeof OPTIONS] !== undefined;
@@ -49,7 +49,7 @@ export async function exportFleet(format: FormatName, start: FleetStart, options
   const { bind = DEFAULT_BIND, image, workdir = DEFAULT_WORKDIR } = options;
   checkWords({ "--bind": bind, "--image": image, "--workdir": workdir });
   if (!workdir.startsWith("/")) throw new PacelineError("usage", `--workdir: must be an absolute path, not ${workdir}`);
-  // The run directory does not matter: none is made.
+  // The run directory does not matter, because none is created.
   const prepared = await prepareStart({ ...start, runDir: "." }, { endsSoon: true, isOnlyChecked: true });
   const { identity, fleet } = prepared;
   const { config, source } = fleet;
@@ -69,7 +69,7 @@ function boxesOf(given: readonly string[] | undefined): readonly Box[] {
   return boxes;
 }
 
-/** Reads `10.0.0.1`, `box1=10.0.0.1:8080`, `box1.example` or `[fd00::1]:8080`. */
+/** Parses `10.0.0.1`, `box1=10.0.0.1:8080`, `box1.example` or `[fd00::1]:8080`. */
 function boxOf(text: string, at: number): Box {
   const [, name = `box${at + 1}`, place = ""] = /^(?:([A-Za-z][\w-]{0,31})=)?(.*)$/s.exec(text) ?? [];
   const [, inBrackets, plain, digits] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(\d{1,5}))?$/.exec(place) ?? [];
@@ -83,7 +83,7 @@ function boxOf(text: string, at: number): Box {
   );
 }
 
-/** These stand in files of other programs, where a space or a quote would begin something else. */
+/** These words are written into files of other programs, in which a space or a quote would have a meaning. */
 function checkWords(words: Record<string, string | undefined>): void {
   for (const [option, word] of Object.entries(words)) {
     if (word !== undefined && !/^[\w.*:[\]/@+-]+$/.test(word))

@@ -19,7 +19,7 @@ import { EXIT, type ExitStatus, printError } from "./output.js";
 
 export type FollowOptions = FleetChoice & JsonOption & TimeoutOption & { follow?: boolean; lines?: number };
 
-/** Prints each line with `format`, or unchanged with --json. Reaching the deadline ends a follow successfully. */
+/** Prints each line with `format`, or unchanged with --json. If the deadline is reached, the command succeeds. */
 export async function follow<Line extends object>(
   what: "events" | "logs",
   given: string | undefined,
@@ -52,7 +52,7 @@ export async function follow<Line extends object>(
   let lastAt = Date.now();
   for (let isAgain = false; ; isAgain = true) {
     const [knownUntil, now] = [lastAt, Date.now()];
-    // What was stored before a loss has been printed.
+    // Lines that were stored before a loss have already been printed.
     const isNew = ({ at = now }: { at?: number }) => !isAgain || at > knownUntil || at >= now;
     const take = (some: Line[]) => {
       const shown = some.filter(isNew);
@@ -74,14 +74,14 @@ export async function follow<Line extends object>(
   }
 }
 
-/** How long a fleet waits for its next supervisor. */
+/** How long a fleet waits for its next supervisor, in milliseconds. */
 const NEXT_MS = 60_000;
 const LOOK_EVERY_MS = 500;
 
 /**
- * After the supervisor was lost: waits for the one that goes on with the fleet, and says so.
+ * Called after the supervisor was lost: waits for the one that continues the fleet, and reports it.
  * @param deadline by performance.now()
- * @returns undefined if the fleet has ended, or none comes
+ * @returns undefined if the fleet has stopped, or no supervisor appears
  */
 export async function reconnect(
   fleet: FleetClient,
@@ -106,7 +106,7 @@ export async function reconnect(
   }
 }
 
-/** Returns why the log is read from files: the fleet is not running, or has no supervisor to ask. */
+/** Returns why the log is read from files: the fleet is not running, or has no supervisor. */
 function whyStored(fleet: FoundFleet): string {
   if (fleet.state !== "orphaned") return "the fleet is not running";
   const channelSocket = channelSocketOf(fleet);
@@ -133,7 +133,7 @@ function formatter<Line>(
 /** Prints the lines, and resolves when stdout has room for more. */
 export async function printAll(lines: readonly string[]): Promise<void> {
   const { stdout } = process;
-  // The reader of our output is gone.
+  // The reader of stdout is gone.
   if (stdout.listenerCount("error", leave) === 0) stdout.on("error", leave);
   if (lines.length === 0 || stdout.write(`${lines.join("\n")}\n`)) return;
   await new Promise<void>((resolve) => stdout.once("drain", resolve));
@@ -144,8 +144,8 @@ function leave(): void {
 }
 
 /**
- * Returns the last `count` lines of `name`, oldest first. `files` starts with the newest.
- * `fleetName` means all, unless a pool has it.
+ * Returns the last `count` lines of `name`, oldest first. `files` starts with the newest. `fleetName` means all lines, unless a pool has
+ * the same name.
  * @throws PacelineError `invalid` if `name` never wrote a line
  */
 export function readStoredLog<Line>(

@@ -1,4 +1,4 @@
-/** Formats the destinations of alerts: a line each, and below it the events and the last delivery. */
+/** Formats the destinations of alerts: one line for each, followed by its events and last delivery. */
 import type { AlertStatus } from "../control/api.js";
 import { ALERT_NAMES } from "../core/alerts.js";
 import { agoText } from "../core/explain-model.js";

@@ -1,4 +1,4 @@
-/** Formats certificates: a line each, and below the table what is wrong. */
+/** Formats certificates: one line for each, and below the table what is wrong with them. */
 import { type CertificateView, troubleOf } from "../core/certificates.js";
 import { formatDuration } from "../core/words.js";
 import { wrap } from "./format-explanation.js";

@@ -52,7 +52,7 @@ function counts(tests: DeployStatus["tests"]): string {
   return `${of("pass")} pass, ${of("wait")} wait, ${of("fail")} fail`;
 }
 
-/** A bar in eighths of a cell. */
+/** Returns a bar in eighths of a cell. */
 function bar(share: number): string {
   const eighths = Math.round(Math.min(1, Math.max(0, share)) * BAR_WIDTH * 8);
   const full = "█".repeat(Math.floor(eighths / 8)) + (EIGHTHS[eighths % 8] ?? "");

@@ -1,4 +1,4 @@
-/** Formats what a reload or a deploy would change, for people. */
+/** Formats what a reload or a deploy would change. */
 import type { FleetDiff } from "../control/api.js";
 import { formatTable } from "./format-status.js";
 import type { FileChanges } from "./release-files.js";
@@ -17,7 +17,7 @@ export interface RuntimeChange {
   to: string;
 }
 
-/** `problem` says why the files cannot be compared. */
+/** `problem` is the reason why the files cannot be compared. */
 export type ComparedRelease = FleetDiff["releases"][number] & FileChanges & { problem: string | null };
 
 const SIGNS = { added: "+", removed: "-", changed: "~", touched: "~" } as const;

@@ -1,4 +1,6 @@
-/** Formats an explanation, for a terminal on one screen: what is wrong and what would help, what it does now, what changed last. */
+/**
+ * Formats an explanation for one screen of a terminal: what is wrong and what would help, what the fleet does now, and the last changes.
+ */
 import type { Explanation, Finding } from "../core/explain-model.js";
 import { visibleLine } from "../core/words.js";
 import { clock } from "../dashboard/format.js";
@@ -8,7 +10,7 @@ interface ScreenSize {
   rows: number;
 }
 
-/** An output that is no terminal has no end. */
+/** If stdout is not a terminal, the output is not limited. */
 const NO_SCREEN: ScreenSize = { columns: 80, rows: Number.POSITIVE_INFINITY };
 const LEAST_ROWS = 24;
 const LEAST_COLUMNS = 30;
@@ -20,7 +22,7 @@ const SIGNS: Record<Finding["severity"], { sign: string; colour: string }> = {
   note: { sign: "·", colour: "90" },
 };
 
-/** Returns lines of at most 80 columns; what does not fit on a screen is counted. */
+/** Returns lines of at most 80 columns. Lines that do not fit on the screen are counted. */
 export function formatExplanation(
   { target, summary, findings, now, changes }: Explanation,
   { colour, screen = NO_SCREEN }: { colour: boolean; screen?: ScreenSize | undefined },
@@ -37,7 +39,7 @@ export function formatExplanation(
     );
   });
   const room = Math.max(screen.rows, LEAST_ROWS) - 2 - title.length - (doing.length > 0 ? doing.length + 2 : 0);
-  // Half of the rest is for the findings at least.
+  // The findings get at least half of the rest.
   const forChanges = changed.length === 0 ? 0 : Math.min(changed.length, Math.max(3, Math.floor(room / 3)));
   const found = fittingFindings(findings, room - (forChanges > 0 ? forChanges + 2 : 0), width, paint);
   const shownChanges = changed.slice(-Math.max(0, Math.min(changed.length, room - found.length - 2)));
@@ -49,7 +51,10 @@ export function formatExplanation(
   ].join("\n");
 }
 
-/** Returns the findings in full if they fit, otherwise the further ones without evidence, then without advice; and how many are left out. */
+/**
+ * Returns the findings in full if they fit. If not, further ones are shown without evidence, then without advice. Also returns how many are
+ * left out.
+ */
 function fittingFindings(findings: readonly Finding[], room: number, width: number, paint: Paint): string[] {
   const all = (level: Detail) =>
     findings.map((finding, at) => findingLines(finding, width, paint, at === 0 ? "full" : level));
@@ -60,7 +65,7 @@ function fittingFindings(findings: readonly Finding[], room: number, width: numb
   const lines: string[] = [];
   for (const [at, block] of blocks.entries()) {
     const isLast = at === blocks.length - 1;
-    // The first is shown in any case.
+    // The first one is shown in any case.
     if (at > 0 && lines.length + block.length + (isLast ? 0 : 1) > room) {
       const rest = blocks.length - at;
       return [...lines, `  and ${rest} more finding${rest === 1 ? "" : "s"}: --json`];

@@ -11,7 +11,7 @@ export function formatLogLine(line: Pick<LogLine, "at" | "name" | "text">, forTe
   return forTerminal ? visible(text) : text;
 }
 
-/** Indents the further lines of a message, so that none of them can pass for a log line. */
+/** Indents the further lines of a message, so that none of them looks like a log line. */
 function withIndent(head: string, text: string): string {
   return head + (text.includes("\n") ? text.replaceAll("\n", `\n${" ".repeat(head.length)}`) : text);
 }
@@ -29,7 +29,7 @@ interface JsonLine {
   lost?: number;
 }
 
-/** The beginning of the last line of output: many lines in a row share it. */
+/** The head of the last line of output, cached because consecutive lines often share it. */
 let head = { at: -1, name: "", text: "" };
 
 /** Returns `{"level":30,"time":1700000000000,"name":"web.3","msg":"listening"}`. For lost lines, `lost` holds their number. */
@@ -47,7 +47,7 @@ export function formatLogJson({ at, name, subject, level, text, lost }: Omit<Log
   });
 }
 
-/** Parses a line written by `formatLogJson`; undefined if it is cut or in another format. */
+/** Parses a line written by `formatLogJson`; undefined if it is incomplete or in another format. */
 export function parseLogJson(json: string): LogLine | undefined {
   try {
     const { level, time, name, subject, msg, lost } = JSON.parse(json) as Partial<JsonLine>;
@@ -63,7 +63,7 @@ export function parseLogJson(json: string): LogLine | undefined {
   }
 }
 
-/** Returns `2026-05-07 10:31:07.250 warn  web.3      exited with code 1`, with control characters escaped, in a pipe too. */
+/** Returns `2026-05-07 10:31:07.250 warn  web.3      exited with code 1`. Control characters are escaped, even if stdout is a pipe. */
 export function formatEvent(event: FleetEvent): string {
   const head = `${dateAndTime(event.at)} ${event.level.padEnd(5)} ${event.subject.padEnd(NAME_WIDTH)} `;
   return visible(withIndent(head, event.message));

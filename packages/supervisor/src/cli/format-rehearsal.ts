@@ -1,4 +1,4 @@
-/** Formats the outcome of a rehearsal: a row for each phase, then what does not hold. Pure. */
+/** Formats the outcome of a rehearsal: a row for each phase, then the failed checks. Pure. */
 import { visible, visibleLine } from "../core/words.js";
 import type { Rehearsal } from "../rehearse/rehearsal.js";
 import { formatTable } from "./format-status.js";

@@ -1,4 +1,4 @@
-/** Formats reports of deaths and the history of a fleet: a line each, or one on a screen with its steps. */
+/** Formats reports of deaths and the history of a fleet: one line each, or a single one with its steps on a screen. */
 import type { LostRequest } from "@paceline/wire";
 import { type DeathReport, howItDied } from "../core/deaths.js";
 import { callerText, changeText, givenUpStart, type HistoryEntry } from "../core/history.js";
@@ -9,7 +9,7 @@ import { formatTable } from "./format-status.js";
 
 const MB = 1e6;
 
-/** Returns a line for each report, not wider than `width`. */
+/** Returns a line for each report, at most `width` wide. */
 export function formatDeaths(reports: readonly DeathReport[], now: number, width: number): string {
   if (reports.length === 0) return "no process has died";
   const right = (text: string) => ({ text, align: "right" as const });
@@ -30,7 +30,7 @@ export function formatDeaths(reports: readonly DeathReport[], now: number, width
     .join("\n");
 }
 
-/** Returns what fits on a screen of this size. */
+/** Returns the lines that fit on a screen of this size. */
 export function formatDeath(report: DeathReport, { columns, rows }: { columns: number; rows: number }): string {
   const { process, pid, generation, uptimeMs, runtime, state, inFlight, requestsTotal, reason, stack, lastLines } =
     report;
@@ -72,7 +72,7 @@ function requestLine({ id, request, ageMs, state, outcome }: LostRequest): strin
   return `${(ageMs / 1000).toFixed(1).padStart(7)} s  ${request}  (${words})`;
 }
 
-/** Returns a title and the first lines of a list; nothing if it is empty. */
+/** Returns a title and the first lines of a list; an empty list if it has none. */
 function section(title: string, lines: readonly string[], most: number): string[] {
   if (lines.length === 0) return [];
   const more = lines.length > most ? [`  and ${lines.length - most + 1} more: --json`] : [];
@@ -114,7 +114,7 @@ function fit(line: string, width: number): string {
   return line.length <= width ? line : `${line.slice(0, Math.max(0, width - 1))}…`;
 }
 
-/** Returns a line for each entry, not wider than `width`. */
+/** Returns a line for each entry, at most `width` wide. */
 export function formatHistory(entries: readonly HistoryEntry[], now: number, width: number): string {
   if (entries.length === 0) return "the history is empty";
   const right = (text: string) => ({ text, align: "right" as const });

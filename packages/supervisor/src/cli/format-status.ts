@@ -39,17 +39,17 @@ const COLOUR: Record<ProcessState, string> = {
 
 interface FormatOptions {
   colour: boolean;
-  /** The table is not wider: columns are shortened, then left out. Default: no limit. */
+  /** The maximum width of the table: columns are shortened, then left out. Default: no limit. */
   width?: number | undefined;
-  /** Whether lines of text are wrapped at that width, too. */
+  /** Whether lines of text are also wrapped at that width. */
   wraps?: boolean;
 }
 
-/** Of a figure that has none on the dashboard, and of one that is only shown because it has a value. */
+/** The drop order of a figure that has none on the dashboard, and of one that is only shown because it has a value. */
 const USUAL_DROP = 10;
 const OPTIONAL_DROP = 2.5;
 
-/** Formats the whole fleet, one line a process. The last exit of a process that is not ready is shown below the tables. */
+/** Formats the whole fleet, one line per process. The last exit of a process that is not ready is shown below the tables. */
 export function formatStatus(status: Status, options: FormatOptions): string {
   const instances = status.pools.flatMap((pool) => pool.instances);
   const processes = [...instances, ...status.balancers];
@@ -71,7 +71,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
     ...(status.certificates?.problems ?? []).map(({ reason }) => `certificate: ${reason} (paceline certs)`),
     ...logTrouble(status.log),
   ];
-  // Names, paths and last lines may contain control characters; only table cells are styled by us.
+  // Names, paths and last lines may contain control characters; only table cells contain our own styles.
   return [
     ...[
       title(status),
@@ -89,7 +89,7 @@ export function formatStatus(status: Status, options: FormatOptions): string {
   ].join("\n");
 }
 
-/** Returns the table, with the columns that fit. */
+/** Returns the table with the columns that fit. */
 function fittingRows(status: Status, all: readonly Figure[], options: FormatOptions, width: number): string[] {
   let columns = all;
   for (let isShort = false; ; isShort = true) {
@@ -107,7 +107,7 @@ function dropOf({ drop = USUAL_DROP, isOptional }: Figure): number {
   return isOptional ? Math.min(drop, OPTIONAL_DROP) : drop;
 }
 
-/** Bounds a cell to its share of a line that has only name, state and pid. */
+/** Limits a cell to its share of a line that has only name, state and pid. */
 function cut(cell: Cell, width: number, cells: number): Cell {
   const most = Math.max(3, Math.floor(width / cells) - 2);
   const text = textOf(cell);
@@ -132,7 +132,7 @@ function tableRows(status: Status, columns: readonly Figure[], options: RowOptio
 }
 
 interface RowOptions extends FormatOptions {
-  /** Whether titles and values are the short ones. */
+  /** Whether the short titles and values are used. */
   isShort: boolean;
 }
 
@@ -154,20 +154,20 @@ function poolLine(pool: PoolStatus): string {
   return `${pool.name}  ${pool.kind}  ${readyText(pool)}${boundsText(pool)}${stalled === 0 ? "" : `, ${stalled} stalled`}  generation ${pool.generation}${cron}${requests}${rollout}`;
 }
 
-/** Returns the share of 5xx since the fleet started, if it is not negligible. */
+/** Returns the share of 5xx responses since the fleet started, if it is not negligible. */
 function errorsText({ requestsTotal, errorsTotal }: PoolStatus): string {
   const share = (errorsTotal ?? 0) / Math.max(1, requestsTotal ?? 0);
   return share < BAD_SHARE ? "" : ` · 5xx ${shareText(share)} (${errorsTotal} of ${requestsTotal})`;
 }
 
 function deployLines({ name, deploy }: PoolStatus): string[] {
-  // An earlier version's supervisor knows no deploys.
+  // The supervisor of an earlier version has no deploys.
   return deploy == null ? [] : [`${name} deploys generation ${deploy.from} → ${deploy.to}: ${deployText(deploy)}`];
 }
 
 /** Shows why an autoscaled pool has its size. */
 function scalingLines({ name, scaling }: PoolStatus): string[] {
-  // An earlier version's supervisor knows no autoscaling.
+  // The supervisor of an earlier version has no autoscaling.
   if (scaling == null) return [];
   const { floor, target, figure, last } = scaling;
   const kept = floor === null ? "" : `, at least ${floor} until the next reload`;
@@ -178,14 +178,14 @@ function scalingLines({ name, scaling }: PoolStatus): string[] {
   return [...lines, `${name} went from ${last.from} to ${last.to} ${ago} ago: ${last.reason}`];
 }
 
-/** Names the instances with a weight of their own; an earlier version's supervisor knows none. */
+/** Lists the instances with a weight of their own. The supervisor of an earlier version has none. */
 function weightLines({ name, instances }: PoolStatus): string[] {
   const own = instances.filter(({ weight = null }) => weight !== null && weight !== FULL_WEIGHT);
   if (own.length === 0) return [];
   return [`${name} weights: ${own.map((each) => `${each.name} ${each.weight}`).join(", ")}; others ${FULL_WEIGHT}`];
 }
 
-/** An earlier version's supervisor has no lock. */
+/** The supervisor of an earlier version has no lock. */
 function lockLines({ lock }: Status): string[] {
   if (lock == null) return [];
   const ago = formatDuration(Math.max(0, (Date.now() - lock.since) / 1000));
@@ -203,11 +203,11 @@ function releaseLines(pools: readonly PoolStatus[]): string[] {
   ]);
 }
 
-/** Shows the processes that an earlier or later version of Paceline has started, as during an upgrade. */
+/** Shows the processes that were started by another version of Paceline, as during an upgrade. */
 function versionLines({ version, balancers, pools }: Status): string[] {
   const others = new Map<string, string[]>();
   for (const process of [...pools.flatMap(({ instances }) => instances), ...balancers]) {
-    // A supervisor of an earlier version does not say it.
+    // The supervisor of an earlier version does not report it.
     const own = process.version ?? version;
     if (own !== version) others.set(own, [...(others.get(own) ?? []), process.name]);
   }
@@ -287,7 +287,7 @@ function trouble(process: InstanceStatus | BalancerStatus): string[] {
   return [...lost, `${name}: ${lastExit.reason}`, ...lines];
 }
 
-/** What is due to be recycled; after a schedule that may be all. */
+/** Shows the processes that are due to be recycled; after a schedule these may be all of them. */
 function recycleLines({ name, instances, recyclePauseSeconds }: PoolStatus): string[] {
   const due = instances.flatMap(({ name: slot, recycle }) => (recycle?.due == null ? [] : [`${slot}: ${recycle.due}`]));
   const lines = due.slice(0, MAX_DUE_LINES).map((line) => `${line}; its replacement is due`);
@@ -336,13 +336,13 @@ function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
   return widths;
 }
 
-/** Returns the width of the table that `formatTable` makes of the rows. */
+/** Returns the width of the table that `formatTable` would create from the rows. */
 function widthOf(rows: readonly (readonly Cell[])[]): number {
   const widths = widthsOf(rows);
   return widths.reduce((sum, width) => sum + width, 2 * (widths.length - 1));
 }
 
-/** Aligns the rows of a table; rows may differ in length. */
+/** Aligns the rows of a table, which may differ in length. */
 export function formatTable(rows: readonly (readonly Cell[])[]): string[] {
   const widths = widthsOf(rows);
   return rows.map((row) =>

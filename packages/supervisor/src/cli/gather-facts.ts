@@ -1,4 +1,4 @@
-/** Collects what `paceline explain` explains from: status, events, deaths, history, watched requests, and lines that name a request. */
+/** Collects the facts for `paceline explain`: status, events, deaths, history, watched requests, and log lines that name a request. */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { FleetEvent, LogLine, RecordingLine } from "../control/api.js";
@@ -14,17 +14,17 @@ import { readStoredLog } from "./follow.js";
 import { logFilesIn } from "./log-file.js";
 
 const MAX_WATCHED = 20_000;
-/** A shorter text is no id of a request. */
+/** A shorter text is not the id of a request. */
 const LEAST_ID = 4;
 const MAX_LINES = 200;
-/** The end of an access log that is searched. */
+/** How many bytes at the end of an access log are searched. */
 const MAX_ACCESS_BYTES = 16 << 20;
 
 interface ExplainQuestion extends FleetChoice {
   target?: string | undefined;
-  /** After `deploy`: the entry of the history. */
+  /** After `deploy`: the number of the entry in the history. */
   id?: number | undefined;
-  /** For how many seconds requests are watched. Default: 0. */
+  /** How long requests are watched, in seconds. Default: 0. */
   watchSeconds?: number | undefined;
   timeoutMs?: number | undefined;
 }
@@ -41,7 +41,7 @@ export async function explainFleet({
   const facts = await gatherFacts(found, watchSeconds, timeoutMs);
   let meant = targetOf(target, facts, id);
   if (typeof meant === "string" && target !== undefined && target.length >= LEAST_ID) {
-    // Only now: to search the whole log takes time.
+    // Only now, because it takes time to search the whole log.
     await addLines(facts, target, found, timeoutMs);
     meant = targetOf(target, facts, id);
   } else if (typeof meant !== "string" && meant.kind === "request") {
@@ -69,14 +69,14 @@ async function gatherFacts(found: FoundFleet, watchSeconds: number, timeoutMs: n
   const events: FleetEvent[] = [];
   const [fleet, { requests: open }] = await Promise.all([
     client.status({ timeoutMs }),
-    // The supervisor of an earlier version does not list them.
+    // The supervisor of an earlier version does not list open requests.
     client.document<{ requests: OpenFacts[] }>("/v1/open-requests", timeoutMs).catch(() => ({ requests: [] })),
     client.read<FleetEvent>("events", { follow: false, timeoutMs }, (some) => void events.push(...some)),
   ]);
   return { ...stored, now: Date.now(), fleet, events, requests, open, watchedMs: watchSeconds * 1000 };
 }
 
-/** Watches the requests that end in this time. */
+/** Watches the requests that end within this time. */
 async function watchRequests(client: FleetClient, forMs: number): Promise<RequestFacts[]> {
   const requests: RequestFacts[] = [];
   const left = new AbortController();
@@ -102,7 +102,7 @@ async function addLines(facts: OwnFacts, id: string, found: FoundFleet, timeoutM
   if (path !== undefined) facts.accessLog = { path, problem };
 }
 
-/** Returns the last lines in JSON that contain `id`, of the end of an access log; or why it cannot be read. */
+/** Returns the last JSON lines that contain `id` at the end of an access log, or the reason why it cannot be read. */
 export function accessLinesNaming(
   id: string,
   path: string,
@@ -110,7 +110,7 @@ export function accessLinesNaming(
 ): { lines: LineFacts[]; problem?: string } {
   let fd: number | undefined;
   try {
-    // A pipe without a writer would wait for one.
+    // Without O_NONBLOCK, opening a pipe would wait for a writer.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = fstatSync(fd);
     if (!stat.isFile()) return { lines: [], problem: `${path} is no regular file` };
@@ -128,7 +128,7 @@ export function accessLinesNaming(
   }
 }
 
-/** Returns the last lines of the log that contain `id`, but not the supervisor's own. */
+/** Returns the last lines of the log that contain `id`, except the supervisor's own. */
 async function linesNaming(id: string, found: FoundFleet, timeoutMs: number | undefined): Promise<LineFacts[]> {
   const naming = ({ at, name, text }: LogLine): LineFacts[] =>
     text.includes(id) && name !== "paceline" ? [{ at, name, text }] : [];

@@ -1,4 +1,4 @@
-/** Starts the supervisor that takes over from the one in this process, and stays beside it where somebody waits for this process. */
+/** Starts the supervisor that takes over from the one in this process. Stays beside it if another program waits for this process. */
 import { spawn } from "node:child_process";
 import { closeSync, fstatSync, openSync, readlinkSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -22,7 +22,7 @@ const FIRST_FD = 3;
 
 interface Surroundings {
   prepared: PreparedStart;
-  /** What runs now. */
+  /** The running fleet. */
   fleet: LoadedFleet;
   options: StartOptions;
   target: string;
@@ -89,7 +89,7 @@ export async function launchHeir(handOver: HandOver, from: Surroundings): Promis
   }
   from.mark.remove();
   if (handOver.wantsStop) kill("SIGTERM");
-  // Those of this process would stay open after a stop.
+  // The copies of this process would stay open after a stop.
   for (const fd of fds) closeSync(fd);
   if (invitation !== undefined && pid !== undefined) await sayMainPid(invitation, pid);
   starter?.link?.handOver();
@@ -99,13 +99,13 @@ export async function launchHeir(handOver: HandOver, from: Surroundings): Promis
   return stayBeside(stay, from);
 }
 
-/** Whether a command or a shell waits for this process itself. */
+/** Whether a command or a shell waits for this very process. */
 function mustStay({ starter, invitation, options }: Surroundings): boolean {
   if (invitation !== undefined || starter?.link !== undefined) return false;
   return starter === undefined || (options.stopWithClient === true && !process.stdin.destroyed);
 }
 
-/** Passes signals on, ends with the supervisor and as it did, or ends it when the client of this process ends. */
+/** Passes signals on, and exits with the supervisor and its status. Stops the supervisor when the client of this process ends. */
 async function stayBeside(stay: StarterEnd, { starter, options }: Surroundings): Promise<ExitStatus> {
   const kill = (signal: NodeJS.Signals) => stay.kill(signal);
   const endPassing = passSignalsOn(kill);
@@ -118,7 +118,7 @@ async function stayBeside(stay: StarterEnd, { starter, options }: Surroundings):
 
 const MAX_READ_BYTES = 64 << 10;
 
-/** Returns a function that reads what was written since to standard error, which the next supervisor shares, if that is a file. */
+/** Returns a function that reads what was written to standard error since, which the next supervisor shares, if that is a file. */
 function ownOutput(): () => { lines: string[]; file: string | undefined } {
   const isFile = attempt(() => fstatSync(2).isFile()) === true;
   const from = isFile ? fstatSync(2).size : 0;

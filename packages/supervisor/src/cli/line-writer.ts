@@ -1,6 +1,6 @@
 /**
- * Writes log lines in the background, to a file or to stdout. If the target fails or is too slow, lines are dropped, counted per
- * name and reported in the log. The fleet never waits for the log.
+ * Writes log lines in the background, to a file or to stdout. If the target fails or is too slow, lines are dropped, counted per name and
+ * reported in the log. The fleet never waits for the log.
  */
 import { closeSync, fstatSync, statSync, write } from "node:fs";
 import { openStdout } from "@paceline/wire";
@@ -8,15 +8,15 @@ import type { LogLine } from "../control/api.js";
 import { lostText } from "../core/words.js";
 import { formatLogJson, formatLogLine } from "./format-line.js";
 
-/** The size of one write. */
+/** The size of one write, in bytes. */
 const BATCH_BYTES = 128 << 10;
-/** How many characters are encoded at once: a call for each line would cost more than all else that a line needs. */
+/** How many characters are encoded at once. One call for each line would cost more than everything else that a line needs. */
 const ENCODED_AT_ONCE = 16 << 10;
 /** Lines are dropped beyond this many unwritten bytes. */
 const MAX_WAITING_BYTES = 8 << 20;
 /** Above this many unwritten bytes, callers that can wait should. */
 const BUSY_BYTES = 1 << 20;
-/** Delays before a full pipe is tried again: short at first because pipes are small, longer if the reader is stuck. */
+/** The delays before a full pipe is tried again, in milliseconds: short at first because pipes are small, longer if the reader is stuck. */
 const FIRST_BUSY_MS = 1;
 const MAX_BUSY_MS = 50;
 const NEWLINE = 0x0a;
@@ -27,7 +27,7 @@ type WriteDone = (error: NodeJS.ErrnoException | null, written: number) => void;
 export interface LineTarget {
   /** Writes as much of `bytes` as possible and reports the number written. May call back synchronously. */
   write(bytes: Buffer, done: WriteDone): void;
-  /** Called after a write that failed within a line: removes the written part of the line if possible. */
+  /** Called after a write that failed within a line. Removes the written part of the line if possible. */
   takeBack?(bytes: number): void;
 }
 
@@ -40,20 +40,20 @@ interface LineWriterOptions {
   retryMs?: number;
 }
 
-/** Lines that go out in one write. Kept as bytes, because queued strings take twice the memory. */
+/** Lines that are written together. They are stored as bytes, because queued strings take twice the memory. */
 interface Batch {
   room: Buffer;
   length: number;
   /** The name of each line. */
   names: string[];
-  /** 1 for a line; for a line that reports lost lines, minus their number. */
+  /** 1 for a line; for a line that reports lost lines, their number as a negative value. */
   weights: number[];
 }
 
 interface Writing extends Batch {
   /** The unwritten bytes. */
   bytes: Buffer;
-  /** The number of bytes written of a partly written line. */
+  /** How many bytes of a partly written line were written. */
   cutBytes: number;
 }
 
@@ -73,7 +73,7 @@ export class LineWriter {
   private readonly textWeights: number[] = [];
   private waiting: Batch[] = [];
   private waitingBytes = 0;
-  /** The buffer of the last written batch, for reuse. */
+  /** The buffer of the last written batch, kept for reuse. */
   private spare: Buffer | undefined;
   private writing: Writing | undefined;
   private retry: NodeJS.Timeout | undefined;
@@ -83,7 +83,7 @@ export class LineWriter {
 
   constructor(private readonly options: LineWriterOptions) {}
 
-  /** Whether lines arrive faster than they are written. False while the target fails, as waiting does not help then. */
+  /** Whether lines arrive faster than they are written. False while the target fails, because waiting does not help then. */
   get isBusy(): boolean {
     return this.waitingBytes > BUSY_BYTES && this.problem === null;
   }
@@ -107,7 +107,7 @@ export class LineWriter {
     this.start();
   }
 
-  /** Accepts no more lines. Resolves when everything is written, cannot be written, or after `deadlineMs`. */
+  /** Accepts no more lines. Resolves when everything is written or cannot be written, or after `deadlineMs`. */
   close(deadlineMs: number): Promise<void> {
     this.isClosed = true;
     if (this.retry !== undefined) {
@@ -235,7 +235,7 @@ export class LineWriter {
     const batch = this.writing as Writing;
     this.release(batch);
     if (batch.cutBytes > 0) this.options.target.takeBack?.(batch.cutBytes);
-    // Queued lines are kept: a disk that is full for a moment then costs no more than this batch.
+    // Queued lines are kept, so that a disk that is full for a moment costs only this batch.
     for (const [at, name] of batch.names.entries()) this.lose(name, batch.weights[at] as number);
     this.say(message);
     if (this.isClosed) {
@@ -265,7 +265,7 @@ export interface LogPrinter {
   close(): Promise<void>;
 }
 
-/** Returns what prints the log of a fleet on stdout. */
+/** Returns the printer of a fleet's log on stdout. */
 export function openLogPrinter(format: "text" | "json" | "none"): LogPrinter {
   if (format === "none" || isDiscarded()) return { print: () => {}, close: async () => {} };
   const fd = openStdout();

@@ -7,10 +7,10 @@ import { PacelineError } from "../errors.js";
 import { builtFile } from "../package.js";
 import { environmentOf, forRuntime, inheritable, type Runtimes, runtimeCommand } from "../runtime/runtimes.js";
 
-/** Of the app's output, only the last lines are shown, if it fails. */
+/** Only the last lines of the app's output are shown, if it fails. */
 const MAX_OUTPUT_CHARACTERS = 64 << 10;
 const LAST_LINES = 20;
-/** How long to wait for remaining output after the process has exited. */
+/** How long to wait for remaining output after the process has exited, in milliseconds. */
 const LAST_OUTPUT_MS = 1_000;
 
 interface LoadFailure {
@@ -19,7 +19,10 @@ interface LoadFailure {
   lastLines: string[];
 }
 
-/** Returns the pools whose app failed to load. @throws PacelineError `timeout` after `deadline` (monotonic clock) */
+/**
+ * Returns the pools whose app failed to load.
+ * @throws PacelineError `timeout` after `deadline` (monotonic clock)
+ */
 export async function loadApps(
   { pools }: FleetConfig,
   runtimes: Runtimes,
@@ -40,10 +43,13 @@ export async function loadApps(
   return failures;
 }
 
-/** With it begins what load-only.js says of an app that takes too long. */
+/** The prefix of load-only.js's line about an app that takes too long. */
 const STILL_LOADING = "still loading: ";
 
-/** Returns why an app did not load, in one line, and what it has written. @param status of its process, or `late` after `timeoutMs` */
+/**
+ * Returns in one line why an app did not load, and the output of the app.
+ * @param status of its process, or `late` after `timeoutMs`
+ */
 export function failureOf(
   { source, workload }: Pick<PoolConfig, "source" | "workload">,
   status: number | string | "late",

@@ -1,4 +1,4 @@
-/** Writes the log as JSON lines to rotating files, bounded in number and total size. Recreates a moved or deleted file. */
+/** Writes the log as JSON lines to rotating files, whose number and total size are limited. Recreates a moved or deleted file. */
 import {
   closeSync,
   constants,
@@ -41,9 +41,9 @@ function logFileName(number: number): string {
   return number === 0 ? LOG_FILE : `${LOG_FILE}.${number}`;
 }
 
-/** How often a write checks that the file is still at its path. */
+/** How often a write checks that the file is still at its path, in milliseconds. */
 const LOOK_EVERY_MS = 1_000;
-/** How often the path is checked without writes: a deleted file uses disk space for as long as it is open. */
+/** How often the path is checked if nothing is written, in milliseconds: a deleted file uses disk space while it is open. */
 const UNWRITTEN_LOOK_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 5_000;
 const NEWLINE = 0x0a;
@@ -57,7 +57,7 @@ interface LogFile {
   status(): LogStatus;
   /** Whether lines arrive faster than they are written; callers that can wait should. */
   readonly isBusy: boolean;
-  /** Whether nothing waits to be written, or nothing can be. */
+  /** Whether nothing waits to be written, or nothing can be written. */
   readonly isSettled: boolean;
   /** Resolves when everything is written, or cannot be. */
   close(): Promise<void>;
@@ -141,7 +141,7 @@ class RotatingFiles implements LineTarget {
       this.file.size = Math.max(0, fstatSync(this.file.fd).size - bytes);
       ftruncateSync(this.file.fd, this.file.size);
     } catch {
-      // The line stays cut and counts as lost.
+      // The line stays incomplete and counts as lost.
     }
   }
 
@@ -159,7 +159,7 @@ class RotatingFiles implements LineTarget {
     if (this.file !== undefined && statSync(this.path, { throwIfNoEntry: false })?.ino !== this.file.ino) this.reopen();
   }
 
-  /** Returns the file for the first of these lines and how many bytes of whole lines fit. A new file takes at least one line. */
+  /** Returns the file for the first of these lines, and how many bytes of whole lines fit. A new file takes at least one line. */
   private placeFor(bytes: Buffer): { file: { fd: number; size: number }; length: number } {
     const file = this.file ?? this.open();
     const length = this.fitting(bytes, file.size);

@@ -1,6 +1,6 @@
 /** The entry point of the command. Checks the runtime's version before it loads anything that needs a newer one. */
 
-// Uses old syntax and no imports, so that an outdated Node can still print the message.
+// This file uses old syntax and no imports, so that an outdated Node can still print the message.
 const required = [20, 19];
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 const tooOld = major < (required[0] as number) || (major === required[0] && minor < (required[1] as number));

@@ -2,11 +2,11 @@
 import type { Readable } from "node:stream";
 import { PacelineError } from "../errors.js";
 
-/** Those whose messages we speak, the newest first. A client that asks for another one is offered the first. */
+/** The versions that this server supports, newest first. A client that asks for another one is offered the first. */
 const PROTOCOL_VERSIONS = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 const MAX_LINE_CHARACTERS = 1 << 20;
 const MAX_TEXT_CHARACTERS = 60_000;
-/** Calls at once; further ones are refused. */
+/** The maximum number of concurrent calls; further ones are refused. */
 const MAX_CALLS = 8;
 
 /** JSON-RPC's error codes. */
@@ -34,7 +34,10 @@ export interface Tool {
   arguments: Readonly<Record<string, ToolArgument>>;
   /** Whether it changes the fleet. */
   isAction?: true;
-  /** Returns what the assistant reads. @throws PacelineError, which the assistant reads, too */
+  /**
+   * Returns the text for the assistant.
+   * @throws PacelineError, which the assistant also gets
+   */
   call(args: ToolArguments): Promise<string>;
 }
 
@@ -67,7 +70,7 @@ export class McpServer {
     try {
       const message = parse(line);
       const request = requestOf(message);
-      // A notification, or a response to what we never ask.
+      // A notification, or a response although no request was sent.
       if (request === undefined) return undefined;
       id = request.id;
       return JSON.stringify({ jsonrpc: "2.0", id, result: await this.result(request) });
@@ -111,7 +114,7 @@ export class McpServer {
     try {
       return { content: [{ type: "text", text: bounded(await tool.call(args)) }] };
     } catch (error) {
-      // The assistant can do something about these.
+      // The assistant can do something about these errors.
       const text =
         error instanceof PacelineError ? [error.message, ...error.lastLines].join("\n") : `internal error: ${error}`;
       return { content: [{ type: "text", text: bounded(text) }], isError: true };
@@ -186,7 +189,10 @@ function parse(line: string): unknown {
   }
 }
 
-/** Returns undefined for what needs no response. @throws InvalidRequest */
+/**
+ * Returns undefined for messages that need no response.
+ * @throws InvalidRequest
+ */
 function requestOf(message: unknown): Request | undefined {
   if (!isTable(message)) throw new InvalidRequest("a message must be one object");
   const { jsonrpc, id, method, params = {} } = message;
@@ -204,7 +210,7 @@ function isTable(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Answers each line of `input` by `write`, until it ends. Lines that are too long are refused, and skipped. */
+/** Responds to each line of `input` with `write`, until the input ends. Lines that are too long are refused and skipped. */
 export async function serveLines(server: McpServer, input: Readable, write: (line: string) => void): Promise<void> {
   const running = new Set<Promise<void>>();
   let line = "";

@@ -1,4 +1,7 @@
-/** What `paceline mcp` offers to an assistant: each tool reads the fleet as the command of the same name does; actions only if they are allowed. */
+/**
+ * The tools that `paceline mcp` offers to an assistant. Each reads the fleet as the command of the same name does. Actions are offered only
+ * if they are allowed.
+ */
 import { lstatSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { FleetEvent, LogLine } from "../control/api.js";
@@ -16,7 +19,7 @@ import type { Tool, ToolArgument, ToolArguments } from "./mcp-server.js";
 
 const WIDE = 200;
 const MAX_LINES = 1_000;
-/** An assistant waits at most this long for an action; it goes on all the same. */
+/** An assistant waits for an action at most this long, in milliseconds; the action continues all the same. */
 const ACTION_TIMEOUT_MS = 120_000;
 const NO_SCREEN = { columns: 80, rows: 200 };
 
@@ -31,7 +34,7 @@ const linesArgument: ToolArgument = {
   description: "at most this many lines, the newest; default: 100",
 };
 
-/** Returns the tools for the fleet that the options select, which is looked for at each call. */
+/** Returns the tools for the fleet that the options select. The fleet is looked up at each call. */
 export function toolsFor(choice: FleetChoice, allowsActions: boolean): Tool[] {
   const reading: Tool[] = [
     {
@@ -212,7 +215,7 @@ async function linesOf<Line>(
   return found;
 }
 
-/** Returns the folder of deaths, beside which the history is, also of a stopped fleet. */
+/** Returns the folder of deaths, beside which the history is stored; also for a stopped fleet. */
 async function placesOf(choice: FleetChoice): Promise<{ folder: string; runDir: string }> {
   const { record, runDir } = await findFleet(choice);
   return { folder: record?.deathsFolder ?? join(runDir, "deaths"), runDir };

@@ -1,4 +1,4 @@
-/** `paceline -H box1 -H box2 COMMAND`: runs the command on each box over the system's own ssh, one after another. */
+/** `paceline -H box1 -H box2 COMMAND`: runs the command on each machine over the system's own ssh, one after another. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { hostname } from "node:os";
 import { createInterface } from "node:readline";
@@ -22,7 +22,7 @@ interface HostsCommand {
   hosts: string[];
   ssh: string;
   isParallel: boolean;
-  /** The command and its arguments, as the boxes get them. */
+  /** The command and its arguments, as the machines get them. */
   args: string[];
   isReading: boolean;
 }
@@ -30,7 +30,7 @@ interface HostsCommand {
 const HOST = /^(ssh:\/\/)?([\w.%+-]+@)?(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[A-Za-z0-9_][\w.-]*)(:\d{1,5})?$/;
 
 /**
- * Returns what a command line that begins with `-H` asks for; undefined for one that does not.
+ * Returns the parsed command line if it begins with `-H`; undefined for another one.
  * @throws PacelineError `usage`
  */
 export function readHosts(words: readonly string[], environment: NodeJS.ProcessEnv): HostsCommand | undefined {
@@ -73,7 +73,7 @@ export function readHosts(words: readonly string[], environment: NodeJS.ProcessE
   return { hosts: boxes, ssh, isParallel, args, isReading: effect === "reads" };
 }
 
-/** @throws PacelineError `usage` if the first box would never let the next one have its turn */
+/** @throws PacelineError `usage` if the command would never end on the first machine */
 function refuseEndless(args: readonly string[], isParallel: boolean): void {
   const has = (...words: string[]) => words.some((word) => args.includes(word));
   if (wantsScreen(args)) throw new PacelineError("usage", "top shows one box: add --plain for several");
@@ -91,13 +91,13 @@ function wantsScreen([command, ...options]: readonly string[]): boolean {
   return command === "top" && !options.some((word) => ["--plain", "--json", "--once"].includes(word));
 }
 
-/** Boxes that are asked at once with --parallel. */
+/** How many machines run the command at once with --parallel. */
 const AT_ONCE = 8;
 
-/** Runs the command on the boxes. Returns the exit status of the first that failed, in the order of the options. */
+/** Runs the command on the machines. Returns the exit status of the first one that failed, in the order of the options. */
 export async function runOnHosts(command: HostsCommand, environment: NodeJS.ProcessEnv): Promise<number> {
   const { hosts, isParallel, isReading } = command;
-  // A reader that closes our output, such as `| head`, ends a command that only reads, not one that changes the fleet.
+  // If the reader of stdout closes it, as in `| head`, a command that only reads ends; one that changes the fleet continues.
   if (isReading) process.stdout.once("error", () => process.exit(EXIT.done));
   const statuses = new Map<string, number>();
   const waiting = [...hosts];
@@ -115,14 +115,14 @@ export async function runOnHosts(command: HostsCommand, environment: NodeJS.Proc
   return hosts.map((host) => statuses.get(host) ?? EXIT.done).find((status) => status !== EXIT.done) ?? EXIT.done;
 }
 
-/** The most output of one box that is kept for `--json`, in characters. */
+/** The maximum output of one machine that is kept for `--json`, in characters. */
 const MAX_JSON = 32 << 20;
 
 async function runOn(host: string, command: HostsCommand, environment: NodeJS.ProcessEnv): Promise<number> {
   const { hosts, ssh, args } = command;
   const remote = remoteCommand(args, environment);
   if (wantsScreen(args)) return ended(spawn(ssh, ["-t", host, remote], { stdio: "inherit" }), command, host);
-  // One box: its JSON is a document as it is.
+  // For a single machine, its JSON is printed unchanged.
   const isWhole = args.includes("--json") && hosts.length > 1;
   const isRaw = args.includes("--json") && hosts.length === 1;
   const child = spawn(ssh, [host, remote], { stdio: ["ignore", "pipe", "pipe"] });
@@ -144,7 +144,7 @@ async function runOn(host: string, command: HostsCommand, environment: NodeJS.Pr
 
 const MAX_WAITING = 1 << 20;
 
-/** What a slow reader of ours has not read yet is not added to. */
+/** Pauses reading while the reader of stdout is behind. */
 function waitForReader(from: Readable): void {
   if (process.stdout.writableLength < MAX_WAITING || from.isPaused()) return;
   from.pause();
@@ -156,7 +156,7 @@ function outputOf(text: string): object {
   try {
     return { document: JSON.parse(text) as unknown };
   } catch {
-    // Below.
+    // Handled below.
   }
   try {
     const lines = text.split("\n").filter((line) => line !== "");
@@ -166,11 +166,11 @@ function outputOf(text: string): object {
   }
 }
 
-/** What ssh itself exits with if it could not run the command, and a shell that does not find it. */
+/** The exit status of ssh itself if it could not run the command; below, of a shell that does not find it. */
 const SSH_FAILED = 255;
 const NOT_FOUND = 127;
 
-/** How long ssh may take beyond the `--timeout` of the command there. */
+/** How long ssh may take in addition to the `--timeout` of the remote command, in milliseconds. */
 const SSH_GRACE_MS = 30_000;
 
 async function ended(child: ChildProcess, { ssh, args }: HostsCommand, host: string): Promise<number> {
@@ -190,7 +190,7 @@ async function ended(child: ChildProcess, { ssh, args }: HostsCommand, host: str
       printError(`${name}: ${ssh} cannot be run: ${why}`);
       resolve(EXIT.failed);
     });
-    // After its output.
+    // `close` comes after all output.
     child.once("close", (code, signal) => {
       if (code === SSH_FAILED) printError(`${name}: ssh could not run the command there`);
       if (code === NOT_FOUND)
@@ -215,7 +215,7 @@ function remoteCommand(args: readonly string[], environment: NodeJS.ProcessEnv):
   const caller = callerOf(environment);
   const { actor } = caller;
   const from = `${actor ?? callerText(caller)}@${hostname()}`;
-  // Some users' shells know no assignments before a command.
+  // Some users' shells do not support assignments before a command.
   return ["env", `PACELINE_ACTOR=${from}`, environment.PACELINE_REMOTE || "paceline", ...args].map(shellWord).join(" ");
 }
 

@@ -12,7 +12,7 @@ export type OperateOptions = FleetChoice & JsonOption & TimeoutOption;
 /**
  * @param given the pool or instance that the user names; `run` gets undefined for `all` and for the name of the fleet
  * @param run throws PacelineError if the operation fails
- * @param what the operation, for people, such as `the reload`
+ * @param what the operation for messages, for example `the reload`
  */
 export async function operate(
   { json = false, timeout, ...choice }: OperateOptions,
@@ -32,13 +32,13 @@ export async function operate(
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof PacelineError) || error.code !== "timeout") throw error;
-    // Without a supervisor, the stop's own error says how it goes on.
+    // Without a supervisor, the error of the stop itself explains how to continue.
     if (lockHolder(fleet.runDir) === undefined) throw error;
     throw new PacelineError("timeout", `${error.message}; ${continues(what)}`, { cause: error });
   }
 }
 
-/** Runs an operation; Ctrl-C ends the command, and prints what becomes of the operation. */
+/** Runs an operation. Ctrl-C ends the command and prints what happens to the operation. */
 export async function interruptible<T>(
   { runDir, pid }: Pick<FleetClient, "runDir" | "pid">,
   what: string,
@@ -57,9 +57,9 @@ export async function interruptible<T>(
 }
 
 /**
- * What becomes of an operation whose command ends.
- * @param pids of the supervisor that was asked, of the process that holds the fleet's lock now, and of this command, which holds it while
- * it ends what a killed supervisor has left
+ * Returns what happens to an operation whose command ends.
+ * @param pids the pids of the supervisor that was asked, of the process that holds the fleet's lock now, and of this command, which holds
+ * the lock while it stops the processes of a killed supervisor
  */
 export function afterwards(
   what: string,
@@ -75,7 +75,7 @@ function continues(what: string): string {
   return `${what} continues in the supervisor: paceline status shows it`;
 }
 
-/** Waits for `search`; if nothing is running here, the error names the running fleets that are called `name`. */
+/** Waits for `search`. If no fleet is found here, the error lists the running fleets with the name `name`. */
 export async function elsewhere<T>(search: Promise<T>, options: FleetChoice, name: string | undefined): Promise<T> {
   try {
     return await search;

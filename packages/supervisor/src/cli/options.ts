@@ -32,35 +32,35 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   config?: string;
   /** Ports of 127.0.0.1, added to `listen`. */
   port?: number[];
-  /** Where to listen on 127.0.0.1 if nothing else says it. */
+  /** The port of 127.0.0.1 to listen on if nothing else is configured. */
   defaultPort?: number | undefined;
   runtime?: RuntimeName;
   runDir?: string;
   replace?: boolean;
   onlyAdopts?: boolean;
-  /** Where this start was first made, if that folder may be gone. */
+  /** The original working directory of this start, if that folder may be gone. */
   cwd?: string;
   reloadAdopted?: boolean;
-  /** The fleet of `paceline rehearse`. */
+  /** Whether this is the fleet of `paceline rehearse`. */
   rehearses?: boolean;
   watch?: boolean;
   /** Reload the fleet if it is already running. */
   orReload?: boolean;
   /** Serve this folder of files. */
   static?: string;
-  /** Pass requests on to this upstream. */
+  /** Forward requests to this upstream. */
   proxy?: string;
   /** Run this program with its arguments. */
   command?: string[];
   /** The module or the program gets no requests. */
   worker?: boolean;
-  /** It is a worker that runs at these times. */
+  /** The schedule of a worker that runs only at certain times, as a cron pattern. */
   cron?: string;
   /** Run this FAPWS start script. */
   fapws?: string;
-  /** Where certificates come from that no file has. */
+  /** The source of certificates for names that no file covers. */
   tls?: "self-signed" | "internal";
-  /** By what clients are recognized that keep to an instance, as in the config. */
+  /** How sticky clients are recognized, in the form of the config. */
   sticky?: string;
   /** The arguments of the app or the script, for process.argv and sys.argv. */
   scriptArgs?: string[];
@@ -72,18 +72,18 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   /** False with --no-dashboard. */
   dashboard: boolean;
   logFormat?: "text" | "json" | "none";
-  /** The file descriptor on which to report that the control socket is served. */
+  /** The file descriptor on which this process reports that the control socket is served. */
   notifyFd?: number;
   /** The file descriptor of the configuration that the starting command has loaded. */
   fleetFd?: number;
-  /** The socket of the starting command, which is not the parent of this process; then the configuration is in a file. */
+  /** The socket of the starting command if that is not the parent of this process. The configuration is then in a file. */
   starter?: string;
   fleetFile?: string;
   /** The number of listening sockets that this process inherits from its fleet. */
   listenFds?: number;
-  /** A supervisor of this fleet has handed over to this one. */
+  /** Whether a supervisor of this fleet has handed over to this one. */
   heir?: boolean;
-  /** Stop when the starting command ends. */
+  /** Whether to stop when the starting command ends. */
   stopWithClient?: boolean;
 }
 
@@ -105,7 +105,7 @@ export function withFleet(command: Command): Command {
     .option("--run-dir <path>", "the run directory of the fleet");
 }
 
-/** Users of PM2 write `all` for what no name means here. */
+/** Users of PM2 write `all`, which here is the same as no name. */
 export function unlessAll(name: string | undefined): string | undefined {
   return name === "all" ? undefined : name;
 }
@@ -140,7 +140,7 @@ export function parseProfileSeconds(text: string): number {
   return seconds;
 }
 
-/** Parses how long something is done. */
+/** Parses the duration of an action. */
 export function parseSpan(text: string): number {
   const seconds = Number(text.replace(/s$/, ""));
   if (!/^\d+(\.\d+)?s?$/.test(text) || seconds < 1 || seconds > 86_400)
@@ -153,7 +153,7 @@ export function parseCount(text: string): number {
   return Number(text);
 }
 
-/** The files of a log hold fewer lines than this. */
+/** More lines than the files of a log can hold. */
 export const MOST_LINES = 1_000_000;
 
 export function parseLines(text: string): number {
@@ -183,13 +183,13 @@ export function parsePorts(text: string, before: number[] | undefined): number[]
   return [...(before ?? []), port];
 }
 
-/** Returns the port of the environment, which programs that listen commonly use; undefined if it holds none. */
+/** Returns the port in the environment variable that many programs use; undefined if it is not set to a valid one. */
 export function usualPort(): number | undefined {
   const { PORT = "" } = process.env;
   return /^[1-9]\d{0,4}$/.test(PORT) && Number(PORT) <= 65_535 ? Number(PORT) : undefined;
 }
 
-/** Returns what the options of `paceline start` and its target start. */
+/** Returns the fleet that the options of `paceline start` and its target describe. */
 export function startOf(target: string, options: StartOptions): OwnStart {
   const { static: folder, proxy, wsgi, asgi, fapws, command, worker, cron, scriptArgs: args, python } = options;
   const { name, instances, listen, defaultPort, tls, sticky, runtime, runDir, replace, watch, onlyAdopts, rehearses } =

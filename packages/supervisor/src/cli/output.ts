@@ -1,4 +1,4 @@
-/** All output of the commands: text for people, one JSON document, errors, and the exit status. */
+/** All output of the commands: text, one JSON document, errors, and the exit status. */
 import type { OperationResult } from "../control/api.js";
 import { visible, visibleLine } from "../core/words.js";
 import { EXIT, type ExitStatus, exitStatusOfCode, PacelineError, StartError } from "../errors.js";
@@ -10,7 +10,7 @@ function exitStatusOf(result: OperationResult): ExitStatus {
   return result.ok ? EXIT.done : exitStatusOfCode(result.code);
 }
 
-/** A reader that closes our output (`paceline logs | head`) ends the output, not the command. */
+/** If the reader closes the output (`paceline logs | head`), only the output ends, not the command. */
 export function surviveClosedOutput(): void {
   process.stdout.on("error", () => {});
   process.stderr.on("error", () => {});
@@ -26,7 +26,7 @@ export function print(text: string): void {
   printStyled(process.stdout.isTTY ? visible(text) : text);
 }
 
-/** Prints text that contains our own colours; the caller has escaped the rest. */
+/** Prints text that contains our own colours. The caller has escaped the rest. */
 export function printStyled(text: string): void {
   process.stdout.write(`${text}\n`);
 }
@@ -55,7 +55,7 @@ export function printResult(result: OperationResult, json: boolean): ExitStatus 
   return exitStatusOf(result);
 }
 
-/** Returns the reason a command failed, in the form of its JSON output. */
+/** Returns the reason why a command failed, in the form of its JSON output. */
 export function failureOf(error: unknown): Failure {
   if (error instanceof PacelineError) {
     const { code, message, lastLines } = error;
@@ -72,7 +72,7 @@ export function failureOf(error: unknown): Failure {
   return { ok: false, code: isOfSystem ? code : "internal", message: describeUnforeseen(error) };
 }
 
-/** Codes whose messages have one line: a line break in them is that of a path or a name. */
+/** Errors whose messages have only one line. A line break in one comes from a path or a name. */
 const OF_ONE_LINE = new Set(["usage", "cwd", "not-running", "denied", "rundir"]);
 
 /** Prints why a command failed and returns its exit status. */
@@ -92,7 +92,7 @@ export function reportError(error: unknown, json: boolean): ExitStatus {
   if (!(error instanceof PacelineError)) return reportFailure(failure, json);
   const { output, isUndone } = error instanceof StartError ? error : { output: "", isUndone: false };
   if (json) printJson(failure);
-  // The supervisor's own words say more than that it ended.
+  // The supervisor's own output explains more than the fact that it exited.
   else if (output !== "" && !isUndone) printForeign(output);
   else {
     printForeign(output);

@@ -1,4 +1,4 @@
-/** What to use instead of an unknown command or option, mostly those of PM2; for the error message. */
+/** Suggests what to use instead of an unknown command or option, mostly of PM2, in the error message. */
 import { basename } from "node:path";
 import { OF_OTHERS } from "../config/find.js";
 
@@ -157,7 +157,7 @@ const OPTIONS: Readonly<Record<string, string>> = {
   "-x": "run: paceline start -- PROGRAM ARGUMENTS",
 };
 
-/** Our options of all commands. */
+/** Paceline's options that are valid before all commands. */
 const BEFORE = ["-H", "--on", "--ssh"];
 
 /** Commands that take no name, each with what to do instead. */
@@ -168,10 +168,13 @@ const WITHOUT_NAME: Readonly<Record<string, string>> = {
   init: "it finds out by itself what the folder has; run: paceline init",
 };
 
-/** A wrong guess of these would end what serves. */
+/** A wrong guess of one of these commands would stop a running fleet. */
 const ENDING = ["stop", "kill", "delete"];
 
-/** Returns the line of the command line parser, with a hint or a safe guess. `args` are those of the command line. */
+/**
+ * Returns the line of the command-line parser, with a hint or a safe guess.
+ * @param args of the command line
+ */
 export function explainMistake(message: string, args: readonly string[]): string {
   const hint = hintFor(message, args);
   const [line = "", ...more] = message.trimEnd().split("\n");
@@ -179,7 +182,7 @@ export function explainMistake(message: string, args: readonly string[]): string
   return [line, ...more.flatMap((guess) => safeGuess(line, guess) ?? [])].join("\n");
 }
 
-/** Leaves out of the parser's guess what ends a fleet, unless it is one letter away. */
+/** Removes a command that stops a fleet from the parser's guess, unless it is one letter away. */
 function safeGuess(line: string, guess: string): string | undefined {
   const word = /unknown command '(.*)'/.exec(line)?.[1];
   const names = /^\(Did you mean (?:one of )?(.*)\?\)$/.exec(guess)?.[1]?.split(", ");
@@ -189,7 +192,7 @@ function safeGuess(line: string, guess: string): string | undefined {
   return `(Did you mean ${safe.length === 1 ? "" : "one of "}${safe.join(", ")}?)`;
 }
 
-/** Whether one letter added, left out, or replaced, or two exchanged, lead from `a` to `b`. */
+/** Whether `a` becomes `b` by adding, removing or replacing one letter, or by exchanging two. */
 function isOneLetterAway(a: string, b: string): boolean {
   let at = 0;
   while (at < a.length && a[at] === b[at]) at++;
@@ -217,7 +220,7 @@ function hintFor(message: string, args: readonly string[]): string | undefined {
   return Object.hasOwn(WITHOUT_NAME, command) ? WITHOUT_NAME[command] : undefined;
 }
 
-/** Returns the import that `start ecosystem.config.js --env production` means; undefined without such a file. */
+/** Returns the import that replaces `start ecosystem.config.js --env production`; undefined without such a file. */
 function importOf(option: string, args: readonly string[]): string | undefined {
   if (option !== "--env" && option !== "--only") return undefined;
   const file = args.find((arg) => OF_OTHERS.test(basename(arg)));

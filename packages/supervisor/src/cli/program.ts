@@ -57,8 +57,8 @@ async function onHosts(args: readonly string[], wantsJson: boolean): Promise<num
 }
 
 /**
- * Returns the definitions of all commands; the help, completion and the man page come from them.
- * @param prepare sets what all commands inherit
+ * Returns the definitions of all commands. Help, completion and the man page are generated from them.
+ * @param prepare sets the properties that all commands inherit
  */
 export function commandLine(
   action: Parameters<DefineCommand>[1],
@@ -70,7 +70,7 @@ export function commandLine(
     .option("-H, --on <host>", "before the command: run the command on this machine, over ssh; may be repeated")
     .option("--ssh <program>", "the ssh that -H uses; default: PACELINE_SSH, or ssh")
     .option("--parallel", "ask all machines of -H at once; only for commands that change nothing")
-    // Behind the command, an option is that of the command.
+    // An option after the command belongs to the command.
     .enablePositionalOptions();
   prepare(program);
   for (const define of commands) define(program, action);
@@ -85,7 +85,7 @@ function mistakeOf({ code, message }: CommanderError, args: readonly string[]): 
     .replaceAll("\n", " ");
 }
 
-/** `deploy --json` prints lines, and its last one is the result. */
+/** `deploy --json` prints lines, and the last one is the result. */
 function report(error: unknown, json: boolean, command: string | undefined): number {
   if (command !== "deploy" || !json) return reportError(error, json);
   print(JSON.stringify({ at: Date.now(), result: failureOf(error) }));
@@ -93,7 +93,7 @@ function report(error: unknown, json: boolean, command: string | undefined): num
 }
 
 /**
- * An unset variable of a script becomes an empty word, which would mean the default.
+ * An unset variable in a script becomes an empty word, which would select the default.
  * @throws PacelineError `usage`
  */
 function refuseEmpty(command: Command): void {

@@ -1,4 +1,4 @@
-/** Compares the files of two releases by hash, or finds those of one that changed after a time. Bounded in files and bytes. */
+/** Compares the files of two releases by hash, or finds the files of one that changed after a time. Limited in files and bytes. */
 import { createHash } from "node:crypto";
 import { createReadStream, type Stats } from "node:fs";
 import { lstat, opendir, readlink } from "node:fs/promises";
@@ -9,36 +9,36 @@ interface FileChange {
   path: string;
   /** `touched`: something in this folder was added, removed or renamed. */
   change: "added" | "removed" | "changed" | "touched";
-  /** The beginning of the SHA-256 in hexadecimal digits; null if it is not known, or there is none. */
+  /** The beginning of the SHA-256 in hexadecimal digits; null if it is unknown, or there is no file. */
   from: string | null;
   to: string | null;
 }
 
 export interface FileChanges {
   files: FileChange[];
-  /** What was not compared; null if all was. */
+  /** What was not compared; null if everything was. */
   cutOff: string | null;
 }
 
 interface FileLimits {
-  /** The most entries of each folder. */
+  /** The maximum number of entries of each folder. */
   files: number;
-  /** The most bytes that are hashed. */
+  /** The maximum number of bytes that are hashed. */
   bytes: number;
-  /** The most changes that are listed. */
+  /** The maximum number of changes that are listed. */
   changes: number;
 }
 
 export const FILE_LIMITS: FileLimits = { files: 10_000, bytes: 256 << 20, changes: 500 };
 
 const HASH_DIGITS = 12;
-/** Dependencies, whose lock file is compared; what version control and interpreters write. */
+/** Folders that are skipped: dependencies, whose lock file is compared instead, and files of version control and interpreters. */
 const SKIPPED = new Set(["node_modules", ".git", "__pycache__"]);
-/** What programs write beside code. */
+/** Files that programs write beside their code. */
 const NO_CODE = /\.(log|pid|sock|db|sqlite3?)$|-(wal|shm|journal)$/;
 
 interface Place {
-  /** Folders that are not compared, such as the run directory. */
+  /** Folders that are not compared, for example the run directory. */
   without: readonly string[];
   limits?: FileLimits;
 }
@@ -73,7 +73,7 @@ export async function compareReleases(from: string, to: string, place: Place): P
   return budget.result(files);
 }
 
-/** Returns what changed in a folder after `since`; of files that are gone it knows only the folder. */
+/** Returns what changed in a folder after `since`. For files that are gone, it can only name the folder. */
 export async function changedSince(folder: string, since: number, place: Place): Promise<FileChanges> {
   const { limits = FILE_LIMITS } = place;
   const budget = new Budget(limits);
@@ -110,7 +110,7 @@ async function list(folder: string, { without }: Place, { files }: FileLimits): 
       const path = next === "." ? name : `${next}/${name}`;
       if (SKIPPED.has(name) || NO_CODE.test(name) || without.includes(join(folder, path))) continue;
       if (entries.size >= files) return { entries, isCut: true };
-      // It may be removed meanwhile.
+      // The file may have been removed meanwhile.
       const stat = await lstat(join(folder, path)).catch(() => undefined);
       if (stat === undefined) continue;
       entries.set(path, stat);
@@ -151,7 +151,7 @@ class Budget {
   }
 }
 
-/** Returns null for what is no file or link, cannot be read, or is beyond the bound. */
+/** Returns null if it is not a file or link, cannot be read, or is beyond the limit. */
 async function hashOf(path: string, stat: Stats, budget: Budget): Promise<string | null> {
   const hash = createHash("sha256");
   try {
@@ -161,7 +161,7 @@ async function hashOf(path: string, stat: Stats, budget: Budget): Promise<string
       for await (const part of createReadStream(path, { end: Math.max(0, stat.size - 1) })) hash.update(part as Buffer);
     }
   } catch {
-    return null; // Not readable for us, or gone meanwhile.
+    return null; // Not readable, or gone meanwhile.
   }
   return hash.digest("hex").slice(0, HASH_DIGITS);
 }

@@ -16,10 +16,10 @@ import { operate } from "./operate.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
 import type { ExitStatus } from "./output.js";
 
-/** Another start may first have to end processes that a killed supervisor left behind. */
+/** How long to wait, in milliseconds: another start may first have to kill processes that a killed supervisor left behind. */
 const START_TIMEOUT_MS = 120_000;
 const POLL_MS = 50;
-/** A round is lost when another start wins the race, or fails. */
+/** The maximum number of attempts. One is lost when another start is faster, or fails. */
 const MAX_ROUNDS = 5;
 
 /**
@@ -66,7 +66,10 @@ export async function reloadOrStart(
   }
 }
 
-/** Checks that a reload does not leave out an option of this command. @throws PacelineError `usage` */
+/**
+ * Checks that a reload does not ignore an option of this command.
+ * @throws PacelineError `usage`
+ */
 function checkOptions({ fleet, options }: PreparedStart, given: StartOptions, record: FleetRecord | undefined): void {
   if (record?.options === undefined) return;
   const { name, pid, listen = [], options: former } = record;
@@ -82,7 +85,7 @@ function checkOptions({ fleet, options }: PreparedStart, given: StartOptions, re
   throw new PacelineError("usage", visibleLine(message));
 }
 
-/** Scales the pool that --instances means. */
+/** Scales the pool to which --instances applies. */
 async function resize(
   running: FleetClient,
   { fleet }: PreparedStart,
@@ -94,7 +97,7 @@ async function resize(
   return running.scale(pool.name, pool.instances, how);
 }
 
-/** Whether a fleet is running. Waits for one that is starting until it responds. */
+/** Whether a fleet is running. If one is starting, waits until it responds. */
 async function isUp(runDir: string, deadline: number): Promise<boolean> {
   for (;;) {
     const holder = existsSync(runDir) ? lockHolder(runDir) : undefined;

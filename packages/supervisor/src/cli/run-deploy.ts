@@ -1,4 +1,4 @@
-/** Runs a deploy: prints its steps, in a terminal with the verdict as it stands, or as lines of JSON. */
+/** Runs a deploy and prints its steps: in a terminal with the current verdict, or as lines of JSON. */
 import { resolve } from "node:path";
 import { kindOf } from "../config/find.js";
 import type { DeployRequest, DeployStatus, NamedRelease } from "../control/api.js";
@@ -10,7 +10,7 @@ import { formatDeploy } from "./format-deploy.js";
 import { type DeployOptions, milliseconds } from "./options.js";
 import { EXIT, type ExitStatus, print, printError, printStyled, wantsColour } from "./output.js";
 
-/** How often the verdict is read. */
+/** How often the verdict is read, in milliseconds. */
 const POLL_MS = 1000;
 
 export async function runDeploy(release: string | undefined, options: DeployOptions): Promise<ExitStatus> {
@@ -60,7 +60,10 @@ function requestOf(release: string | undefined, options: DeployOptions): DeployR
   return { ...namedRelease(release, envFile), ...settings };
 }
 
-/** Paths are of this process. @throws PacelineError `usage` if there is no such file */
+/**
+ * Relative paths start from this process's folder.
+ * @throws PacelineError `usage` if there is no such file
+ */
 export function namedRelease(release: string | undefined, envFile: string | undefined): NamedRelease {
   const path = release === undefined ? undefined : resolve(release);
   const found = path === undefined ? undefined : lookAt(path);
@@ -70,7 +73,7 @@ export function namedRelease(release: string | undefined, envFile: string | unde
   return { ...(found === "folder" ? { dir: path } : { config: path }), envFile: env };
 }
 
-/** @throws PacelineError `usage` if it cannot be told what is there */
+/** @throws PacelineError `usage` if the type of the file cannot be determined */
 function lookAt(path: string): ReturnType<typeof kindOf> {
   try {
     return kindOf(path);
@@ -79,11 +82,11 @@ function lookAt(path: string): ReturnType<typeof kindOf> {
   }
 }
 
-/** Reads the verdict while the deploy runs. Returns a function that ends it. */
+/** Reads the verdict while the deploy runs. Returns a function that stops it. */
 function follow(fleet: FleetClient, output: Steps): () => void {
   const ended = new AbortController();
   const look = async () => {
-    // A status that fails is one that is not shown; the operation itself says what is wrong.
+    // If the status cannot be read, it is not shown. The operation itself reports what is wrong.
     const status = await fleet.status({ timeoutMs: 5 * POLL_MS }).catch(() => undefined);
     if (ended.signal.aborted) return;
     const pools = status?.pools.flatMap(({ name, deploy }) => (deploy == null ? [] : [{ name, deploy }])) ?? [];
@@ -150,7 +153,7 @@ class JsonSteps implements Steps {
   }
 }
 
-/** The steps, and below them the verdict, which is drawn again in its place. */
+/** The steps, and below them the verdict, which is redrawn in place. */
 class LiveSteps implements Steps {
   readonly wantsVerdict = true;
   private lines: string[] = [];
@@ -163,7 +166,7 @@ class LiveSteps implements Steps {
   }
 
   verdict(pools: readonly DeployedPool[]): void {
-    // Some terminals do not know their size and say 0.
+    // Some terminals do not know their size and report 0.
     const columns = process.stdout.columns || 80;
     this.lines = pools.flatMap(({ name, deploy }) =>
       formatDeploy(name, deploy, { colour: wantsColour(), width: columns }),
@@ -189,7 +192,7 @@ class LiveSteps implements Steps {
   }
 
   private draw(): void {
-    // More lines than the terminal has cannot be drawn again.
+    // If there are more lines than the terminal has, they cannot be redrawn.
     const most = Math.max(0, (process.stdout.rows || 24) - 2);
     for (const line of this.lines.slice(0, most)) printStyled(line);
     this.drawn = Math.min(most, this.lines.length);

@@ -1,4 +1,6 @@
-/** Keeps a fleet's run directory as it should be: its record up to date, and the directory itself if it is removed while the fleet runs. */
+/**
+ * Maintains a fleet's run directory: keeps its record up to date, and creates the directory again if it is removed while the fleet runs.
+ */
 import { statSync } from "node:fs";
 import { PacelineError } from "../errors.js";
 import type { RunDir } from "../run-dir/run-dir.js";
@@ -11,7 +13,7 @@ export class RecordKeeper {
   problem: string | null = null;
   private timer: NodeJS.Timeout | undefined;
 
-  /** @param onProblem called each time that writing starts to fail */
+  /** @param onProblem called each time writing starts to fail */
   constructor(
     private readonly write: () => void,
     private readonly onProblem: (problem: string) => void,
@@ -43,13 +45,13 @@ interface KeeperOptions {
   supervisor: Pick<Supervisor, "warn" | "replaceSockets">;
   /** Creates the control socket again. */
   serve(): Promise<void>;
-  /** Opens the files in the directory again. */
+  /** Reopens the files in the directory. */
   reopen(): void;
 }
 
-/** Makes the directory again with the sockets in it: otherwise no command and no new process could reach the supervisor. */
+/** Creates the directory and its sockets again: otherwise no command and no new process could reach the supervisor. */
 export class RunDirKeeper {
-  /** Why the directory is not this fleet's any more; null if it is. */
+  /** Why the directory is no longer this fleet's; null if it is. */
   problem: string | null = null;
   private inode: number | undefined;
   private readonly timer: NodeJS.Timeout;

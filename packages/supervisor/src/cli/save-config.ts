@@ -1,4 +1,4 @@
-/** Writes a new config file, never over an existing one unless told to, and checks what was written. */
+/** Writes a new config file, which replaces an existing one only if requested, and checks the written file. */
 import { writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { CONFIG_FILE_NAMES, findConfigFile, kindOf } from "../config/find.js";
@@ -10,9 +10,9 @@ import { type ConfigText, formatOf, writeConfig } from "../import/write-config.j
 import { findRuntimes } from "../runtime/runtimes.js";
 
 interface SaveOptions {
-  /** Overwrite the file. */
+  /** Whether to overwrite an existing file. */
   force: boolean;
-  /** Whether the path is the folder's own config, which no other may precede. */
+  /** Whether the path is the folder's default config, over which no other may take precedence. */
   isDefault: boolean;
   /** Whether the command can write to another file. */
   hasOutput: boolean;

@@ -1,4 +1,4 @@
-/** Puts a dump where the user wants it: a new file that only they can read, or none. */
+/** Puts a dump where the user wants it: into a new file that only this user can read, or nowhere. */
 import { constants, copyFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { PacelineError } from "../errors.js";
@@ -24,7 +24,10 @@ function nameOf(target: string, extension: string): string {
   return `${target.replace(/[^\w.-]/g, "_")}-${at}.${extension}`;
 }
 
-/** Moves the file to a new one. @throws PacelineError such as `ENOSPC` or `EEXIST`; nothing is left of it then */
+/**
+ * Moves the file to a new one.
+ * @throws PacelineError such as `ENOSPC` or `EEXIST`; no part of the new file remains then
+ */
 function saveDump(from: string, name: string): string {
   const file = resolve(name);
   try {
@@ -38,7 +41,10 @@ function saveDump(from: string, name: string): string {
   return file;
 }
 
-/** Writes text into a new file. @throws PacelineError like `saveDump` */
+/**
+ * Writes text into a new file.
+ * @throws PacelineError like `saveDump`
+ */
 export function saveText(text: string, name: string): string {
   const file = resolve(name);
   try {
@@ -49,7 +55,7 @@ export function saveText(text: string, name: string): string {
   return file;
 }
 
-/** Another file system, or a file of another user, must be copied. */
+/** A file on another file system, or of another user, must be copied. */
 function tryMove(from: string, to: string): boolean {
   if (statSync(from).uid !== process.getuid?.()) return false;
   try {
@@ -63,7 +69,7 @@ function tryMove(from: string, to: string): boolean {
 
 function failed(error: unknown, file: string): PacelineError {
   const { code = "failed" } = error as NodeJS.ErrnoException;
-  // Part of a file is useless, and would keep the disk full.
+  // An incomplete file is useless, and would keep the disk full.
   if (code === "ENOSPC" || code === "EDQUOT") rmSync(file, { force: true });
   return problemOf(file, code, error);
 }

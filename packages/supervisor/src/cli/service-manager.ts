@@ -1,25 +1,25 @@
-/** Tells systemd what the supervisor does (sd_notify(3)), so that a unit of Type=notify is up when the fleet is ready. */
+/** Tells systemd what the supervisor does (sd_notify(3)), so that a unit of Type=notify is active when the fleet is ready. */
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { OperationResult, Status } from "../control/api.js";
 import { STORED } from "../sockets/inherited-sockets.js";
 import type { FleetObserver } from "../supervisor-options.js";
 
-/** The program that sends a message: no runtime can send datagrams over a unix socket. */
+/** The program that sends a message, because neither runtime can send datagrams over a unix socket. */
 const PROGRAM = "systemd-notify";
 /** The deadline of one message, in milliseconds. */
 const SEND_TIMEOUT_MS = 5_000;
-/** The least time between two changes of the status text, in milliseconds. */
+/** The minimum time between two changes of the status text, in milliseconds. */
 const STATUS_EVERY_MS = 1_000;
 /** The resolution of /proc/uptime, in microseconds. */
 const UPTIME_RESOLUTION_US = 10_000;
 
-/** The variables by which systemd asks for messages. They mean this process alone and are not passed on. */
+/** The variables by which systemd asks for messages. They apply only to this process and are not passed on. */
 const VARIABLES = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] as const;
 
 type Environment = NodeJS.ProcessEnv;
 
-/** What systemd's variables say. */
+/** The values of systemd's variables. */
 export interface Invitation {
   /** The variables themselves, for a process that takes over. */
   variables: Record<string, string>;
@@ -63,20 +63,20 @@ export class ServiceManager implements FleetObserver {
   constructor(private readonly options: ServiceManagerOptions) {
     const { watchdogMs } = options;
     if (watchdogMs === undefined) return;
-    // Twice in the time, as sd_watchdog_enabled(3) recommends. One sign that waits is enough.
+    // Sent twice within the time, as sd_watchdog_enabled(3) recommends. One waiting message is enough.
     this.watchdogTimer = setInterval(() => {
       if (this.waiting === 0) this.send(["WATCHDOG=1"]);
     }, watchdogMs / 2);
     this.watchdogTimer.unref();
   }
 
-  /** The fleet serves. */
+  /** Reports that the fleet serves. */
   ready(): void {
     this.isReady = true;
     this.send(["READY=1", `MAINPID=${process.pid}`, this.status()]);
   }
 
-  /** A reload begins. Each must be followed by `reloaded`. */
+  /** Reports that a reload starts. Each call must be followed by `reloaded`. */
   reloading(): void {
     this.reloads++;
     if (this.isReady && this.reloads === 1) this.send(["RELOADING=1", `MONOTONIC_USEC=${monotonicUs()}`]);

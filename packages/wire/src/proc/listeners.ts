@@ -39,7 +39,7 @@ export interface ListeningSocket extends Listener {
 
 /**
  * Returns the addresses on which these processes listen, each once.
- * @param sockets the listening sockets of this machine; they should be read once for several processes, because the kernel scans a   table
+ * @param sockets the listening sockets of this machine; they should be read once for several processes, because the kernel scans a table
  * of some 100,000 places for each reading, 2 to 4 ms
  */
 export function listenersOf(

@@ -1,4 +1,4 @@
-/** `paceline alerts`: shows where alerts go and what became of them, or sends a test. */
+/** `paceline alerts`: shows the destinations of alerts and their deliveries, or sends a test. */
 import type { AlertStatus } from "../../control/api.js";
 import type { FleetChoice } from "../../fleet/api.js";
 import {

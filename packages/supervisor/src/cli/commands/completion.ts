@@ -1,4 +1,4 @@
-/** `paceline completion`: prints the script by which a shell completes command lines; `complete`, hidden, is what it asks. */
+/** `paceline completion`: prints the script by which a shell completes command lines. The script calls the hidden command `complete`. */
 import { Argument } from "commander";
 import type { DefineCommand } from "../options.js";
 import { EXIT, print } from "../output.js";
@@ -24,7 +24,7 @@ export const complete: DefineCommand = (program, action) => {
     .argument("[words...]", "after --: the words after paceline, the last one unfinished")
     .action(
       action(async () => {
-        // Commander takes the first `--` out of the words.
+        // Commander removes the first `--` from the words.
         const dashes = process.argv.indexOf("--");
         const { candidatesFor, namesOf } = await import("../complete.js");
         const given = dashes < 0 ? [] : process.argv.slice(dashes + 1);
@@ -36,7 +36,7 @@ export const complete: DefineCommand = (program, action) => {
         }
         const lines = words.map(({ text, description }) => `${text}\t${description}\n`);
         if (wanted === "files" || wanted === "folders") lines.push(`:${wanted}\n`);
-        // A fleet that does not respond must not hold up the shell.
+        // A fleet that does not respond must not block the shell.
         await new Promise<void>((resolve) => process.stdout.write(lines.join(""), () => resolve()));
         process.exit(EXIT.done);
       }),

@@ -1,4 +1,4 @@
-/** `paceline deaths`: lists the reports of processes that died, and shows one of them; also of a fleet that has stopped. */
+/** `paceline deaths`: lists the reports of processes that died, or shows one of them; also for a fleet that has stopped. */
 import { join } from "node:path";
 import { Argument } from "commander";
 import { PacelineError } from "../../errors.js";
@@ -6,9 +6,9 @@ import type { FleetChoice } from "../../fleet/api.js";
 import { type DefineCommand, type JsonOption, parseCount, withFleet, withJson } from "../options.js";
 import { EXIT, print, printJson } from "../output.js";
 
-/** The width of a list in an output that is no terminal. */
+/** The width of a list if stdout is not a terminal. */
 const USUAL_COLUMNS = 80;
-/** One report is not cut there. */
+/** A single report is not cut if stdout is not a terminal. */
 const NO_SCREEN = { columns: Number.POSITIVE_INFINITY, rows: Number.POSITIVE_INFINITY };
 
 export const deaths: DefineCommand = (program, action) => {

@@ -1,4 +1,4 @@
-/** `paceline deploy`: tries a release beside the one in service, then puts it in service or takes it back. */
+/** `paceline deploy`: tries a release beside the one in service, then puts it into service or rolls it back. */
 import { InvalidArgumentError, Option } from "commander";
 import { PacelineError } from "../../errors.js";
 import type { OperationOptions } from "../../fleet/api.js";
@@ -68,7 +68,7 @@ function parseShare(text: string): number {
   return percent;
 }
 
-/** Parses seconds such as `30s`, or minutes such as `5m`. */
+/** Parses seconds, for example `30s`, or minutes, for example `5m`. */
 function parseTime(text: string): number {
   const [, number, unit] = /^(\d{1,5}(?:\.\d+)?)(s|m)?$/.exec(text) ?? [];
   if (number === undefined) throw new InvalidArgumentError("It must be a number of seconds, or of minutes such as 5m.");

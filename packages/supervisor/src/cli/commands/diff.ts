@@ -1,4 +1,7 @@
-/** `paceline diff`: shows what a reload or a deploy would change: config keys, names of variables, files and runtimes. Exits 1 if something differs. */
+/**
+ * `paceline diff`: shows what a reload or a deploy would change: config keys, names of variables, files and runtimes. Exits with 1 if
+ * something differs.
+ */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import type { FleetDiff, NamedRelease } from "../../control/api.js";
@@ -36,7 +39,7 @@ export const diff: DefineCommand = (program, action) => {
       const env = updateEnv ? (process.env as Record<string, string>) : undefined;
       const sides = { pool, env, timeoutMs: milliseconds(options.timeout) };
       const compared = await compare(fleet, sides, release).catch((error: unknown) => {
-        // As in diff(1), 1 says that something differs.
+        // As in diff(1), 1 means that something differs.
         if (!(error instanceof PacelineError) || error.exitStatus !== EXIT.failed) throw error;
         throw new PacelineError(error.code, error.message, { cause: error, exitStatus: EXIT.usage });
       });
@@ -47,7 +50,7 @@ export const diff: DefineCommand = (program, action) => {
   );
 };
 
-/** Whether this is a path: a pool of the fleet comes before a file of the same name. */
+/** Whether this is a path. A pool of the fleet takes precedence over a file of the same name. */
 async function namesRelease(fleet: FleetClient, given: string): Promise<boolean> {
   if (given.includes("/")) return true;
   if (!existsSync(given)) return false;
@@ -86,7 +89,7 @@ async function files(release: FleetDiff["releases"][number], runDir: string): Pr
   }
 }
 
-/** A program that prints no version in this time has none. */
+/** A program that prints no version within this time has none. In milliseconds. */
 const VERSION_TIMEOUT_MS = 5_000;
 
 async function runtimeChanges(runtimes: FleetDiff["runtimes"]): Promise<RuntimeChange[]> {
@@ -98,7 +101,7 @@ async function runtimeChanges(runtimes: FleetDiff["runtimes"]): Promise<RuntimeC
   };
   const found: RuntimeChange[] = [];
   for (const { pool, pid, program } of runtimes) {
-    // The file of a running program can be run, too, after an installation has replaced it.
+    // The file of a running program can still be run after an installation has replaced it.
     const [from, to] = await Promise.all([versionOf(`/proc/${pid}/exe`), versionOf(program)]);
     if (from === to || from === "" || to === "") continue;
     const known = found.find((each) => each.from === from && each.to === to);

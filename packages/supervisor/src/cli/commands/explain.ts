@@ -1,4 +1,4 @@
-/** `paceline explain`: says why something is slow, restarted, passed over, ejected or full, and what would help. */
+/** `paceline explain`: explains why something is slow, restarted, passed over, ejected or full, and what would help. */
 import type { FleetChoice } from "../../fleet/api.js";
 import {
   type DefineCommand,

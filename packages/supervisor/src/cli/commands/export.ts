@@ -1,4 +1,4 @@
-/** `paceline export`: prints what other programs need to run the fleet, or to stand in front of several. */
+/** `paceline export`: prints the files that other programs need to run the fleet, or to proxy for several. */
 import { Argument } from "commander";
 import { FORMATS, type FormatName } from "../../export/formats.js";
 import type { ExportOptions } from "../export-fleet.js";

@@ -1,4 +1,4 @@
-/** `paceline history`: lists who did what with the fleet, and shows one entry with its steps; also of a fleet that has stopped. */
+/** `paceline history`: lists who did what with the fleet, or shows one entry with its steps; also for a fleet that has stopped. */
 import { dirname, join } from "node:path";
 import { Argument } from "commander";
 import { PacelineError } from "../../errors.js";
@@ -6,7 +6,7 @@ import type { FleetChoice } from "../../fleet/api.js";
 import { type DefineCommand, type JsonOption, parseCount, parseLines, withFleet, withJson } from "../options.js";
 import { EXIT, print, printError, printJson } from "../output.js";
 
-/** The width of a list in an output that is no terminal. */
+/** The width of a list if stdout is not a terminal. */
 const USUAL_COLUMNS = 120;
 
 export const history: DefineCommand = (program, action) => {

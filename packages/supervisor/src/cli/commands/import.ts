@@ -1,4 +1,4 @@
-/** `paceline import`: writes a config from that of PM2, gunicorn, foreman or Heroku, and lists what has no counterpart. */
+/** `paceline import`: writes a config from one of PM2, gunicorn, foreman or Heroku, and lists the settings that have no counterpart. */
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { PacelineError } from "../../errors.js";
 import type { Note } from "../../import/rules.js";

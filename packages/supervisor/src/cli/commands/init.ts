@@ -1,4 +1,4 @@
-/** `paceline init`: writes a small config for what it finds in the folder. */
+/** `paceline init`: writes a small config for the files that it finds in the folder. */
 import { readdirSync } from "node:fs";
 import { basename, join, relative, resolve } from "node:path";
 import { readRegularFile } from "@paceline/wire";
@@ -47,7 +47,7 @@ export const init: DefineCommand = (program, action) => {
         throw new PacelineError("usage", message);
       }
       const { found, keys, comments } = proposal;
-      // A fleet of workers alone listens nowhere.
+      // A fleet that has only workers does not listen.
       const document = { ...(!("worker" in keys) && { listen: "127.0.0.1:8080" }), ...keys };
       const path = at(
         "wsgi" in keys || "asgi" in keys || "fapws" in keys || "static" in keys
@@ -77,13 +77,13 @@ export const init: DefineCommand = (program, action) => {
   );
 };
 
-/** The maximum size of a file that init looks into. */
+/** The maximum size in bytes of a file that init reads. */
 const MAX_BYTES = 1 << 20;
 
 function read(path: string): string {
   try {
     return readRegularFile(path, { maxBytes: MAX_BYTES }).toString();
   } catch {
-    return ""; // It is missing, not ours to read, or too large for what it should be.
+    return ""; // The file is missing, not readable, or too large for its purpose.
   }
 }

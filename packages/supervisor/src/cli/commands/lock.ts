@@ -1,4 +1,4 @@
-/** `paceline lock` and `paceline unlock`: keep others from changing the fleet, with a reason that they see. */
+/** `paceline lock` and `paceline unlock`: keep others from changing the fleet, and show them a reason. */
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";
 

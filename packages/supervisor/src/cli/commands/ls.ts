@@ -1,4 +1,4 @@
-/** `paceline ls`: lists the fleets of this user, a line each. */
+/** `paceline ls`: lists the fleets of this user, one per line. */
 import type { ListedFleet } from "../../fleet/api.js";
 import { type DefineCommand, type JsonOption, withJson } from "../options.js";
 import { EXIT, print, printJson } from "../output.js";

@@ -1,4 +1,4 @@
-/** `paceline page`: prints the address of the fleet's page, with its token, or how to reach the page without one. */
+/** `paceline page`: prints the address of the fleet's page with its token, or how to reach the page without one. */
 import type { FleetChoice } from "../../fleet/api.js";
 import { type DefineCommand, type JsonOption, withFleet, withJson } from "../options.js";
 import { EXIT, print, printError, printJson } from "../output.js";

@@ -1,4 +1,4 @@
-/** `paceline rehearse`: starts the fleet on the side, does to it what happens to fleets, and says what does not hold. */
+/** `paceline rehearse`: starts a copy of the fleet, exercises it with typical operations and failures, and reports what fails. */
 import { readRegularFile } from "@paceline/wire";
 import { InvalidArgumentError, Option } from "commander";
 import { PacelineError } from "../../errors.js";

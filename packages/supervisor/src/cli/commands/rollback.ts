@@ -1,4 +1,4 @@
-/** `paceline rollback`: returns to the version before the last deploy, or takes back the one that is under way. */
+/** `paceline rollback`: returns to the version before the last deploy, or rolls back the deploy in progress. */
 import { resolve } from "node:path";
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";

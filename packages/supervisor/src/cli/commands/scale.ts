@@ -18,7 +18,7 @@ export const scale: DefineCommand = (program, action) => {
     action(async (pool: string, change: ScaleChange | undefined, options: OperateOptions) => {
       const { operate } = await import("../operate.js");
       if (change !== undefined) {
-        // The name of a fleet means its only pool.
+        // The name of a fleet stands for its only pool.
         return operate(
           options,
           pool,

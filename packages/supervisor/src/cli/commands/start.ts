@@ -39,7 +39,7 @@ export const start: DefineCommand = (program, action) => {
   withTimeout(withJson(command)).action(
     action(async (given: string, args: string[], startOptions: StartOptions) => {
       const { target, options } = originOf(given, args, startOptions);
-      // A supervisor of another command gets its port from it.
+      // A supervisor that another command has started gets its port from that command.
       if (options.notifyFd === undefined && options.starter === undefined) options.defaultPort ??= usualPort();
       if (options.json && !options.detach) throw new PacelineError("usage", "--json needs --detach");
       if (!options.orReload) return startNew(target, options);

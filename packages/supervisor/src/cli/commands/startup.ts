@@ -1,4 +1,4 @@
-/** `paceline startup`: installs the systemd unit that starts the fleet on boot, or says how. */
+/** `paceline startup`: installs the systemd unit that starts the fleet on boot, or prints how to do it. */
 import { type DefineCommand, type StartOptions, startOf, usualPort } from "../options.js";
 import { EXIT, type ExitStatus, print } from "../output.js";
 import { originOf, withOrigin } from "../start-arguments.js";
@@ -35,7 +35,7 @@ async function install(target: string, options: StartupOptions): Promise<ExitSta
   const { placeFor, UnitFile, whyNotHere } = await import("../unit-file.js");
   const place = placeFor({ isOwn, root });
   const nobody = remove ? "root" : undefined;
-  // The config of a fleet to be removed may be gone.
+  // The config of a fleet that is to be removed may be gone.
   const { name, text } =
     remove && options.name !== undefined
       ? { name: unitName(options.name), text: "" }

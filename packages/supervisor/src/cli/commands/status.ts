@@ -13,7 +13,7 @@ import {
 } from "../options.js";
 import { EXIT, printJson, printStyled } from "../output.js";
 
-/** The width of an output that is no terminal. */
+/** The width of the output if it is not a terminal. */
 const USUAL_COLUMNS = 80;
 
 export const status: DefineCommand = (program, action) => {
@@ -33,7 +33,7 @@ export const status: DefineCommand = (program, action) => {
       if (options.json) printJson(document);
       else {
         const { formatStatus } = await import("../format-status.js");
-        // Elsewhere a line stays whole, for programs that read it.
+        // If stdout is not a terminal, lines stay whole, for programs that read them.
         const isTerminal = process.stdout.isTTY === true;
         const colour = isTerminal && process.env.NO_COLOR === undefined;
         const columns = Number(process.env.COLUMNS) || process.stdout.columns || USUAL_COLUMNS;

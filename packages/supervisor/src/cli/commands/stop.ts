@@ -1,4 +1,6 @@
-/** `paceline stop`: finishes the requests in flight and ends the fleet, even if its supervisor was killed, before or meanwhile. */
+/**
+ * `paceline stop`: finishes the requests in flight and stops the fleet, even if its supervisor was killed before or is killed meanwhile.
+ */
 
 import type { FoundFleet } from "../../fleet/known-fleets.js";
 import type { OperateOptions } from "../operate.js";
@@ -20,13 +22,13 @@ export const stop: DefineCommand = (program, action) => {
       ]);
       const named = unlessAll(name);
       const found = await elsewhere(findSettledFleet(options), options, named);
-      // A killed supervisor has no pools to ask for.
+      // A fleet whose supervisor was killed has no pools that could be listed.
       const isWhole = named === undefined || named === found.record?.name;
       if (found.state === "orphaned" && isWhole) return stopOrphans(found, options);
       try {
         return await operate(options, named, (fleet, how, pool) => fleet.stop({ pool, ...how }), "the stop");
       } catch (error) {
-        // It was killed before it was asked.
+        // The supervisor was killed before it was asked.
         if (found.state === "down" || !isWhole || !isLoss(error)) throw error;
         return stopOrphans(found, options);
       }

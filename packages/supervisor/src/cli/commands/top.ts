@@ -54,7 +54,7 @@ export const top: DefineCommand = (program, action) => {
       const { runPlain } = await import("../../dashboard/plain.js");
       const controller = new AbortController();
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => controller.abort());
-      // The reader of our output is gone.
+      // The reader of stdout is gone.
       process.stdout.on("error", () => controller.abort());
       // A terminal without a size reports 0 columns.
       const columns = Number(process.env.COLUMNS) || process.stdout.columns || undefined;

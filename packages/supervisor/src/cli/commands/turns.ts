@@ -1,4 +1,4 @@
-/** `paceline drain`, `undrain`, `eject`, `readmit` and `weight`: which part of its pool's requests an instance gets. */
+/** `paceline drain`, `undrain`, `eject`, `readmit` and `weight`: set an instance's share of its pool's requests. */
 import type { Command } from "commander";
 import type { TurnChange } from "../../control/api.js";
 import type { OperateOptions } from "../operate.js";

@@ -1,4 +1,4 @@
-/** `paceline upgrade`: this version's supervisor takes over from the running one, then balancers and instances are replaced. */
+/** `paceline upgrade`: this version's supervisor takes over from the running one; then balancers and instances are replaced. */
 import type { OperateOptions } from "../operate.js";
 import { type DefineCommand, withFleet, withJson, withTimeout } from "../options.js";
 

@@ -1,4 +1,4 @@
-/** `paceline watch`: prints changes of state as they come. */
+/** `paceline watch`: prints changes of state as they happen. */
 import type { FleetChoice } from "../../fleet/api.js";
 import {
   type DefineCommand,

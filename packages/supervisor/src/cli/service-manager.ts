@@ -85,19 +85,19 @@ export class ServiceManager implements FleetObserver {
   reloaded(result: OperationResult): void {
     this.reloads--;
     if (!this.isReady || this.reloads > 0) return;
-    // A failed reload leaves the fleet as it was: it is ready, and the text says what happened.
+    // A failed reload leaves the fleet as it was, so it is ready; the text reports what happened.
     const failure = result.ok ? undefined : `STATUS=${oneLine(`the last reload failed: ${result.message}`)}`;
     this.send(["READY=1", failure ?? this.status()]);
   }
 
-  /** Gives sockets to systemd, so that the next main process gets them if this one is killed. Only on Bun. */
+  /** Stores sockets in systemd, so that the next main process gets them if this one is killed. Only on Bun. */
   async store(fds: readonly number[]): Promise<void> {
     if (process.versions.bun === undefined || process.platform !== "linux" || fds.length === 0) return;
     try {
       const { storeSockets } = await import("../sockets/fd-store.js");
       this.hasStored = storeSockets(this.options.socket, fds);
     } catch {
-      // Without them the next start takes the fleet over as well, but not the sockets.
+      // Without them, the next start also takes over the fleet, but not the sockets.
     }
   }
 
@@ -109,12 +109,12 @@ export class ServiceManager implements FleetObserver {
     this.send(["STOPPING=1", "STATUS=stopping"]);
   }
 
-  /** Something has changed that the status text may show. */
+  /** Called when something has changed that the status text may show. */
   changed(): void {
     if (!this.isReady || this.statusTimer !== undefined) return;
     this.statusTimer = setTimeout(() => {
       this.statusTimer = undefined;
-      // Messages that are not taken must not pile up.
+      // Messages that are not accepted must not accumulate.
       if (this.waiting > 0) return this.changed();
       const before = this.said;
       const status = this.status();
@@ -144,13 +144,13 @@ export class ServiceManager implements FleetObserver {
   }
 }
 
-/** Says that another process is the unit's main one. Resolves when systemd knows it, or cannot be told. */
+/** Tells systemd that another process is the unit's main process. Resolves when systemd knows it, or cannot be told. */
 export async function sayMainPid({ socket }: Invitation, pid: number): Promise<void> {
-  // The next supervisor says so again when it is ready.
+  // The next supervisor reports it again when it is ready.
   await sendByProgram(socket, [`MAINPID=${pid}`]).catch(() => {});
 }
 
-/** Returns a text such as `web 4/4 ready, api 1/2 ready`. */
+/** Returns a text, for example `web 4/4 ready, api 1/2 ready`. */
 export function statusText({ pools }: Pick<Status, "pools">): string {
   return pools.map(({ name, ready, wanted }) => `${name} ${ready}/${wanted} ready`).join(", ");
 }
@@ -159,7 +159,7 @@ function oneLine(text: string): string {
   return text.replace(/\s*\n\s*/g, "; ");
 }
 
-/** Returns CLOCK_MONOTONIC in microseconds, or somewhat later, which systemd accepts; Bun cannot read that clock. */
+/** Returns CLOCK_MONOTONIC in microseconds, or a somewhat later time, which systemd accepts. Bun cannot read that clock. */
 function monotonicUs(): number {
   const [seconds] = readFileSync("/proc/uptime", "latin1").split(" ");
   return Math.round(Number(seconds) * 1e6) + UPTIME_RESOLUTION_US;

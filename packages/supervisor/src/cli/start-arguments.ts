@@ -1,4 +1,4 @@
-/** The arguments that say what a fleet runs: of `paceline start`, and of `paceline export`. */
+/** The arguments that describe a fleet, for `paceline start` and `paceline export`. */
 import { existsSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { PacelineError } from "../errors.js";
@@ -37,11 +37,14 @@ interface Origin {
   options: StartOptions;
 }
 
-/** Returns what is to be started. @throws PacelineError `usage` */
+/**
+ * Returns what should be started.
+ * @throws PacelineError `usage`
+ */
 export function originOf(given: string, args: string[], startOptions: StartOptions): Origin {
   const { target, options } = withWords(given, args, startOptions);
   const { port: ports = [], listen = [] } = options;
-  // A supervisor starts with the arguments that its starter has checked.
+  // A supervisor starts with arguments that its starter has already checked.
   const mistake = options.notifyFd === undefined ? mistakeIn(target, options) : undefined;
   if (mistake !== undefined) throw new PacelineError("usage", mistake);
   if (ports.length === 0) return { target, options };
@@ -49,7 +52,8 @@ export function originOf(given: string, args: string[], startOptions: StartOptio
 }
 
 /**
- * Takes the words after `--`: arguments of the app or the config before them, or of the script of --fapws, or else a command.
+ * Assigns the words after `--`: with an app or a config before them, or with --fapws, they are arguments of the app or script; otherwise
+ * they are a command.
  * @throws PacelineError `usage`
  */
 function withWords(given: string, args: string[], options: StartOptions): Origin {
@@ -68,7 +72,7 @@ function withWords(given: string, args: string[], options: StartOptions): Origin
   }
   if (hasTarget || config !== undefined) return { target, options: { ...options, scriptArgs: words } };
   if (options.fapws !== undefined) return { target: ".", options: { ...options, scriptArgs: words } };
-  // `--` may also stand before a target, to end the options.
+  // `--` may also precede a target, to end the options.
   if (words.length === 1 && isTarget(given)) return { target: given, options };
   return { target: ".", options: { ...options, command: words } };
 }
@@ -76,7 +80,7 @@ function withWords(given: string, args: string[], options: StartOptions): Origin
 /** Programs that users of PM2 name in place of a script. */
 const PROGRAMS = /^(?:npm|npx|pnpm|yarn|bunx?|node|deno|tsx|python[\d.]*|uvicorn|gunicorn|php|ruby|java|sh|bash)$/;
 
-/** Returns the hint for words that are a program and its arguments; undefined for others. */
+/** Returns a hint if the words are a program and its arguments; undefined for others. */
 function programOf(words: readonly string[]): string | undefined {
   const [first = ""] = words;
   if (existsSync(first) || !(first.trim().includes(" ") || PROGRAMS.test(first))) return undefined;
@@ -86,7 +90,7 @@ function programOf(words: readonly string[]): string | undefined {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are refused
 const NAME = /^[^/\x00-\x1f\x7f-\x9f]{1,64}$/u;
 
-/** Returns what is wrong with the words of the command line, with what to write instead; undefined if nothing is. */
+/** Returns what is wrong with the words of the command line, and what to write instead; undefined if they are valid. */
 function mistakeIn(target: string, options: StartOptions): string | undefined {
   const { config, command, worker, cron, scriptArgs = [], name, listen, port } = options;
   if (config !== undefined && /^\S+ \S+ \S/.test(config) && !existsSync(config))
@@ -99,7 +103,7 @@ function mistakeIn(target: string, options: StartOptions): string | undefined {
   return command.length === 1 && command[0]?.includes(" ") ? programOf(command) : undefined;
 }
 
-/** Whether a word names a config, an app or a folder, not a program. */
+/** Whether a word names a config, an app or a folder, as opposed to a program. */
 function isTarget(word: string): boolean {
   return (
     /^\S*\.([cm]?[jt]sx?|json|toml|py)$/.test(word) ||

@@ -1,6 +1,6 @@
 /**
- * `start` in the foreground for a supervisor that a balancer has started: prints its log, passes signals on, ends with it and as it
- * did.
+ * `start` in the foreground for a supervisor that a balancer has started: prints its log, passes signals on, and exits with it and its
+ * status.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LogLine } from "../control/api.js";
@@ -12,7 +12,7 @@ import { type LogPrinter, openLogPrinter } from "./line-writer.js";
 import { milliseconds, type StartOptions } from "./options.js";
 import { EXIT, type ExitStatus, printError, printForeign } from "./output.js";
 
-/** They mean to the supervisor what they mean to one in the foreground. */
+/** Signals that the supervisor handles like one in the foreground. */
 const PASSED_ON = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1"] as const;
 /** How long the last lines of the log may take after the supervisor has ended, in milliseconds. */
 const LAST_LINES_MS = 1_000;
@@ -35,7 +35,7 @@ export async function followFleet(
     const log = printLog(fleet, printer);
     await failIfNothingServes(fleet, timeoutMs);
     const { code, signal } = await fleet.ended;
-    // With its reference: if the supervisor was killed, nothing else keeps this process, which would end here with status 0.
+    // The timer keeps this process running. If the supervisor was killed, nothing else would, and the process would exit with status 0.
     const late = new AbortController();
     await Promise.race([log, sleep(LAST_LINES_MS, undefined, { signal: late.signal }).catch(() => {})]);
     late.abort();
@@ -49,7 +49,7 @@ export async function followFleet(
   }
 }
 
-/** Returns a function that ends it. */
+/** Returns a function that stops passing signals on. */
 export function passSignalsOn(kill: (signal: NodeJS.Signals) => void): () => void {
   const handlers = PASSED_ON.map((signal) => [signal, () => kill(signal)] as const);
   for (const [signal, handler] of handlers) process.on(signal, handler);
@@ -60,7 +60,7 @@ export function passSignalsOn(kill: (signal: NodeJS.Signals) => void): () => voi
 
 const FROM_HERE = { sequence: 0, name: "paceline" };
 
-/** Prints the log until the fleet ends, also of a supervisor that takes over. */
+/** Prints the log until the fleet stops, including that of a supervisor that takes over. */
 async function printLog(fleet: StartedFleet, printer: LogPrinter): Promise<void> {
   let isOver = false;
   void fleet.ended.then(() => {
@@ -72,7 +72,10 @@ async function printLog(fleet: StartedFleet, printer: LogPrinter): Promise<void>
   }
 }
 
-/** A fleet that serves something keeps running. @throws StartError after the fleet was stopped */
+/**
+ * A fleet that serves something keeps running.
+ * @throws StartError after the fleet was stopped
+ */
 async function failIfNothingServes(fleet: StartedFleet, timeoutMs: number | undefined): Promise<void> {
   const outcome = await Promise.race([fleet.ended, fleet.waitReady(timeoutMs).catch((error: unknown) => error)]);
   if (!(outcome instanceof PacelineError)) return;

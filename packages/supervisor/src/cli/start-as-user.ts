@@ -1,4 +1,4 @@
-/** Starts a fleet of root as its user: does as root what only root can, then becomes the user before anything of the user runs. */
+/** Starts a fleet of root as its user: does as root what only root can do, then becomes the user before any of the user's code runs. */
 import type { ReadFiles } from "../certificates/watched-files.js";
 import type { LoadedFleet } from "../config/load.js";
 import { whyClosed } from "../config/paths.js";
@@ -22,13 +22,13 @@ import { bindAll, type ListeningSocket } from "../sockets/listening-sockets.js";
 interface StartAsOptions {
   replace: boolean;
   inherited: InheritedSockets;
-  /** Called as root, when the run directory is locked. */
+  /** Called as root when the run directory is locked. */
   onOpened(): void;
 }
 
 /**
  * Calls `run` as the user, with the bound sockets of `listen`.
- * @throws PacelineError such as `EADDRINUSE`, `running`, `rundir`, and `user` if that user may not run Paceline
+ * @throws PacelineError such as `EADDRINUSE`, `running` or `rundir`; `user` if that user may not run Paceline
  */
 export async function startAs<T>(
   user: FleetUser,
@@ -63,7 +63,7 @@ export async function startAs<T>(
     const asRoot = { boundSockets: sockets, certificatesAsRoot };
     return await run({ ...prepared, request: { ...request, environment } }, runDir, asRoot);
   } finally {
-    // Root removes nothing in the folder of another.
+    // Root removes no files in another user's folder.
     if (process.geteuid?.() === 0) actAs(user);
     runDir.release();
   }
@@ -90,7 +90,7 @@ function checkPrograms({ name }: FleetUser, { runtimes }: PreparedStart): void {
     throw new PacelineError("user", `${name} may not run ${denied}: install Paceline where that user can read it`);
 }
 
-/** Root could open the folders of files when it read the config. */
+/** Root could open the folders of files when it read the config; the user may not. */
 function checkFolders({ name }: FleetUser, { pools }: FleetConfig): void {
   const closed = pools.find(({ kind, source }) => kind === "static" && whyClosed(source) !== undefined);
   if (closed !== undefined)
@@ -115,7 +115,7 @@ function filesForOrders({ caFile, externalAccount }: AutomaticConfig): string[] 
   return [caFile, typeof key === "object" && "file" in key ? key.file : null].flatMap((file) => file ?? []);
 }
 
-/** Returns a warning if the user cannot read again what root has read. */
+/** Returns a warning if the user cannot read the files that root has read. */
 export function reloadWarning({ config, source }: LoadedFleet, user: FleetUser): string | undefined {
   const secrets = config.pools.flatMap((pool) => Object.values(pool.secrets));
   const files = [

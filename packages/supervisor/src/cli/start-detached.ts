@@ -36,7 +36,7 @@ export async function startDetached(target: string, options: StartOptions): Prom
   }
 }
 
-/** Prints what clients of an internal authority must trust: the supervisor says so only in its log. */
+/** Prints the root certificate that clients of an internal authority must trust. The supervisor reports it only in its log. */
 export async function printTrust({ tls }: FleetConfig, runDir: string): Promise<void> {
   if (tls?.issuer !== "internal") return;
   const hint = (await import("../certificates/local-issuer.js")).trustHint(runDir);

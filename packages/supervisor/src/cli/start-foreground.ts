@@ -1,6 +1,4 @@
-/**
- * Runs the supervisor in this process: opens the run directory, serves the control socket, prints the log, ends with the fleet.
- */
+/** Runs the supervisor in this process: opens the run directory, serves the control socket, prints the log, and exits with the fleet. */
 import { dirname } from "node:path";
 import { type RestartCommand, showTitle } from "@paceline/wire";
 import type { ReadFiles } from "../certificates/watched-files.js";
@@ -56,7 +54,7 @@ export async function startForeground(target: string, options: StartOptions): Pr
 
 async function run(target: string, options: StartOptions, starter: Starter | undefined): Promise<ExitStatus> {
   const isMain = starter === undefined || options.heir === true;
-  // First, because from then on the environment is passed on.
+  // Done first, because after this the environment is passed on.
   const service = takeService(isMain, options);
   const start = startOf(target, options);
   const prepared = await prepareStart(start, { handover: options.fleetFd ?? options.fleetFile });
@@ -88,7 +86,7 @@ async function run(target: string, options: StartOptions, starter: Starter | und
   }
 }
 
-/** Runs the fleet to its end, or until another supervisor has taken over. If that fails, goes on with the fleet. */
+/** Runs the fleet until it stops, or until another supervisor has taken over. If that fails, continues with the fleet. */
 async function runOn(
   target: string,
   runDir: RunDir,
@@ -96,7 +94,7 @@ async function runOn(
   options: StartOptions,
   outside: Outside,
 ): Promise<ExitStatus> {
-  // The fleet may have been stopped since a balancer began this start.
+  // The fleet may have been stopped since a balancer started this process.
   if (options.onlyAdopts && runDir.adoption === undefined)
     throw new PacelineError("not-running", "there is no fleet to take over");
   const { problem } = prepared.fleet;
@@ -121,7 +119,7 @@ async function runOn(
       from = { ...outside, boundSockets: [...end.sockets], rolledBack };
     }
   } catch (error) {
-    // The fleet that was to be taken over goes on without a supervisor.
+    // The fleet that was to be taken over continues without a supervisor.
     if (present.adoption !== undefined) present.handOver();
     throw error;
   } finally {
@@ -130,7 +128,7 @@ async function runOn(
   }
 }
 
-/** Returns why the record cannot be written now, which is no reason to leave a fleet that runs without a supervisor. */
+/** Returns why the record cannot be written now. That is no reason to leave a running fleet without a supervisor. */
 function recordOf(prepared: PreparedStart, runDir: RunDir): unknown {
   try {
     describe(prepared, runDir, prepared.fleet);
@@ -140,14 +138,14 @@ function recordOf(prepared: PreparedStart, runDir: RunDir): unknown {
   }
 }
 
-/** What the supervisor has from outside. */
+/** The objects that the supervisor gets from outside. */
 interface Outside extends Service {
-  /** The record is out of date. */
+  /** Set if the record is out of date. */
   recordError?: unknown;
   starter: Starter | undefined;
   printer: LogPrinter;
   restart: RestartCommand | undefined;
-  /** The sockets of `listen`, if they are bound already. */
+  /** The sockets of `listen`, if they are already bound. */
   boundSockets?: ListeningSocket[];
   certificatesAsRoot?: ReadFiles | undefined;
   rolledBack?: Status["rolledBack"];
@@ -159,13 +157,13 @@ interface Service {
   sockets: InheritedSockets;
 }
 
-/** @param isMain false for a supervisor that another program has started: it is not the one that the service manager means */
+/** @param isMain false for a supervisor that another program has started, so that it is not the service manager's main process */
 function takeService(isMain: boolean, { listenFds }: StartOptions): Service {
   const invitation = takeInvitation();
   return { invitation: isMain ? invitation : undefined, sockets: takeInheritedSockets(isMain, listenFds) };
 }
 
-/** Registers a run directory that the operator or systemd chose, so that commands find it. */
+/** Registers a run directory that the operator or systemd has chosen, so that commands find it. */
 function register({ identity, runDirPath }: PreparedStart): () => void {
   try {
     const folder = stateFolder(process.env);
@@ -233,7 +231,7 @@ async function runFleet(
     startedBy: options.heir || rolledBack !== null ? undefined : callerOf(request.environment),
     problem: () => keeper.problem ?? record.problem ?? configProblem ?? null,
     configProblem,
-    // After a failed upgrade it is the fleet of this process.
+    // After a failed upgrade, it is the fleet of this process.
     reloadsAdopted: rolledBack === null && (options.orReload || options.reloadAdopted) === true,
     logStatus: log.status,
     isLogBusy: () => log.isBusy,
@@ -294,7 +292,7 @@ async function runFleet(
   const keeper = new RunDirKeeper({
     ...{ runDir, supervisor, reopen },
     serve: async () => {
-      // Closing it removes what is at its path.
+      // Closing the socket removes whatever is at its path.
       await control.close();
       control = new ControlServer(supervisor, runDir.paths.controlSocket);
       await control.listen();
@@ -334,24 +332,24 @@ async function runFleet(
   }
 }
 
-/** Who stops a fleet whose terminal has closed. */
+/** The caller of the stop of a fleet whose terminal has closed. */
 const CLIENT_GONE = { ...callerOf({}), via: "the end of paceline start" };
 
 const AS_PID_1 =
   "runs as PID 1, where nothing reaps the processes that apps leave behind: start the container with --init, or by the command paceline of the package";
 const WITHOUT_CONFIG = "this fleet was started without a config; stop and start it to use the config";
 
-/** When a service manager is told that a fleet serves that was taken over, even if some of it is not ready. */
+/** The time after which a service manager is told that an adopted fleet serves, even if part of it is not ready. In milliseconds. */
 const TAKEN_OVER_SERVES_MS = 3_000;
 
-/** Resolves with the exit status when the fleet has ended, or has failed to start. */
+/** Resolves with the exit status when the fleet has stopped, or has failed to start. */
 async function untilEnd(
   supervisor: Supervisor,
   options: StartOptions,
   { starter, isTakenOver }: { starter: Starter | undefined; isTakenOver: boolean },
   onServing: () => void,
 ): Promise<ExitStatus | HandOver> {
-  // What is taken over serves already.
+  // An adopted fleet already serves.
   const timer = isTakenOver ? setTimeout(onServing, TAKEN_OVER_SERVES_MS) : undefined;
   const timeoutMs = milliseconds(options.timeout);
   const ready = await Promise.race([supervisor.ended.then(() => undefined), waitReady(supervisor, timeoutMs)]);

@@ -1,4 +1,4 @@
-/** Starts a fleet in its own session and shows the dashboard. The fleet ends with the dashboard, unless the user detaches. */
+/** Starts a fleet in its own session and shows the dashboard. The fleet stops with the dashboard, unless the user detaches. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { visibleLine } from "../core/words.js";
 import { glyphsFor } from "../dashboard/chart.js";
@@ -11,14 +11,14 @@ import { EXIT, type ExitStatus, print, printError, printForeign, wantsColour } f
 import { takeDump } from "./save-dump.js";
 import { printTrust } from "./start-detached.js";
 
-/** A start that fails within this time is reported as text, without showing the dashboard first. */
+/** A start that fails within this time is reported as text, without showing the dashboard first. In milliseconds. */
 const QUICK_FAILURE_MS = 1_500;
 
 export async function startInTerminal(target: string, options: StartOptions): Promise<ExitStatus> {
   const fleet = await launchFleet(startOf(target, options));
   const { config } = fleet.prepared.fleet;
   print(`paceline: ${describeFleet(config, process.cwd())}`);
-  // Ctrl-C stops the fleet before the dashboard appears, too.
+  // Ctrl-C also stops the fleet before the dashboard appears.
   const interrupted = () => void fleet.supervisor.stop().then(() => process.exit(EXIT.done));
   process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
   const timeoutMs = milliseconds(options.timeout);
@@ -44,21 +44,21 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
 }
 
 interface StartWatch {
-  /** Resolves once the start has failed, or all instances are ready: then without an error. */
+  /** Resolves without an error when all instances are ready, or with one when the start has failed. */
   settled: Promise<PacelineError | undefined>;
   /** Resolves only if the start has failed. */
   failure: Promise<PacelineError>;
   known(): PacelineError | undefined;
 }
 
-/** Watches a start. It fails at its deadline, or when instances fail to start and none of them serves. */
+/** Watches a start. It fails at its deadline, or when instances fail to start and none serves. */
 function untilStartFailed(fleet: StartedFleet, timeoutMs: number | undefined): StartWatch {
   let known: PacelineError | undefined;
   const settled = fleet.waitReady(timeoutMs).then(
     () => undefined,
     async (error: PacelineError) => {
       const status = await fleet.status({ timeoutMs: 5_000 }).catch(() => undefined);
-      // A supervisor that has gone prints its own result; one that serves something keeps running.
+      // A supervisor that has exited prints its own result; one that serves something keeps running.
       if (status === undefined || status.state === "stopping") return undefined;
       if (fleet.isTakenOver() || (error.code !== "timeout" && status.pools.some((pool) => pool.ready > 0)))
         return undefined;
@@ -97,7 +97,7 @@ async function afterDashboard(
   }
 }
 
-/** Prints how the supervisor ended and returns the exit status. */
+/** Prints how the supervisor exited and returns the exit status. */
 async function reportEnd({ ended, supervisor }: StartedFleet, name: string): Promise<ExitStatus> {
   const { code, signal } = await ended;
   printForeign(supervisor.output());

@@ -1,4 +1,4 @@
-/** The commands that wait for this supervisor: they are told what happens, and may take the fleet with them when they end. */
+/** The commands that wait for this supervisor. They get its reports, and may stop the fleet when they end. */
 import { closeSync, writeSync } from "node:fs";
 import { watchClient } from "../fleet/prepare-start.js";
 import { SupervisorEnd } from "../fleet/starter-link.js";
@@ -7,9 +7,9 @@ import type { StartOptions } from "./options.js";
 export interface Starter {
   /** Reports that the control socket is served, or why the start failed. Only the first report counts. */
   notify(message: string): void;
-  /** Calls `onGone` when it ends without leaving the fleet running. Returns a function that stops watching. */
+  /** Calls `onGone` when the command ends without leaving the fleet running. Returns a function that stops watching. */
   watch(onGone: () => void): () => void;
-  /** The link to a command that is not the parent of this process. */
+  /** The connection to a command that is not the parent of this process. */
   readonly link: SupervisorEnd | undefined;
   /** Reports the exit status. */
   end(status: number): Promise<void>;
@@ -34,8 +34,8 @@ export function starterOf({ notifyFd, starter }: StartOptions): Starter | undefi
 }
 
 /**
- * Whether nobody else starts this fleet again, or ends it. A fleet that was started in the foreground ends with, or is started again by,
- * who started it, also after an upgrade: by a service manager, or by whoever waits for the process that has stayed beside it.
+ * Whether no other program restarts or stops this fleet. A fleet that was started in the foreground is restarted or stopped by its starter,
+ * even after an upgrade: by a service manager, or by the program that waits for the process that has stayed beside the supervisor.
  */
 export function isNobodys(
   { heir, starter, stopWithClient }: Pick<StartOptions, "heir" | "starter" | "stopWithClient">,
@@ -48,7 +48,7 @@ export function isNobodys(
 /** The time for the last messages, in milliseconds. */
 const EXIT_GRACE_MS = 2_000;
 
-/** Exits even if something of this process was left open: a supervisor that has ended its fleet must not stay. */
+/** Exits even if this process has left something open: a supervisor whose fleet has stopped must not stay. */
 export function exitSoon(status: number): void {
   setTimeout(() => process.exit(status), EXIT_GRACE_MS).unref();
 }

@@ -23,13 +23,13 @@ interface FleetUnit {
 }
 
 /**
- * @param user who runs it; default: `user` of the config, or the owner of the folder. `manager`: the caller's own systemd runs it
- * @throws ConfigError, or PacelineError `usage` if nobody but root could run the fleet
+ * @param user the user who runs it; default: `user` of the config, or the owner of the folder. `manager`: the caller's own systemd runs it
+ * @throws ConfigError, or PacelineError `usage` if only root could run the fleet
  */
 export async function fleetUnit(start: FleetStart, user: string | "manager" | undefined): Promise<FleetUnit> {
   const account = user === undefined || user === "manager" ? undefined : findUser(user, undefined);
   if (account !== undefined && "problem" in account) throw new PacelineError("usage", `--user: ${account.problem}`);
-  // The run directory does not matter: none is made.
+  // The run directory does not matter, because none is created.
   const prepared = await prepareStart({ ...start, runDir: "." }, { endsSoon: true, isOnlyChecked: true });
   const { identity, runtimes, fleet } = prepared;
   const { config, source } = fleet;
@@ -50,7 +50,7 @@ export async function fleetUnit(start: FleetStart, user: string | "manager" | un
   return { name: unitName(config.name), text };
 }
 
-/** Returns the folders below /run in which it listens on unix sockets. */
+/** Returns the folders below /run in which the fleet listens on unix sockets. */
 function runtimeDirsOf({ listen }: FleetConfig): string[] {
   const folders = listen.map((address) => (address.kind === "unix" ? dirname(address.path) : ""));
   return [...new Set(folders.flatMap((folder) => /^\/run\/(?!user(?:\/|$))(.+)$/.exec(folder)?.[1] ?? []))];
@@ -68,8 +68,8 @@ function ownerOf(folder: string): string {
 }
 
 /**
- * Returns the path of the command for later: that in node_modules of the fleet's folder or of one above, which a new installation
- * replaces; else that in PATH; else this package's own.
+ * Returns the path of the command for later use. Prefers the one in node_modules of the fleet's folder or a folder above, which a new
+ * installation replaces; then the one in PATH; then this package's own.
  */
 function findCommand(folder: string, path = process.env.PATH ?? ""): string {
   const own = realpathSync(resolve(builtFile("."), "../bin/paceline"));
@@ -81,7 +81,7 @@ function findCommand(folder: string, path = process.env.PATH ?? ""): string {
   return commands.find((command) => existsSync(command) && realpathSync(command) === own) ?? own;
 }
 
-/** Returns a folder and all those above it. */
+/** Returns a folder and all folders above it. */
 function above(folder: string): string[] {
   const parent = dirname(folder);
   return parent === folder ? [folder] : [folder, ...above(parent)];
@@ -94,23 +94,23 @@ export interface UnitFacts {
   start: readonly string[];
   /** The working directory. */
   folder: string;
-  /** Who runs it; null: the user whose own systemd it is. */
+  /** The user who runs it; null: the user whose own systemd it is. */
   user: string | null;
-  /** The group in its configuration; null: the user's own. */
+  /** The group in the configuration; null: the user's own. */
   group: string | null;
   /** The absolute path of the command. */
   paceline: string;
-  /** Folders of programs that may be missing in systemd's PATH, such as that of node. */
+  /** Folders of programs that may be missing in systemd's PATH, for example that of node. */
   programFolders: readonly string[];
-  /** Whether a pool has `maxMemoryMb`, which the kernel is to enforce, too. */
+  /** Whether a pool has `maxMemoryMb`, so that the kernel must enforce it, too. */
   hasMemoryLimit: boolean;
-  /** Whether a port below 1024 is listened on. */
+  /** Whether the fleet listens on a port below 1024. */
   hasLowPort: boolean;
   /** Folders below /run that the sockets in `listen` need. */
   runtimeDirs: readonly string[];
   /** The names of credentials in its configuration. */
   credentials: readonly string[];
-  /** The longest that a start and a stop may take, in milliseconds. */
+  /** The maximum time of a start, and below of a stop, in milliseconds. */
   startMs: number;
   stopMs: number;
 }
@@ -119,10 +119,10 @@ export interface UnitFacts {
 const SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
 const TEMPORARY = /^\/(?:var\/)?tmp\//;
 const HOMES = /^\/(?:home|root|run\/user)(?:\/|$)/;
-/** systemd kills what has not stopped this much after the fleet's own deadline, in seconds. */
+/** How long after the fleet's own deadline systemd kills what has not stopped, in seconds. */
 const MARGIN_S = 15;
 
-/** Turns off what no web app needs. Memory that is written and executed stays allowed: JavaScript is compiled into it. */
+/** Turns off what no web app needs. Memory that is both writable and executable stays allowed, because JavaScript is compiled into it. */
 const HARDENING = [
   "NoNewPrivileges=yes",
   "PrivateDevices=yes",
@@ -145,14 +145,17 @@ const HARDENING = [
   "SystemCallErrorNumber=EPERM",
 ];
 
-/** Instances with `maxMemoryMb` get control groups of their own beside that of the supervisor. */
+/** Instances with `maxMemoryMb` get control groups of their own, beside that of the supervisor. */
 const DELEGATION = [
   "# From systemd 254 on the kernel enforces maxMemoryMb, too: each instance has a control group. Earlier versions ignore the second line.",
   "Delegate=memory",
   `DelegateSubgroup=${SUPERVISOR_GROUP}`,
 ];
 
-/** @returns the text of the unit @throws PacelineError `usage` for a path or an argument that cannot stand in a unit */
+/**
+ * @returns the text of the unit
+ * @throws PacelineError `usage` for a path or an argument that a unit cannot contain
+ */
 export function systemdUnit(facts: UnitFacts): string {
   refuseUnwritable(facts);
   const { name, start, folder, user, group, paceline, programFolders, runtimeDirs, credentials, startMs, stopMs } =
@@ -207,7 +210,7 @@ export function systemdUnit(facts: UnitFacts): string {
   return `${refuseJoined(lines).join("\n")}\n`;
 }
 
-/** What only the system's own systemd can enforce. */
+/** Settings that only the system's own systemd can enforce. */
 function sandbox({ hasLowPort, hasMemoryLimit }: UnitFacts, paths: readonly string[]): string[] {
   const isUsed = (place: RegExp) => paths.some((path) => place.test(path));
   const capability = hasLowPort ? "CAP_NET_BIND_SERVICE" : "";
@@ -229,7 +232,7 @@ export function unitName(name: string): string {
   return `${plain === "" ? "fleet" : plain}-${hash}`;
 }
 
-/** A line ends a setting, some settings have no escapes, and spaces at their end are cut off. */
+/** Values that a unit cannot contain: a line end ends a setting, some settings have no escapes, and trailing spaces are cut off. */
 function refuseUnwritable(facts: UnitFacts): void {
   const texts = Object.values(facts).filter((value) => typeof value !== "number" && typeof value !== "boolean");
   const bad = (texts.flat() as (string | null)[]).find((text) => text !== null && /\p{Cc}/u.test(text));
@@ -239,19 +242,19 @@ function refuseUnwritable(facts: UnitFacts): void {
     throw new PacelineError("usage", `"${facts.folder}" ends in a space, which no systemd unit can contain`);
 }
 
-/** A backslash at the end of a line joins the next one to it, unless another one escapes it. */
+/** A backslash at the end of a line joins the next line to it, unless it is escaped. */
 function refuseJoined(lines: readonly string[]): readonly string[] {
   const joined = lines.find((line) => (/\\*$/.exec(line)?.[0].length ?? 0) % 2 === 1);
   if (joined === undefined) return lines;
   throw new PacelineError("usage", `${joined} ends in a backslash, which no systemd unit can contain`);
 }
 
-/** Writes `%` so that it is no specifier. */
+/** Escapes `%`, so that it is not read as a specifier. */
 function specifiers(text: string): string {
   return text.replaceAll("%", "%%");
 }
 
-/** Writes one word of a command line, as systemd reads it. */
+/** Writes one word of a command line in systemd's syntax. */
 function word(text: string): string {
   const escaped = specifiers(text)
     .replaceAll("\\", "\\\\")

@@ -1,4 +1,4 @@
-/** The file of a unit in systemd's folder: it is written, enabled and removed here, and only if we wrote it. */
+/** The file of a unit in systemd's folder. It is written, enabled and removed here, but only if Paceline wrote it. */
 import { execFile } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
@@ -10,7 +10,7 @@ import { replaceFile } from "../run-dir/run-dir-files.js";
 const HEAD = "# Written by paceline startup, which replaces it; changes belong into: systemctl edit";
 const SYSTEMCTL_TIMEOUT_MS = 60_000;
 
-/** Where units are, and how systemctl is told so. */
+/** Where units are, and the matching arguments of systemctl. */
 interface Place {
   folder: string;
   /** The first arguments of systemctl. */
@@ -31,9 +31,9 @@ export function placeFor({ isOwn, root }: { isOwn: boolean; root: string | undef
   return { folder: join(config, "systemd/user"), args: ["--user"], of: "user" };
 }
 
-/** Returns why nothing can be installed there by this process, and what to do instead; undefined if it can. */
+/** Returns why this process cannot install there, and what to do instead; undefined if it can. */
 export function whyNotHere({ of }: Place, what: "install" | "remove"): string | undefined {
-  // For a user, systemctl says why there is no systemd.
+  // For a user, systemctl reports itself why there is no systemd.
   if (of !== "system") return undefined;
   if (!existsSync("/run/systemd/system"))
     return "systemd does not run on this machine; let your init system run `paceline start` in the fleet's folder, or add a line to crontab -e: @reboot cd FOLDER && paceline start -d";
@@ -41,7 +41,7 @@ export function whyNotHere({ of }: Place, what: "install" | "remove"): string | 
   return `only root can change the units of the system; ${sudoLine(what, process.argv.slice(2))}`;
 }
 
-/** @param args those of this command */
+/** @param args of this command */
 export function sudoLine(what: "install" | "remove", args: readonly string[]): string {
   const command = ["paceline", ...args].map(shellWord).join(" ");
   return `to ${what} it, run: sudo env "PATH=$PATH" ${command}, or without root: ${command} --user`;
@@ -57,7 +57,10 @@ export class UnitFile {
     this.path = join(place.folder, `${name}.service`);
   }
 
-  /** Writes and enables the unit. Returns what was done. @throws PacelineError `startup` */
+  /**
+   * Writes and enables the unit. Returns what was done.
+   * @throws PacelineError `startup`
+   */
   async install(text: string): Promise<string> {
     const { name, path, place } = this;
     const before = this.read();
@@ -89,7 +92,10 @@ export class UnitFile {
     ];
   }
 
-  /** Disables and removes the unit. Returns what was done. @throws PacelineError `startup` */
+  /**
+   * Disables and removes the unit. Returns what was done.
+   * @throws PacelineError `startup`
+   */
   async remove(): Promise<string> {
     const { name, path, place } = this;
     const before = this.read();
@@ -127,7 +133,7 @@ export class UnitFile {
     }
   }
 
-  /** @param state what is so if this fails */
+  /** @param state the state that results if this fails */
   private async systemctl(state: string, call: string[]): Promise<void> {
     const args = [...this.place.args, ...call];
     const problem = await new Promise<string | undefined>((done) =>

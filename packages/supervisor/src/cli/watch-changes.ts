@@ -1,4 +1,4 @@
-/** Follows a fleet: compares its status with each event, and each second, and prints what changed. */
+/** Follows a fleet: compares its status at each event and each second, and prints the changes. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FleetEvent, Status } from "../control/api.js";
 import { changeLine, changesBetween, type StateChange } from "../core/state-changes.js";
@@ -12,13 +12,16 @@ import { dateAndTime } from "./format-line.js";
 import type { JsonOption } from "./options.js";
 import { printError } from "./output.js";
 
-/** What no event says, such as a stall, is seen this late. */
+/** Changes without an event, such as a stall, are seen after this time at the latest, in milliseconds. */
 const LOOK_EVERY_MS = 1_000;
-/** Events that come together are looked at together. */
+/** Events within this time are handled together, in milliseconds. */
 const TOGETHER_MS = 40;
 const MAX_EVENTS = 1_000;
 
-/** Resolves when the fleet has ended. @throws PacelineError `invalid` for an unknown name, `timeout` after `timeoutMs` */
+/**
+ * Resolves when the fleet has stopped.
+ * @throws PacelineError `invalid` for an unknown name, `timeout` after `timeoutMs`
+ */
 export async function watchChanges(
   name: string | undefined,
   options: FleetChoice & JsonOption,
@@ -57,7 +60,10 @@ export async function watchChanges(
   }
 }
 
-/** Looks until `late`, or the events end. @throws PacelineError when the supervisor is lost */
+/**
+ * Checks until `late`, or until the events end.
+ * @throws PacelineError when the supervisor is lost
+ */
 async function look(
   fleet: FleetClient,
   late: AbortSignal,
@@ -78,7 +84,7 @@ async function look(
       if (!left.signal.aborted) throw error;
     })
     .finally(() => left.abort());
-  // Awaited below; a failure meanwhile must not end the process.
+  // Awaited below; until then, a failure must not crash the process.
   events.catch(() => {});
   try {
     while (!left.signal.aborted) {

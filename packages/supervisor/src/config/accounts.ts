@@ -6,17 +6,17 @@ import type { FleetUser } from "../core/model.js";
 /** How long a lookup outside the files may take, in milliseconds. */
 const LOOKUP_TIMEOUT_MS = 5000;
 const NUMBER = /^\d{1,9}$/;
-/** Also prevents a name from being read as an option. */
+/** Also keeps a name from being read as an option. */
 const NAME = /^[A-Za-z_][^:,\s]*$/;
 
-/** Returns the id of a group; undefined if there is no such group. Any number is one. */
+/** Returns the id of a group; undefined if there is no such group. Any number is accepted. */
 export function groupId(name: string): number | undefined {
   if (NUMBER.test(name)) return Number(name);
   return numberAt(lookUp("group", name), 2);
 }
 
 /**
- * Returns the user and the group of a fleet, or what is wrong.
+ * Returns the user and the group of a fleet, or the problem.
  * @param group default: the user's own
  */
 export function findUser(
@@ -43,7 +43,7 @@ export function findUser(
   return { name: account?.[0] ?? name, uid, gid, group: group ?? null, home: home?.startsWith("/") ? home : null };
 }
 
-/** Returns the fields of an entry, by its name or number; looks beyond the files, for example in LDAP. */
+/** Returns the fields of an entry by its name or number. Also searches outside the files, for example in LDAP. */
 function lookUp(database: "passwd" | "group", key: string): string[] | undefined {
   if (!NUMBER.test(key) && !NAME.test(key)) return undefined;
   return (

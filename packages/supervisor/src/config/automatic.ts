@@ -8,7 +8,7 @@ import { urlProblem } from "./observers.js";
 import { type EnvValue, resolveSecretText, type SecretContext } from "./secrets.js";
 
 const LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory";
-/** Where an order is tried after a failure, so that failures do not use up the limits of the real directory. */
+/** The directories in which an order is retried after a failure, so that failures do not count against the limits of the real directory. */
 const STAGING: Readonly<Record<string, string>> = {
   [LETS_ENCRYPT]: "https://acme-staging-v02.api.letsencrypt.org/directory",
 };
@@ -59,7 +59,7 @@ export interface AutomaticInput {
 }
 
 /**
- * @param names those of `listen` that no file has
+ * @param names those of `listen` that no file covers
  * @param context whose `report` gets paths below `tls.automatic`
  */
 export function resolveAutomatic(
@@ -123,7 +123,10 @@ function externalAccountOf(
   return { keyId, key: secret };
 }
 
-/** Returns why a text cannot be the key of an external account: a predicate. The credentials of some CAs end with padding, which decoders ignore. */
+/**
+ * Returns why a text cannot be the key of an external account, as a predicate. The credentials of some CAs end with padding, which decoders
+ * ignore.
+ */
 export function externalKeyProblem(text: string): string | undefined {
   if (/^[A-Za-z0-9_-]{2,1024}={0,2}$/.test(text)) return undefined;
   return "must be a key in base64url, as the CA shows it: letters, digits, - and _";

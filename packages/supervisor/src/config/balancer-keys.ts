@@ -1,4 +1,4 @@
-/** Keys of `balancer` about requests: who may say where they come from, how many are accepted, what they are called, and their log. */
+/** Keys of `balancer` about requests: who may state their origin, how many are accepted, their ids, and their log. */
 import { statSync } from "node:fs";
 import { isIP } from "node:net";
 import { dirname, resolve } from "node:path";
@@ -65,11 +65,11 @@ export function resolveAccessLog(
   return { format: template, file: path, sample };
 }
 
-/** The key `balancer.rateLimits`: how often clients may send requests. */
+/** The default period of `balancer.rateLimits`, which limits how often clients may send requests. In milliseconds. */
 const PERIOD_MS = 1_000;
 const MAX_PERIOD_MS = 3_600_000;
 const MAX_RULES = 16;
-/** Whom a rule tells apart. */
+/** How a rule distinguishes clients. */
 const BY = /^(?:address|route|header:[!#$%&'*+.^`|~\w-]{1,64})$/;
 
 const rateLimitFields = {
@@ -128,7 +128,7 @@ export function resolveRateLimits(
   });
 }
 
-/** The keys for what requests are called: `balancer.requestId` and `balancer.trace`. */
+/** The keys for ids of requests: `balancer.requestId` and `balancer.trace`. */
 const idFields = {
   inResponse: flag(false, "Send the request id to the client too, unless the app's response has an X-Request-Id."),
 };
@@ -179,7 +179,7 @@ interface IdentityConfig {
   trace?: NonNullable<IdentityRules["trace"]>;
 }
 
-/** Returns the keys that are on. */
+/** Returns the enabled settings. */
 export function resolveIdentity({ requestId = false, trace = false }: GivenIdentity): IdentityConfig {
   const { inResponse = false } = typeof requestId === "boolean" ? {} : requestId;
   const { keep = "trusted", sampled = 1 } = typeof trace === "boolean" ? {} : trace;
@@ -201,7 +201,7 @@ export function resolveTrustedProxies(
   });
 }
 
-/** Returns `text` as a CIDR block. A single address becomes a block of one, `unix` stays. Undefined if `text` is invalid. */
+/** Returns `text` as a CIDR block. A single address becomes a block of one, `unix` stays. Returns undefined if `text` is invalid. */
 function normalizeNetwork(text: string): string | undefined {
   if (text === "unix") return text;
   const [address = "", prefix, more] = text.split("/");

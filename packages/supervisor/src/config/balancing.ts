@@ -1,4 +1,7 @@
-/** The keys of a pool that decide which of its instances gets a request, beside `sticky`, and which requests go first if it gets too many. */
+/**
+ * The keys of a pool, except `sticky`, that decide which of its instances gets a request, and which requests go first if there are too
+ * many.
+ */
 import { clientFieldRule, HOP_BY_HOP_FIELDS, POLICY_NAMES, type PolicyName, type StickyRule } from "@paceline/wire";
 import type { RelayTraits } from "../core/model.js";
 import { count, milliseconds, table, textLike, texts } from "./fields.js";
@@ -27,7 +30,7 @@ export const balancingFields = {
   ),
 };
 
-/** Returns what balancers must know of a pool's policy, or what is wrong with it. */
+/** Returns what balancers must know of a pool's policy, or the problem with it. */
 export function relayedPolicy(text: string): Pick<RelayTraits, "policy" | "sticky"> | string {
   if (!text.startsWith("hash:")) return text === "round-robin" ? {} : { policy: text as PolicyName };
   const [, by = "", name = ""] = text.split(":");

@@ -8,18 +8,18 @@ export interface ReadCertificate {
   names: string[];
   /** Whether its only name is the common name, so that browsers refuse it. */
   lacksNames: boolean;
-  /** Without anything but certificates. */
+  /** The certificates alone, without other contents of the file. */
   certificatePem: string;
   keyPem: string;
-  /** In milliseconds of `Date.now`. */
+  /** In milliseconds since 1970. */
   notBefore: number;
   notAfter: number;
-  /** Who has signed it, for people. */
+  /** The issuer, for display. */
   issuer: string;
 }
 
 interface CertificateProblem {
-  /** The key of the file that is wrong. */
+  /** The key of the file with the problem. */
   file: keyof CertificateFiles;
   /** A sentence with the file's path. */
   problem: string;
@@ -50,7 +50,7 @@ function readPem(path: string): { text: string } | FileProblem {
   return problem === undefined ? { text: bytes.toString("latin1") } : { problem };
 }
 
-/** A SEQUENCE, with which each of these files begins in DER. */
+/** A SEQUENCE, with which each of these files starts in DER. */
 const DER_SEQUENCE = 0x30;
 /** The version of PKCS #12 (RFC 7292 §4), after the SEQUENCE. */
 const PKCS12_VERSION = Buffer.of(2, 1, 3);
@@ -81,7 +81,7 @@ function parseCertificate(texts: CertificateFiles, names: CertificateFiles): Rea
   const [first] = chain;
   if (first === undefined) return bad("certificate", NO_CERTIFICATE);
   if (keyPem === undefined) return bad("key", "has no private key in PEM (-----BEGIN PRIVATE KEY-----)");
-  // With PKCS #8 in the first line, and with the older form in Proc-Type.
+  // PKCS #8 marks encryption in the first line, the older form in Proc-Type.
   if (keyPem.includes("ENCRYPTED"))
     return bad("key", `is encrypted; decrypt it with: openssl pkey -in ${names.key} -out NEW-FILE`);
   let certificate: X509Certificate;
@@ -94,7 +94,7 @@ function parseCertificate(texts: CertificateFiles, names: CertificateFiles): Rea
   try {
     key = createPrivateKey(keyPem);
   } catch {
-    // BoringSSL reads no keys of other curves.
+    // BoringSSL supports no keys on other curves.
     return bad("key", isOnCurve(keyPem) ? OTHER_CURVE : "has a private key that cannot be read");
   }
   const { namedCurve, modulusLength = MIN_RSA_BITS } = key.asymmetricKeyDetails ?? {};
@@ -110,7 +110,7 @@ function parseCertificate(texts: CertificateFiles, names: CertificateFiles): Rea
         )
       : bad("key", `is not the key of the certificate in ${names.certificate}`);
   }
-  // Bun takes shorter ones, and a balancer may run on Node.
+  // Bun accepts shorter keys, but a balancer may run on Node.
   if (modulusLength < MIN_RSA_BITS)
     return bad("key", `is an RSA key of ${modulusLength} bits, which is too short for TLS; use 2048`);
   const refusal = refusalOf(chain.join("\n"), keyPem);
@@ -125,7 +125,7 @@ function parseCertificate(texts: CertificateFiles, names: CertificateFiles): Rea
   };
 }
 
-/** What every runtime takes. */
+/** The minimum that every runtime accepts. */
 const MIN_RSA_BITS = 1024;
 const OTHER_CURVE = "is on an elliptic curve that TLS clients do not support; use prime256v1 (P-256) or secp384r1";
 /** The object identifier of keys on elliptic curves (RFC 5480 §2.1.1), in DER. */
@@ -135,7 +135,7 @@ function isOnCurve(pem: string): boolean {
   return pem.includes("BEGIN EC ") || Buffer.from(pem.replace(/-----[^-]+-----/g, ""), "base64").includes(ON_CURVE);
 }
 
-/** Returns why this runtime would not serve the certificate. */
+/** Returns the reason if this runtime would not serve the certificate. */
 function refusalOf(cert: string, key: string): string | undefined {
   try {
     process.getBuiltinModule("node:tls").createSecureContext({ cert, key });
@@ -150,7 +150,7 @@ function isOfKey(certificate: X509Certificate, key: KeyObject): boolean {
   return canRead(() => certificate.publicKey) && certificate.checkPrivateKey(key);
 }
 
-/** Browsers look at the alternative names only (RFC 9525 §6); some other programs take the common name where there are none. */
+/** Browsers use only the alternative names (RFC 9525 §6). Some other programs use the common name if there are none. */
 function namesOf({ subjectAltName = "", subject }: X509Certificate): Pick<ReadCertificate, "names" | "lacksNames"> {
   const names = [...subjectAltName.matchAll(/(?:^|, )(?:DNS|IP Address):([^,]+)/g)].map(([, name = ""]) => name);
   const lacksNames = names.length === 0;
@@ -163,12 +163,12 @@ function commonName(subject: string): string {
   return name ?? subject.replaceAll("\n", ", ");
 }
 
-/** Whether a certificate is for this name. */
+/** Whether a certificate covers this name. */
 export function covers(names: readonly string[], name: string): boolean {
   return names.includes(name) || names.includes(`*${name.slice(name.indexOf("."))}`);
 }
 
-/** Returns the certificates of a file with those of authorities. */
+/** Returns the authority certificates in a file. */
 export function readAuthorities(path: string): { pem: string } | FileProblem {
   const read = readPem(path);
   if ("problem" in read) return { problem: `${path} ${read.problem}`, code: read.code };

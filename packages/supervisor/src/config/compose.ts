@@ -15,9 +15,9 @@ export interface Overrides {
   name?: string | undefined;
   instances?: number | "cpus" | undefined;
   listen?: string[] | undefined;
-  /** The port of 127.0.0.1 to listen on if neither `listen` nor the config says where. */
+  /** The port of 127.0.0.1 to listen on if neither `listen` nor the config sets an address. */
   defaultPort?: number | undefined;
-  /** Serve https with a certificate that is made here. */
+  /** Serve https with a certificate that Paceline creates. */
   tls?: "self-signed" | "internal" | undefined;
   /** The key `sticky` of the only pool. */
   sticky?: string | undefined;
@@ -27,7 +27,7 @@ export interface Overrides {
   python?: string | undefined;
   /** Arguments of a FAPWS script started without a config. */
   args?: string[] | undefined;
-  /** The fleet is only rehearsed. */
+  /** Whether the fleet is only rehearsed. */
   rehearses?: boolean | undefined;
 }
 
@@ -35,11 +35,11 @@ export interface Overrides {
 export interface LoadTask {
   /** The source, with symbolic links resolved. */
   source: FleetSource;
-  /** The working directory as the operator's shell writes it. */
+  /** The working directory in the form of the operator's shell. */
   cwd: string;
-  /** The folder that relative paths start from. */
+  /** The folder from which relative paths start. */
   release: string;
-  /** The folder that relative unix sockets start from; a new release does not replace it. */
+  /** The folder from which relative unix sockets start. A new release does not replace it. */
   listenDir: string;
   /** The default name of the fleet. */
   name: string;
@@ -51,7 +51,7 @@ export interface LoadTask {
   credentialsDir?: string | undefined;
   /** The absolute path of an env file for all pools, after their own. */
   envFile?: string | undefined;
-  /** Nothing is started. */
+  /** Whether the fleet is only checked, so that nothing is started. */
   isOnlyChecked?: boolean;
 }
 
@@ -78,7 +78,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   };
   const wrong = [...findings];
   const config = resolveFleet(applyOverrides(input, task, problems), context);
-  // Values that are missing because they were wrong have been reported.
+  // Values that are missing because they were invalid have already been reported.
   const own = findings.slice(wrong.length).filter((finding) => !wrong.some(({ path }) => follows(finding.path, path)));
   findings.splice(wrong.length, findings.length, ...own);
   problems.push(...findings.map((finding) => locate(finding, file, document)));
@@ -86,7 +86,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   return task.overrides.rehearses ? rehearsedConfig(config) : config;
 }
 
-/** Whether a problem at `path` follows from one at `wrong`: at the same key, or at a table within a pool that has it. */
+/** Whether a problem at `path` is a consequence of one at `wrong`: it is at the same key, or at a table within a pool that has it. */
 function follows(path: Finding["path"], wrong: Finding["path"]): boolean {
   const isPool = path.length === 0 || (path.length === 2 && path[0] === "pools");
   return !isPool && path.every((part, at) => part === wrong[at]);
@@ -124,7 +124,7 @@ function keysOf(source: Exclude<FleetSource, { kind: "config" }>): object {
   }
 }
 
-/** Before the check, which knows the kinds of pool in which the key is valid. */
+/** Added before the check, which knows the kinds of pool in which the key is valid. */
 function withSticky(value: unknown, sticky: string | undefined, problems: Problem[]): unknown {
   if (sticky === undefined || typeof value !== "object" || value === null) return value;
   const { pools } = value as { pools?: Record<string, object> };
@@ -164,7 +164,7 @@ function applyOverrides(input: FleetInput, { overrides, cwd, envFile }: LoadTask
   return result;
 }
 
-/** Without an https address, those of TCP become https. */
+/** If there is no https address, the TCP addresses become https. */
 function addTls(input: FleetInput, kind: "self-signed" | "internal", defaultPort: number | undefined): void {
   const listen = input.listen ?? [`${defaultPort ?? DEFAULT_LISTEN}`];
   const isHttps = (text: string) => /^https:/i.test(text);
@@ -176,7 +176,7 @@ function addTls(input: FleetInput, kind: "self-signed" | "internal", defaultPort
   input.tls = { ...input.tls, selfSigned: kind === "self-signed", internal: kind === "internal" };
 }
 
-/** It overrides all others: a pool's own files come after the common ones. */
+/** The file overrides all others, because a pool's own files come after the common ones. */
 function addEnvFile(input: FleetInput, file: string): void {
   if (input.pools === undefined) {
     input.envFiles = [...(input.envFiles ?? []), file];
@@ -206,14 +206,18 @@ function locate({ path, message, place }: Finding, file: string | undefined, doc
   return { ...(file === undefined ? {} : { file }), path, ...(line === undefined ? {} : { line }), message };
 }
 
-/** How long the processes of a rehearsal stay if everything that watches over them was killed, or wait for its supervisor as they start. */
+/**
+ * How long the processes of a rehearsal remain if everything that watches them was killed, or wait for its supervisor when they start. In
+ * milliseconds.
+ */
 const ORPHAN_GRACE_MS = 20_000;
 
 /**
- * Returns the configuration of a fleet that is only rehearsed: nothing in it acts on the world outside but the app itself.
+ * Returns the configuration of a fleet that is only rehearsed, in which only the app itself acts on the outside world.
  *
- * Leaves out the pools that get no requests: queue consumers and schedules would do the work of the real fleet a second time. So
- * would hooks. The addresses of the agent-check and of the metrics belong to the real fleet. Whatever this one writes goes into its run directory.
+ * Omits the pools that get no requests, because queue consumers and schedules would do the work of the real fleet a second time. For the
+ * same reason it omits hooks. The addresses of the agent-check and of the metrics belong to the real fleet. Everything that a rehearsed
+ * fleet writes goes into its run directory.
  */
 export function rehearsedConfig({ hooks: _hooks, ...config }: FleetConfig & { hooks?: unknown }): FleetConfig {
   return {

@@ -1059,7 +1059,7 @@ type KindKey =
 /** A pool of one kind has no key of another. */
 type Only<Keys> = Keys & { [Other in Exclude<KindKey, keyof Keys>]?: undefined };
 
-/** What gets no requests has no keys about them. */
+/** A pool that gets no requests has no keys about them. */
 type WithoutRequests = {
   [Of in
     | "mode"
@@ -1104,9 +1104,7 @@ export type PoolConfig = PoolKeys &
 
 /** The keys of the fleet as a whole. */
 export interface FleetKeys {
-  /**
-   * The JSON Schema of this file, for editors. Paceline ignores it.
-   */
+  /** The JSON Schema of this file, for editors. Paceline ignores it. */
   $schema?: string | undefined;
   /**
    * The name of the fleet. Default: the name of its folder.

@@ -1,4 +1,4 @@
-/** The keys for instances that are worse than the others of their pool, and for requests that are sent again. */
+/** The keys about instances that are worse than the others of their pool, and about requests that are sent again. */
 import type { EjectionRule } from "@paceline/wire";
 import { RETRY_BUDGET } from "@paceline/wire/limits";
 import type { RelayTraits } from "../core/model.js";
@@ -71,7 +71,7 @@ export const ejectionFields = {
   ),
 };
 
-/** The keys of a pool that matter here. */
+/** The keys of a pool that are used here. */
 interface EjectionInput {
   ejection?: { [K in keyof EjectionRule]?: number | undefined } | undefined;
   slowStartMs?: number | undefined;
@@ -81,10 +81,10 @@ interface EjectionInput {
   policy?: string | undefined;
 }
 
-/** Where a client, or its path, decides the instance, its failures say little about that instance. */
+/** If a client or its path decides the instance, the instance's failures show little about the instance itself. */
 const KEYED_POLICIES = /^(?:exact$|hash:)/;
 
-/** Resolves the keys to what the balancers have to know. Problems are reported by key. */
+/** Converts the keys to the rules for balancers. Problems are reported by key. */
 export function resolveEjection(
   pool: EjectionInput,
   report: (path: string[], message: string) => void,

@@ -1,12 +1,12 @@
-/** Reads env files: `NAME=value` lines, as Node's parser reads them, but a line that is none is a problem with its place. */
+/** Reads env files: `NAME=value` lines as Node's parser reads them, except that an invalid line is a problem with its position. */
 import { resolve } from "node:path";
 import { parseEnv } from "node:util";
 import { readRegularFile } from "@paceline/wire";
 import type { FindingPlace } from "./validate.js";
 
-/** The maximum size of an env file. */
+/** The maximum size of an env file, in bytes. */
 const MAX_BYTES = 4 << 20;
-/** A file that is something else has a problem in each of its lines; so many are reported. */
+/** A file of another type has a problem in each of its lines; this many are reported. */
 const MAX_PROBLEMS = 20;
 const NOTHING = /^\s*(#.*)?$/;
 const VARIABLE = /^\s*(?:export\s+)?([^\s=#][^\s=]*)\s*=\s*(.*)$/;
@@ -18,7 +18,7 @@ interface EnvLine {
   line: number;
 }
 
-/** Returns the variables in the order of the file, and the lines that are wrong. No message contains a line's text, which may be a secret. */
+/** Returns the variables in the order of the file, and the invalid lines. No message contains a line's text, because it may be a secret. */
 export function readEnvLines(text: string): { variables: EnvLine[]; problems: { line: number; message: string }[] } {
   const variables: EnvLine[] = [];
   const problems: { line: number; message: string }[] = [];
@@ -61,7 +61,7 @@ interface EnvironmentSource {
   /** Later files override earlier ones. */
   files: { file: string; path: (string | number)[] }[];
   variables: Record<string, string>;
-  /** The names of variables that are secrets, whose values it does not see. */
+  /** The names of variables that are secrets. Their values are not passed here. */
   secrets: object;
   /** The key path of `variables`. */
   path: (string | number)[];
@@ -96,7 +96,7 @@ export function readEnvironment(source: EnvironmentSource): Record<string, strin
   for (const name of Object.keys(source.secrets)) {
     const problem = whatIsWrong(name, "");
     if (problem !== undefined) source.report([...source.path, name], problem);
-    // A pool's secret takes the place of the top level's text, and that of an env file.
+    // A pool's secret replaces the top level's text, and one from an env file.
     delete environment[name];
   }
   return environment;

@@ -1,12 +1,12 @@
-/** The types of config values: each has its check, unit, default and wording; and what a misspelt one most likely means. */
+/** The types of config values, each with its check, unit, default and wording; and the most likely meaning of a misspelt one. */
 
 import { availableParallelism } from "node:os";
 import { distance } from "fastest-levenshtein";
 import { z } from "zod";
 
-/** What docs/configuration.md says about a key. */
+/** The entry of a key in docs/configuration.md. */
 interface FieldMeta {
-  /** The form of a value, such as `whole number`. */
+  /** The form of a value, for example `whole number`. */
   type: string;
   unit?: string;
   /** Absent: no default, or the description states it. */
@@ -14,12 +14,12 @@ interface FieldMeta {
   description: string;
 }
 
-// A process parses its config once or twice: the code that zod would generate for each table costs more than it saves.
+// A process parses its config only once or twice: the code that zod would generate for each table costs more than it saves.
 z.config({ jitless: true });
 
 const MAX_TIMEOUT_MS = 86_400_000;
 
-/** Returns the metadata of a field made here. */
+/** Returns the metadata of a field that was created by this file. */
 export function describeField(field: z.ZodType): FieldMeta {
   const { form, ...meta } = field.meta() as unknown as Omit<FieldMeta, "type"> & { form: string };
   return { type: form, ...meta };
@@ -31,7 +31,7 @@ export function defaultsOf(fields: Record<string, z.ZodType>): Record<string, un
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
 }
 
-/** A duration in milliseconds, by default a day at most. */
+/** A duration in milliseconds, by default at most one day. */
 export function milliseconds(
   byDefault: number | undefined,
   description: string,
@@ -45,7 +45,7 @@ export function bytes(byDefault: number, description: string, { min = 1, max = N
   return whole({ min, max, unit: "bytes", byDefault, description });
 }
 
-/** A number of things. */
+/** A non-negative whole number. */
 export function count(byDefault: number | undefined, description: string, { min = 1, max = 1_000_000 } = {}) {
   return whole({ min, max, byDefault, description });
 }
@@ -66,12 +66,12 @@ function whole({ min, max, unit, byDefault, description }: WholeNumber) {
   return field(between(z.int(error), min, max, error), meta);
 }
 
-/** Each method of a schema makes another one, which takes time at each start and reload: both checks are added by one. */
+/** Each method of a schema creates another schema, which takes time at each start and reload. So one method adds both checks. */
 function between<S extends z.ZodNumber>(schema: S, min: number, max: number, error: ReturnType<typeof expected>) {
   return schema.check(z.gte(min, error), z.lte(max, error));
 }
 
-/** A number of things, or a percentage of them. */
+/** A whole number, or a percentage. */
 export function countOrShare(byDefault: string, description: string, { max }: { max: number }) {
   const error = expected(`must be a whole number from 1 to ${max}, or a share from "1%" to "100%"`);
   const share = z.string(error).regex(/^([1-9]\d?|100)%$/, error);
@@ -85,7 +85,7 @@ export function fraction(byDefault: number, description: string, { min, max }: {
   return field(between(z.number(error), min, max, error), { type: "number", default: byDefault, description });
 }
 
-/** A number of processes, or `cpus` for the number of CPUs available to us. */
+/** A number of processes, or `cpus` for the number of available CPUs. */
 export function processes(
   byDefault: number | undefined,
   description: string,
@@ -105,7 +105,7 @@ export function text(description: string) {
   return field(plainText(expected("must be text")), { type: "text", description });
 }
 
-/** A name, or the number of the same thing, which becomes text. */
+/** A name, or a number that is converted to text. */
 export function nameOrNumber(description: string) {
   const error = expected("must be a name or a number");
   const number = z.int(error).min(0, error).max(999_999_999, error).transform(String);
@@ -132,7 +132,7 @@ export function word<const W extends string>(words: readonly [W, ...W[]], descri
   return field(z.enum(words, error), { type: words.map((each) => `\`"${each}"\``).join(" or "), description });
 }
 
-/** Yes or no. */
+/** A boolean. */
 export function flag(byDefault: boolean, description: string) {
   const error = expected("must be true or false");
   return field(z.boolean(error), { type: "true or false", default: byDefault, description });
@@ -160,12 +160,12 @@ export function texts(description: string, byDefault?: string[], error = expecte
   });
 }
 
-/** Addresses to listen on. A number alone, as in `listen: 8080`, does not say for whom. */
+/** Addresses to listen on. A number alone, as in `listen: 8080`, does not state which hosts may connect. */
 export function addresses(description: string, byDefault?: string[]) {
   return texts(description, byDefault, address("must be text, or a list of texts", ', or ":PORT" for all addresses'));
 }
 
-/** An address to listen on at the loopback interface, or at another if the key allows that. */
+/** An address to listen on: on the loopback interface, or on another if the key allows that. */
 export function oneAddress(description: string) {
   return field(plainText(address("must be text")), { type: "text", description });
 }
@@ -231,13 +231,13 @@ function orSecret<S extends z.ZodType<string>>(scalar: S) {
   const error = { error: ({ input }: { input?: unknown }) => problemOfVariable(input) };
   const file = z.string().describe("The file that has the value, relative to the config file's folder.");
   const credential = z.string().describe("The name of the systemd credential that has the value.");
-  // Refined as a whole: the rest of the config is checked without a wrong value, not with a part of it.
+  // Refined as a whole: the rest of the config is checked without an invalid value, not with a part of it.
   return z
     .union([scalar, z.strictObject({ file }), z.strictObject({ credential })], error)
     .refine((given) => typeof given === "string" || isSecretSource(given), error);
 }
 
-/** A value that a file or a credential has. A text is refused without being shown: it may be the value. */
+/** A value that is in a file or a credential. A text is refused without being shown, because it may be the value itself. */
 export function secret(description: string) {
   const shape = {
     file: text("The file with the token, relative to the config file's folder."),
@@ -309,7 +309,7 @@ export function tables<S extends Record<string, z.ZodType>>(shape: S, descriptio
   return field(z.array(one, expected("must be a list of tables")), { type: "list of tables", description });
 }
 
-/** One of several forms; a problem within a table is reported as such. */
+/** One of several forms. A problem within a table is reported as such. */
 export function fieldOf<const S extends readonly [z.ZodType, z.ZodType]>(
   forms: S,
   error: ReturnType<typeof expected>,
@@ -318,7 +318,7 @@ export function fieldOf<const S extends readonly [z.ZodType, z.ZodType]>(
   return field(z.union(forms, error), meta);
 }
 
-/** Returns the keys of a field's tables: of its own, of one of its forms, or of the items of its list. */
+/** Returns the keys of a field's tables: its own, those of one of its forms, or those of its list's items. */
 export function shapeOf(field: z.ZodType | undefined): Record<string, z.ZodType> | undefined {
   const inner = (field as { unwrap?: () => Shaped } | undefined)?.unwrap?.();
   return inner?.shape ?? inner?.element?.shape ?? inner?.options?.find(({ shape }) => shape !== undefined)?.shape;
@@ -339,7 +339,7 @@ function field<S extends z.ZodType>(schema: S, meta: FieldMeta) {
   const { type, ...rest } = meta;
   // JSON Schema has its own `type`.
   const optional = z.optional(schema);
-  // `meta` would make another one.
+  // `meta` would create another schema.
   z.globalRegistry.add(optional, { form: type, ...rest });
   return optional;
 }
@@ -364,14 +364,14 @@ function show(value: unknown): string {
   return shown.length > 60 ? `${shown.slice(0, 60)}…` : shown;
 }
 
-/** Two neighbours in each other's place are one edit. */
+/** Exchanging two neighbouring letters counts as one edit. */
 function editsOf(word: string, spelling: string): number {
   const at = [...word].findIndex((letter, index) => letter !== spelling[index]);
   const swapped = word.slice(0, at) + word.charAt(at + 1) + word.charAt(at) + word.slice(at + 2);
   return at >= 0 && swapped === spelling ? 1 : distance(word, spelling);
 }
 
-/** Returns the nearest of `known` if it is close enough; ignores letter case. */
+/** Returns the nearest of `known` if it is close enough, ignoring letter case. */
 export function suggest(word: string, known: Iterable<string>): string | undefined {
   const allowed = Math.max(1, Math.floor(word.length / 3));
   let best: string | undefined;

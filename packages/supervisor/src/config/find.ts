@@ -28,10 +28,10 @@ export type FleetSource =
   /** A module, relative to the folder, or a program with its arguments. */
   | { kind: "worker"; worker: string | string[]; cron?: string; folder: string }
   | { kind: "proxy"; url: string; folder: string }
-  /** A configuration that a program passed as a value; `name` tells it from others of the same folder. */
+  /** A configuration that a program passed as a value; `name` distinguishes it from others of the same folder. */
   | { kind: "object"; config: object; name: string; folder: string };
 
-/** Returns the folder that relative paths of a source start from, as written. */
+/** Returns the folder from which relative paths of a source start, as written. */
 export function folderOf(source: FleetSource, cwd: string): string {
   return source.kind === "config" ? dirname(source.file) : cwd;
 }
@@ -65,12 +65,15 @@ export function placeOf(source: FleetSource): string {
   }
 }
 
-/** Returns a name in a folder for what is no file: a command, an address, an object. */
+/** Returns a name within a folder for a source that is not a file: a command, an address, an object. */
 function pathOfText(folder: string, text: string): string {
   return join(folder, text.replaceAll("/", "%2F"));
 }
 
-/** Returns the source for a folder of files without a configuration. @throws ConfigError if there is no such folder */
+/**
+ * Returns the source for a folder of files without a configuration.
+ * @throws ConfigError if there is no such folder
+ */
 export function staticSource(folder: string, cwd: string): FleetSource {
   const path = resolve(cwd, folder);
   if (kindOf(path) === "folder") return { kind: "static", folder: path };
@@ -101,7 +104,10 @@ export function workerSource(
   throw new ConfigError([{ file: path, path: [], message }]);
 }
 
-/** Returns the source for a FAPWS start script without a configuration. @throws ConfigError if there is no such file */
+/**
+ * Returns the source for a FAPWS start script without a configuration.
+ * @throws ConfigError if there is no such file
+ */
 export function fapwsSource(script: string, cwd: string): FleetSource {
   const path = resolve(cwd, script);
   if (kindOf(path) === "file") return { kind: "fapws", script: path };
@@ -145,19 +151,19 @@ export function findSource(target: string | undefined, cwd: string): FleetSource
   throw new ConfigError([{ file: path, path: [], message }]);
 }
 
-/** Returns what else can start a folder. */
+/** Returns what else in a folder can be started. */
 function hintOnFolder(path: string, target = "."): string {
   const has = (name: string) => kindOf(join(path, name)) === "file";
   if (has("package.json")) return `; it has a package.json: run paceline init${target === "." ? "" : ` ${target}`}`;
   return has("index.html") ? `; to serve its files: paceline start --static ${target}` : "";
 }
 
-/** Returns what is named as the config file of `folder`, also if it is no file, or undefined. */
+/** Returns the entry that is named as the config file of `folder`, even if it is not a file; undefined without one. */
 export function findConfigFile(folder: string): string | undefined {
   return CONFIG_FILE_NAMES.map((name) => join(folder, name)).find(hasEntry);
 }
 
-/** Returns a warning for each config in the folder `target` that is not read, because it has `source` too. */
+/** Returns a warning for each config in the folder `target` that is ignored because of `source`. */
 export function unreadConfigs(target: string, source: FleetSource): string[] {
   if (source.kind !== "config" || kindOf(target) !== "folder") return [];
   const read = basename(source.file);
@@ -165,12 +171,15 @@ export function unreadConfigs(target: string, source: FleetSource): string[] {
   return others.map((name) => `${name} is not read: ${read} in the same folder comes first`);
 }
 
-/** Whether the folder of `path` has such an entry, also a symbolic link that leads nowhere. */
+/** Whether the folder of `path` has such an entry, including a broken symbolic link. */
 export function hasEntry(path: string): boolean {
   return statOf(path, lstatSync) !== undefined;
 }
 
-/** Returns the source for an entry with the name of a config. @throws ConfigError if it is no file, rather than do without a config */
+/**
+ * Returns the source for an entry with the name of a config.
+ * @throws ConfigError if it is not a file, because the config must not be ignored silently
+ */
 export function configSource(file: string): FleetSource {
   const kind = kindOf(file);
   if (kind === "file") return { kind: "config", file };
@@ -182,10 +191,10 @@ export function configSource(file: string): FleetSource {
   throw new ConfigError([{ file, path: [], message: what[kind] }]);
 }
 
-/** A config by its name, but in a format, or with an ending, that is not read. */
+/** A name of a config whose format or extension is not supported. */
 const OTHER_CONFIG = /^paceline(?:\.config\.(?:[cm]?[jt]sx?|json[c5]?|ya?ml|toml)|\.(?:json[c5]?|ya?ml))$/;
 
-/** Returns a file of `folder` that its author takes for a config, which would be ignored without a word. */
+/** Returns a file of `folder` that its author takes for a config, but that would be ignored silently. */
 function findOtherConfig(folder: string): string | undefined {
   const name = readdirSync(folder).find((each) => OTHER_CONFIG.test(each) && !CONFIG_FILE_NAMES.includes(each));
   return name === undefined ? undefined : join(folder, name);
@@ -200,7 +209,7 @@ export function findApp(folder: string): string | undefined {
 export const OF_OTHERS =
   /^(?:(?:ecosystem|pm2)(?:\.\w+)?\.(?:[cm]?js|json5?|ya?ml)|process\.(?:json|ya?ml)|gunicorn\.conf\.py|Procfile|app\.json)$/;
 
-/** Returns what a file is by its name alone. */
+/** Returns the kind of a file by its name alone. */
 export function namedSource(path: string): FleetSource {
   return isConfigFile(path) ? { kind: "config", file: path } : { kind: "app", app: path };
 }
@@ -226,7 +235,7 @@ export function whyNoApp(path: string): string | undefined {
   return `is neither an app (a JavaScript or TypeScript module) nor a config (${CONFIG_FILE_NAMES.join(", ")})`;
 }
 
-/** Returns what is at `path`; follows symbolic links. */
+/** Returns the type of the file at `path`; follows symbolic links. */
 export function kindOf(path: string): "file" | "folder" | "nothing" | "other" {
   const stat = statOf(path);
   if (stat === undefined) return "nothing";
@@ -234,7 +243,7 @@ export function kindOf(path: string): "file" | "folder" | "nothing" | "other" {
   return stat.isFile() ? "file" : "other";
 }
 
-/** Of paths that lead nowhere: through a file, through a link that leads to itself, or too long. */
+/** The errors of paths that do not exist: through a file, through a link to itself, or too long. */
 const LEADS_NOWHERE = new Set(["ENOTDIR", "ELOOP", "ENAMETOOLONG"]);
 
 function statOf(path: string, stat: typeof statSync | typeof lstatSync = statSync): Stats | undefined {
@@ -249,7 +258,7 @@ function statOf(path: string, stat: typeof statSync | typeof lstatSync = statSyn
   }
 }
 
-/** What is said of a named pipe, a device or a socket: to read one may wait for ever. */
+/** The message for a named pipe, a device or a socket: reading one may block forever. */
 export const NOT_A_FILE = "is neither a regular file nor a folder";
 
 const MAX_BYTES = 64 << 10;
@@ -262,7 +271,7 @@ const SIGNS: readonly (readonly [RegExp, "wsgi" | "asgi"])[] = [
   [/^def (\w+)\(\s*(?:environ\b|\w+\s*,\s*start_response\b)/m, "wsgi"],
 ];
 
-/** Returns the first app in the source of a Python file, as far as it shows. */
+/** Returns the first app that the source of a Python file shows. */
 export function callableIn(source: string): { kind: "wsgi" | "asgi"; name: string } | undefined {
   for (const [sign, kind] of SIGNS) {
     const name = sign.exec(source)?.[1];

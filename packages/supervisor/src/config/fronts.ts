@@ -1,10 +1,10 @@
-/** The keys for what is in front of or beside the fleet: probes, the time before a drain, HAProxy's agent-check, metrics. */
+/** The keys for the programs in front of or beside the fleet: probes, the time before a drain, HAProxy's agent-check, metrics. */
 import type { AdminConfig, FleetConfig, ListenAddress, ProbePaths } from "../core/model.js";
 import { expected, fieldOf, flag, milliseconds, oneAddress, secret, table, text, texts } from "./fields.js";
 import { parseListenAddress, plainListenAddress } from "./listen-address.js";
 
 const MAX_PRE_DRAIN_MS = 600_000;
-/** Without a query, which a probe may have. */
+/** Without a query, which the request of a probe may have. */
 const PATH = /^\/[!"$->@-~]*$/;
 const DEFAULT_PATHS = { live: "/-/live", ready: "/-/ready" };
 
@@ -58,7 +58,7 @@ export const adminFields = {
 
 type Reporter = (path: string[], message: string) => void;
 
-/** Resolves `proxyProtocol` to positions in `listen`. */
+/** Converts `proxyProtocol` to positions in `listen`. */
 export function resolveProxied(
   {
     proxyProtocol = [],
@@ -82,7 +82,7 @@ export function resolveProxied(
   return [...new Set(found)];
 }
 
-/** Resolves `probes`; null without any. */
+/** Resolves `probes`; null if there are none. */
 export function resolveProbes(
   given: boolean | { live?: string | undefined; ready?: string | undefined } | undefined,
   report: Reporter,
@@ -98,7 +98,7 @@ export function resolveProbes(
   return { ...(live !== undefined && { live }), ...(ready !== undefined && { ready }) };
 }
 
-/** Resolves `agentCheck`; null without it. */
+/** Resolves `agentCheck`; null if there is none. */
 export function resolveAgentCheck(
   given: string | undefined,
   listen: readonly ListenAddress[],
@@ -107,7 +107,10 @@ export function resolveAgentCheck(
   return resolveTcp(given, listen, report, "HAProxy's agent-check uses TCP");
 }
 
-/** Resolves `admin`; null without it. @param tokenFile the path of the file of `admin.token`, if there is one */
+/**
+ * Resolves `admin`; null if there is none.
+ * @param tokenFile the path of the file of `admin.token`, if there is one
+ */
 export function resolveAdmin(
   given: { listen?: string | undefined; write?: boolean | undefined } | undefined,
   tokenFile: string | null,

@@ -1,4 +1,4 @@
-/** The keys for a pool's readiness and health checks, and the settings they resolve to. */
+/** The keys for a pool's readiness and health checks, and their conversion. */
 import type { HealthConfig } from "@paceline/wire";
 import type { WarmupConfig } from "../core/model.js";
 import { count, milliseconds, text, texts } from "./fields.js";
@@ -8,7 +8,7 @@ const MAX_WARMUP_PATHS = 50;
 const PATH = /^\/[!-~]*$/;
 const DEFAULTS = { intervalMs: 10_000, timeoutMs: 5_000, failures: 3, fall: 2, rise: 2, host: "localhost" };
 
-/** The keys that say how `healthPath` is asked for. */
+/** The keys that describe the requests for `healthPath`. */
 const NEED_PATH = ["healthIntervalMs", "healthTimeoutMs", "healthFailures", "healthFall", "healthRise"] as const;
 
 export const healthFields = {
@@ -52,7 +52,7 @@ type HealthInput = {
     | undefined;
 };
 
-/** Resolves `warmup`; null without it. Problems are reported by key. */
+/** Resolves `warmup`; null if there is none. Problems are reported by key. */
 export function resolveWarmup(
   { warmup, warmupTimeoutMs }: { warmup?: string[] | undefined; warmupTimeoutMs?: number | undefined },
   report: (path: (string | number)[], message: string) => void,
@@ -69,7 +69,10 @@ export function resolveWarmup(
   return warmup.length === 0 ? null : { paths: warmup, timeoutMs: warmupTimeoutMs ?? WARMUP_TIMEOUT_MS };
 }
 
-/** Resolves the keys; problems are reported by key. @param isTcp whether a check is a connection, and no request */
+/**
+ * Resolves the keys; problems are reported by key.
+ * @param isTcp whether a check is a connection instead of a request
+ */
 export function resolveHealth(
   keys: HealthInput,
   isTcp: boolean,

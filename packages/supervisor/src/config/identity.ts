@@ -1,4 +1,4 @@
-/** A fleet's identity: the path of its config as the operator wrote it, which a new release does not change. */
+/** A fleet's identity: the path of its config in the form of the operator, which a new release does not change. */
 import { createHash } from "node:crypto";
 import { statSync } from "node:fs";
 import { basename, dirname, normalize } from "node:path";
@@ -6,16 +6,16 @@ import { PacelineError } from "../errors.js";
 import { type FleetSource, placeOf } from "./find.js";
 
 export interface FleetIdentity {
-  /** The absolute path of the config file (or of the app, folder or script without one). Symbolic links are not followed. */
+  /** The absolute path of the config file, or of the app, folder or script if there is none. Symbolic links are not followed. */
   source: string;
-  /** In this folder and below, commands without a named fleet use this one. */
+  /** Commands without a named fleet use this one in this folder and below. */
   folder: string;
 }
 
 const MAX_NAME_LENGTH = 20;
 
 /**
- * Returns the working directory as the operator's shell writes it: `PWD` if that is the current directory.
+ * Returns the working directory in the form of the operator's shell: `PWD` if that is the current directory.
  * @throws PacelineError `cwd` if that directory has been deleted
  */
 export function writtenCwd(environment: NodeJS.ProcessEnv = process.env): string {
@@ -42,13 +42,13 @@ export function identityOf(source: FleetSource, cwd: string): FleetIdentity {
   return { source: path, folder: source.kind === "config" ? dirname(path) : cwd };
 }
 
-/** Returns the fleet name that a folder implies: its own name, or for `…/shop/current` that of its parent. */
+/** Returns the fleet name that a folder implies: its own name, or that of its parent for `…/shop/current`. */
 export function nameOfFolder(folder: string): string {
   const name = basename(folder);
   return (name === "current" ? basename(dirname(folder)) : name) || "fleet";
 }
 
-/** Returns the name of a fleet's run directory, such as `shop-3f9a1c2b7d60`. */
+/** Returns the name of a fleet's run directory, for example `shop-3f9a1c2b7d60`. */
 export function runDirName({ source }: Pick<FleetIdentity, "source">, salt = ""): string {
   const name = nameOfFolder(dirname(source))
     .replace(/[^A-Za-z0-9._-]+/g, "-")

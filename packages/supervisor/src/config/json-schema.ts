@@ -1,4 +1,4 @@
-/** The configuration as a JSON Schema, for editors of JSON and TOML files: made from the schema, with the rules about kinds. */
+/** The configuration as a JSON Schema, for editors of JSON and TOML files. It is generated from the schema and the rules about kinds. */
 import { z } from "zod";
 import { describeField } from "./fields.js";
 import { KIND_NAMES, POOL_KINDS, REQUEST_KEYS } from "./kinds/index.js";
@@ -22,7 +22,7 @@ export function configJsonSchema(): JsonSchema {
   const made = z.toJSONSchema(fleetSchema, {
     target: "draft-7",
     io: "input",
-    // The list that a single text becomes; `refine` states its form.
+    // The list to which a single text is converted; `refine` states its form.
     unrepresentable: "any",
     override: ({ zodSchema, jsonSchema }) => refine(zodSchema as unknown as z.ZodType, jsonSchema as JsonSchema),
   }) as JsonSchema;
@@ -48,7 +48,7 @@ export function configJsonSchema(): JsonSchema {
   };
 }
 
-/** Completes what zod made of a field: its description for people, and the forms that zod cannot state. */
+/** Completes the result of zod for a field: its description for people, and the forms that zod cannot express. */
 function refine(zodSchema: z.ZodType, schema: JsonSchema): void {
   const { type } = zodSchema.def as { type: string };
   if (type === "pipe" && schema.items !== undefined) {

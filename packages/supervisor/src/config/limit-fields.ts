@@ -1,4 +1,4 @@
-/** The config keys of limits: their ranges and descriptions. The defaults are in packages/wire/src/limits.ts. */
+/** The config keys of limits, with their ranges and descriptions. The defaults are in packages/wire/src/limits.ts. */
 import { BALANCER_LIMITS, type BalancerLimits, INSTANCE_LIMITS, type InstanceLimits } from "@paceline/wire/limits";
 import type { z } from "zod";
 import { bytes, count, milliseconds } from "./fields.js";

@@ -9,7 +9,7 @@ const IPV6_WILDCARD = "::";
 
 type Parsed = ListenAddress | { problem: string };
 
-/** Parses a listen address or returns its problem. A relative unix path starts from `baseDir`. */
+/** Parses a listen address, or returns its problem. A relative unix path starts from `baseDir`. */
 export function parseListenAddress(text: string, baseDir: string): Parsed {
   if (text.startsWith("unix:")) return parseUnix(text.slice("unix:".length), baseDir);
   const [, scheme, rest = ""] = /^(https?):\/\/(.*)$/i.exec(text) ?? [];
@@ -34,11 +34,11 @@ function parseHostAndPort(text: string): Parsed {
 
 const HTTPS_PORT = 443;
 const HTTP_PORT = 80;
-/** A name that a certificate can have, in lower case: at least two labels, and the last one is no number. */
+/** A name that a certificate can have, in lower case: at least two labels, and the last one is not a number. */
 export const DNS_NAME =
   /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** @param rest what follows the scheme in `text` */
+/** @param rest the part of `text` after the scheme */
 function parseUrl(isHttps: boolean, rest: string, text: string): Parsed {
   const match = /^(\[[^\]]*\]|[^:[\]/?#@]*)(?::(\d+))?$/.exec(rest);
   if (match === null) return { problem: `must be a scheme, a host and a port, not ${JSON.stringify(text)}` };
@@ -99,7 +99,10 @@ function parseUnix(text: string, baseDir: string): Parsed {
   return address;
 }
 
-/** Formats an address as people write it: `http://127.0.0.1:8080`, `https://shop.example`, `tcp://127.0.0.1:6379`, `unix:/run/shop.sock?mode=660`. */
+/**
+ * Formats an address in the usual notation: `http://127.0.0.1:8080`, `https://shop.example`, `tcp://127.0.0.1:6379`,
+ * `unix:/run/shop.sock?mode=660`.
+ */
 export function formatListenAddress(address: ListenAddress): string {
   if (address.kind === "unix") {
     const { path, mode, group } = address;
@@ -117,16 +120,16 @@ export function formatListenAddress(address: ListenAddress): string {
 
 /** Returns `127.0.0.1:8080` or `[::1]:8080`. */
 export function hostAndPort({ host, port }: { host: string; port: number }): string {
-  // The first test with isIPv6 costs 4 ms on Node 20, in each process.
+  // The first call of isIPv6 costs 4 ms on Node 20, in each process.
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** Returns every address where clients connect: those of the balancers, then those of pools in direct mode. */
+/** Returns every address at which clients connect: those of the balancers, then those of pools in direct mode. */
 export function clientAddresses({ listen, pools }: Pick<FleetConfig, "listen" | "pools">): ListenAddress[] {
   return [...listen, ...pools.flatMap(({ bind = [] }) => bind)];
 }
 
-/** Formats an address without saying who gets its connections and how, to compare addresses. */
+/** Formats an address without the pool that gets its connections and how, to compare addresses. */
 export function plainListenAddress(address: ListenAddress): string {
   return address.kind === "unix" ? formatListenAddress(address) : `http://${hostAndPort(address)}`;
 }
@@ -137,7 +140,7 @@ export function isIpv6Only(address: ListenAddress, all: readonly ListenAddress[]
   return all.some((other) => other.kind === "tcp" && other.host === IPV4_WILDCARD && other.port === address.port);
 }
 
-/** Returns why two addresses cannot both be used: they are equal, or the first also covers the second. */
+/** Returns why two addresses cannot both be used: they are equal, or the first one also covers the second. */
 function overlap(
   one: ListenAddress,
   other: ListenAddress,
@@ -157,7 +160,7 @@ export function overlaps(one: ListenAddress, other: ListenAddress, all: readonly
   return overlap(one, other, all) !== undefined || overlap(other, one, all) !== undefined;
 }
 
-/** In bytes: the size of sun_path without its NUL (unix(7)); BSDs have 104 bytes. */
+/** The size of sun_path without its NUL (unix(7)), in bytes; BSDs have 104. */
 const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
 
 export function fitsSocketAddress(path: string): boolean {
@@ -166,7 +169,7 @@ export function fitsSocketAddress(path: string): boolean {
 
 type Place = readonly (string | number)[];
 
-/** Parses addresses. `report` receives the problems, each with the place of its address; undefined: there is no address. */
+/** Parses addresses. `report` receives the problems, each with the position of its address; undefined if there is no address. */
 export function readListen(
   written: readonly { text: string; at: Place; pool?: string }[],
   folder: string,
@@ -200,7 +203,7 @@ interface WrittenAddress {
   address: ListenAddress;
 }
 
-/** Names on one port share its socket: the first one gets the names of the others. */
+/** Names on one port share its socket: the first address gets the names of the others. */
 function joinNames(parsed: WrittenAddress[]): void {
   const firsts = new Map<number, { names: string[] }>();
   for (const each of parsed.splice(0)) {

@@ -1,7 +1,7 @@
 /**
- * The short-lived process that loads and validates a configuration and writes the result as JSON to fd 3; stdout is the config
- * module's. It is separate because modules cannot be imported again, user code may hang, and validation takes more memory than
- * the rest of the supervisor.
+ * The short-lived process that loads and validates a configuration and writes the result as JSON to fd 3. Stdout belongs to the config
+ * module. It is a separate process because modules cannot be imported again, user code may hang, and validation takes more memory than the
+ * rest of the supervisor.
  */
 import { writeSync } from "node:fs";
 import type { FleetConfig } from "../core/model.js";
@@ -28,13 +28,13 @@ function writeAll(bytes: Buffer): void {
       written += writeSync(RESULT_FD, bytes, written);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
-      // The pipe is full; wait for the reader.
+      // The pipe is full, so this waits for the reader.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
   }
 }
 
-/** How often it looks whether its parent still lives. */
+/** How often it checks whether its parent is still running, in milliseconds. */
 const LOOK_EVERY_MS = 1000;
 const parent = process.ppid;
 setInterval(() => {
@@ -53,7 +53,7 @@ try {
 // User code may have left timers or sockets open.
 process.exit(0);
 
-/** Asks for the export of another program's module, unchecked. */
+/** The request for the export of another program's module, unchecked. */
 export interface ExportTask {
   exportOf: string;
 }

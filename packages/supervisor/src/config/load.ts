@@ -1,4 +1,7 @@
-/** Loads a fleet's configuration from its source, in a child process that writes its result to fd 3, and applies the command line's overrides. */
+/**
+ * Loads a fleet's configuration from its source, in a child process that writes its result to fd 3, and applies the command line's
+ * overrides.
+ */
 
 import { spawn } from "node:child_process";
 import { lstatSync, realpathSync } from "node:fs";
@@ -29,23 +32,23 @@ import { ConfigError, copyOfConfig, type Problem } from "./problems.js";
 export interface LoadRequest {
   /** A config file, an app module, or a folder. Default: `cwd`. */
   target?: string | undefined;
-  /** A folder of files to serve, instead of a target. */
+  /** A folder of files to serve, in place of a target. */
   staticFolder?: string | undefined;
-  /** A FAPWS start script, instead of a target. */
+  /** A FAPWS start script, in place of a target. */
   fapwsScript?: string | undefined;
-  /** A Python app, instead of a target. */
+  /** A Python app, in place of a target. */
   pythonApp?: { kind: "wsgi" | "asgi"; app: string } | undefined;
-  /** A program with its arguments, instead of a target. */
+  /** A program with its arguments, in place of a target. */
   command?: string[] | undefined;
-  /** The target or the command gets no requests, and runs at the times of a cron pattern if it has one. */
+  /** Set if the target or the command gets no requests; it runs at the times of the cron pattern, if there is one. */
   worker?: { cron: string | undefined } | undefined;
-  /** An upstream, instead of a target. */
+  /** An upstream, in place of a target. */
   proxy?: string | undefined;
-  /** A configuration, instead of a target. */
+  /** A configuration, in place of a target. */
   config?: object | undefined;
-  /** The source found by an earlier load; it is loaded again even if other files have appeared in its folder. */
+  /** The source found by an earlier load. It is loaded again even if other files have appeared in its folder. */
   source?: FleetSource;
-  /** The fleet's own source, if that of a deploy is loaded: the fleet's name and sockets stay where they are. */
+  /** The fleet's own source, if that of a deploy is loaded: the fleet's name and sockets do not change. */
   own?: FleetSource | undefined;
   /** The release folder of a deploy without a config file. Default: `cwd`. */
   dir?: string | undefined;
@@ -58,23 +61,23 @@ export interface LoadRequest {
   environment: Record<string, string>;
   /** In milliseconds. */
   timeoutMs?: number;
-  /** Aborted when nobody waits for it any more. */
+  /** Aborted when the result is no longer needed. */
   wanted?: AbortSignal | undefined;
-  /** The fleet watches its files, for development. */
+  /** Whether the fleet watches its files, for development. */
   watches?: boolean | undefined;
-  /** This process ends soon, so it may parse a JSON or TOML config itself. A supervisor never does. */
+  /** Whether this process exits soon, so that it may parse a JSON or TOML config itself. A supervisor never does. */
   endsSoon?: boolean;
-  /** Nothing is started: secrets that only the fleet's user or its unit can read are no problem. */
+  /** Whether the fleet is only checked. Secrets that only the fleet's user or its unit can read are then no problem. */
   isOnlyChecked?: boolean;
 }
 
 export interface LoadedFleet {
   config: FleetConfig;
-  /** The source as named: symbolic links are not resolved, so that the next load follows them again. */
+  /** The source as named. Symbolic links are not resolved, so that the next load follows them again. */
   source: FleetSource;
   /** The folder of `config` with symbolic links resolved. All its paths stay in this folder, even if the links change later. */
   release: string;
-  /** Why `config` is not that of the source but what a killed supervisor's fleet runs. */
+  /** Why `config` is not that of the source, but the one of a killed supervisor's fleet. */
   problem?: string;
 }
 
@@ -121,14 +124,17 @@ export async function loadFleet(request: LoadRequest): Promise<LoadedFleet> {
   return { config, source, release };
 }
 
-/** Returns where the fleet's own path leads to now. @throws ConfigError if nothing is there */
+/**
+ * Returns the folder to which the fleet's own path points now.
+ * @throws ConfigError if it does not exist
+ */
 export function ownFolderOf(source: FleetSource, cwd: string): string {
   return pinned(folderOf(source, cwd));
 }
 
 /**
- * Returns the source of a deploy: what is in `dir` in place of the fleet's own folder, or the file `config`.
- * @throws ConfigError if nothing is there
+ * Returns the source of a deploy: the one in `dir` in place of the fleet's own folder, or the file `config`.
+ * @throws ConfigError if there is none
  */
 export function deploySource(own: FleetSource, { dir, config }: { dir?: string; config?: string }): FleetSource {
   if (config !== undefined) return pinSource(findSource(config, "/"));
@@ -154,7 +160,10 @@ export function deploySource(own: FleetSource, { dir, config }: { dir?: string; 
   }
 }
 
-/** Returns the config of a release: of the name that a reload will read, or another one. @throws ConfigError if it has none */
+/**
+ * Returns the config of a release: the one with the name that a reload will read, or another one.
+ * @throws ConfigError if it has none
+ */
 function configOfRelease(own: string, dir: string): FleetSource {
   const file = join(dir, basename(own));
   if (hasEntry(file)) return configSource(file);
@@ -191,7 +200,10 @@ function runsCode(source: FleetSource): boolean {
   return source.kind === "config" && !isData(source.file);
 }
 
-/** Returns the source with symbolic links resolved. A config file may be a link to one that all releases share. Its paths still start from the release. */
+/**
+ * Returns the source with symbolic links resolved. A config file may be a link to one that all releases share; its paths still start from
+ * the release.
+ */
 export function pinSource(source: FleetSource): FleetSource {
   switch (source.kind) {
     case "config":
@@ -214,7 +226,7 @@ export function pinSource(source: FleetSource): FleetSource {
   }
 }
 
-/** Returns a folder that outlives releases: for a symbolic link its parent, because the release behind the link is removed. */
+/** Returns a folder that outlives releases: for a symbolic link its parent, because the release that it points to is removed. */
 function outsideReleases(folder: string): string {
   return lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink() ? dirname(folder) : folder;
 }
@@ -228,12 +240,15 @@ function pinned(path: string): string {
   }
 }
 
-/** Returns the name of a fleet whose configuration gives it none. */
+/** Returns the name of a fleet whose configuration does not set one. */
 export function defaultName(source: FleetSource): string {
   return nameOfFolder("folder" in source ? source.folder : dirname(placeOf(source)));
 }
 
-/** Returns what the request names, which is not read yet. @throws ConfigError */
+/**
+ * Returns the source that the request names, without reading it.
+ * @throws ConfigError
+ */
 export function sourceOf(request: LoadRequest): FleetSource {
   const { target, staticFolder, fapwsScript, pythonApp, command, worker, proxy, config, cwd } = request;
   if (config !== undefined) return objectSource(config, cwd);
@@ -246,7 +261,7 @@ export function sourceOf(request: LoadRequest): FleetSource {
   return findSource(target, cwd);
 }
 
-/** @throws ConfigError unless JSON can hold `config` */
+/** @throws ConfigError unless `config` can be represented in JSON */
 function objectSource(config: object, folder: string): FleetSource {
   const { name } = config as { name?: unknown };
   const known = typeof name === "string" && name !== "" ? name : nameOfFolder(folder);
@@ -255,7 +270,7 @@ function objectSource(config: object, folder: string): FleetSource {
 
 /** The maximum size of a result in bytes: room for many pools with whole environments. */
 const MAX_RESPONSE_BYTES = 16 << 20;
-/** How long reading the remaining result may take after the process has exited. */
+/** How long reading the rest of the result may take after the process has exited, in milliseconds. */
 const REST_OF_RESPONSE_MS = 5_000;
 const NEWLINE = 0x0a;
 
@@ -268,19 +283,22 @@ interface LoadProcessOptions {
   environment: Record<string, string>;
   /** The time limit for the child, in milliseconds. Default: 20,000. */
   timeoutMs?: number | undefined;
-  /** Aborted when nobody waits for it any more. */
+  /** Aborted when the result is no longer needed. */
   wanted?: AbortSignal | undefined;
 }
 
 /**
- * Loads the fleet of `task` in a child process. The child's own output goes to our stderr.
+ * Loads the fleet of `task` in a child process, whose own output goes to this process's stderr.
  * @throws ConfigError with every problem found, also if a config module throws, hangs or exits
  */
 async function loadInProcess(task: LoadTask, options: LoadProcessOptions): Promise<FleetConfig> {
   return ((await askChild(task, placeOf(task.source), options)) as { config: FleetConfig }).config;
 }
 
-/** Returns what another program's module exports, in the same way. @throws ConfigError as `loadInProcess` does */
+/**
+ * Returns the export of another program's module, in the same way.
+ * @throws ConfigError as `loadInProcess` does
+ */
 export async function loadExport(file: string, options: LoadProcessOptions): Promise<unknown> {
   return ((await askChild({ exportOf: file }, file, options)) as { value?: unknown }).value;
 }
@@ -319,11 +337,11 @@ async function askChild(
     if (ended instanceof Error) throw fail(`could not be read: ${spawnProblem(ended, command, cwd)}`);
     if (late) {
       const message = `did not finish loading within ${timeoutMs / 1000} s`;
-      // The caller's deadline passed; the config itself need not be at fault.
+      // The caller's deadline passed; the config itself may be right.
       if (options.timeoutMs !== undefined) throw new PacelineError("timeout", `${file}: ${message}`);
       throw fail(message);
     }
-    // Output may arrive after the exit, and a process left behind may hold the pipe open.
+    // Output may arrive after the exit, and a process that is left behind may hold the pipe open.
     let rest: NodeJS.Timeout | undefined;
     const missing = new Promise<"">((resolve) => {
       rest = setTimeout(resolve, REST_OF_RESPONSE_MS, "");
@@ -341,7 +359,7 @@ async function askChild(
   }
 }
 
-/** Reads one line: empty if it is incomplete, undefined if it is too long. A pipe needs no disk space. */
+/** Reads one line: empty if it is incomplete, undefined if it is too long. Unlike a file, a pipe needs no disk space. */
 function readResult(pipe: Readable, onTooLong: () => void): Promise<string | undefined> {
   return new Promise((resolve) => {
     const parts: Buffer[] = [];

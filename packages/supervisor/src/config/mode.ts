@@ -1,4 +1,4 @@
-/** The keys for how a pool gets its clients: request by request, connection by connection, or without a balancer. */
+/** The keys for how a pool gets its clients: by requests, by connections, or without a balancer. */
 import type { ListenAddress, PoolConfig } from "../core/model.js";
 import { canShareAddresses } from "../core/serving.js";
 import type { Runtimes } from "../runtime/runtimes.js";
@@ -24,7 +24,7 @@ interface ModeInput {
   healthIntervalMs?: number | undefined;
 }
 
-/** The keys about requests, which a connection does not have. */
+/** The keys about requests, which do not apply to connections. */
 const ABOUT_REQUESTS = [
   ...["routes", "stripPrefix", "readyPath", "healthPath", "checkHost", "warmup", "warmupTimeoutMs", "priority"],
   ...[
@@ -42,7 +42,7 @@ const ABOUT_REQUESTS = [
 
 type Report = (path: (string | number)[], message: string) => void;
 
-/** Checks the keys of a pool against its mode. Returns what the mode changes in its configuration. */
+/** Checks the keys of a pool against its mode. Returns the changes that the mode requires in its configuration. */
 export function resolveMode(
   pool: ModeInput & object,
   kind: string,
@@ -76,7 +76,7 @@ export function resolveMode(
   return { mode };
 }
 
-/** What only a balancer could do. */
+/** The keys for features that only a balancer has. */
 const ABOUT_BALANCERS = [
   ...["routes", "stripPrefix", "priority", "queueTimeoutMs", "retryBudget", "errorPages", "compress"],
   ...["policy", "sticky", "backups", "ejection", "slowStartMs", "protocol", "healthFall", "healthRise"],
@@ -104,13 +104,13 @@ const DIRECT_PROBLEMS: Readonly<Record<string, string>> = {
 
 interface Binder {
   name: string;
-  /** Of its keys in the file. */
+  /** The path of its keys in the file. */
   path: (string | number)[];
   mode?: PoolMode | undefined;
   bind?: string[] | undefined;
 }
 
-/** An address as written, where it stands, and the pool that gets its connections; without one it takes requests. */
+/** An address as written, its position, and the pool that gets its connections; without a pool, it takes requests. */
 export interface WrittenAddress {
   text: string;
   at: (string | number)[];
@@ -119,7 +119,7 @@ export interface WrittenAddress {
 
 type Shared = ListenAddress & { kind: "tcp" };
 
-/** Gives the addresses of pools in direct mode to these pools, and returns the others with them. */
+/** Assigns the addresses of pools in direct mode to these pools, and returns the others together with the pools. */
 export function splitAddresses(
   pools: readonly PoolConfig[],
   all: readonly ListenAddress[],
@@ -142,7 +142,7 @@ export function splitAddresses(
 
 /**
  * Returns all addresses of the fleet: those of `listen`, if a pool takes requests or connections there, then those of the pools.
- * @param listen undefined: the config does not say it
+ * @param listen undefined if the config does not set it
  */
 export function writtenAddresses(
   pools: readonly Binder[],

@@ -1,4 +1,4 @@
-/** The keys for those outside who hear of the fleet: `alerts`, with their destinations, and `otlp`. */
+/** The keys for receivers outside the fleet: `alerts` with their destinations, and `otlp`. */
 import { ALERT_NAMES, type AlertKind, type QuietHours } from "../core/alerts.js";
 import type { AlertConfig, OtlpConfig } from "../core/model.js";
 import {
@@ -141,7 +141,7 @@ function resolveHeaders(
 
 type AlertHeaders = Extract<AlertConfig, { webhook: unknown }>["headers"];
 
-/** Returns why it is no URL to which JSON can be sent. */
+/** Returns why a text is not a URL to which JSON can be sent. */
 export function urlProblem(text: string): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || (url.protocol !== "https:" && url.protocol !== "http:"))
@@ -178,7 +178,7 @@ function isTimezone(name: string): boolean {
   }
 }
 
-/** The key `otlp`: where metrics and spans are sent. */
+/** The defaults of the key `otlp`, the destination of metrics and spans. */
 const OTLP_DEFAULTS = { sampleRatio: 0.01, metricsEveryMs: 60_000, timeoutMs: 10_000 };
 
 export const otlpFields = {

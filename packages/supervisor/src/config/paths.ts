@@ -1,9 +1,9 @@
-/** Resolves paths in a configuration: makes them absolute, follows links, checks their existence, finds programs on PATH. */
+/** Resolves paths in a configuration: makes them absolute, follows links, checks that they exist, and finds programs on PATH. */
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { basename, delimiter, dirname, join, resolve } from "node:path";
 import { APP_FILE_NAMES, findApp, kindOf, NOT_A_FILE, whyNoApp } from "./find.js";
 
-/** Returns the app module at `path`: the file, or the app in the folder. */
+/** Returns the app module at `path`: the file itself, or the app in the folder. */
 export function resolveApp(path: string, baseDir: string): string | { problem: string } {
   const absolute = resolve(baseDir, path);
   switch (kindOf(absolute)) {
@@ -29,7 +29,7 @@ export function resolveFolder(path: string, baseDir: string): string | undefined
   return kindOf(absolute) === "folder" ? realpathSync(absolute) : undefined;
 }
 
-/** Returns what this user may not do in a folder of files to serve; undefined if it may do all that is needed. */
+/** Returns which permission this user lacks in a folder of files to serve; undefined if none is missing. */
 export function whyClosed(folder: string, isListed = false): string | undefined {
   const { R_OK, X_OK } = constants;
   try {
@@ -59,7 +59,7 @@ export function resolveFile(path: string, baseDir: string): string | undefined {
 export function findProgram(name: string, cwd: string, searchPath: string): string | { problem: string } {
   if (name.includes("/")) {
     const path = resolve(cwd, name);
-    // A link to the program itself is kept: an interpreter finds its virtual environment by the path it was started with.
+    // A link to the program itself is kept, because an interpreter finds its virtual environment by the path with which it was started.
     return isExecutable(path) ? join(realpathSync(dirname(path)), basename(path)) : { problem: whyNot(path) };
   }
   const folders = searchPath.split(delimiter).filter((folder) => folder !== "");

@@ -1,4 +1,4 @@
-/** The problems of a configuration, collected in one error that people and programs can read. */
+/** The problems of a configuration, collected in one error for people and programs. */
 import { relative } from "node:path";
 import { visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
@@ -7,7 +7,7 @@ import { PacelineError } from "../errors.js";
 export interface Problem {
   /** The file's absolute path; absent for a problem of the command line. */
   file?: string;
-  /** The key's path, such as `["pools", "web", "instances"]`; empty for the file as a whole. */
+  /** The key's path, for example `["pools", "web", "instances"]`; empty for the file as a whole. */
   path: (string | number)[];
   /** The line in the file, from 1. */
   line?: number;
@@ -16,7 +16,7 @@ export interface Problem {
   message: string;
 }
 
-/** The configuration is invalid. The code is `config`; the message has one line per problem. */
+/** Thrown if the configuration is invalid. The code is `config`; the message has one line per problem. */
 export class ConfigError extends PacelineError {
   readonly problems: Problem[];
 
@@ -68,10 +68,13 @@ export function findUnsupported(
   return undefined;
 }
 
-/** The maximum size of a configuration that is passed as a value, in bytes: it is an argument of the process that loads it. */
+/** The maximum size of a configuration that is passed as a value, in bytes. It is an argument of the process that loads it. */
 const MAX_OBJECT_BYTES = 100_000;
 
-/** Returns a configuration as JSON has it. @throws ConfigError unless JSON can hold it */
+/**
+ * Returns a configuration as JSON represents it.
+ * @throws ConfigError if it cannot be represented in JSON
+ */
 export function copyOfConfig(config: object): object {
   const problem = (message: string, path: (string | number)[] = []) => new ConfigError([{ path, message }]);
   const unsupported = findUnsupported(config, []);

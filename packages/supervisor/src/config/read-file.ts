@@ -11,9 +11,9 @@ import { parse as parseToml, TomlError } from "smol-toml";
 import { ConfigError, findUnsupported, type Problem } from "./problems.js";
 import { tomlLines } from "./toml-lines.js";
 
-/** What the function gets that a config module exports. */
+/** The argument of the function that a config module exports. */
 export interface ConfigContext {
-  /** NODE_ENV; if it is not set, `development` under `--watch`, otherwise `production`. The app's NODE_ENV is the same by default. */
+  /** NODE_ENV. If it is not set: `development` under `--watch`, otherwise `production`. By default, the app's NODE_ENV is the same. */
   mode: string;
   /** The environment of the start. */
   env: Record<string, string | undefined>;
@@ -25,7 +25,7 @@ export interface ConfigDocument {
   lineOf(path: (string | number)[]): number | undefined;
 }
 
-/** The maximum size of a config in JSON or TOML. */
+/** The maximum size of a config in JSON or TOML, in bytes. */
 const MAX_TEXT_BYTES = 4 << 20;
 
 const noLine = () => undefined;
@@ -79,7 +79,7 @@ function parseJson(file: string, text: string): ConfigDocument {
   return { value: JSON.parse(text), lineOf };
 }
 
-/** Returns the second of two equal keys of an object, of which `JSON.parse` would drop the first. */
+/** Returns the second of two equal keys of an object; `JSON.parse` would silently drop the first. */
 function repeatedKey({ type, children = [] }: jsonc.Node): jsonc.Node | undefined {
   const known = new Set<unknown>();
   for (const child of children) {
@@ -111,9 +111,9 @@ function lineAt(text: string, offset: number): number {
 const MAX_CONFIG_BYTES = 1 << 20;
 
 /**
- * Returns what another program's config file holds, after a round trip through JSON: the default export of a module, or else the named
- * ones. A file named .json may hold any expression, as PM2 reads it: with comments, names without quotes, commas at the end.
- * @throws ConfigError if the file throws, or holds values that JSON cannot
+ * Returns the contents of another program's config file, after a round trip through JSON: the default export of a module, or otherwise the
+ * named ones. A file named .json may contain any expression, as in PM2: with comments, names without quotes, trailing commas.
+ * @throws ConfigError if the file throws, or contains values that JSON cannot represent
  */
 export function readForeignConfig(file: string): Promise<unknown> {
   return importConfig(file, undefined, async () => {
@@ -134,7 +134,7 @@ async function evaluate(file: string, text: string): Promise<unknown> {
 
 /**
  * Returns the default export of the module `file` after a round trip through JSON.
- * @throws ConfigError if the module throws, or exports values that JSON cannot hold
+ * @throws ConfigError if the module throws, or exports values that JSON cannot represent
  */
 async function importConfig(
   file: string,
@@ -170,7 +170,7 @@ async function importModule(file: string): Promise<Exports> {
     return needsJiti ? await importWithJiti(file) : ((await import(pathToFileURL(file).href)) as Exports);
   } catch (error) {
     if (!/^Cannot find (package|module) 'paceline'/.test((error as Error)?.message)) throw error;
-    // It is installed elsewhere, such as globally; the config gets the package that is running.
+    // Paceline may be installed elsewhere, for example globally. The config gets the package that is running.
     const alias = { paceline: createRequire(import.meta.url).resolve("paceline") };
     return importWithJiti(file, { alias, tryNative: false });
   }
@@ -185,7 +185,7 @@ async function importWithJiti(file: string, options: JitiOptions = {}): Promise<
 /** How long Node may take to parse a file, in milliseconds. */
 const PARSE_TIMEOUT_MS = 5000;
 
-/** Returns the place and the message of a syntax error in a module; undefined for any other error. */
+/** Returns the position and the message of a syntax error in a module; undefined for any other error. */
 function syntaxErrorPlace(error: unknown, file: string): Required<Omit<Problem, "path">> | undefined {
   const { message: text = "" } = (error ?? {}) as { message?: string };
   // jiti counts columns from 0.
@@ -204,13 +204,13 @@ function syntaxErrorPlace(error: unknown, file: string): Required<Omit<Problem, 
     return { file: position.file, line: position.line, column: position.column, message };
   }
   if (!(error instanceof SyntaxError)) return undefined;
-  // Of an ES module Node keeps the place to itself until it prints the error.
+  // Node does not expose the position in an ES module before it prints the error.
   const printed = () =>
     spawnSync(process.execPath, ["--check", file], { encoding: "utf8", timeout: PARSE_TIMEOUT_MS }).stderr ?? "";
   return placeIn(error.stack ?? "", error.message) ?? placeIn(printed(), error.message);
 }
 
-/** Reads what Node prints before a syntax error: `FILE:LINE`, the line, and marks below the wrong part. */
+/** Parses the text that Node prints before a syntax error: `FILE:LINE`, the line, and marks below the wrong part. */
 function placeIn(text: string, message: string): Required<Omit<Problem, "path">> | undefined {
   const match = /^(\/.*|file:\/\/.*):(\d+)\n.*\n( *)\^/.exec(text);
   if (match === null) return undefined;

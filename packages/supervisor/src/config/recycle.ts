@@ -1,4 +1,4 @@
-/** The keys that limit the life of a process that works, and the limits they resolve to. */
+/** The keys that limit the life of a working process, and the resulting limits. */
 import { type CronTimes, readCron } from "@paceline/wire/cron";
 import type { RecycleLimits } from "../core/model.js";
 import { count, fraction, milliseconds, text, word } from "./fields.js";
@@ -45,8 +45,8 @@ interface RecycleInput {
 }
 
 /**
- * Resolves the keys of a pool; those of the top level are its defaults. `report` takes whether the key is the pool's own.
- * @param runsAtTimes whether it is a worker with `cron`, whose processes end by themselves
+ * Resolves the keys of a pool; those of the top level are its defaults. `report` also gets whether the key is the pool's own.
+ * @param runsAtTimes whether it is a worker with `cron`, whose processes exit by themselves
  */
 export function resolveRecycle(
   outer: RecycleInput,

@@ -53,7 +53,7 @@ export function resolveHooks(
   return Object.keys(hooks).length === 0 ? undefined : hooks;
 }
 
-/** The keys of `deploy.limits`: by how much a release may be worse than the one in service. */
+/** The keys of `deploy.limits`: how much worse a release may be than the one in service. */
 const POINTS = { min: 0.01, max: 100 };
 const FACTOR = { min: 1, max: 100 };
 

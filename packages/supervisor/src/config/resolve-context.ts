@@ -1,4 +1,4 @@
-/** What the resolving of a fleet and of its pools share: the surroundings, the problems found so far, and the defaults. */
+/** The context that the resolution of a fleet and of its pools share: the surroundings, the problems found so far, and the defaults. */
 import type { ProcessPolicy, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import { defaultsOf, describeField } from "./fields.js";
@@ -6,18 +6,18 @@ import { type PoolInput, policyFields } from "./schema.js";
 import type { Finding, FindingPlace } from "./validate.js";
 
 export interface ResolveContext {
-  /** The folder that relative paths start from. */
+  /** The folder from which relative paths start. */
   baseDir: string;
-  /** The folder for relative sockets in `listen`: the same folder, with symbolic links kept. */
+  /** The folder for relative sockets in `listen`: the same folder, but with symbolic links kept. */
   listenDir: string;
-  /** Of 127.0.0.1. Default: that of DEFAULT_LISTEN. */
+  /** The port of 127.0.0.1. Default: that of DEFAULT_LISTEN. */
   defaultPort?: number | undefined;
   /** The fleet's default name. */
   defaultName: string;
   runtimes: Runtimes;
   /** $CREDENTIALS_DIRECTORY, if it is set. */
   credentialsDir?: string | undefined;
-  /** Nothing is started, so secrets for the fleet's user alone are no problem. */
+  /** Whether the fleet is only checked, so that secrets for the fleet's user alone are no problem. */
   isOnlyChecked?: boolean | undefined;
   /** The problems found so far. Each key is reported at most once. */
   findings: Finding[];
@@ -56,7 +56,9 @@ export function resolveRuntime(
   return wanted;
 }
 
-/** Adds a problem, unless the key or a table around it already has one; of a place in another file, unless it is known. */
+/**
+ * Adds a problem, unless the key or a table around it already has one. For a position in another file, unless the problem is already known.
+ */
 export function find(
   { findings }: ResolveContext,
   path: (string | number)[],

@@ -1,4 +1,4 @@
-/** Resolves the pools of a validated configuration: each by itself, and what no two of them may share. */
+/** Resolves the pools of a validated configuration: each one separately, and the values that no two of them may share. */
 import { resolve } from "node:path";
 import { INSTANCE_LIMITS } from "@paceline/wire/limits";
 import { MAX_INSTANCES, type PoolConfig, type RelayTraits, type ScalingConfig } from "../core/model.js";
@@ -210,7 +210,7 @@ function resolveResponses(kind: string, path: string[], pool: PoolInput, input: 
   return resolveCompress(given, kind, isOwn, (key, message) => find(context, [...at, "compress", ...key], message));
 }
 
-/** Raising the response timeout above the default must not get the process killed earlier. */
+/** If the response timeout is raised above the default, the process must not be killed earlier than that. */
 function requestTimeoutOf(pool: PoolInput, kind: KindResult, input: FleetInput): number {
   if (kind.requestTimeoutMs === undefined) return 0;
   return (
@@ -236,7 +236,7 @@ function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContex
   }
 }
 
-/** Two pools with one cookie would replace each other's. */
+/** Two pools with the same cookie would overwrite each other's. */
 function checkCookies(pools: PoolConfig[], context: ResolveContext): void {
   const owners = new Map<string, string>();
   for (const { name: pool, relayed } of pools) {

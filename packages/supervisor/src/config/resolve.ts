@@ -1,4 +1,7 @@
-/** Resolves a validated configuration to a fleet: defaults, absolute paths, and checks that depend on the machine. resolve-pools.ts has the pools. */
+/**
+ * Resolves a validated configuration to a fleet: defaults, absolute paths, and checks that depend on the machine. resolve-pools.ts handles
+ * the pools.
+ */
 
 import { resolve } from "node:path";
 import { BALANCER_LIMITS } from "@paceline/wire/limits";
@@ -21,7 +24,7 @@ import { resolveTls } from "./tls.js";
 /** Resolves `input` to a fleet. Problems are added to `context.findings`. */
 export function resolveFleet(input: FleetInput, context: ResolveContext): FleetConfig {
   const resolved = resolvePools(input, context);
-  // Without clients nothing listens.
+  // A fleet without clients does not listen.
   const takesClients = resolved.length === 0 || resolved.some((pool) => pool.serves);
   if (!takesClients && input.listen !== undefined)
     find(
@@ -127,7 +130,7 @@ function kindsOf(pools: readonly PoolConfig[]): string {
   return [...new Set(pools.map(({ kind }) => `\`${kind}\``))].join(" and ");
 }
 
-/** The keys of `balancer` that promise something to clients, or protect from them. */
+/** The keys of `balancer` that promise something to clients, or protect against them. */
 const ABOUT_CLIENTS = [
   "trustedProxies",
   "rateLimits",
@@ -138,7 +141,7 @@ const ABOUT_CLIENTS = [
   "probes",
 ] as const;
 
-/** Without a balancer nothing keeps these promises. */
+/** Without a balancer, these promises cannot be kept. */
 function refuseBalancerKeys({ balancer = {} }: FleetInput, context: ResolveContext): void {
   const refuse = (...path: string[]) =>
     find(context, ["balancer", ...path], "has no effect: no pool gets its requests from a balancer");

@@ -1,4 +1,4 @@
-/** The keys of a pool for responses: `compress`, and `errorPages` for the balancer's own. */
+/** The keys of a pool for responses: `compress`, and `errorPages` for responses that the balancer generates itself. */
 import { statSync } from "node:fs";
 import type { CompressRule } from "@paceline/wire";
 import type { RelayTraits } from "../core/model.js";
@@ -42,7 +42,7 @@ const DEFAULTS = defaultsOf(ruleFields) as Pick<CompressRule, "minBytes" | "maxS
 /** `text/html`, `text/*` or `*+json`. */
 const MEDIA_TYPE = /^(?:[\w.+-]+\/(?:\*|[\w.+-]+)|\*\+[\w.-]+)$/;
 
-/** Returns the rule for the balancers; nothing if no response is compressed. */
+/** Returns the rule for the balancers; an empty object if no response is compressed. */
 export function resolveCompress(
   given: Given | undefined,
   kind: string,
@@ -74,7 +74,7 @@ export function resolveCompress(
   };
 }
 
-/** The balancer's own responses to requests of a pool. */
+/** The statuses of responses that the balancer generates itself for requests of a pool. */
 const STATUSES = ["404", "408", "413", "501", "502", "503", "504"];
 const MAX_PAGE_BYTES = 65_536;
 

@@ -1,6 +1,6 @@
-/** Parses routes: an optional host, then a path prefix. Reports routes that can never match, or that match more than they say. */
+/** Parses routes: an optional host, then a path prefix. Reports routes that can never match, or that match more than they seem to. */
 
-/** The maximum length of a route. It bounds the prefix that is removed from a path, which has to fit into a head. */
+/** The maximum length of a route, which limits the prefix that is removed from a path and has to fit into a head. */
 const MAX_CHARACTERS = 1024;
 
 const LABEL = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?";
@@ -32,7 +32,7 @@ function readHost(text: string): { host: string } | { problem: string } {
     if (/:\d*$/.test(host) && !host.endsWith("]"))
       return { problem: `the host of a route must not have a port: ${shown}` };
     if (!URL.canParse(`http://${host}`)) return { problem: `${shown} is not an IPv6 address in brackets` };
-    // The canonical form, in which the balancer also reads a request's host.
+    // The canonical form, to which the balancer also converts a request's host.
     return { host: new URL(`http://${host}`).hostname };
   }
   if (host.includes(":")) return { problem: `the host of a route must not have a port: ${shown}` };
@@ -44,7 +44,7 @@ function readHost(text: string): { host: string } | { problem: string } {
 function whatIsWrongWith(path: string): string | undefined {
   if (/[?#]/.test(path)) return "a route matches only the path and must not contain ? or #";
   if (path.includes("*")) return "a path is a prefix and must not contain *";
-  // Only characters that a request path can contain; a route with others would never match.
+  // Only characters that a request path can contain are allowed. A route with others would never match.
   const leftover = /[^A-Za-z0-9\-._~!$&'()+,;=:@%/]/.exec(path);
   if (leftover !== null) return `a path must percent-encode ${JSON.stringify(leftover[0])}`;
   if (/%(?![0-9A-Fa-f]{2})/.test(path)) return "a % must be followed by two hexadecimal digits";
@@ -60,14 +60,14 @@ function whatIsWrongWith(path: string): string | undefined {
   return undefined;
 }
 
-/** Encodes non-ASCII characters as browsers do: percent-encoded UTF-8. */
+/** Encodes non-ASCII characters as browsers do: as percent-encoded UTF-8. */
 function encodeNonAscii(path: string): string {
   return path.replace(/\P{ASCII}+/gu, (text) =>
     Buffer.from(text, "utf8").toString("hex").toUpperCase().replace(/../g, "%$&"),
   );
 }
 
-/** Decodes unreserved characters and writes all other escapes in upper case (RFC 3986 §6.2.2). */
+/** Decodes unreserved characters, and writes all other escapes in upper case (RFC 3986 §6.2.2). */
 function normalEscapes(path: string): string {
   return path.replace(/%(..)/g, (escaped, digits: string) => {
     const character = String.fromCharCode(Number.parseInt(digits, 16));
@@ -75,7 +75,7 @@ function normalEscapes(path: string): string {
   });
 }
 
-/** Returns an equal key for routes that match the same requests: `/api` and `/api/`, or `/%40x` and `/@x`. */
+/** Returns a key that is equal for routes that match the same requests, for example `/api` and `/api/`, or `/%40x` and `/@x`. */
 export function routeKey(route: string): string {
   const slash = route.indexOf("/");
   const path = route

@@ -1,4 +1,4 @@
-/** The table form of `instances`: bounds, target and schedule of an autoscaled pool, and what it resolves to. */
+/** The table form of `instances`: limits, target and schedule of an autoscaled pool, and its conversion. */
 import { readCron } from "@paceline/wire/cron";
 import { MAX_INSTANCES, type ScalingConfig } from "../core/model.js";
 import type { ScalingMetric, ScalingTarget } from "../core/scaling-needs.js";

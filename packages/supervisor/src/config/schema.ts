@@ -1,4 +1,4 @@
-/** Every config key with its check, unit, default and description; docs/configuration.md is generated from it. */
+/** Every config key with its check, unit, default and description. docs/configuration.md is generated from it. */
 import { z } from "zod";
 import { MAX_INSTANCES } from "../core/model.js";
 import { accessLog, identityFields, rateLimits } from "./balancer-keys.js";
@@ -120,7 +120,7 @@ const protocol = word(
   'The upstream protocol of a fetch app: the lane, which multiplexes requests on one connection, or HTTP/1.1. A Node app always uses HTTP/1.1. Default: `"lane"`.',
 );
 
-/** The keys of a pool that may also stand at the top level, as the default of all pools. */
+/** The keys of a pool that are also allowed at the top level, as the default of all pools. */
 const sharedFields = {
   cwd: text("The working directory of the instances, relative to the config file's folder. Default: that folder."),
   env: variables(

@@ -3,7 +3,10 @@ import { text, valueTable, word } from "../fields.js";
 import { maxInFlight, poolKind, REQUEST_TIMEOUT_MS, requestTimeoutMs, sticky } from "./kind.js";
 import { launchPython, python, readPythonApp } from "./python.js";
 
-/** Forbidden options: the pool decides where and how often uvicorn and hypercorn serve, the balancer which proxies to trust. */
+/**
+ * Options that are not allowed: the pool decides where uvicorn and hypercorn serve and how many there are, the balancer which proxies to
+ * trust.
+ */
 const NOT_OPTIONS = new Set([
   ...["app", "factory", "host", "port", "uds", "fd", "workers", "reload", "proxy_headers", "forwarded_allow_ips"],
   ...["root_path", "timeout_keep_alive", "timeout_graceful_shutdown", "limit_max_requests"],

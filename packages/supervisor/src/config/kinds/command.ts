@@ -68,12 +68,12 @@ export const command = poolKind({
   },
 });
 
-/** Returns a command line for people: the program without its folder. */
+/** Returns a command line for display, without the program's folder. */
 export function sourceOf([name = "", ...rest]: readonly string[]): string {
   return [basename(name), ...rest].join(" ");
 }
 
-/** Returns the words with the program's absolute path; reports problems with them, and with the pool's own variables. */
+/** Returns the words with the program's absolute path. Reports problems with them, and with the pool's own variables. */
 export function resolveWords(
   key: string,
   words: readonly string[],

@@ -1,4 +1,4 @@
-/** The list of pool kinds, and which of them a pool is. A new kind is a file beside this one and a line here. */
+/** The list of pool kinds, and the rules that determine a pool's kind. A new kind is a file beside this one and a line here. */
 import { app } from "./app.js";
 import { asgi } from "./asgi.js";
 import { command } from "./command.js";
@@ -71,12 +71,12 @@ export function resolveKind(
 /** The name of the pool that top-level keys define if there is no `pools`. */
 export const DEFAULT_POOL = "web";
 
-/** Returns the name of the pool of top-level keys: one that gets no requests is named after its kind. */
+/** Returns the name of the pool of top-level keys. A pool that gets no requests is named after its kind. */
 export function defaultPoolOf(keys: KindKeys): string {
   return POOL_KINDS.find(({ name, serves }) => serves === false && keys[name] !== undefined)?.name ?? DEFAULT_POOL;
 }
 
-/** The keys that only have a meaning where requests arrive, beside those of kinds. */
+/** The keys that have a meaning only for requests, in addition to those of kinds. */
 export const REQUEST_KEYS = [
   "mode",
   "bind",
@@ -110,7 +110,7 @@ function refuseRequestKeys(pool: KindKeys, kind: string, report: KindContext["re
     if (pool[key] !== undefined) report([key], `is not valid in \`${kind}\` pools: they get no requests`);
 }
 
-/** Names the kinds whose pools may have this key, for a message. */
+/** Returns the kinds whose pools may have this key, for a message. */
 function kindsWith(key: string): string {
   const names = POOL_KINDS.filter(({ fields }) => key in fields).map(({ name }) => `\`${name}\``);
   return names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;

@@ -1,4 +1,4 @@
-/** The interface of a pool kind (its keys, what they resolve to, how its instances start), and keys shared by several kinds. */
+/** The interface of a pool kind (its keys, what they resolve to, how its instances start), and keys that several kinds share. */
 import type { StickyRule } from "@paceline/wire";
 import type { z } from "zod";
 import type { Launch, RelayTraits, RuntimeName } from "../../core/model.js";
@@ -10,39 +10,39 @@ export type Fields = Record<string, z.ZodType>;
 
 /** The resolved workload of a pool. */
 export interface KindResult {
-  /** Shown to people; absolute if it is a path. */
+  /** For display; absolute if it is a path. */
   source: string;
   /** The kind's part of the instances' ChildSpec, as plain data. */
   workload: Record<string, unknown>;
-  /** What the balancers must know of it. Default: nothing. */
+  /** The properties that the balancers need to know. Default: none. */
   relayed?: RelayTraits;
-  /** The program that runs its instances. Default: our server. */
+  /** The program that runs its instances. Default: Paceline's server. */
   launch?: Launch;
-  /** The required runtime, whatever the config or the command line says. */
+  /** The required runtime, which overrides the config and the command line. */
   runtime?: RuntimeName;
-  /** How long an instance may take to respond, unless the pool sets it. Default: no limit. */
+  /** How long an instance may take to respond, unless the pool sets it, in milliseconds. Default: no limit. */
   requestTimeoutMs?: number;
   /** Whether a template process loads the app and forks the instances. Default: no. */
   preload?: boolean;
-  /** The most requests that a balancer sends to one instance at once. Default: the balancer's own limit. */
+  /** The maximum number of requests that a balancer sends to one instance at once. Default: the balancer's own limit. */
   maxInFlight?: number;
-  /** The most instances. Default: `MAX_INSTANCES`. */
+  /** The maximum number of instances. Default: `MAX_INSTANCES`. */
   maxInstances?: number;
-  /** The cron pattern of a schedule, for people. Default: it has none. */
+  /** The cron pattern of a schedule, for display. Default: it has none. */
   cron?: string;
-  /** Whether old and new processes may run side by side in a reload. Default: yes. */
+  /** Whether old and new processes may run at the same time during a reload. Default: yes. */
   overlap?: boolean;
 }
 
 /** The context in which a kind resolves its keys. */
 export interface KindContext {
-  /** The folder that relative paths start from. */
+  /** The folder from which relative paths start. */
   baseDir: string;
   /** The routes of the pool: each a path, optionally after a host. */
   routes: readonly string[];
   /** The working directory of the instances. */
   cwd: string;
-  /** The pool's own `env`, without the top level's and that of env files. */
+  /** The pool's own `env`, without the variables of the top level and of env files. */
   env: Readonly<Record<string, string>>;
   /** PATH, as the instances see it. */
   searchPath: string;
@@ -55,7 +55,7 @@ export interface KindContext {
 }
 
 export interface PoolKind<F extends Fields> {
-  /** Shown by `paceline status`; also the key that selects this kind. */
+  /** The name that `paceline status` shows; also the key that selects this kind. */
   name: keyof F & string;
   fields: F;
   defaultInstances: number;
@@ -93,7 +93,7 @@ export const hedge = flag(
   'Send a GET or HEAD of a `command` or `proxy` pool to a second instance if the first one has not begun its response after the time that 95 % of the pool\'s responses take. The client gets the first response, and the other request is cancelled. At most 2 % of the pool\'s requests are sent twice, and none three times. Not with `sticky`, `policy: "exact"` or `"hash:…"`. See [balancing.md](balancing.md#hedges).',
 );
 
-/** The default where neither the pool nor the balancer's limits set a timeout. */
+/** The default if neither the pool nor the balancer's limits set a timeout, in milliseconds. */
 export const REQUEST_TIMEOUT_MS = 60_000;
 
 export const requestTimeoutMs = milliseconds(
@@ -102,7 +102,7 @@ export const requestTimeoutMs = milliseconds(
   { min: 0 },
 );
 
-/** By what clients are recognized: a cookie, optionally with its name, the address, or a field. */
+/** How clients are recognized: by a cookie, optionally with its name, by the address, or by a field. */
 const STICKY = /^(?:cookie(?::[A-Za-z0-9][\w-]{0,63})?|address|header:[!#$%&'*+.^`|~\w-]{1,64})$/;
 
 export const sticky = textLike(
@@ -114,7 +114,7 @@ export const sticky = textLike(
   'Send all requests of a client to the same instance. A client is recognized by a cookie that the balancer sets (its default name is `paceline_` and the name of the pool), by its address, or by a request field such as `"header:x-user"`. See [sticky.md](sticky.md). Default: each request goes to the next instance in turn.',
 );
 
-/** Returns the rule of a pool's `sticky` key, or what is wrong with it. */
+/** Returns the rule of a pool's `sticky` key, or the problem with it. */
 export function stickyRule(pool: string, text: string): StickyRule | string {
   const colon = text.indexOf(":");
   const by = colon < 0 ? text : text.slice(0, colon);

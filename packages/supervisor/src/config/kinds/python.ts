@@ -1,4 +1,4 @@
-/** Shared by the kinds that run Python: the interpreter, how it starts an instance, and how apps are named. */
+/** The code that Python kinds share: the interpreter, how it starts an instance, and how apps are named. */
 import { spawnSync } from "node:child_process";
 import type { Launch } from "../../core/model.js";
 import { builtFile } from "../../package.js";
@@ -7,10 +7,10 @@ import { findProgram, isPythonFile, resolveFile } from "../paths.js";
 import type { KindContext } from "./kind.js";
 
 const OLDEST = [3, 9] as const;
-/** An interpreter that takes longer than this to print its version is refused. */
+/** An interpreter that takes longer than this to print its version is refused. In milliseconds. */
 const ASK_TIMEOUT_MS = 18_000;
 
-/** The most requests at one instance: WSGI code handles one at a time. */
+/** The maximum number of requests at one instance: WSGI code handles one at a time. */
 export const PYTHON_MAX_IN_FLIGHT = 1;
 
 export const python = text(
@@ -24,7 +24,7 @@ export const preload = flag(
 
 /** Returns how the interpreter `given` starts an instance. Problems are reported under `python`. */
 export function launchPython(given: string | undefined, { baseDir, searchPath, report }: KindContext): Launch {
-  // Symbolic links are kept: an interpreter finds its virtual environment by the path it was started with.
+  // Symbolic links are kept, because an interpreter finds its virtual environment by the path with which it was started.
   const found = findProgram(given ?? "python3", baseDir, searchPath);
   const hint = given === undefined ? "; set `python` to the interpreter" : "";
   const problem = typeof found === "string" ? problemWith(found, baseDir) : found.problem + hint;
@@ -35,7 +35,7 @@ export function launchPython(given: string | undefined, { baseDir, searchPath, r
 const PYTHON_ENTRY = builtFile("python/start.py");
 
 function problemWith(command: string, cwd: string): string | undefined {
-  // Valid in Python 2 as well.
+  // Also valid in Python 2.
   const question = "import sys; print('%d.%d' % sys.version_info[:2])";
   const asked = spawnSync(command, ["-c", question], { cwd, timeout: ASK_TIMEOUT_MS, encoding: "utf8" });
   const version = /^(\d+)\.(\d+)\n$/.exec(asked.stdout ?? "");

@@ -52,7 +52,7 @@ export const staticFiles = poolKind({
   },
 });
 
-/** Returns the folder's path as written and resolved: an app may name a file by either. */
+/** Returns the folder's path as written and with symbolic links resolved, because an app may use either of them. */
 function namesOf(root: string): string[] {
   return [...new Set([root, realpathSync(root)])];
 }

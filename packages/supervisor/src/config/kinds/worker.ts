@@ -7,11 +7,11 @@ import { args, type KindContext, poolKind, readySignal, stopSignal } from "./kin
 
 const READY_AFTER_MS = 1_000;
 const RUN_TIMEOUT_MS = 3_600_000;
-/** Keys that are about a process that stays. */
+/** Keys for a process that runs permanently. */
 const NOT_WITH_CRON = ["readyAfterMs", "readySignal", "overlap"] as const;
-/** Keys that are about runs. */
+/** Keys for scheduled runs. */
 const ONLY_WITH_CRON = ["timezone", "runTimeoutMs"] as const;
-/** Of the placeholders of a command, those that are not about where it serves. */
+/** The placeholders of a command that are not about the address on which it serves. */
 const KNOWN = ["name", "bun"];
 
 export const worker = poolKind({
@@ -90,7 +90,7 @@ function checkCron(cron: string, timezone: string | undefined, { report }: KindC
 
 interface Run {
   source: string;
-  /** `module` is run by the pool's runtime, with `args`; without it, `args` begins with the program. */
+  /** `module` is run by the pool's runtime with `args`. Without it, `args` begins with the program. */
   workload: { module?: string; args: string[] };
 }
 

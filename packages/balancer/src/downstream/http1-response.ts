@@ -156,11 +156,12 @@ export class Http1Response implements DownstreamResponse {
     return lasting.isEndedByBoth ? "goodbye" : "whole";
   }
 
-  end(): void {
+  /** @param isLast whether the connection ends at once after it */
+  end(isLast: boolean): void {
     this.lasting = undefined;
     if (this.framing === "chunked") this.writer.lastChunk(this.connection, this.trailers);
     this.trailers = undefined;
-    this.writer.flush(this.connection);
+    this.writer.flush(this.connection, isLast);
   }
 
   /** Sends a complete response that the balancer generates itself, with further fields (lines). */
@@ -169,7 +170,9 @@ export class Http1Response implements DownstreamResponse {
     const response = this.pageOf(status).response({ keepAlive, clientMinorVersion, isHead });
     this.page = undefined;
     const more = fields === undefined ? response : withLine(response, Buffer.from(fields, "latin1"));
-    this.connection.write(this.identity === undefined ? more : withLine(more, this.identity.responseLine));
+    const bytes = this.identity === undefined ? more : withLine(more, this.identity.responseLine);
+    if (keepAlive) this.connection.write(bytes);
+    else this.connection.writeTransient(bytes, bytes.length, true);
   }
 
   localBodyBytes(status: LocalStatus): number {

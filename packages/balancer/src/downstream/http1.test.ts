@@ -99,6 +99,22 @@ it("counts what is sent ahead in half of the budget for slow clients, cuts whoev
   expect(budget.take(230_000)).toBe(true);
 });
 
+it("marks the last response of a connection as what its FIN may leave with", () => {
+  const { open } = bench(new BufferBudget(1_000_000));
+  const marksOf = (fields: string) => {
+    const connection = open(Number.POSITIVE_INFINITY);
+    const marks: boolean[] = [];
+    connection.writeTransient = (bytes, length, isLast = false) => {
+      marks.push(isLast);
+      return connection.write(bytes.subarray(0, length));
+    };
+    connection.owner.onData(Buffer.from(`GET / HTTP/1.1\r\nHost: a\r\n${fields}\r\n`));
+    return [connection.take().toString("latin1").slice(0, 12), marks.at(-1) ?? false, connection.isClosed];
+  };
+  expect(marksOf("Connection: close\r\n")).toEqual(["HTTP/1.1 404", true, true]);
+  expect(marksOf("")).toEqual(["HTTP/1.1 404", false, false]);
+});
+
 it("frees what a client has sent ahead at once when it gives way to others", async () => {
   const { open, turns } = bench(new BufferBudget(1_000_000));
   const client = open();

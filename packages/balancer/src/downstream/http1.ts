@@ -332,7 +332,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
   }
 
   endResponse(): void {
-    this.response.end();
+    this.response.end(!this.staysOpen);
     this.finish();
   }
 

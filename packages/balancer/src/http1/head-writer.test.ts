@@ -64,6 +64,10 @@ it("lets the kernel gather lines and large pieces until the flush, and small one
       calls.push(bytes.length < 100 ? "line" : "piece");
       return super.write(bytes);
     }
+    override writeTransient(bytes: Uint8Array, length: number, isLast = false): boolean {
+      if (isLast) calls.push("last");
+      return super.writeTransient(bytes, length);
+    }
   }
   const connection = new Corkable();
   const writer = new HeadWriter(16_384, { now: 0 });
@@ -82,6 +86,10 @@ it("lets the kernel gather lines and large pieces until the flush, and small one
   writer.chunk(connection, large, 0, large.length);
   writer.chunk(new FakeConnection(), large, 0, large.length);
   expect(calls.splice(0).join(" ")).toBe("cork line piece line uncork");
+  // The FIN that follows makes the kernel send what it has gathered.
+  writer.chunk(connection, large, 0, large.length);
+  writer.flush(connection, true);
+  expect(calls.splice(0).join(" ")).toBe("cork line piece last line");
 });
 
 it("writes each field that passes as one line of `name: value`, however it came", () => {

@@ -74,24 +74,28 @@ export class HeadWriter {
     this.buffer = Buffer.allocUnsafeSlow(largestHead + 2 * SMALL_PIECE_BYTES);
   }
 
-  /** Sends the built bytes. Returns false if more must wait for the connection's drain. */
-  flush(connection: Connection): boolean {
+  /**
+   * Sends the built bytes. Returns false if more must wait for the connection's drain.
+   * @param isLast whether the connection ends at once after them
+   */
+  flush(connection: Connection, isLast = false): boolean {
     if (this.connection !== connection) return true;
-    const isFlowing = this.send(connection);
+    const isFlowing = this.send(connection, isLast);
     if (this.isCorked) {
       this.isCorked = false;
-      connection.uncork?.();
+      // The FIN makes the kernel send what it has collected.
+      if (!isLast) connection.uncork?.();
     }
     return isFlowing;
   }
 
-  private send(connection: Connection): boolean {
+  private send(connection: Connection, isLast = false): boolean {
     if (this.length === 0) return true;
     const { length } = this;
     this.length = 0;
     this.holdsHead = false;
     this.chunkEnd = -1;
-    return connection.writeTransient(this.buffer, length);
+    return connection.writeTransient(this.buffer, length, isLast);
   }
 
   /** Withdraws a response. Returns false if part of it was sent. */

@@ -27,6 +27,7 @@ const LITTLE_RECEIVE_BYTES = 65_536;
 const isDarwin = process.platform === "darwin";
 const libc = isDarwin ? "libSystem.dylib" : "libc.so.6";
 const SET_OPTION = { args: ["int", "int", "int", "ptr", "int"], returns: "int" } as const;
+const SEND = { args: ["int", "ptr", "u64", "int"], returns: "int" } as const;
 const IPPROTO_TCP = 6;
 const TCP_NOTSENT_LOWAT = isDarwin ? 0x201 : 25;
 const SOL_SOCKET = isDarwin ? 0xffff : 1;
@@ -41,8 +42,15 @@ const sendBytes = new Int32Array([LOCAL_SEND_BYTES]);
 const littleReceiveBytes = new Int32Array([LITTLE_RECEIVE_BYTES]);
 const onOrOff = [new Int32Array([0]), new Int32Array([1])] as const;
 
-type SetOption = (fd: number, level: number, option: number, value: number, size: number) => number;
-let setOption: SetOption | undefined;
+/** On Linux: MSG_MORE, so that the kernel waits for the FIN, and MSG_DONTWAIT and MSG_NOSIGNAL, as Bun sends. */
+const BEFORE_FIN = 0x8000 | 0x40 | 0x4000;
+
+interface Calls {
+  setsockopt(fd: number, level: number, option: number, value: number, size: number): number;
+  send(fd: number, bytes: number, length: number, flags: number): number;
+}
+
+let calls: Calls | undefined;
 
 /**
  * Limits the reads from an upstream.
@@ -65,17 +73,27 @@ export function setCork(fd: number, isOn: boolean): boolean {
   return !isDarwin && set(fd, IPPROTO_TCP, TCP_CORK, onOrOff[isOn ? 1 : 0]) === 0;
 }
 
-function set(fd: number, level: number, option: number, value: Int32Array): number {
-  setOption ??= loadSetOption();
-  return setOption(fd, level, option, ptr(value) as number, value.byteLength);
+/**
+ * Sends the last bytes of a connection. The kernel keeps them until the FIN and sends both in one packet; a second packet would cost as much again.
+ * Returns how many bytes the kernel has taken: 0 also if it takes none in this way.
+ */
+export function sendBeforeFin(fd: number, bytes: Uint8Array, length: number): number {
+  if (isDarwin) return 0;
+  calls ??= loadCalls();
+  return Math.max(0, calls.send(fd, ptr(bytes) as number, length, BEFORE_FIN));
 }
 
-function loadSetOption(): SetOption {
+function set(fd: number, level: number, option: number, value: Int32Array): number {
+  calls ??= loadCalls();
+  return calls.setsockopt(fd, level, option, ptr(value) as number, value.byteLength);
+}
+
+function loadCalls(): Calls {
   try {
-    return dlopen(libc, { setsockopt: SET_OPTION }).symbols.setsockopt as never;
+    return dlopen(libc, { setsockopt: SET_OPTION, send: SEND }).symbols as never;
   } catch {
     // If the C library has another name (musl), the defaults stay.
-    return () => -1;
+    return { setsockopt: () => -1, send: () => -1 };
   }
 }
 

@@ -2,7 +2,15 @@
 import { free, leaveToCollector } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { WaitingBytes } from "./buffers.js";
-import { limitReceipt, outgoingBytes, seesOutgoing, setCork, tuneListener, tuneUpstream } from "./bun-calls.js";
+import {
+  limitReceipt,
+  outgoingBytes,
+  seesOutgoing,
+  sendBeforeFin,
+  setCork,
+  tuneListener,
+  tuneUpstream,
+} from "./bun-calls.js";
 import {
   ASK_EVERY_MS,
   CLOSE_GRACE_SECONDS,
@@ -32,6 +40,8 @@ export class BunConnection implements Connection {
   /** Whether a write has failed because the peer has disconnected. */
   private hasFailed = false;
   private isCorkable = true;
+  /** Whether what is written goes to the kernel as it is. */
+  private isPlain = true;
 
   constructor(
     private socket: BunSocket,
@@ -41,6 +51,7 @@ export class BunConnection implements Connection {
   /** Continues on another socket, which takes over the one below it. */
   continueOn(takeOver: (below: BunSocket) => BunSocket): void {
     this.writtenBytes = 0;
+    this.isPlain = false;
     this.socket = takeOver(this.socket);
     this.socket.timeout(0);
   }
@@ -105,18 +116,20 @@ export class BunConnection implements Connection {
   }
 
   // Passes a length instead of a view, which would cost more than the call.
-  writeTransient(bytes: Uint8Array, length: number): boolean {
+  writeTransient(bytes: Uint8Array, length: number, isLast = false): boolean {
     if (this.closing !== "open") return true;
     this.writtenBytes += length;
     if (this.waiting !== null) {
       this.waiting.add(length === bytes.length ? bytes : bytes.subarray(0, length));
       return false;
     }
-    const taken = this.socket.write(bytes, 0, length);
-    if (taken === length) return true;
+    const sent = isLast && this.isPlain ? sendBeforeFin(this.descriptor, bytes, length) : 0;
+    if (sent === length) return true;
+    const taken = this.socket.write(bytes, sent, length - sent);
+    if (taken === length - sent) return true;
     if (taken < 0) this.peerGone();
     this.waiting = new WaitingBytes();
-    this.waiting.add(bytes.subarray(Math.max(taken, 0), length));
+    this.waiting.add(bytes.subarray(sent + Math.max(taken, 0), length));
     return false;
   }
 
@@ -167,9 +180,15 @@ export class BunConnection implements Connection {
     if (this.closing === "closed" || this.closing === "closing") return;
     this.closing = "closing";
     if (!awaitsClose) this.owner = NO_OWNER;
-    // `end()` closes at once if nothing is queued. `close()` would close the descriptor twice (Bun 1.4.5).
-    if (this.waiting === null) return void this.socket.end();
+    if (this.waiting === null) return this.closeSocket();
     if (!awaitsClose) this.socket.timeout(CLOSE_GRACE_SECONDS);
+  }
+
+  private closeSocket(): void {
+    // Sends the FIN with the bytes before it; `end()` would first make the kernel send these.
+    if (this.isPlain) this.socket.shutdown();
+    // Closes at once if nothing is queued. `close()` would close the descriptor twice (Bun 1.4.5).
+    this.socket.end();
   }
 
   /** Resets a connection whose time to close is over. Other timeouts are not set by this file. */
@@ -206,7 +225,7 @@ export class BunConnection implements Connection {
         this.socket.shutdown();
         return;
       case "closing":
-        this.socket.end();
+        this.closeSocket();
         return;
       case "closed":
         return;

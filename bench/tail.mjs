@@ -153,7 +153,7 @@ try {
       return [`${kind}: ${name}`, ...cells];
     }),
   );
-  const comparison = `p99 as a multiple of an ideal queue's, and of that of ${[...new Set(Object.values(REFERENCES))].join(" or, late, ")} in the same round (medians); requests that waited ${IN_VAIN_MS} ms behind a busy instance while another one computed nothing`;
+  const comparison = `p99 as a multiple of an ideal queue's, and of that of ${[...new Set(Object.values(REFERENCES))].join(" or, late, ")} in the same round (medians); requests that waited ${IN_VAIN_MS} ms behind a busy instance while another one had no request`;
   process.stdout.write(
     `${textTable({ caption: comparison, header: ["", ...rates.map((rate) => `${rate}/s`)], rows: compared })}\n`,
   );
@@ -213,5 +213,6 @@ function timesOf(kind, body, dueAt) {
   const after = [burntUntil + WAIT_MS.async, respondedAt];
   const between = [calledAt + WAIT_MS.late, burntFrom];
   const ready = kind === "sync" ? [arrived] : [arrived, kind === "async" ? after : between];
-  return { instance, computed: [burntFrom, burntUntil], ready: ready.filter(([from, to]) => from < to) };
+  const there = [calledAt, respondedAt];
+  return { instance, there, computed: [burntFrom, burntUntil], ready: ready.filter(([from, to]) => from < to) };
 }

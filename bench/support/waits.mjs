@@ -16,20 +16,33 @@ export function idealLatencies(dueTimes, serviceTimes, servers) {
 
 /**
  * Returns the requests that could have run for at least `leastMs` in all, while their instance computed for others and another
- * instance computed nothing.
- * @param requests all of a run: `instance`, its number; `computed`, from when until when it computed for the request; `ready`, the
- * periods in which the request waited for nothing but its instance, all as pairs of milliseconds
+ * instance had no request.
+ * @param requests all of a run: `instance`, its number; `there`, from the call of its handler to its response; `computed`, from when
+ * until when the handler computed; `ready`, the periods in which the request waited for nothing but its instance; all in milliseconds
  */
 export function waitedInVain(requests, instances, leastMs) {
-  const busy = Array.from({ length: instances }, () => []);
-  for (const { instance, computed } of requests) busy[instance - 1].push(computed);
+  const numbers = Array.from({ length: instances }, (_, at) => at + 1);
+  const periodsOf = (key) =>
+    numbers.map((number) => joined(requests.filter(({ instance }) => instance === number).map((each) => each[key])));
+  const [computing, occupied] = [periodsOf("computed"), periodsOf("there")];
   return requests.filter(({ instance, ready }) => {
     // Most have not waited.
     if (lengthOf(ready) < leastMs) return false;
-    const others = busy.filter((_, at) => at !== instance - 1);
-    const behind = ready.flatMap((period) => within(busy[instance - 1], period));
-    return lengthOf(behind) - lengthOf(behind.flatMap((period) => allBusy(others, period))) >= leastMs;
+    const others = occupied.filter((_, at) => at !== instance - 1);
+    const behind = ready.flatMap((period) => within(computing[instance - 1], period));
+    return lengthOf(behind) - lengthOf(behind.flatMap((period) => allOccupied(others, period))) >= leastMs;
   });
+}
+
+/** Returns these periods in order, those that overlap as one. */
+function joined(periods) {
+  const result = [];
+  for (const [from, to] of periods.sort((a, b) => a[0] - b[0])) {
+    const last = result.at(-1);
+    if (last !== undefined && from <= last[1]) last[1] = Math.max(last[1], to);
+    else result.push([from, to]);
+  }
+  return result;
 }
 
 /** Returns the parts of these periods that lie in another one. */
@@ -39,8 +52,8 @@ function within(periods, [from, to]) {
   );
 }
 
-/** Returns the parts of a period in which all of these instances are busy. */
-const allBusy = (instances, period) =>
-  instances.reduce((parts, busy) => parts.flatMap((part) => within(busy, part)), [period]);
+/** Returns the parts of a period in which all of these instances have requests. */
+const allOccupied = (instances, period) =>
+  instances.reduce((parts, occupied) => parts.flatMap((part) => within(occupied, part)), [period]);
 
 const lengthOf = (periods) => periods.reduce((sum, [from, to]) => sum + to - from, 0);

@@ -12,31 +12,30 @@ test.each([
 
 /** Instance 1 computes from 0 to 32, and then for the request that waits from 5 on. */
 const behind = (ready = [[5, 32]]) => [
-  { instance: 1, computed: [0, 32], ready: [[0, 0]] },
-  { instance: 1, computed: [32, 34], ready },
+  { instance: 1, there: [0, 32], computed: [0, 32], ready: [] },
+  { instance: 1, there: [2, 34], computed: [32, 34], ready },
 ];
-const other = (instance, ...computed) => ({ instance, computed, ready: [[computed[0], computed[0]]] });
+const other = (instance, ...there) => ({ instance, there, computed: there, ready: [] });
 
 test.each([
   ["beside a free instance", behind(), 2, true],
   ["beside a busy one", [...behind(), other(2, 0, 32)], 2, false],
   ["beside one that becomes free", [...behind(), other(2, 0, 29)], 2, true],
   ["beside one that is free for a moment", [...behind(), other(2, 0, 31)], 2, false],
+  ["beside one with several at once", [...behind(), other(2, 0, 32), other(2, 4, 20)], 2, false],
   ["beside several moments", [...behind(), other(2, 0, 10), other(2, 11, 20), other(2, 21, 31)], 2, true],
   ["beside one of three", [...behind(), other(2, 0, 32)], 3, true],
   ["beside three that are busy in turn", [...behind(), other(2, 0, 20), other(3, 20, 32)], 3, true],
   ["for a moment", behind([[31, 32]]), 2, false],
+  // biome-ignore format: pairs
+  ["for moments", behind([[5, 6], [30, 31.5]]), 2, true],
   [
-    "for moments",
-    behind([
-      [5, 6],
-      [30, 31.5],
-    ]),
+    "while its own instance computed nothing",
+    [{ instance: 1, there: [29, 32], computed: [30, 32], ready: [[0, 30]] }],
     2,
-    true,
+    false,
   ],
-  ["while its own instance computed nothing", [{ instance: 1, computed: [30, 32], ready: [[0, 30]] }], 2, false],
-])("a request waited %s", (_, requests, instances, expected) => {
+])("whether a request waited in vain: %s", (_, requests, instances, expected) => {
   const found = waitedInVain(requests, instances, 2);
-  expect(found).toEqual(expected ? [requests[behind().length - 1]] : []);
+  expect(found).toEqual(expected ? [requests[1]] : []);
 });

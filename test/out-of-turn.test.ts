@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { type Project, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
-import { kill } from "./support/processes.js";
+import { kill, pause, signal } from "./support/processes.js";
 import { RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
@@ -35,9 +35,8 @@ const POOLS = {
 };
 type Pool = keyof typeof POOLS;
 
-/** The instances of that many requests on one connection, which one balancer serves. */
-async function served(project: Project, pool: Pool, count = 24): Promise<string[]> {
-  const connection = await RawConnection.open(project.port);
+/** The instances of that many requests, one after another on one connection, which one balancer serves. */
+async function servedOn(connection: RawConnection, pool: Pool, count: number): Promise<string[]> {
   const names: string[] = [];
   for (let sent = 0; sent < count; sent++) {
     const before = connection.received.length;
@@ -45,6 +44,12 @@ async function served(project: Project, pool: Pool, count = 24): Promise<string[
     await connection.until(new RegExp(`^[\\s\\S]{${before}}HTTP/1.1 200 [\\s\\S]*\\r\\n\\r\\n\\w+\\.\\d$`));
     names.push(/\w+\.\d$/.exec(connection.received)?.[0] ?? "");
   }
+  return names;
+}
+
+async function served(project: Project, pool: Pool, count = 24): Promise<string[]> {
+  const connection = await RawConnection.open(project.port);
+  const names = await servedOn(connection, pool, count);
   connection.close();
   return names;
 }
@@ -167,6 +172,20 @@ test("no request fails by what an operator does to an instance, and it stays ove
   for (const load of loads) expect(failures(await load.stop())).toEqual(NO_FAILURES);
   expect(new Set(await served(project, "api"))).toEqual(new Set(["api.1", "api.2", "api.3"]));
   expect(new Set(await served(project, "spare"))).toEqual(new Set(["spare.1"]));
+  // What one balancer has at an instance keeps requests of the other one from it: the fewest decide, of both.
+  const [first, second] = (await project.status()).balancers.map(({ pid }) => pid ?? 0) as [number, number];
+  await pause(second);
+  const open = await openAt(project, "api", "api.2");
+  signal(second, "SIGCONT");
+  await pause(first);
+  const connection = await RawConnection.open(project.port);
+  await servedOn(connection, "web", 1);
+  signal(first, "SIGCONT");
+  await waitFor("the other balancer to see it", async () => !(await servedOn(connection, "api", 12)).includes("api.2"));
+  open.write(">");
+  await open.until(/>/);
+  await waitFor("it to get requests again", async () => (await servedOn(connection, "api", 3)).includes("api.2"));
+  for (const each of [open, connection]) each.close();
   // Three of five, unless one is slow for a moment.
   const heavy = async () => (await served(project, "web", 25)).filter((name) => name === "web.1").length;
   await waitFor("three of five requests to reach the heavy one", async () => (await heavy()) === 15);

@@ -1,9 +1,9 @@
 /**
- * The files through which balancers share counts (shared-counts.ts), one for each balancer. They are mapped into memory on Bun, and written
- * and read on Node.
+ * The files through which balancers share counts (shared-counts.ts). Each balancer writes its own and reads those of the others. None is
+ * mapped into memory: a process that uses a mapped file is killed (SIGBUS) if the file is truncated, or if the disk has no room for it.
  */
 import { fs } from "@paceline/wire";
-import { COUNTS_SUFFIX, countsPath, mapWords } from "@paceline/wire/lane/scoreboard";
+import { COUNTS_SUFFIX, countsPath } from "@paceline/wire/lane/scoreboard";
 import { atTurnEnd } from "../turn.js";
 import { keyOf, OtherTable, OwnTable, SharedCounts, TABLE_WORDS } from "./shared-counts.js";
 
@@ -11,27 +11,33 @@ import { keyOf, OtherTable, OwnTable, SharedCounts, TABLE_WORDS } from "./shared
 const SCAN_MS = 1000;
 /** A balancer that has not ticked for this long is not running, in milliseconds. Without clients it ticks once a second. */
 const SILENT_MS = 3000;
-/** The minimum time between two reads of a file on Node, in milliseconds. */
-const READ_MS = 1;
+/** The minimum time between two reads of the others' files, in milliseconds. */
+const READ_MS = 0.25;
+/** The minimum time between two attempts to create a file, for example on a full disk, in milliseconds. */
+const RETRY_MS = 5000;
+/** How long instances may still run requests of a balancer that was killed, in milliseconds. */
+const LEFT_BEHIND_MS = 30_000;
 /** The counts of further balancers are ignored. */
 const MAX_OTHERS = 256;
 
-interface Other {
-  file: SharedFile;
-  table: OtherTable;
-  beats: number;
-  heardAt: number;
-}
-
 export class CountsFiles {
-  /** Whether all other balancers publish their counts. */
+  /** Whether the counts of all balancers are known that may have requests. */
   isComplete = false;
-  private own: OwnTable | undefined;
+  private own: { readonly table: OwnTable; readonly bytes: Uint8Array } | undefined;
+  /** The descriptor of its own file; undefined while there is none. */
+  private file: number | undefined;
+  private triedAt = Number.NEGATIVE_INFINITY;
+  private isWriteDue = false;
   private balancers = 1;
-  private readonly others = new Map<string, Other>();
+  /** Whether not all of them were found. */
+  private isAnyMissing = true;
+  private readonly others = new Map<string, OtherFile>();
   private running: readonly OtherTable[] = [];
   private readonly counts = new Set<SharedCounts>();
   private scannedAt = Number.NEGATIVE_INFINITY;
+  private readAt = Number.NEGATIVE_INFINITY;
+  /** Until when instances may still run requests of a balancer that was killed. */
+  private leftBehindUntil = Number.NEGATIVE_INFINITY;
   private readonly path: string;
 
   /**
@@ -45,21 +51,21 @@ export class CountsFiles {
     this.path = countsPath(folder, id);
   }
 
-  /** Whether this balancer publishes its counts. */
+  /** Whether there are, or were, other balancers. */
   get isOn(): boolean {
     return this.own !== undefined;
   }
 
   /**
-   * Publishes counts from now on if there are other balancers. It continues if it is alone later, because former balancers may still have
+   * Shares counts from now on if there are other balancers. It continues if it is alone later, because former balancers may still have
    * requests.
    * @param balancers the number of balancers that share the upstreams
    */
   follow(balancers: number, now: number): void {
     this.balancers = balancers;
     if (balancers > 1 && this.own === undefined) {
-      const file = openShared(this.path, true);
-      if (file !== undefined) this.own = new OwnTable(file.words, file.write);
+      const words = new Uint32Array(TABLE_WORDS);
+      this.own = { table: new OwnTable(words, this.writeSoon), bytes: new Uint8Array(words.buffer) };
     }
     this.find(now);
   }
@@ -67,9 +73,9 @@ export class CountsFiles {
   /** Returns the counts of an upstream; undefined if they are not shared. */
   join(id: string): SharedCounts | undefined {
     const key = keyOf(id);
-    const at = this.own?.take(key) ?? 0;
+    const at = this.own?.table.take(key) ?? 0;
     if (this.own === undefined || at === 0) return undefined;
-    const counts = new SharedCounts(this.own, at, key);
+    const counts = new SharedCounts(this.own.table, at, key, () => this.read());
     counts.follow(this.running);
     this.counts.add(counts);
     return counts;
@@ -79,18 +85,26 @@ export class CountsFiles {
     if (this.counts.delete(counts)) counts.leave();
   }
 
+  /** Reads the counts of the others, unless that was just done. */
+  read(): void {
+    const now = performance.now();
+    if (now - this.readAt < READ_MS) return;
+    this.readAt = now;
+    for (const other of this.others.values()) other.read();
+  }
+
   /** @param now in milliseconds */
   tick(now: number): void {
     if (this.own === undefined) return;
-    this.own.beat();
+    this.own.table.beat();
     this.find(now);
     for (const each of this.counts) each.tick();
   }
 
-  /** Finds the balancers that are running. */
+  /** Finds the balancers that are running, and reads their counts. */
   private find(now: number): void {
     if (this.own === undefined) return;
-    if (now - this.scannedAt >= SCAN_MS || !this.isComplete) {
+    if (now - this.scannedAt >= SCAN_MS || this.isAnyMissing) {
       this.scannedAt = now;
       this.scan(now);
     }
@@ -98,18 +112,15 @@ export class CountsFiles {
     let haveChanged = false;
     const running: OtherTable[] = [];
     for (const other of this.others.values()) {
-      const { table } = other;
-      if (table.beats !== other.beats) {
-        other.beats = table.beats;
-        other.heardAt = now;
-      }
-      if (now - other.heardAt >= SILENT_MS) continue;
-      running.push(table);
-      if (table.refresh()) haveChanged = true;
+      other.read();
+      if (!other.isHeard(now)) continue;
+      running.push(other.table);
+      if (other.table.refresh()) haveChanged = true;
     }
     haveChanged ||= running.length !== before.length || running.some((table, at) => table !== before[at]);
     this.running = running;
-    this.isComplete = running.length + 1 >= this.balancers;
+    this.isAnyMissing = running.length + 1 < this.balancers;
+    this.isComplete = !this.isAnyMissing && now >= this.leftBehindUntil;
     if (haveChanged) for (const each of this.counts) each.follow(running);
   }
 
@@ -123,103 +134,152 @@ export class CountsFiles {
       return;
     }
     const found = new Set(names.filter((name) => name.endsWith(COUNTS_SUFFIX)));
-    for (const [name, { file }] of this.others) {
-      if (found.has(name)) continue;
-      file.close?.();
+    for (const [name, other] of this.others) {
+      if (found.has(name) && !other.isGone()) continue;
+      // A balancer that exits by itself has none.
+      if (other.hasRequests()) this.leftBehindUntil = now + LEFT_BEHIND_MS;
+      other.close();
       this.others.delete(name);
     }
+    const ownName = this.path.slice(this.folder.length + 1);
+    if (this.file === undefined || !found.has(ownName)) this.create(now);
     for (const name of found) {
-      const path = `${this.folder}/${name}`;
-      if (path === this.path || this.others.has(name) || this.others.size >= MAX_OTHERS) continue;
-      const file = openShared(path, false);
-      if (file === undefined) continue;
-      const table = new OtherTable(file.words, file.read);
-      if (table.isValid) this.others.set(name, { file, table, beats: table.beats, heardAt: now });
-      else file.close?.();
+      if (name === ownName || this.others.has(name) || this.others.size >= MAX_OTHERS) continue;
+      const other = OtherFile.open(`${this.folder}/${name}`, now);
+      if (other !== undefined) this.others.set(name, other);
+    }
+  }
+
+  /** Creates its own file, or replaces a lost one. If that fails, the others do not know its requests. */
+  private create(now: number): void {
+    if (now - this.triedAt < RETRY_MS) return;
+    this.triedAt = now;
+    this.drop();
+    const { constants, openSync } = fs();
+    const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+    try {
+      this.file = openSync(this.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    } catch {
+      // It tries again later.
+      return;
+    }
+    this.flushTurn();
+  }
+
+  private readonly writeSoon = (): void => {
+    if (this.isWriteDue || this.file === undefined) return;
+    this.isWriteDue = true;
+    atTurnEnd(this);
+  };
+
+  /** Writes the part of the table that is in use. */
+  flushTurn(): void {
+    this.isWriteDue = false;
+    const { own, file } = this;
+    if (own === undefined || file === undefined) return;
+    const length = Uint32Array.BYTES_PER_ELEMENT * own.table.length;
+    let written = 0;
+    try {
+      written = fs().writeSync(file, own.bytes, 0, length, 0);
+    } catch {
+      // The file is given up below.
+    }
+    // The others must not use old counts.
+    if (written < length) this.drop();
+  }
+
+  private drop(): void {
+    const { file } = this;
+    this.file = undefined;
+    if (file !== undefined) fs().closeSync(file);
+    try {
+      fs().rmSync(this.path, { force: true });
+    } catch {
+      // If it stays, the others ignore it, because its ticks do not change.
     }
   }
 
   /** Removes the file before this process exits. */
   close(): void {
     if (this.own === undefined) return;
-    fs().rmSync(this.path, { force: true });
+    this.flushTurn();
+    this.drop();
     this.own = undefined;
   }
 }
 
-/** The table of a balancer in a file that all of them can read. */
-interface SharedFile {
-  readonly words: Uint32Array;
-  /** On Node: writes the words at the end of this turn of the event loop. */
-  readonly write?: () => void;
-  /** On Node: reads the words, unless that was just done. */
-  readonly read?: () => void;
-  readonly close?: () => void;
-}
+/** The file of another balancer. */
+class OtherFile {
+  readonly table: OtherTable;
+  private readonly bytes: Uint8Array;
+  /** Its length at the last read. */
+  private length = 0;
+  private beats = 0;
 
-/**
- * Opens a file; creates it if it is this balancer's own. Returns undefined if that fails: each balancer then knows only its own requests.
- */
-function openShared(path: string, isOwn: boolean): SharedFile | undefined {
-  try {
-    if (isOwn) makeFile(path, Uint32Array.BYTES_PER_ELEMENT * TABLE_WORDS);
-    if (typeof Bun === "undefined") return openOnNode(path);
-  } catch {
-    return undefined;
+  private constructor(
+    private readonly descriptor: number,
+    /** When a new tick was last seen. */
+    private heardAt: number,
+  ) {
+    const words = new Uint32Array(TABLE_WORDS);
+    this.bytes = new Uint8Array(words.buffer);
+    this.table = new OtherTable(words);
   }
-  const words = mapWords(path, TABLE_WORDS);
-  return words && { words };
-}
 
-/** @throws the system's error */
-function openOnNode(path: string): SharedFile | undefined {
-  const { closeSync, constants, fstatSync, openSync, readSync, writeSync } = fs();
-  const words = new Uint32Array(TABLE_WORDS);
-  const bytes = new Uint8Array(words.buffer);
-  const file = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
-  if (fstatSync(file).size < bytes.length) {
-    closeSync(file);
-    return undefined;
-  }
-  let isDue = false;
-  let readAt = Number.NEGATIVE_INFINITY;
-  const attempt = (transfer: () => void) => {
+  /** Returns undefined if the file is not a table. */
+  static open(path: string, now: number): OtherFile | undefined {
+    const { constants, openSync } = fs();
+    const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
+    let other: OtherFile;
     try {
-      transfer();
+      other = new OtherFile(openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK), now);
+    } catch {
+      // It was just removed.
+      return undefined;
+    }
+    other.read();
+    if (other.table.isValid) return other;
+    other.close();
+    return undefined;
+  }
+
+  /** If the file was truncated, the lost part counts as 0 until its balancer writes it again. */
+  read(): void {
+    const { bytes } = this;
+    let length = 0;
+    try {
+      length = fs().readSync(this.descriptor, bytes, 0, bytes.length, 0);
     } catch {
       // If the disk fails, only the counts are not shared.
     }
-  };
-  const flushTurn = () => {
-    isDue = false;
-    attempt(() => writeSync(file, bytes, 0, bytes.length, 0));
-  };
-  return {
-    words,
-    write() {
-      if (!isDue) atTurnEnd({ flushTurn });
-      isDue = true;
-    },
-    read() {
-      const now = performance.now();
-      if (now - readAt < READ_MS) return;
-      readAt = now;
-      attempt(() => readSync(file, bytes, 0, bytes.length, 0));
-    },
-    close: () => closeSync(file),
-  };
-}
+    if (length < this.length) bytes.fill(0, length, this.length);
+    this.length = length;
+  }
 
-/** Creates a file and allocates its disk space: a write to mapped memory without disk space would crash the process. */
-function makeFile(path: string, bytes: number): void {
-  const { closeSync, constants, openSync, rmSync, writeSync } = fs();
-  const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
-  const file = openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-  let written = 0;
-  try {
-    written = writeSync(file, new Uint8Array(bytes));
-  } finally {
-    closeSync(file);
-    if (written < bytes) rmSync(path, { force: true });
+  /** Whether its balancer has ticked recently. */
+  isHeard(now: number): boolean {
+    const { beats } = this.table;
+    if (beats !== this.beats) this.heardAt = now;
+    this.beats = beats;
+    return now - this.heardAt < SILENT_MS;
+  }
+
+  /** Whether the file was removed. There may be a new one with its name. */
+  isGone(): boolean {
+    try {
+      return fs().fstatSync(this.descriptor).nlink === 0;
+    } catch {
+      return true;
+    }
+  }
+
+  hasRequests(): boolean {
+    this.read();
+    this.table.refresh();
+    return this.table.isBusy;
+  }
+
+  close(): void {
+    fs().closeSync(this.descriptor);
   }
 }

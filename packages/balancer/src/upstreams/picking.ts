@@ -38,8 +38,8 @@ export abstract class Picking {
   protected isBatched = false;
   /** Set if its upstreams may get several requests in a row. */
   protected handful: Handful | undefined;
-  /** Set while balancers share counts. `isComplete` is true if all of them do. */
-  shared: { readonly isComplete: boolean } | undefined;
+  /** Set while balancers share counts. `isComplete` is true if the counts of all are known that may have requests. */
+  shared: { readonly isComplete: boolean; read(): void } | undefined;
   /** Which requests of other balancers block an upstream for the current request, depending on how long that has waited in the queue. */
   private heed: Heed = Heed.NONE;
   protected waitedMs = 0;
@@ -131,6 +131,7 @@ export abstract class Picking {
   /** Reads the counts of other balancers at the upstreams, if they matter for this pick. */
   private lookAtOthers(): void {
     if (!this.isLimited && !this.isByLoad && this.policy.decidesAlone !== true) return;
+    this.shared?.read();
     for (const { others } of this.inTurn) others?.look();
     if (this.isRelieving) return;
     this.heed = this.waitedMs < patienceMs(this.paces.typicalMicros) ? Heed.ALL : Heed.HELD;

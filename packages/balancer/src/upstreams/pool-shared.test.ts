@@ -62,7 +62,7 @@ class Sharer {
     });
     this.pool.isLimited = kind.maxInFlight !== undefined;
     this.pool.work.balancers = 2;
-    this.pool.shared = { isComplete: true };
+    this.pool.shared = { isComplete: true, read() {} };
     this.pool.setMembers(this.upstreams);
     if (isLane) this.pool.work.add(100, 100 * micros);
   }
@@ -230,7 +230,7 @@ it("a process that ends with requests of several balancers has not lost only one
 
 it("event loops are looked at while not all balancers share their counts", () => {
   const { one } = sharersOf(SLOW);
-  one.pool.shared = { isComplete: false };
+  one.pool.shared = { isComplete: false, read() {} };
   one.send();
   expect(one.looks).toBe(1);
 });

@@ -1,7 +1,7 @@
 /**
  * The counts that balancers with common upstreams share. Each writes the number of its requests at every upstream to a table of its own,
  * and reads those of the others: no locks, no messages. Also the decisions based on them. Pure: a table is an array of words;
- * counts-files.ts maps it into shared memory.
+ * counts-files.ts writes it to and reads it from files.
  */
 
 /** The size of a table in words, enough for more than 1,300 upstreams. */
@@ -42,12 +42,17 @@ export class OwnTable {
 
   constructor(
     private readonly words: Uint32Array,
-    /** Called after each change, if the others do not see it at once. */
+    /** Called after each change. */
     private readonly onChange?: () => void,
   ) {
     words[END_AT] = FIRST_ENTRY;
     words[MAGIC_AT] = MAGIC;
     onChange?.();
+  }
+
+  /** How many words are in use. */
+  get length(): number {
+    return this.end;
   }
 
   /** Called at each tick: the table of a balancer that does not run is ignored. */
@@ -97,16 +102,19 @@ export class OtherTable {
   private readonly places = new Map<number, number[]>();
   private changes = -1;
 
-  constructor(
-    readonly words: Uint32Array,
-    /** Reads the words, if they are not shared memory. */
-    readonly read?: () => void,
-  ) {}
+  constructor(readonly words: Uint32Array) {}
 
   /** Whether it can be read. */
   get isValid(): boolean {
-    this.read?.();
     return this.words[MAGIC_AT] === MAGIC;
+  }
+
+  /** Whether its balancer has requests at any upstream. */
+  get isBusy(): boolean {
+    const { words } = this;
+    for (const places of this.places.values())
+      if (places.some((at) => (words[at + COUNTS] as number) >>> 16 > 0)) return true;
+    return false;
   }
 
   get beats(): number {
@@ -115,7 +123,6 @@ export class OtherTable {
 
   /** Finds its entries again if they have changed. Returns whether they have. */
   refresh(): boolean {
-    this.read?.();
     const { words, places } = this;
     const changes = words[CHANGES_AT] as number;
     if (changes === this.changes) return false;
@@ -167,6 +174,8 @@ export class SharedCounts {
     private readonly table: OwnTable,
     private readonly at: number,
     readonly key: number,
+    /** Reads the tables of the others. */
+    private readonly read: () => void = () => {},
   ) {}
 
   /** Publishes the requests of this balancer. */
@@ -179,12 +188,11 @@ export class SharedCounts {
     this.table.giveBack(this.at);
   }
 
-  /** Reads the requests of the others. */
+  /** Adds up the requests of the others, as of the last read of their tables. */
   look(): void {
     let inFlight = 0;
     let pending = 0;
     for (const { table, at } of this.entries) {
-      table.read?.();
       const { words } = table;
       if (words[at + KEY] !== this.key) continue;
       const counts = words[at + COUNTS] as number;
@@ -197,6 +205,7 @@ export class SharedCounts {
 
   /** The maximum of the others' requests now and at the last tick: if the process exits, they may have noticed it earlier. */
   most(): number {
+    this.read();
     this.look();
     return Math.max(this.inFlight, this.atTick);
   }

@@ -1,6 +1,6 @@
 /**
  * The shared memory in which an instance records the request that it is running, so that balancers can read it while the handler blocks the
- * event loop; see "The scoreboard" in docs/lane.md. Also maps the memory that balancers share with each other.
+ * event loop; see "The scoreboard" in docs/lane.md. Also the names of the files through which balancers share counts.
  */
 import { fs } from "../proc/bun-memory.js";
 import { readUint32 } from "./protocol.js";
@@ -28,17 +28,14 @@ export function countsPath(folder: string, id: string): string {
   return `${folder}/${id}${COUNTS_SUFFIX}`;
 }
 
-/**
- * Maps a file into memory, as words that are shared by all processes that map it. Returns undefined if that fails, or without shared memory
- * (Node).
- */
-export function mapWords(path: string, count: number): Uint32Array | undefined {
+/** Maps a file into memory. Returns undefined without shared memory (Node), or if it fails. */
+function mapWords(path: string): Uint32Array | undefined {
   if (typeof Bun === "undefined") return undefined;
   try {
     const { buffer, byteOffset, byteLength } = Bun.mmap(path, { shared: true });
-    return byteLength < WORD_BYTES * count ? undefined : new Uint32Array(buffer, byteOffset, count);
+    return byteLength < WORD_BYTES * WORDS ? undefined : new Uint32Array(buffer, byteOffset, WORDS);
   } catch {
-    // Without it, each process knows only its own work.
+    // Without it the balancers rely on frames alone.
     return undefined;
   }
 }
@@ -64,7 +61,7 @@ export class Scoreboard {
 
   /** Maps the created file. If that fails, returns undefined and removes the file. */
   static map(path: string): Scoreboard | undefined {
-    const words = mapWords(path, WORDS);
+    const words = mapWords(path);
     if (words !== undefined) return new Scoreboard(words);
     removeScoreboard(path);
     return undefined;

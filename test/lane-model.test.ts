@@ -97,4 +97,11 @@ describe("a lane between the balancer's end and an instance's", () => {
       { numRuns: 300 },
     );
   });
+
+  it("carries many large uploads at once to their ends: none waits for a grant that its instance holds back", async () => {
+    const world = new LaneWorld(responses, 0);
+    // What all of them may hold back is more than an instance may have of all bodies.
+    for (let n = 0; n < 60; n++) world.open({ ...SMALL, method: "PUT", uploadBytes: 1_500_000 });
+    await world.settle();
+  });
 });

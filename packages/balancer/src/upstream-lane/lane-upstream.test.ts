@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { FrameDecoder } from "@paceline/wire/lane/frame-decoder";
 import { FrameType, LITTLE_WINDOW_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import { RequestFlag } from "@paceline/wire/lane/request-head";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { frameBytes } from "../../../wire/test/support/lane-frames.js";
 import { vector } from "../../../wire/test/support/lane-vectors.js";
 import { type Asked, LaneBench, turnEnd } from "../../test/support/lane-bench.js";
@@ -335,6 +335,18 @@ describe("the balancer's lane", () => {
       for (let at = 0; at < bytes.length; at += 8 + bytes.readUIntLE(at, 3)) frames.push(bytes.readUIntLE(at, 3));
       expect(frames).toEqual(sizes);
     }
+  });
+
+  it("lets the transport keep a large piece, and copy only what has waited in a buffer that is used again", async () => {
+    const { bench, connection, give } = open();
+    const asked = bench.ask(PUT);
+    await turnEnd();
+    const copied = vi.spyOn(connection, "writeTransient");
+    const largest = () => Math.max(...copied.mock.calls.map(([, length]) => length));
+    asked.stream.sendBody(Buffer.alloc(WINDOW_BYTES + 100_000), 0, WINDOW_BYTES + 100_000);
+    expect(largest()).toBe(8);
+    give(number(FrameType.WINDOW, idOf(asked), 100_000));
+    expect(largest()).toBe(65_536);
   });
 
   it("counts a request as pending until its handler has returned, or the reply to its CANCEL has arrived", () => {

@@ -4,6 +4,7 @@ import { FrameType, LITTLE_VERSION, MAX_DATA_BYTES, readUint32, TRAILERS_VERSION
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
+import { atTurnEnd } from "../turn.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { WorkMeter } from "../upstreams/work-meter.js";
 import type { LaneConnectionServices } from "./lane-connection.js";
@@ -44,6 +45,8 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   private isRoomDue = false;
   protected maxStreams: number;
   private drains = 0;
+  /** Whether its streams send what waits at the end of this turn. */
+  private isSendingDue = false;
   private onEmpty: (() => void) | undefined;
 
   constructor(
@@ -120,11 +123,25 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   override onDrain(): void {
     super.onDrain();
     if (this.output.isBlocked) return;
+    this.sendWaiting();
+    this.onRoom();
+  }
+
+  onLittleUnread(): void {
+    if (!this.isSendingDue) atTurnEnd(this);
+    this.isSendingDue = true;
+  }
+
+  flushTurn(): void {
+    this.isSendingDue = false;
+    if (!this.output.isBlocked) this.sendWaiting();
+  }
+
+  private sendWaiting(): void {
     const streams = this.streams.underWay();
     // Starts with another stream each time, so that the first streams do not take all the room.
     this.drains++;
     for (let i = 0; i < streams.length; i++) streams[(i + this.drains) % streams.length]?.onLaneDrain();
-    this.onRoom();
   }
 
   protected onLost(wasOpen: boolean): void {

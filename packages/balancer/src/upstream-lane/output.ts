@@ -42,8 +42,11 @@ export class LaneOutput {
     atTurnEnd(this);
   }
 
-  /** Sends a piece of a body: a small one is collected, a large one is written at once. */
-  data(stream: number, bytes: Uint8Array, start: number, end: number): void {
+  /**
+   * Sends a piece of a body: a small one is collected, a large one is written at once.
+   * @param isTransient whether the buffer will be reused
+   */
+  data(stream: number, bytes: Uint8Array, start: number, end: number, isTransient = false): void {
     const { connection, frames } = this;
     if (connection === undefined || end - start < UNCOPIED_BYTES) {
       frames.data(stream, bytes, start, end);
@@ -54,7 +57,8 @@ export class LaneOutput {
     frames.header(FrameType.DATA, stream, end - start);
     connection.writeTransient(frames.bytes, frames.length);
     frames.clear(false);
-    this.isBlocked = !connection.writeTransient(bytes.subarray(start, end), end - start);
+    const piece = bytes.subarray(start, end);
+    this.isBlocked = !(isTransient ? connection.writeTransient(piece, piece.length) : connection.write(piece));
   }
 
   flushTurn(): void {

@@ -35,6 +35,8 @@ export interface StreamLane {
   refuse(stream: LaneStream, problem: string): void;
   /** Frees its slot. */
   release(stream: LaneStream): void;
+  /** Called when the instance holds little of all bodies again. */
+  onLittleUnread(): void;
   /** Registers a stream that received a piece of a body in this read. */
   touch(stream: LaneStream): void;
 }
@@ -180,15 +182,18 @@ export class LaneStream implements UpstreamStream {
       : Math.min(this.window, LITTLE_UNREAD_BYTES - this.unread);
   }
 
-  /** Sends as many bytes as the window and the lane allow. Returns the position after them. */
-  private sendPiece(bytes: Uint8Array, start: number, end: number): number {
+  /**
+   * Sends as many bytes as the window and the lane allow. Returns the position after them.
+   * @param isTransient whether the buffer will be reused
+   */
+  private sendPiece(bytes: Uint8Array, start: number, end: number, isTransient = false): number {
     let at = start;
     for (let allowance = this.allowance; at < end && allowance > 0; allowance = this.allowance) {
       const size = Math.min(end - at, allowance, this.lane.maxDataBytes);
       this.window -= size;
       this.unread += size;
       this.lane.unread += size;
-      this.lane.output.data(this.id, bytes, at, at + size);
+      this.lane.output.data(this.id, bytes, at, at + size, isTransient);
       at += size;
     }
     this.lane.output.flushSoon();
@@ -325,19 +330,22 @@ export class LaneStream implements UpstreamStream {
 
   /** Records that the instance has used this many bytes. */
   private used(bytes: number): void {
+    const { lane } = this;
+    const wasMuch = lane.unread >= MUCH_UNREAD_BYTES;
     this.unread -= bytes;
-    this.lane.unread -= bytes;
+    lane.unread -= bytes;
+    if (wasMuch && lane.unread < MUCH_UNREAD_BYTES) lane.onLittleUnread();
   }
 
-  /** Called when the kernel has room again. */
+  /** Called when the kernel has room again, or the instance holds less of all bodies. */
   onLaneDrain(): void {
-    this.sendWaiting();
+    if (this.receiver !== undefined) this.sendWaiting();
   }
 
   private sendWaiting(): void {
     while (this.waiting.length > 0 && this.allowance > 0) {
       const first = this.waiting.first();
-      this.waiting.sent(this.sendPiece(first, 0, first.length));
+      this.waiting.sent(this.sendPiece(first, 0, first.length, true));
     }
     if (this.waiting.length > 0) return;
     if (this.isEndDue) this.endBody(this.trailers);

@@ -49,6 +49,9 @@ export interface LaneServices {
  */
 const MAX_TURN_MS = 8;
 
+/** With twice as many bytes of all bodies in the instance and on the way to it, the balancer sends little of each (docs/lane.md, Windows). */
+const CROWDED_BYTES = 4 << 20;
+
 /** While more bytes than this are queued, the balancer is not read, because its frames could cause endless output. */
 const MAX_UNSENT_BYTES = 1 << 20;
 
@@ -63,6 +66,8 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   readonly output: LaneOutput;
   /** The number of requests whose handler was called and whose response is not sent yet. */
   active = 0;
+  /** The number of bytes of bodies that were received and not granted again, over all streams. */
+  private unread = 0;
   /** Whether GOAWAY was sent and the balancer has not confirmed it. */
   owesGoaway = false;
   private readonly decoder = new FrameDecoder();
@@ -350,6 +355,16 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   }
 
   // From the streams:
+
+  get isCrowded(): boolean {
+    return this.unread >= CROWDED_BYTES;
+  }
+
+  count(bytes: number): void {
+    const wasCrowded = this.isCrowded;
+    this.unread += bytes;
+    if (this.isCrowded && !wasCrowded) for (const stream of this.streams) stream?.grantRead();
+  }
 
   grant(stream: LaneStream, bytes: number): void {
     this.output.frames.number(FrameType.WINDOW, stream.id, bytes);

@@ -20,6 +20,10 @@ export interface StreamLane extends ResponseLane {
   readonly saysReturned: boolean;
   /** The number of requests whose handler was called and whose response is not sent yet. */
   active: number;
+  /** Whether the instance has so much of all bodies that the balancer may send little of each. */
+  readonly isCrowded: boolean;
+  /** Counts bytes of a body that were received. A negative number: they were granted again, or their stream has ended. */
+  count(bytes: number): void;
   /** Lets the balancer send more bytes of the body. */
   grant(stream: LaneStream, bytes: number): void;
   ended(stream: LaneStream): void;
@@ -64,6 +68,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
       : new RequestBody(
           (bytes) => this.grant(bytes),
           () => this.continue(),
+          () => lane.isCrowded,
         );
   }
 
@@ -73,6 +78,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
   onBody(bytes: Buffer, start: number, end: number, isLast: boolean): boolean {
     const { body } = this;
     this.granted -= end - start;
+    this.lane.count(end - start);
     if (body === undefined || body.isComplete || this.granted < 0) return false;
     if (body.trailers !== "" && end > start) return false;
     this.received += end - start;
@@ -103,8 +109,15 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
   }
 
   private grant(bytes: number): void {
+    if (this.state === "ended") return;
     this.granted += bytes;
+    this.lane.count(-bytes);
     this.lane.grant(this, bytes);
+  }
+
+  /** Called when the lane becomes crowded: the balancer may now wait for a grant of what the app has read. */
+  grantRead(): void {
+    this.body?.grantStarved();
   }
 
   /** Called when a request body without a declared length exceeds the limit. The handler's response is then ignored. */
@@ -232,6 +245,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
   protected override end(): void {
     if (this.state !== "waiting") this.lane.active--;
     this.state = "ended";
+    this.lane.count(this.granted - REQUEST_WINDOW_BYTES);
     this.sender?.stop();
     this.lane.ended(this);
   }

@@ -1,4 +1,5 @@
 /** A request's body is delivered unchanged, and small pieces are joined. */
+import { REQUEST_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import fc from "fast-check";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { RequestBody } from "./request-body.js";
@@ -62,6 +63,37 @@ it("is granted anew, though little was read, when the app waits for more", async
   const next = reader.read();
   await Promise.resolve();
   expect(granted).toEqual([5000, 6000]);
+  body.finish();
+  await next;
+});
+
+it("is granted anew by the quarter of a window once a whole one was, unless the lane is crowded", async () => {
+  const granted: number[] = [];
+  let isCrowded = false;
+  const body = new RequestBody(
+    (bytes) => granted.push(bytes),
+    () => {},
+    () => isCrowded,
+  );
+  const reader = body.stream().getReader();
+  let next = reader.read();
+  const read = async (pieces: number) => {
+    granted.length = 0;
+    for (let piece = 0; piece < pieces; piece++) {
+      body.add(Buffer.alloc(32_768), 0, 32_768);
+      await next;
+      next = reader.read();
+      await Promise.resolve();
+    }
+    return granted;
+  };
+  expect(await read(REQUEST_WINDOW_BYTES / 32_768)).toHaveLength(32);
+  expect(await read(12)).toEqual([262_144]);
+  isCrowded = true;
+  // By the lane, when it becomes crowded.
+  body.grantStarved();
+  expect(granted).toEqual([262_144, 131_072]);
+  expect(await read(2)).toEqual([32_768, 32_768]);
   body.finish();
   await next;
 });

@@ -1,14 +1,17 @@
 /** A request body over the lane: buffered until the app reads it, with more window granted as it does. */
 import { giveBack } from "@paceline/wire";
+import { REQUEST_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 
 /** Smaller pieces are joined, in bytes, because a few bytes must not keep a whole read in memory. */
 const JOIN_BELOW_BYTES = 4096;
 const MAX_JOINED_BYTES = 65_536;
-/** More is granted after this many bytes were read, */
-const GRANT_BYTES = 65_536;
-/** or after this many if the app waits for data: the balancer may wait for the grant, */
+/** More is granted after this many bytes were read, because each grant wakes the balancer. */
+const GRANT_BYTES = REQUEST_WINDOW_BYTES / 4;
+/** The same while the balancer may wait for the grant, */
+const EARLY_GRANT_BYTES = 65_536;
+/** and if the app waits for data, too. */
 const STARVED_GRANT_BYTES = 4096;
-/** or after any number after this time: only grants show the balancer that a slow app reads. */
+/** After this time fewer bytes are granted, because only grants show the balancer that a slow app reads. */
 const SLOW_GRANT_MS = 5000;
 
 export class RequestBody {
@@ -25,15 +28,19 @@ export class RequestBody {
   private isWanted = false;
   private isDropped = false;
   private read = 0;
+  /** The number of bytes that were granted again so far. */
+  private granted = 0;
   private grantedAt = Number.NEGATIVE_INFINITY;
 
   /**
    * @param grant lets the other side send this many more bytes
    * @param onWanted called when the app waits for data
+   * @param isCrowded returns whether the instance has so much of all bodies that the balancer sends little of each
    */
   constructor(
     private readonly grant: (bytes: number) => void,
     private readonly onWanted: () => void = () => {},
+    private readonly isCrowded: () => boolean = () => false,
   ) {}
 
   add(bytes: Buffer, start: number, end: number): void {
@@ -113,7 +120,7 @@ export class RequestBody {
           this.isWanted = true;
           if (this.pieces.length === 0 && !this.isComplete) this.onWanted();
           this.serve();
-          if (this.isWanted && !this.isDropped && this.read >= STARVED_GRANT_BYTES) this.grantRead();
+          if (this.mayBeAwaited) this.grantStarved();
         },
         cancel: () => {
           // The rest is received and dropped, so that the response can be sent.
@@ -125,6 +132,11 @@ export class RequestBody {
       // Reads only on demand.
       { highWaterMark: 0 },
     );
+  }
+
+  /** Grants what was read if the app waits for more. */
+  grantStarved(): void {
+    if ((this.isWanted || this.isDropped) && this.read >= STARVED_GRANT_BYTES) this.grantRead();
   }
 
   private serve(): void {
@@ -145,7 +157,14 @@ export class RequestBody {
 
   private consumed(bytes: number): void {
     this.read += bytes;
-    if (this.read >= GRANT_BYTES || (this.read >= STARVED_GRANT_BYTES && this.isSlow)) this.grantRead();
+    const { read } = this;
+    if (read < STARVED_GRANT_BYTES) return;
+    if (read >= GRANT_BYTES || (read >= EARLY_GRANT_BYTES && this.mayBeAwaited) || this.isSlow) this.grantRead();
+  }
+
+  /** Whether the balancer may wait for a small grant: at first it sends only as much as the app has read. */
+  private get mayBeAwaited(): boolean {
+    return this.granted < REQUEST_WINDOW_BYTES || this.isCrowded();
   }
 
   /** Also true for the first piece, because the balancer must be told of it before the next one. */
@@ -156,6 +175,7 @@ export class RequestBody {
   private grantRead(): void {
     if (this.isComplete) return;
     this.grantedAt = performance.now();
+    this.granted += this.read;
     this.grant(this.read);
     this.read = 0;
   }

@@ -254,6 +254,37 @@ describe("an instance's end of a lane", () => {
     expect(bench.socket.isEnded).toBe(isBroken);
   });
 
+  it("grants what it holds back of a body whose app waits for more, when it has much of other bodies", async () => {
+    let isFirst = true;
+    const bench = greeted(async ({ body }) => {
+      if (isFirst) {
+        isFirst = false;
+        for await (const _ of body ?? []);
+      }
+      return await new Promise<Response>(() => {});
+    });
+    const granted = async () => {
+      await turnEnd();
+      const grants: number[] = [];
+      new FrameDecoder().read(bench.socket.takeWithoutBusy(), {
+        onFrame: (type, _, bytes, start) => void (type === FrameType.WINDOW && grants.push(bytes.readUInt32LE(start))),
+        onBody: () => {},
+      });
+      return grants.reduce((sum, each) => sum + each, 0);
+    };
+    bench.give(POST);
+    for (const piece of pieces(WINDOW_PIECES)) bench.give(piece);
+    expect(await granted()).toBe(REQUEST_WINDOW_BYTES);
+    for (const piece of pieces(2)) bench.give(piece);
+    expect(await granted()).toBe(0);
+    const others = (slot: number) =>
+      [POST, ...pieces(WINDOW_PIECES)].map((hex) => `${hex.slice(0, 9)}${slot}${hex.slice(10)}`);
+    for (const slot of [4, 5, 6]) bench.give(...others(slot));
+    expect(await granted()).toBe(0);
+    bench.give(...others(7));
+    expect(await granted()).toBe(2 * PIECE_BYTES);
+  });
+
   it.each([
     ["another version", `${HELLO.slice(0, 24)}05${HELLO.slice(26)}`, "version 5 of the lane"],
     ["a HELLO that is not of a lane", `${HELLO.slice(0, 16)}00${HELLO.slice(18)}`, "no HELLO at the start"],

@@ -185,7 +185,7 @@ export const balancerFields = {
   maxOutputBytes,
 };
 
-/** How `paceline deploy` goes, without its options. */
+/** The defaults of `paceline deploy`, which its options override. */
 export const deployFields = {
   canaryPercent: count(10, "The percentage of a pool's requests that the canaries get together.", { max: 100 }),
   judgeMs: milliseconds(

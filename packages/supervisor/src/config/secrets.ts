@@ -1,10 +1,10 @@
-/** Secrets in `env`: values that a file or a systemd credential has, so that no config and no environment of a start has them. */
+/** Secrets in `env`: values in a file or a systemd credential, so that neither a config nor the environment of a start contains them. */
 import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { readRegularFile } from "@paceline/wire";
 import type { FleetConfig, Secret, SecretSource, SecretText } from "../core/model.js";
 
-/** The most bytes of a secret: one variable of the environment can have 128 KiB with its name. */
+/** The maximum size of a secret in bytes: one variable of the environment can have 128 KiB including its name. */
 const MAX_SECRET_BYTES = 64 << 10;
 const OTHERS_READ = 0o004;
 
@@ -12,16 +12,16 @@ const OTHERS_READ = 0o004;
 export type EnvValue = string | { file: string } | { credential: string };
 
 export interface SecretContext {
-  /** The folder that relative paths start from. */
+  /** The folder from which relative paths start. */
   baseDir: string;
   /** $CREDENTIALS_DIRECTORY, which systemd sets for a unit with LoadCredential=. */
   credentialsDir: string | undefined;
-  /** Nothing is started: secrets that only the fleet's user or its unit can read are no problem. */
+  /** Whether the fleet is only checked. Secrets that only the fleet's user or its unit can read are then no problem. */
   isOnlyChecked: boolean;
   report(path: (string | number)[], message: string): void;
 }
 
-/** Separates the variables of `env` from its secrets, and reads these. */
+/** Separates the variables of `env` from its secrets, and reads the secrets. */
 export function readSecrets(
   given: Readonly<Record<string, EnvValue>>,
   path: (string | number)[],
@@ -47,13 +47,13 @@ function isCredential(name: string): boolean {
   return /^[ -.0-9;-~]{1,255}$/.test(name) && !/^\.\.?$/.test(name);
 }
 
-/** Returns why a text cannot be the token of `admin`: a predicate. */
+/** Returns why a text cannot be the token of `admin`, as a predicate. */
 function tokenProblem(text: string): string | undefined {
   if (/^[!-~]{16,512}$/.test(text)) return undefined;
   return "must have 16 to 512 characters of ASCII without spaces; make one with: openssl rand -hex 24";
 }
 
-/** Returns the token of a file, which may have changed since it was checked, or why it is none. */
+/** Returns the token of a file, which may have changed since it was checked, or why it is invalid. */
 export function readToken(path: string): { text: string } | FileProblem {
   const read = readSecretFile(path);
   const problem = "text" in read ? tokenProblem(read.text) : undefined;
@@ -87,7 +87,7 @@ export function resolveToken(
   return context.credentialsDir === undefined ? null : join(context.credentialsDir, source.credential);
 }
 
-/** Returns undefined if there is no value; then that is reported, or it is only a check. */
+/** Returns undefined if there is no value. That is reported, unless the fleet is only checked. */
 function secretValue(
   source: SecretSource,
   {
@@ -117,7 +117,7 @@ function secretValue(
   return undefined;
 }
 
-/** Reads a secret when it is needed. Returns why it cannot be read. */
+/** Reads a secret when it is needed. Returns the reason if it cannot be read. */
 export function readSecret(
   source: SecretSource,
   env: NodeJS.ProcessEnv = process.env,
@@ -131,7 +131,7 @@ export function readSecret(
 }
 
 /**
- * Returns a text, or the source of one with an absolute path, and reports if it cannot be read.
+ * Returns a text, or the source of one with an absolute path. Reports a source that cannot be read.
  * @param check gets the text, unless it cannot be read
  */
 export function resolveSecretText(
@@ -154,13 +154,13 @@ export function readSecretFile(path: string): { text: string } | FileProblem {
   return "bytes" in read ? textOf(read.bytes) : read;
 }
 
-/** Why a file cannot be read: a predicate, with the system's code if there is one. */
+/** Why a file cannot be read, as a predicate, with the system's code if there is one. */
 export interface FileProblem {
   problem: string;
   code?: string | undefined;
 }
 
-/** Returns the bytes of a file of a secret, a certificate or a key. */
+/** Returns the bytes of a file with a secret, a certificate or a key. */
 export function readSmallFile(path: string): { bytes: Buffer } | FileProblem {
   try {
     return { bytes: readRegularFile(path, { maxBytes: MAX_SECRET_BYTES }) };
@@ -186,7 +186,7 @@ function textOf(bytes: Buffer): { text: string } | { problem: string } {
   return text.includes("\0") ? { problem: "contains a NUL, which a variable cannot have" } : { text };
 }
 
-/** Returns the configuration without the values of secrets, to be shown or stored. */
+/** Returns the configuration without the values of secrets, for display or storage. */
 export function withoutSecretValues(config: FleetConfig): object {
   const pools = config.pools.map(({ secrets, ...pool }) => ({
     ...pool,
@@ -195,7 +195,7 @@ export function withoutSecretValues(config: FleetConfig): object {
   return { ...config, pools };
 }
 
-/** Returns a sentence for each file of secrets that every user of the machine can read. */
+/** Returns a warning for each file of secrets that every user of the machine can read. */
 export function secretWarnings({ pools }: FleetConfig): string[] {
   const files = new Map<string, string>();
   for (const { secrets } of pools)
@@ -205,7 +205,7 @@ export function secretWarnings({ pools }: FleetConfig): string[] {
   );
 }
 
-/** Returns a sentence for each secret whose value a check could not read. */
+/** Returns a warning for each secret whose value a check could not read. */
 export function uncheckedSecrets({ pools }: FleetConfig): string[] {
   const unread = pools.flatMap(({ secrets }) => Object.entries(secrets)).filter(([, { value }]) => value === "");
   const sentences = unread.map(([name, source]) =>
@@ -220,6 +220,6 @@ function isOpen(file: string): boolean {
   try {
     return (statSync(file).mode & OTHERS_READ) !== 0;
   } catch {
-    return false; // It was there when it was read.
+    return false; // The file existed when it was read.
   }
 }

@@ -79,13 +79,13 @@ interface TlsContext {
   /** Returns the absolute path of a file. */
   pathOf(path: string): string;
   secretsAt(key: "automatic"): SecretContext & Pick<TlsContext, "pathOf">;
-  /** Nothing is started: files that only the fleet's user can read are no problem. */
+  /** Whether the fleet is only checked. Files that only the fleet's user can read are then no problem. */
   isOnlyChecked: boolean;
   /** @param at a key of `tls`, or of the config if it begins with "listen" */
   report(at: (string | number)[], message: string): void;
 }
 
-/** Resolves `tls`. Adds the address that redirects to `listen`. Undefined: there is no https address. */
+/** Resolves `tls`. Adds the address of the redirect to `listen`. Returns undefined if there is no https address. */
 export function resolveTls(
   given: TlsInput | undefined,
   listen: ListenAddress[],
@@ -95,7 +95,7 @@ export function resolveTls(
   const https = listen.filter(({ tls }) => tls !== undefined);
   const [first] = https;
   if (first === undefined) {
-    // Without any address, the problem of each was reported.
+    // Without any valid address, the problem of each one was reported.
     if (given !== undefined && listen.length > 0)
       report(["tls"], 'needs an address such as "https://127.0.0.1:8443" in `listen`');
     return undefined;
@@ -108,7 +108,7 @@ export function resolveTls(
   // The names of a certificate that could not be read are unknown; the problem is reported.
   const isRead = read.length === certificates.length;
   const uncovered = issuer === null && isRead ? uncoveredOf(names, read) : [];
-  // Who names files may have forgotten a name, and orders nothing by that.
+  // If files are configured, a missing name may be a mistake, so it does not cause an order.
   const isAutomatic = given?.automatic !== undefined || certificates.length === 0;
   const automatic = isAutomatic
     ? resolveAutomatic(given?.automatic, uncovered, context.secretsAt("automatic"))
@@ -159,7 +159,7 @@ function readAll(
   return { files, read };
 }
 
-/** Returns the names that no file has. */
+/** Returns the names that no file covers. */
 function uncoveredOf(names: readonly string[], read: readonly ReadCertificate[]): string[] {
   const known = read.flatMap((each) => each.names);
   return names.filter((name) => !covers(known, name));
@@ -217,7 +217,7 @@ function redirectOf(
     overlaps(each, address, listen) || (given === undefined && each.kind === "tcp" && each.port === HTTP_PORT);
   const other = listen.find(isThere);
   if (other === undefined) return { ...address, redirect: target };
-  // By default it is only for those who have nothing there.
+  // The default redirect is used only if nothing else listens on that port.
   if (given !== undefined)
     report(at, `${hostAndPort(address)} is taken by ${formatListenAddress(other)} in \`listen\``);
   return undefined;

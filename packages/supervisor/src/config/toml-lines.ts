@@ -7,7 +7,8 @@ const WORD = /(?:\d{4}-\d\d-\d\d (?=\d))?[^\s,\]}#]+/y;
 const BARE = /[\w-]+/y;
 
 /**
- * Returns the line of a key, from 1, or that of the nearest table around it if it is missing; undefined without one.
+ * Returns a function that returns the line of a key, from 1. If the key is missing, that is the line of the nearest table around it;
+ * undefined without one.
  * @param text a valid document
  */
 export function tomlLines(text: string): (path: Path) => number | undefined {
@@ -38,7 +39,7 @@ class TomlScanner {
     }
   }
 
-  /** Skips what separates keys and values. */
+  /** Skips everything between keys and values. */
   private skip(): void {
     for (; this.at < this.text.length; this.at++) {
       const character = this.text[this.at] as string;
@@ -53,7 +54,7 @@ class TomlScanner {
     return end < 0 ? this.text.length : end;
   }
 
-  /** Reads `[key]` or `[[key]]`, and returns the path of what follows. */
+  /** Reads `[key]` or `[[key]]`, and returns the path of the following keys. */
   private header(brackets: 1 | 2): Path {
     this.at += brackets;
     const keys = this.key();
@@ -136,7 +137,7 @@ class TomlScanner {
     return quote === '"' && marks.length === 1 ? unescaped(content) : content;
   }
 
-  /** Reads what matches, but at least a character, so that even a document that is not valid ends. */
+  /** Reads the match of a pattern, but at least one character, so that even an invalid document ends. */
   private match(pattern: RegExp): string {
     pattern.lastIndex = this.at;
     const found = pattern.exec(this.text)?.[0] ?? (this.text[this.at] as string);
@@ -154,6 +155,6 @@ function unescaped(content: string): string {
   try {
     return JSON.parse(`"${content}"`) as string;
   } catch {
-    return content; // An escape that JSON does not have; such a key is not found.
+    return content; // The string has an escape that JSON does not have. Such a key is not found.
   }
 }

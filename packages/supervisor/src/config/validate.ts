@@ -1,4 +1,4 @@
-/** Validates a raw configuration against the schema and reports every problem in plain words. */
+/** Validates a raw configuration against the schema, and reports every problem in plain language. */
 import type { z } from "zod";
 import { shapeOf, suggest } from "./fields.js";
 import { balancerFields, type FleetInput, fleetFields, fleetSchema, poolFields } from "./schema.js";
@@ -7,7 +7,7 @@ import { balancerFields, type FleetInput, fleetFields, fleetSchema, poolFields }
 export interface Finding {
   path: (string | number)[];
   message: string;
-  /** Where it is, if not in the config but in a file that the key names. */
+  /** The position of the problem if it is not in the config but in a file that the key names. */
   place?: FindingPlace | undefined;
 }
 
@@ -35,7 +35,7 @@ export function validate(given: unknown): Validated {
   return { input: second.success ? second.data : {}, findings };
 }
 
-/** `$schema` at the top is for editors alone. */
+/** `$schema` at the top is only for editors. */
 function withoutSchemaKey(raw: unknown): unknown {
   if (typeof raw !== "object" || raw === null || Array.isArray(raw) || !("$schema" in raw)) return raw;
   const { $schema: _, ...rest } = raw;
@@ -47,7 +47,7 @@ const UNKNOWN = "unrecognized_keys";
 function describeIssue(issue: z.core.$ZodIssue): Finding[] {
   const path = issue.path.map((part) => (typeof part === "symbol" ? String(part) : part));
   if (issue.code === "invalid_union") {
-    // The problems within a table say more than that it is no other form, if only one form is a table.
+    // If only one form is a table, the problems within the table are more helpful than a list of the forms.
     const tables = issue.errors.filter((form) => form.some(({ path: at, code }) => at.length > 0 || code === UNKNOWN));
     const [within = [], ...others] = tables;
     if (within.length > 0 && others.length === 0 && !Array.isArray(issue.input))
@@ -67,10 +67,10 @@ function describeIssue(issue: z.core.$ZodIssue): Finding[] {
   });
 }
 
-/** The most keys that a hint names. */
+/** The maximum number of keys that a hint names. */
 const MAX_HINTED = 4;
 
-/** Returns the keys of which the word is the end, without their unit: `timeout` is several. */
+/** Returns the keys that end with the word, ignoring their unit. `timeout` matches several. */
 function endingIn(word: string, known: string[]): string[] {
   const end = word.toLowerCase();
   const meant = known.filter((key) =>
@@ -82,10 +82,10 @@ function endingIn(word: string, known: string[]): string[] {
   return end.length < 3 ? [] : meant.slice(0, MAX_HINTED);
 }
 
-/** What the list of known keys may take of the line, in characters. */
+/** The maximum length of the list of known keys in a line, in characters. */
 const MAX_LISTED = 80;
 
-/** Returns the keys that are known at that place, as many as a line has room for. */
+/** Returns the keys that are known there, as many as fit into a line. */
 function listed(known: string[]): string {
   if (known.length === 0) return "";
   const shown: string[] = [];
@@ -108,7 +108,7 @@ function knownKeys(path: (string | number)[]): string[] {
   let fields: Record<string, z.ZodType> = fleetFields;
   for (let at = 0; at < path.length; at++) {
     const part = String(path[at]);
-    // The items of a list have the keys that the list has.
+    // The items of a list have the keys of the list.
     if (typeof path[at] === "number") continue;
     if (part === "pools") {
       fields = poolFields;

@@ -1,20 +1,26 @@
-/** Who may ask the admin listener and the control socket for what: hosts, origins, the token, and the routes of each. Pure. */
+/** Decides who may ask the admin listener and the control socket for what: hosts, origins, the token, and the routes of each. Pure. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { BodyShape, Route } from "./route.js";
 
-/** What is served by a TCP address, which every user of the machine can reach: to everybody, with the token, or with `admin.write`, too. */
+/**
+ * The access to a route over a TCP address, which every user of the machine can reach: for everybody, with the token, or only with
+ * `admin.write`.
+ */
 export type Access = "open" | "read" | "write";
 
 interface AdminRoute {
   access: Access;
-  /** The keys that its body may have there; default: those of the control socket. */
+  /** The keys that a body may have there. Default: those of the control socket. */
   keys?: readonly string[];
 }
 
 const READ: AdminRoute = { access: "read" };
 const WRITE: AdminRoute = { access: "write" };
 
-/** By the route's path. Everything else is for the control socket alone: a deploy or an environment is a program of the caller's choice. */
+/**
+ * By the path of the route. All other routes are only for the control socket, because a deploy or an environment can run any program of the
+ * caller.
+ */
 export const ADMIN_ROUTES: Readonly<Record<string, AdminRoute>> = {
   "/": { access: "open" },
   "/metrics": { access: "open" },
@@ -39,22 +45,22 @@ export const ADMIN_ROUTES: Readonly<Record<string, AdminRoute>> = {
   "/v1/instances/:name/undrain": WRITE,
 };
 
-/** Returns the shape of a route's body with these keys alone. */
+/** Returns the shape of a route's body, reduced to these keys. */
 export function narrowed({ body }: Pick<Route, "body">, keys: readonly string[] | undefined): BodyShape {
   if (keys === undefined) return body;
   return Object.fromEntries(Object.entries(body).filter(([key]) => keys.includes(key)));
 }
 
-/** The fields of a request that tell where it comes from. */
+/** The fields of a request that show its origin. */
 export interface From {
   host?: string | undefined;
   origin?: string | undefined;
-  /** The field that a browser adds, about who has asked it for the request. */
+  /** The field with which a browser states which site caused the request. */
   "sec-fetch-site"?: string | string[] | undefined;
 }
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i;
-/** What programs write where there is no host: `http://paceline/v1/status`. A page's host has a dot or a port. */
+/** Hosts of programs that have no real host: `http://paceline/v1/status`. The host of a web page has a dot or a port. */
 const WORD = /^[a-z0-9_-]*$/i;
 
 /** A page of another site whose name resolves to a loopback address would send that name (DNS rebinding). */
@@ -62,7 +68,7 @@ export function isLoopbackHost(host: string): boolean {
   return LOOPBACK.test(host);
 }
 
-/** Whether a request over a unix socket names a host that no page of another site could name. */
+/** Whether a request over a unix socket has a host that no page of another site can have. */
 export function isSocketHost(host: string): boolean {
   return WORD.test(host) || isLoopbackHost(host);
 }
@@ -73,7 +79,7 @@ export function isForeign({ host = "", origin, "sec-fetch-site": site }: From): 
   return site !== undefined && site !== "same-origin" && site !== "none";
 }
 
-/** Compares in a time that does not depend on where they differ. */
+/** Compares in a time that does not depend on the position of the first difference. */
 export function hasToken(authorization: string | undefined, token: string | undefined): boolean {
   const [, given] = /^Bearer +(\S{1,512})$/i.exec(authorization ?? "") ?? [];
   if (given === undefined || token === undefined || token === "") return false;

@@ -1,4 +1,4 @@
-/** The admin listener: the page and metrics by HTTP on a loopback address, which every user of the machine can reach. */
+/** The admin listener: the page and metrics over HTTP on a loopback address, which every user of the machine can reach. */
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { readCaller } from "../core/history.js";
 import { type HostAndPort, LateListener, limitConnections } from "../sockets/own-servers.js";
@@ -10,19 +10,19 @@ import type { BodyShape, Route } from "./route.js";
 
 interface AdminListenerOptions {
   supervisor: SupervisorApi;
-  /** Returns what reading needs; undefined: nothing can be read. */
+  /** Returns the token for read access; undefined if nothing can be read. */
   token(): string | undefined;
   warn(message: string): void;
-  /** Milliseconds between two attempts to listen. Default: a second. */
+  /** The time between two attempts to listen, in milliseconds. Default: 1,000. */
   retryMs?: number;
 }
 
-/** The oldest without the token gives way to a further one. */
+/** The oldest connection without the token is closed for a further one. */
 const MAX_CONNECTIONS = 64;
 const MAX_FOLLOWERS = 8;
 const MAX_HEAD_BYTES = 8192;
 const MAX_BODY_BYTES = 65_536;
-/** How long a request may take to arrive, and a connection be idle. */
+/** How long a request may take to arrive, and a connection may be idle, in milliseconds. */
 const TIMEOUT_MS = 10_000;
 
 export class AdminListener {

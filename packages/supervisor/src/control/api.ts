@@ -1,4 +1,7 @@
-/** The API of the control socket: the operations, and the interface of the supervisor behind them; with the status document of the file beside it. */
+/**
+ * The API of the control socket: the operations, and the interface of the supervisor behind them. The status document is in
+ * status-document.ts.
+ */
 
 import type { DumpKind, RecordedRequest } from "@paceline/wire";
 import type { Alert, AlertKind } from "../core/alerts.js";
@@ -12,20 +15,20 @@ import type { Status } from "./status-document.js";
 
 export type * from "./status-document.js";
 
-/** `promote`: go on without the verdict; `hold`: wait after it, until `resume`. */
+/** `promote`: continue without the verdict; `hold`: wait after the verdict until `resume`. */
 export type DeploySteering = "promote" | "hold" | "resume";
 
-/** What is deployed. */
+/** The release that is deployed. */
 export interface NamedRelease {
   /** The absolute path of a release folder. Default: the fleet's own path, read again. */
   dir?: string | undefined;
-  /** The absolute path of a config file, instead of that in the folder. */
+  /** The absolute path of a config file, in place of the one in the folder. */
   config?: string | undefined;
-  /** The absolute path of a further env file. */
+  /** The absolute path of an additional env file. */
   envFile?: string | undefined;
 }
 
-/** What a deploy is asked for. Default: the values of `deploy` in the configuration that it loads. */
+/** The options of a deploy. Default: the values of `deploy` in the configuration that it loads. */
 export interface DeployRequest extends NamedRelease {
   canaryPercent?: number | undefined;
   judgeMs?: number | undefined;
@@ -33,12 +36,12 @@ export interface DeployRequest extends NamedRelease {
   keepWarmMs?: number | undefined;
 }
 
-/** What happened at a moment of the history. */
+/** An event at a moment of the history. */
 export interface HistoryMark {
   /** Unix time in milliseconds. */
   at: number;
   kind: "death" | "deploy" | "reload";
-  /** What it concerns, such as `web.3`, a pool or `all`. */
+  /** The subject: for example `web.3`, a pool or `all`. */
   name: string;
   /** The number of the death's report, or of the operation's entry in the history; null if there is none. */
   id: number | null;
@@ -52,51 +55,53 @@ export interface FigureHistory {
   everyMs: number;
   /** The number of samples. */
   length: number;
-  /** By the name of an instance, balancer or pool, and `supervisor`. The oldest first; null: unknown, or nothing ran. */
+  /**
+   * By the name of an instance, balancer or pool, and `supervisor`. The oldest value comes first; null: unknown, or nothing was running.
+   */
   series: Record<string, Record<HistoryFigure, (number | null)[]>>;
   marks: HistoryMark[];
 }
 
-/** Requests and 5xx a second, milliseconds, requests in flight, bytes, percent of one core. */
+/** Requests and 5xx responses per second, milliseconds, requests in flight, bytes, percent of one core. */
 export type HistoryFigure = "requests" | "errors5xx" | "p50" | "p99" | "inFlight" | "rssBytes" | "cpuPercent";
 
 /** A request that an instance has not finished. */
 export interface OpenRequestStatus {
-  /** Such as `web.3`. */
+  /** For example `web.3`. */
   name: string;
-  /** Method and path without the query, such as `GET /report`. */
+  /** Method and path without the query, for example `GET /report`. */
   request: string;
   ageMs: number;
   /** The address of the connection's other end. */
   client: string;
 }
 
-/** A death, without what only its report has. */
+/** A death, without the details that only its report has. */
 export interface DeathSummary {
   /** The number of its report. */
   id: number;
   /** Unix time in milliseconds. */
   at: number;
   name: string;
-  /** Such as `web.3#7`. */
+  /** For example `web.3#7`. */
   process: string;
   /** Undefined from a supervisor of an earlier version. */
   generation?: number;
   kind: string;
-  /** Such as `exit 3`, `SIGSEGV` or `hung`. */
+  /** For example `exit 3`, `SIGSEGV` or `hung`. */
   how: string;
   uptimeMs: number;
   reason: string;
-  /** The request that it was running, such as `GET /report`; null if unknown. */
+  /** The request that it was running, for example `GET /report`; null if unknown. */
   running: string | null;
-  /** Requests that got an error or were cut off, and those that another instance got. */
+  /** The number of requests that got an error, were cut off, or were sent to another instance. */
   lost: number;
   reassigned: number;
-  /** What its output says of the cause, or where its code was. */
+  /** The cause by its output, or the place of its running code. */
   lastLine: string;
 }
 
-/** A death with the end of its output, and the requests that were lost with it, such as `POST /cart`. */
+/** A death with the end of its output, and the requests that were lost with it, for example `POST /cart`. */
 export interface DeathDetails extends DeathSummary {
   requests: string[];
   lastLines: string[];
@@ -108,26 +113,29 @@ export interface FleetEvent {
   /** Unix time in milliseconds. */
   at: number;
   level: "info" | "warn" | "error";
-  /** Such as `web.3`, `web`, `balancer.1` or `paceline`. */
+  /** For example `web.3`, `web`, `balancer.1` or `paceline`. */
   subject: string;
   message: string;
-  /** Of those that can be alerts; see docs/alerts.md. */
+  /** Set for events that can be alerts; see docs/alerts.md. */
   kind?: AlertKind;
 }
 
-/** A webhook or a command that alerts go to. */
+/** A webhook or a command to which alerts are sent. */
 export interface AlertStatus {
-  /** The host of the webhook, or the program; `alerts[3]` follows if several have the same. */
+  /** The host of the webhook, or the program, followed by `alerts[3]` if several are the same. */
   to: string;
   on: AlertKind[];
-  /** Since the supervisor started: delivered alerts, those whose attempts all failed, and those that were too many or repeated. */
+  /**
+   * Since the supervisor started: delivered alerts; below, those whose attempts all failed, and those that were dropped as too many or
+   * repeated.
+   */
   delivered: number;
   failed: number;
   suppressed: number;
-  /** Waiting for their delivery, and held because of quiet hours. */
+  /** Alerts that wait for their delivery; below, those held because of quiet hours. */
   waiting: number;
   held: number;
-  /** The last delivery, if there was one; `problem` is null if it succeeded. */
+  /** The last delivery; null if there was none. `problem` is null if it succeeded. */
   last: { at: number; kind: Alert["kind"]; problem: string | null } | null;
 }
 
@@ -137,7 +145,7 @@ export interface LogLine {
   at: number;
   /** `web.3` for its output; `paceline` for the supervisor's messages. */
   name: string;
-  /** The subject of a supervisor's message, such as `web.3`. */
+  /** The subject of a supervisor's message, for example `web.3`. */
   subject?: string;
   /** The level of an event. */
   level?: FleetEvent["level"];
@@ -146,27 +154,27 @@ export interface LogLine {
   lost?: number;
 }
 
-/** A line of a recording. `began`: all balancers report their requests from now on. `lost`: so many could not be reported. */
+/** A line of a recording. `began`: all balancers report their requests from now on. `lost`: this many could not be reported. */
 export type RecordingLine = RecordedRequest | { began: true } | { lost: number };
 
-/** What a reload or a deploy would change: the `details` of a diff. */
+/** The changes that a reload or a deploy would make: the `details` of a diff. */
 export interface FleetDiff {
   /** Why it would be refused; null if it would not. */
   refused: string | null;
   config: KeyChange[];
   env: VariableChange[];
-  /** Of all pools: the caller compares the files. */
+  /** Of all pools, because the caller compares the files. */
   releases: ReleaseChange[];
   /** A running process of each pool, and the program that would run the next one. */
   runtimes: { pool: string; pid: number; program: string }[];
 }
 
-/** The supervisor of another version, which is to take over. */
+/** The supervisor of another version that should take over. */
 export interface Heir {
   version: string;
   /** The absolute path of its runtime. */
   command: string;
-  /** The runtime's options and the absolute path of the program; ours follow. */
+  /** The runtime's options and the absolute path of the program; further arguments are appended. */
   args: string[];
 }
 
@@ -186,11 +194,11 @@ export type OperationErrorCode =
   | "last-available"
   /** A new instance failed to start, or the fleet is stopping. Exit status 1. */
   | "failed"
-  /** A deploy failed, and no canary had had a request of a client. Exit status 6. */
+  /** A deploy failed before a canary had a request of a client. Exit status 6. */
   | "release-refused"
-  /** A deploy failed after a canary had had requests of clients. Exit status 7. */
+  /** A deploy failed after a canary had requests of clients. Exit status 7. */
   | "taken-back"
-  /** A deploy was taken back because it could not tell in time whether the release is as good. Exit status 9. */
+  /** A deploy was rolled back because it could not decide in time whether the release is as good. Exit status 9. */
   | "untold"
   /** The deadline passed; the operation continues. Exit status 4. */
   | "timeout";
@@ -198,18 +206,21 @@ export type OperationErrorCode =
 /** Receives the progress of a running operation. */
 export type ProgressListener = (message: string) => void;
 
-/** What an operator changes of an instance's turns; `name` is such as `web.3`. */
+/** An operator's change of an instance's turns; `name` is for example `web.3`. */
 export type TurnChange =
-  /** No new requests, and for `waits` the result comes when the last one has ended; `isForced` also without another instance. */
+  /**
+   * The instance gets no new requests. With `waits`, the result comes when the last request has ended. `isForced` allows it even if no
+   * other instance is left.
+   */
   | { do: "drain"; name: string; isForced: boolean; waits: boolean }
-  /** `eject`: new requests only if all other instances are ejected, too, until its process ends. */
+  /** `eject`: the instance gets new requests only if all other instances are ejected, too, until its process exits. */
   | { do: "undrain" | "eject" | "readmit"; name: string }
   | { do: "weight"; name: string; weight: number };
 
 /** A number of instances, or a difference. */
 export type ScaleChange = { instances: number } | { by: number };
 
-/** Reports of deaths, and the history of operations with the newest first. */
+/** Reports of deaths, and the history of operations, newest first. */
 export interface FleetRecords {
   death(id: number): DeathReport | undefined;
   operations(): HistorySummary[];
@@ -219,11 +230,14 @@ export interface FleetRecords {
 export interface FleetCertificatesApi {
   /** Returns every certificate; empty without TLS. */
   views(): CertificateView[];
-  /** Orders automatic certificates now. @param name undefined: all of them */
+  /**
+   * Orders automatic certificates now.
+   * @param name undefined: all of them
+   */
   renew(name: string | undefined, onProgress: ProgressListener): Promise<OperationResult>;
 }
 
-/** How the page is reached, and what it may do. */
+/** How the page is reached, and which actions it allows. */
 export interface PageAccess {
   /** Its address with the token; null if there is no `admin.listen`. */
   url: string | null;
@@ -231,16 +245,16 @@ export interface PageAccess {
 }
 
 /**
- * What the supervisor offers to the control socket, which accesses the fleet only through this interface. `by` is who asks, for the
- * history.
+ * The functions that the supervisor offers to the control socket, which accesses the fleet only through this interface. `by` is the caller,
+ * for the history.
  */
 export interface SupervisorApi {
   status(): Status;
-  /** Calls all listeners with the same status once a second. Returns a function that ends it. */
+  /** Calls all listeners with the same status once a second. Returns a function that ends the subscription. */
   onStatus(listener: (status: Status) => void): () => void;
-  /** Returns the figures of the last five minutes, or of the last day; only those after `since`, a Unix time in milliseconds. */
+  /** Returns the figures of the last five minutes, or of the last day; with `since`, a Unix time in milliseconds, only later ones. */
   history(zoom: "seconds" | "minutes", since?: number): FigureHistory;
-  /** Returns the requests that instances have not finished, the oldest first; of each instance, or of the named, only some. */
+  /** Returns the requests that instances have not finished, oldest first; only a limited number for each instance, or for the named one. */
   openRequests(name?: string): Promise<{ requests: OpenRequestStatus[] }>;
   /** Returns the last deaths, the newest first. */
   deaths(): { deaths: DeathDetails[] };
@@ -249,45 +263,45 @@ export interface SupervisorApi {
   /** Returns the metrics of the fleet as text. */
   metrics(format: TextFormat): string;
   scale(pool: string, change: ScaleChange, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
-  /** Reads config, env files and code again. Without a pool, reloads all. `environment` is given with --update-env. */
+  /** Reads config, env files and code again. Without a pool, reloads all. `environment` is set with --update-env. */
   reload(
     pool: string | undefined,
     environment: Record<string, string> | undefined,
     onProgress: ProgressListener,
     by?: Caller,
   ): Promise<OperationResult>;
-  /** Compares what is in service with what such a reload, or a deploy of `release`, would load; `details` is a FleetDiff. */
+  /** Compares the version in service with the one that such a reload, or a deploy of `release`, would load. `details` is a FleetDiff. */
   diff(
     pool: string | undefined,
     environment: Record<string, string> | undefined,
     release: NamedRelease | undefined,
   ): Promise<OperationResult>;
-  /** Reloads read `config` from now on. Returns why not, if the fleet was started from a file. */
+  /** Makes reloads read `config` from now on. Returns the reason if that is not possible because the fleet was started from a file. */
   replaceConfig(config: object): string | undefined;
-  /** Changes which share of its pool's requests an instance gets. */
+  /** Changes an instance's share of its pool's requests. */
   turn(change: TurnChange, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** Restarts a pool, an instance, `balancer` or one balancer; without a target, all pools. */
   restart(target: string | undefined, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
-  /** Tries a release beside the one in service, then puts it in service or takes it back. */
+  /** Tries a release beside the one in service, then puts it into service or rolls it back. */
   deploy(request: DeployRequest, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /**
-   * Returns to the version before the last deploy, or takes back the one that is under way.
-   * @param release does so only if it was a deploy of this folder or config file
+   * Returns to the version before the last deploy, or rolls back the deploy in progress.
+   * @param release only if the deploy was of this folder or config file
    */
   rollback(release: string | undefined, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
-  /** Changes what happens to the deploy under way after its verdict. A release that is worse is taken back all the same. */
+  /** Changes what happens after the verdict of the deploy in progress. A worse release is rolled back all the same. */
   steerDeploy(what: DeploySteering): OperationResult;
   /** While the fleet is locked, operations that would change it are refused with code `busy`. */
-  /** Returns where alerts go, and what became of them. */
+  /** Returns the destinations of alerts, and their deliveries. */
   alerts(): { alerts: AlertStatus[] };
-  /** Sends a test to each destination; fails if one does not get it. */
+  /** Sends a test to each destination. Fails if one does not get it. */
   testAlerts(onProgress: ProgressListener): Promise<OperationResult>;
   readonly certificates: FleetCertificatesApi;
   lock(reason: string, by?: Caller): OperationResult;
   unlock(by?: Caller): OperationResult;
-  /** Hands the fleet over. Resolves before the next supervisor is started; the caller sees by the status whether it has taken over. */
+  /** Hands the fleet over. Resolves before the next supervisor is started; the caller sees in the status whether it has taken over. */
   handOver(heir: Heir, by?: Caller): Promise<OperationResult>;
-  /** Dumps a process into a file of the run directory (`details.path`), or its stack into the message. */
+  /** Writes a dump of a process into a file of the run directory (`details.path`), or its stack into the message. */
   dump(target: string, what: DumpKind, durationMs: number): Promise<OperationResult>;
   /** Resolves when the whole fleet has stopped; the process exits soon after. */
   stop(by?: Caller): Promise<OperationResult>;
@@ -299,7 +313,7 @@ export interface SupervisorApi {
   recentLog(name: string | undefined): LogLine[];
   /** Returns a function that ends the subscription. */
   onEvent(listener: (event: FleetEvent) => void): () => void;
-  /** The balancers report their requests, without anything secret, while somebody listens. */
+  /** While there is a listener, the balancers report their requests, without secrets. */
   onRecorded(listener: (lines: readonly RecordingLine[]) => void): () => void;
   /** Lines that arrive together are passed together. */
   onLog(listener: (lines: readonly LogLine[]) => void): () => void;

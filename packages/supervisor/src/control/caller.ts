@@ -1,10 +1,10 @@
-/** Who runs this process, as the history of a fleet names it. */
+/** Finds out who runs this process, as the history of a fleet names it. */
 import { readFileSync } from "node:fs";
 import type { Caller } from "../core/history.js";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** By whom and in which job a CI system runs a command. A further one is a line here. */
+/** For each CI system, who runs a command and in which job. A new system is one line here. */
 const CI_SYSTEMS: readonly { actor: string; job(environment: Environment): string | undefined }[] = [
   {
     actor: "GITHUB_ACTOR",
@@ -17,7 +17,7 @@ const CI_SYSTEMS: readonly { actor: string; job(environment: Environment): strin
   { actor: "BUILD_USER_ID", job: ({ BUILD_URL }) => BUILD_URL },
 ];
 
-/** In characters; a longer head of a request would be refused. */
+/** In characters. A longer head of a request would be refused. */
 const MAX_NAME = 200;
 const MAX_JOB = 400;
 
@@ -35,7 +35,7 @@ export function callerOf(environment: Environment = process.env): Caller {
   };
 }
 
-/** Not os.userInfo(), which on Bun is what the variable USER says. */
+/** Not os.userInfo(), which on Bun returns the variable USER. */
 function nameOf(uid: number | undefined): string | null {
   if (uid === undefined) return null;
   try {

@@ -13,7 +13,7 @@ import type {
 } from "./api.js";
 import { CALLER_FIELD, callerField, callerOf } from "./caller.js";
 
-/** The longest path that a supervisor certainly reads beside the caller and the runtime's fields. */
+/** The longest path that a supervisor can certainly read in addition to the caller and the runtime's fields, in bytes. */
 const MAX_PATH_BYTES = 4_096;
 /** The maximum length of a response or line, in bytes. */
 const MAX_RESPONSE_BYTES = 16 << 20;
@@ -26,12 +26,12 @@ interface ClientOptions {
   supervisor?: WatchedSupervisor | undefined;
 }
 
-/** How long a supervisor may take to return its status. */
+/** How long a supervisor may take to return its status, in milliseconds. */
 const STATUS_TIMEOUT_MS = 10_000;
 
 /**
- * Methods throw PacelineError: `not-running` if nobody serves the socket, `timeout` after the deadline, `unresponsive` if the
- * supervisor does not respond, `lost` if it ended before its response was complete, otherwise the code in the response.
+ * Methods throw PacelineError: `not-running` if nobody serves the socket, `timeout` after the deadline, `unresponsive` if the supervisor
+ * does not respond, `lost` if it exited before its response was complete, otherwise the code in the response.
  */
 export class ControlClient {
   private readonly socketPath: string;
@@ -98,8 +98,8 @@ export class ControlClient {
   }
 
   /**
-   * Reads a stream of lines and calls `onLines` with those that arrive together, until the stream ends or `signal` aborts (error
-   * `lost`). Waits for the promise of `onLines` before it continues.
+   * Reads a stream of lines and calls `onLines` with those that arrive together, until the stream ends or `signal` aborts (error `lost`).
+   * Waits for the promise of `onLines` before it continues.
    */
   async read(path: string, onLines: (lines: object[]) => Promise<void> | void, signal?: AbortSignal): Promise<void> {
     let lines: object[] = [];
@@ -125,7 +125,7 @@ export class ControlClient {
     onChunk?: () => Promise<void> | void,
   ): Promise<void> {
     if (path.length > MAX_PATH_BYTES) throw new PacelineError("invalid", TOO_LONG);
-    // A stopped supervisor would do later what was asked of it now.
+    // A supervisor that is stopped now would execute the request later.
     await untilRunning(this.supervisor, this.deadline);
     const notRead = () => new PacelineError("lost", "the stream is no longer read");
     if (signal?.aborted) throw notRead();
@@ -156,9 +156,9 @@ export class ControlClient {
       }
       outgoing.on("error", (error: NodeJS.ErrnoException) => end(explain(error)));
       outgoing.on("response", (response) => {
-        // The runtime says this, without a line; the supervisor runs on.
+        // The runtime sends this status without a line; the supervisor keeps running.
         if (HEAD_TOO_LARGE.has(response.statusCode ?? 0)) return end(new PacelineError("invalid", TOO_LONG));
-        // Lines that are followed come when something happens.
+        // Lines of a stream come whenever something happens.
         if (onChunk !== undefined) forget();
         readLines(response, onLine, onChunk).then(() => end(), end);
       });
@@ -216,21 +216,24 @@ function explain(error: NodeJS.ErrnoException): PacelineError {
   }
 }
 
-/** How long a response may take until we look whether a signal has stopped the supervisor. */
+/** How long a response may take before this checks whether a signal has stopped the supervisor, in milliseconds. */
 const LOOK_AFTER_MS = 2_000;
 const LOOK_AGAIN_MS = 100;
-/** The pause between two questions to a supervisor that works on an operation. */
+/** The pause between two status requests to a supervisor that works on an operation, in milliseconds. */
 const ASK_EVERY_MS = 5_000;
 
-/** What else can be seen of the supervisor. */
+/** What can be observed of the supervisor from outside. */
 interface WatchedSupervisor {
   /** Whether a signal has stopped it. */
   isStopped(): boolean;
-  /** Says that it does not respond, and what to do. */
+  /** Returns a message that it does not respond, and what to do. */
   silentText(): string;
 }
 
-/** Waits for a moment while a signal has stopped it. @throws PacelineError `unresponsive` */
+/**
+ * Waits for a moment while a signal has stopped it.
+ * @throws PacelineError `unresponsive`
+ */
 async function untilRunning(
   supervisor: WatchedSupervisor | undefined,
   deadline = Number.POSITIVE_INFINITY,
@@ -244,7 +247,10 @@ async function untilRunning(
 
 interface SilenceOptions {
   supervisor: WatchedSupervisor;
-  /** Asks for something that a supervisor returns at once. @throws PacelineError `timeout` if it does not */
+  /**
+   * Sends a request to which a supervisor responds at once.
+   * @throws PacelineError `timeout` if it does not
+   */
   ask(): Promise<unknown>;
   onSilent(error: PacelineError): void;
 }

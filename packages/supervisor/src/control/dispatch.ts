@@ -1,4 +1,4 @@
-/** One request of the control socket or of the admin listener: it is admitted, read and given to its route. */
+/** Handles one request of the control socket or of the admin listener: admits it, reads it and passes it to its route. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Caller } from "../core/history.js";
 import type { OperationResult, SupervisorApi } from "./api.js";
@@ -7,16 +7,16 @@ import { ControlError, lines, operation, sendJson, sendMetrics } from "./respons
 import { type BodyShape, bodyProblems, matchPath, type Route, type RouteInput } from "./route.js";
 import { routes } from "./routes.js";
 
-/** Who may ask for what. Both methods throw a ControlError to refuse. */
+/** Decides who may request what. Both methods throw a ControlError to refuse. */
 export interface Gate {
-  /** Checks where a request comes from, before anything is said about its path. */
+  /** Checks the origin of a request, before anything about its path is revealed. */
   admitFrom(request: IncomingMessage): void;
   /** Returns the keys that the body may have. */
   admitTo(route: Route, request: IncomingMessage): BodyShape;
   callerOf(request: IncomingMessage): Caller;
 }
 
-/** Operations of one route that are under way, also those whose client has left: each has its place in a list. */
+/** The maximum number of running operations of one route, including those whose client has left. */
 const MAX_OPERATIONS = 64;
 
 interface DispatcherOptions {
@@ -25,7 +25,7 @@ interface DispatcherOptions {
   maxBodyBytes: number;
   /** How long a body may take to arrive, in milliseconds. */
   bodyTimeoutMs: number;
-  /** The most clients that follow lines. */
+  /** The maximum number of clients that follow lines. */
   maxFollowers: number;
   /** Whether a connection may carry a further request. */
   keepsAlive: boolean;
@@ -34,14 +34,14 @@ interface DispatcherOptions {
 export class Dispatcher {
   private readonly stream: StatusStream;
   private readonly closing = new Set<() => void>();
-  /** How many are under way, by the path of their route. */
+  /** The number of running operations, by the path of their route. */
   private readonly operations = new Map<string, number>();
 
   constructor(private readonly options: DispatcherOptions) {
     this.stream = new StatusStream(options.supervisor);
   }
 
-  /** Ends the responses that would go on. */
+  /** Ends the responses that would otherwise continue. */
   endStreams(): void {
     for (const end of [...this.closing]) end();
     this.stream.close();
@@ -126,7 +126,7 @@ function parseTarget(target: string): URL {
   }
 }
 
-/** Kinds of replies that have a head alone, too. */
+/** Kinds of replies that can also be a head alone. */
 const WITH_HEAD: readonly Route["reply"]["kind"][] = ["metrics", "page"];
 
 function findRoute(method: string, path: string): { route: Route; params: Record<string, string> } {

@@ -14,8 +14,8 @@ interface PageDocument {
 }
 
 /**
- * The build puts the document together from src/page; its policy lets nothing else run in it.
- * Read once: an upgrade in place changes the file, and this supervisor speaks as the page that came with it.
+ * The build assembles the document from src/page. Its policy allows no other scripts or styles. It is read once: an upgrade in place
+ * changes the file, and this supervisor must serve the page of its own version.
  */
 let known: PageDocument | undefined;
 
@@ -51,12 +51,12 @@ function readPage(): PageDocument {
   return { html, compressed: compress(html), policy: policyOf(text) };
 }
 
-/** Several short blocks of codes fit scripts and styles better than the one long block of the usual level of memory. */
+/** Several short blocks of codes suit scripts and styles better than the one long block of the usual memory level. */
 export function compress(html: Buffer): Buffer {
   return gzipSync(html, { level: 9, memLevel: 7 });
 }
 
-/** Returns a policy that allows the scripts and styles of this text, and connections to where it came from. */
+/** Returns a policy that allows the scripts and styles of this text, and connections to its origin. */
 export function policyOf(html: string): string {
   const hashes = (tag: string) =>
     [...html.matchAll(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`, "g"))].map(
@@ -76,16 +76,16 @@ export function policyOf(html: string): string {
   ].join("; ");
 }
 
-/** What followers are told of the time between two. */
+/** The interval that followers are told, in milliseconds. */
 const EVERY_MS = 1000;
 const MAX_FOLLOWERS = 16;
-/** A follower with more unread bytes is cut off; it may come back for the newest status. */
+/** A follower with more unread bytes is disconnected. It may reconnect for the newest status. */
 const MAX_UNREAD_BYTES = 2 << 20;
 const RECENT_MS = 5000;
-/** The events that a new follower gets. */
+/** The number of events that a new follower gets. */
 const FIRST_EVENTS = 200;
 
-/** The status each second, and events of the fleet as they come, as server-sent events. */
+/** Sends the status each second, and events of the fleet as they happen, as server-sent events. */
 export class StatusStream {
   private readonly followers = new Set<ServerResponse>();
   private readonly subscriptions: (() => void)[] = [];
@@ -127,7 +127,7 @@ export class StatusStream {
 
   private statusMessage(status: Status): string {
     const at = Date.now();
-    // Some seconds more than one: a follower drops those that it has, and loses none if a message is late.
+    // Includes some more seconds than one. A follower drops those that it has, and loses none if a message is late.
     const recent = this.supervisor.history("seconds", at - RECENT_MS);
     return messageOf("status", { at, status, recent });
   }
@@ -146,7 +146,7 @@ export class StatusStream {
   }
 }
 
-/** JSON has no line feeds, so each message has one line of data. */
+/** JSON contains no line feeds, so each message has one line of data. */
 function messageOf(event: string, data: object): string {
   return `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
 }

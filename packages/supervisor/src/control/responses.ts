@@ -47,7 +47,7 @@ interface Metrics {
   metrics(format: TextFormat): string;
 }
 
-/** Beyond this many unread bytes, progress is dropped; the result is not. */
+/** Beyond this many unread bytes, progress is dropped, but never the result. */
 const MAX_PROGRESS_BYTES = 1 << 20;
 
 /**
@@ -99,9 +99,11 @@ async function withDeadline(running: Promise<OperationResult>, timeoutMs: number
   }
 }
 
-/** Followers with more unread bytes than this, each with its part of them, receive no further lines until they have read them. */
+/**
+ * The limit of unread bytes of all followers together. A follower above its share of it receives no further lines until it has read them.
+ */
 const MAX_LINES_BYTES = 16 << 20;
-/** Skipped lines are counted per name; beyond this many names, under one name for the rest. */
+/** Skipped lines are counted per name. Beyond this many names, the rest is counted under one name. */
 const MAX_NAMES = 1_000;
 
 /** Calls `onLines` with new lines as they arrive. Returns a function that ends the subscription. */
@@ -115,7 +117,7 @@ interface LineSource {
 interface Streams {
   /** Registers a function that ends the stream. Returns one that unregisters it. */
   onServerClose(end: () => void): () => void;
-  /** How many there are. */
+  /** Returns the number of readers. */
   readers(): number;
 }
 

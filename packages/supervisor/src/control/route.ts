@@ -1,9 +1,9 @@
-/** What a route of the control socket is: its path, the shape of its body, and how it responds. */
+/** The definition of a route of the control socket: its path, the shape of its body, and how it responds. */
 import type { Caller } from "../core/history.js";
 import type { OperationResult, ProgressListener, SupervisorApi } from "./api.js";
 import type { Subscribe } from "./responses.js";
 
-/** The type of a body's key; those that end in `?` are optional. */
+/** The type of a body's key. Keys that end in `?` are optional. */
 type BodyKey = keyof BodyKinds;
 
 /** The keys a body may have. */
@@ -70,27 +70,27 @@ export interface RouteInput<Body> {
   params: Record<string, string>;
   query: URLSearchParams;
   body: Body;
-  /** Who asks, for the history. */
+  /** The caller, for the history. */
   by: Caller;
 }
 
 type Reply<Body> =
   /** Responds with one JSON document. */
   | { kind: "document"; read(input: RouteInput<Body>): object | Promise<object> }
-  /** Responds with the metrics, in the format that the field Accept asks for. */
+  /** Responds with the metrics, in a format that the field Accept allows. */
   | { kind: "metrics" }
-  /** Responds with the page, which has no data in it. */
+  /** Responds with the page, which contains no data. */
   | { kind: "page" }
   /** Responds with the stream that the page follows. */
   | { kind: "stream" }
-  /** Responds with progress lines while it runs, then the result. */
+  /** Responds with progress lines while it runs, then with the result. */
   | { kind: "operation"; run(input: RouteInput<Body>, onProgress: ProgressListener): Promise<OperationResult> }
-  /** Responds with the stored lines, and with `follow=1` also with new ones. */
+  /** Responds with the stored lines; with `follow=1` also with new ones. */
   | { kind: "lines"; open(input: RouteInput<Body>): { recent: object[]; subscribe: Subscribe } };
 
 export interface Route {
   method: "GET" | "POST";
-  /** Such as `/v1/pools/:pool/scale`. */
+  /** For example `/v1/pools/:pool/scale`. */
   path: string;
   /** The accepted query parameters; every operation also accepts `timeoutMs`. */
   query: readonly string[];

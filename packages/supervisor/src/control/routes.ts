@@ -1,11 +1,11 @@
-/** Every route of the control socket, in one list; docs/http-api.md explains each. */
+/** Every route of the control socket in one list; docs/http-api.md explains each. */
 import type { DumpKind } from "@paceline/wire";
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
 import type { Heir, NamedRelease, Status, SupervisorApi } from "./api.js";
 import { ControlError } from "./responses.js";
 import { type Route, route } from "./route.js";
 
-/** The only program to which a fleet is handed over, of whichever version. */
+/** The only program to which a fleet is handed over, of any version. */
 const SUPERVISOR = "/programs/cli/main.js";
 
 function isSupervisor({ command, args }: Pick<Heir, "command" | "args">): boolean {
@@ -319,7 +319,7 @@ function found(document: object | undefined, missing: string): object {
   return document;
 }
 
-/** Refuses an unknown name, which would be followed for ever. A name with stored lines is accepted. */
+/** Refuses an unknown name, because following it would wait forever. A name with stored lines is accepted. */
 function checkName(supervisor: SupervisorApi, name: string | undefined, recent: readonly object[]): void {
   if (name === undefined || recent.length > 0) return;
   const names = supervisor.names();

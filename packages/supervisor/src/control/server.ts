@@ -12,10 +12,10 @@ import { Dispatcher, type Gate } from "./dispatch.js";
 import { ControlError } from "./responses.js";
 import type { Route } from "./route.js";
 
-/** The maximum length of a request body in bytes: room for a whole environment. */
+/** The maximum length of a request body in bytes, with room for a whole environment. */
 const MAX_BODY_BYTES = 4 << 20;
 const MAX_HEAD_BYTES = 16_384;
-/** The oldest that has sent no request gives way to a further one. */
+/** The oldest connection that has sent no request is closed for a further one. */
 const MAX_CONNECTIONS = 128;
 /** How long `close` waits for responses in progress, in milliseconds. */
 const CLOSE_GRACE_MS = 1_000;
@@ -42,7 +42,7 @@ export class ControlServer {
         maxHeaderSize: MAX_HEAD_BYTES,
         headersTimeout: requestTimeoutMs,
         requestTimeout: requestTimeoutMs,
-        // This interval runs for as long as the server does.
+        // This interval runs as long as the server does.
         connectionsCheckingInterval: requestTimeoutMs / 2,
       },
       (request, response) => void this.dispatcher.serve(request, response),
@@ -62,7 +62,7 @@ export class ControlServer {
     }).catch((error: Error) => {
       throw new PacelineError("control", `cannot serve ${this.path}: ${error.message}`, { cause: error });
     });
-    // A connection that cannot be accepted must not end the fleet.
+    // A connection that cannot be accepted must not stop the fleet.
     this.server.on("error", () => {});
     chmodSync(this.path, 0o600);
   }
@@ -78,18 +78,21 @@ export class ControlServer {
         for (const socket of this.sockets) socket.destroy();
       }, CLOSE_GRACE_MS),
     );
-    // The runtime may have accepted a connection that it has not shown yet.
+    // The runtime may have accepted a connection that it has not reported yet.
     const late = new Promise<void>((resolve) => timers.push(setTimeout(resolve, 2 * CLOSE_GRACE_MS)));
     await Promise.race([closed, late]);
     for (const timer of timers) clearTimeout(timer);
   }
 }
 
-/** Anyone who can open the socket may do everything, except a page of another site in the browser of a user who forwarded it to a port. */
+/**
+ * Anyone who can open the socket may do everything. The exception is a page of another site, in the browser of a user who forwarded the
+ * socket to a port.
+ */
 const OWNER_GATE: Gate = {
   admitFrom({ headers, url }: IncomingMessage): void {
     if (!isSocketHost(headers.host ?? "")) throw new ControlError(403, "forbidden", "only loopback hosts are served");
-    // A link may lead to the page itself.
+    // A link may point to the page itself.
     if (url !== "/" && isForeign(headers))
       throw new ControlError(403, "forbidden", "pages of other sites are not served");
   },

@@ -10,12 +10,12 @@ import type { ScalingTarget } from "../core/scaling-needs.js";
 import type { Verdict } from "../core/verdict-model.js";
 
 export interface LatencyMs {
-  /** Milliseconds, over about the last ten seconds; null if there was no response in that time. */
+  /** In milliseconds, over about the last ten seconds; null if there was no response in that time. */
   p50: number | null;
   p99: number | null;
 }
 
-/** The latencies of about the last ten seconds; of a pool, of all its processes taken together. */
+/** The latencies of about the last ten seconds; for a pool, those of all its processes together. */
 export interface RecentLatencies {
   latencyMs: LatencyMs;
   /** The responses of that time by latency: up to 0.5, 1, 2, 5, 10, 25, 50, 100 and 250 ms, and the rest. */
@@ -27,7 +27,7 @@ export interface LastExit {
   signal: string | null;
   /** Unix time in milliseconds. */
   at: number;
-  /** One line, such as `killed by SIGKILL after 3 s`. */
+  /** One line, for example `killed by SIGKILL after 3 s`. */
   reason: string;
   /** The last lines of the process's output. */
   lastLines: string[];
@@ -40,9 +40,9 @@ export interface InstanceStatus extends InstanceFigureValues {
   pid: number | null;
   attempt: number;
   generation: number;
-  /** The folder that its generation was loaded from, with symbolic links resolved. */
+  /** The folder from which its generation was loaded, with symbolic links resolved. */
   release: string;
-  /** `bun` or `node`; for other languages their own name, such as `python 3.11.7`. */
+  /** `bun` or `node`; for other languages their own name, for example `python 3.11.7`. */
   runtime: string;
   /** The version of Paceline that started it; null without a process, and before it has connected. */
   version: string | null;
@@ -51,37 +51,37 @@ export interface InstanceStatus extends InstanceFigureValues {
   errorsTotal: number;
   latencyMs: LatencyMs;
   latencyShape: number[];
-  /** The latency by which it is slower than the others of its pool, and theirs (core/slowness.ts); null if it is not. */
+  /** The latency in which it is slower than the others of its pool, and theirs (core/slowness.ts); null if it is not slower. */
   slow: { by: "p50" | "p99"; ms: number; usual: number } | null;
-  /** By how many bytes a minute its memory grows, if that is beyond doubt (core/memory-slope.ts); else null. */
+  /** By how many bytes a minute its memory grows, if that is certain (core/memory-slope.ts); otherwise null. */
   growthBytesPerMinute: number | null;
-  /** Which of its figures stand out beside the others of its pool (core/marks.ts). */
+  /** Which of its figures differ clearly from the others of its pool (core/marks.ts). */
   marks: Marks;
-  /** For how many milliseconds it has not responded to the supervisor; null while that is normal. */
+  /** How long it has not responded to the supervisor, in milliseconds; null while that is normal. */
   stalledMs: number | null;
   eventLoopLagMs: number | null;
   heapBytes: number | null;
-  /** Non-loopback addresses that it listens on, bypassing the balancer, such as `0.0.0.0:3000`. */
+  /** Non-loopback addresses on which it listens, bypassing the balancer, for example `0.0.0.0:3000`. */
   exposed: string[];
   /** The parent process of a command, not included in `rssBytes` and `pssBytes`; null if there is none. */
   shim: { rssBytes: number | null; pssBytes: number | null } | null;
   /** Responses of its process by status class, counted by the balancers; null before the first response, and without a balancer. */
   responses: Record<(typeof STATUS_CLASSES)[number], number> | null;
-  /** How often its process was replaced because of a limit such as `maxRequests`. */
+  /** How often its process was replaced because of a limit, for example `maxRequests`. */
   recycles: number;
-  /** Null while its process has reached no limit and is not seen to reach its memory limit. */
+  /** Null while its process has reached no limit and is not expected to reach its memory limit. */
   recycle: RecycleStatus | null;
   lastExit: LastExit | null;
-  /** Lines written since the supervisor started, and how many of them were lost because they came too fast. */
+  /** The number of lines written since the supervisor started; below, how many of them were lost because they came too fast. */
   linesTotal: number;
   linesLost: number;
-  /** Why it gets no new requests although it is ready, or "failing": it is as bad, but gets some, because too many of its pool are. */
+  /** Why it gets no new requests although it is ready. "failing": it is as bad, but gets some, because too many of its pool are. */
   outOfTurn: "drained" | "ejected" | "failing" | null;
-  /** The balancers that have ejected it because it was worse than the others, why, and for how much longer. */
+  /** The balancers that have ejected it because it was worse than the others, the reasons, and how much longer the ejections last. */
   ejections: { balancer: string; reason: string; forSeconds: number }[];
-  /** How often balancers have ejected its process; each of them judges by itself. */
+  /** How often balancers have ejected its process; each of them judges separately. */
   ejectionsTotal: number;
-  /** Its weight beside the other instances of its pool; null for an instance that gets no requests. */
+  /** Its weight relative to the other instances of its pool; null for an instance that gets no requests. */
   weight: number | null;
   /** A second process in the slot: the replacement or the outgoing process. */
   other: OtherProcess | null;
@@ -93,7 +93,7 @@ export interface OtherProcess extends Partial<ProcessFigures> {
   state: ProcessState;
   attempt: number;
   generation: number;
-  /** Whether a deploy tries it. Only then it has figures. */
+  /** Whether it is a canary of a deploy. Only then it has figures. */
   isCanary: boolean;
 }
 
@@ -109,17 +109,17 @@ export interface ProcessFigures extends RecentLatencies {
   uptimeSeconds: number;
 }
 
-/** Why a process is to be replaced, and when it would reach its memory limit. */
+/** Why a process will be replaced, and when it would reach its memory limit. */
 export interface RecycleStatus {
-  /** The limit that it has reached, such as `uses 212 MB of memory (maxMemoryMb 200)`; null if none. */
+  /** The limit that it has reached, for example `uses 212 MB of memory (maxMemoryMb 200)`; null if none. */
   due: string | null;
-  /** When its memory reaches `maxMemoryMb` if it goes on growing; both null if no steady growth is seen. */
+  /** When its memory reaches `maxMemoryMb` if it continues to grow; this and the next are null if no steady growth is seen. */
   memoryLimitInSeconds: number | null;
   memoryBytesPerHour: number | null;
 }
 
 export interface TemplateStatus {
-  /** Such as `web.template`. */
+  /** For example `web.template`. */
   name: string;
   pid: number | null;
   state: "loading" | "ready";
@@ -142,15 +142,15 @@ export interface LastScaling {
 export interface ScalingStatus {
   min: number;
   max: number;
-  /** What `paceline scale` has set as the least, until the next reload; null: nothing. */
+  /** The minimum that `paceline scale` has set, until the next reload; null if none. */
   floor: number | null;
   target: ScalingTarget;
-  /** The figure that is compared with the target; null if it is unknown. */
+  /** The figure that is compared with the target; null if unknown. */
   figure: number | null;
   last: LastScaling | null;
 }
 
-/** The figures of a pool: sums over its processes, and their latencies taken together. */
+/** The figures of a pool: sums over its processes, and their latencies together. */
 export interface PoolFigures extends RecentLatencies {
   /** Responses with status 500 and above in the last minute. */
   errorsPerMinute: number;
@@ -164,7 +164,7 @@ export interface PoolStatus extends PoolFigures {
   name: string;
   kind: string;
   generation: number;
-  /** The folder that this generation was loaded from, with symbolic links resolved. Restarts use it. */
+  /** The folder from which this generation was loaded, with symbolic links resolved. Restarts use it. */
   release: string;
   /** The cron pattern of a worker with a schedule; null for others. */
   cron: string | null;
@@ -175,7 +175,7 @@ export interface PoolStatus extends PoolFigures {
   requestsPerSecond: number | null;
   errorsTotal: number | null;
   routes: string[];
-  /** Its routes by method class, such as `reads /api/`, once they had requests; latencies over the last half minute. */
+  /** Its routes by method class, for example `reads /api/`, once they had requests. Latencies are of the last half minute. */
   routeClasses: {
     route: string;
     requestsTotal: number;
@@ -184,21 +184,21 @@ export interface PoolStatus extends PoolFigures {
     recentRequests: number;
     p50Ms: number | null;
     p99Ms: number | null;
-    /** Whether it is slow in comparison with the other routes of the pool, as core/slowness.ts decides. */
+    /** Whether it is slow compared with the other routes of the pool, as core/slowness.ts decides. */
     isSlow: boolean;
   }[];
-  /** Requests whose body is still arriving at the balancers; only if instances take few requests at once. */
+  /** Requests whose body is still arriving at the balancers; only with limited concurrency. */
   receiving: number;
-  /** Responses spooled on the balancers' disk for slow clients; their instances have finished them. */
+  /** Responses that are spooled on the balancers' disk for slow clients, and whose instances have finished. */
   sending: number;
   instances: InstanceStatus[];
   /** The median of each figure that is compared with the others; empty for a small pool. */
   medians: Record<string, number>;
   /** The template processes of a pool with `preload`; two during a reload. */
   templates: TemplateStatus[];
-  /** For how long its processes are not recycled, after a replacement that failed; null if they are. */
+  /** How much longer its processes are not recycled after a replacement that failed; null if they are. */
   recyclePauseSeconds: number | null;
-  /** The bounds, the target and the last change of an autoscaled pool; null if the number of instances is fixed. */
+  /** The limits, the target and the last change of an autoscaled pool; null if the number of instances is fixed. */
   scaling: ScalingStatus | null;
   /** The rollout in progress, or null. */
   rollout: { kind: "reload" | "restart" | "recycle" | "deploy" | "rollback"; done: number; total: number } | null;
@@ -206,29 +206,29 @@ export interface PoolStatus extends PoolFigures {
   deploy: DeployStatus | null;
 }
 
-/** The deploy of one pool, while it is under way. */
+/** The deploy of one pool while it is in progress. */
 export interface DeployStatus {
-  /** The generations, and the folder of the new one. */
+  /** The old and the new generation, and the folder of the new one. */
   from: number;
   to: number;
   release: string;
-  /** `canary`: the canaries start or are judged; `rolling`: the others follow; `back`: it is taken back. */
+  /** `canary`: the canaries start or are judged; `rolling`: the others follow; `back`: the release is rolled back. */
   phase: "loading" | "canary" | "rolling" | "back";
-  /** The percentage of the requests that the canaries get together. */
+  /** The percentage of the requests that all canaries together get. */
   percent: number;
-  /** What they get at present; null if there is none. */
+  /** The percentage that they get now; null if there is none. */
   percentNow: number | null;
-  /** The processes of the new generation, and those of the old one that were started beside them. */
+  /** The processes of the new generation; below, those of the old one that were started for the comparison. */
   canaries: string[];
   controls: string[];
   judgeMs: number;
-  /** The rest of that time; null before it begins. */
+  /** The rest of that time; null before it starts. */
   leftMs: number | null;
   verdict: Verdict;
   tests: TestResult[];
   /** Whether an operator wants it to wait after the verdict. */
   isHeld: boolean;
-  /** The processes of the generation in service and the new ones, each figure as of one process on average; null without any. */
+  /** The processes of the generation in service and the new ones, with each figure per process on average; null if there are none. */
   arms: { old: ArmFigures | null; new: ArmFigures | null };
 }
 
@@ -249,10 +249,10 @@ export interface BalancerStatus extends CommonFigureValues {
   connectionsTotal: number;
   errorsTotal: number;
   retriesTotal: number;
-  /** Requests that were sent to two instances, and those that the second one served. */
+  /** Requests that were sent to two instances; below, those that the second one served. */
   hedgesTotal: number;
   hedgesWonTotal: number;
-  /** Bytes on disk that hold large bodies of slow clients. */
+  /** Disk space in use for large bodies of slow clients, in bytes. */
   spoolBytes: number;
   /** Connections that were reset because their peers read nothing and others needed the memory. */
   unreadEndedTotal: number;
@@ -279,9 +279,9 @@ export interface WatchStatus {
 export interface LogStatus {
   /** The current file. */
   path: string;
-  /** Why it cannot be written, such as a full disk; null if it can. */
+  /** Why it cannot be written, for example a full disk; null if it can. */
   problem: string | null;
-  /** Lines that could not be written, of all instances. */
+  /** Lines of all instances that could not be written. */
   linesLost: number;
 }
 
@@ -292,7 +292,7 @@ export interface LastDeath {
   /** Unix time in milliseconds. */
   at: number;
   name: string;
-  /** Such as `exit 3`, `SIGSEGV` or `hung`. */
+  /** For example `exit 3`, `SIGSEGV` or `hung`. */
   how: string;
   reason: string;
 }
@@ -304,42 +304,45 @@ export interface Status {
   runtime: string;
   uptimeSeconds: number;
   state: "starting" | "running" | "stopping";
-  /** Such as `http://127.0.0.1:8080`. */
+  /** For example `http://127.0.0.1:8080`. */
   listen: string[];
-  /** Responses of all balancer processes, including ended ones. */
+  /** Responses of all balancer processes, including exited ones. */
   requestsTotal: number;
   /** How many of them had a status of 500 or more. */
   errorsTotal: number;
-  /** All processes of the fleet, including the supervisor. */
+  /** The sum over all processes of the fleet, including the supervisor. */
   rssBytes: number;
-  /** Percent of one core, in the last second or so; null while nothing has been measured. */
+  /** Percent of one core, in about the last second; null while nothing has been measured. */
   cpuPercent: number | null;
-  /** Like `rssBytes`, but proportional. Excludes processes started since the last reading. Null without /proc. */
+  /** Like `rssBytes`, but shared pages count in proportion. Excludes processes started since the last reading. Null without /proc. */
   pssBytes: number | null;
   /** `rssBytes` of the processes in `pssBytes` at the moment of that reading; null without one. */
   pssOfRssBytes: number | null;
-  /** What needs attention, the gravest first (core/attention.ts), as of a second ago at most. Undefined from an earlier version. */
+  /** What needs attention, most serious first (core/attention.ts), at most a second old. Undefined from an earlier version. */
   attention?: readonly Attention[];
   /** The figures of all balancers together. */
   traffic: PoolFigures & { requestsPerSecond: number; connections: number; queued: number };
-  /** The machine, and what the configuration allows. Memory is null without /proc. */
+  /** The machine, and the limits of the configuration. Memory is null without /proc. */
   machine: { cpus: number; memoryBytes: number | null; availableBytes: number | null };
   limits: { connections: number; queue: number };
   /** The supervisor process. */
   supervisor: { rssBytes: number; pssBytes: number | null };
   /** Null unless the fleet reloads when its files change. */
   watch: WatchStatus | null;
-  /** Why the record or the state in the run directory is out of date, or what runs is not the fleet's configuration; null if all is well. */
+  /**
+   * Why the record or the state in the run directory is out of date, or why the running fleet differs from its configuration; null if all
+   * is well.
+   */
   problem: string | null;
   /** Null if no log files are kept. */
   log: LogStatus | null;
-  /** Why the last upgrade was rolled back, and when, as Unix time in milliseconds; null if none was since the supervisor started. */
+  /** Why and when the last upgrade was rolled back, as Unix time in milliseconds; null if none was since the supervisor started. */
   rolledBack: { at: number; reason: string } | null;
-  /** Since the supervisor started; null if no process has died. */
+  /** The last death since the supervisor started; null if no process has died. */
   lastDeath: LastDeath | null;
   /** The operator's lock, since a Unix time in milliseconds; null if there is none. */
   lock: { reason: string; by: string; since: number } | null;
-  /** Absent unless an address is https; GET /v1/certificates has each. */
+  /** Absent unless an address is https. GET /v1/certificates lists each. */
   certificates?: CertificateSummary;
   balancers: BalancerStatus[];
   pools: PoolStatus[];

@@ -1,10 +1,13 @@
-/** Decides when automatic certificates are ordered and renewed, and how to go on after each response of a CA. Each name has its own certificate. Pure. */
+/**
+ * Decides when automatic certificates are ordered and renewed, and how to continue after each response of a CA. Each name has its own
+ * certificate. Pure.
+ */
 
-/** How a CA checks that a name leads here, in the order in which they are tried by default. */
+/** How a CA checks that a name points to this fleet, in the default order. */
 export const CHALLENGES = ["tls-alpn-01", "http-01"] as const;
 export type ChallengeKind = (typeof CHALLENGES)[number];
 
-/** Unix times in milliseconds, as all times of this file. */
+/** Unix times in milliseconds, like all times of this file. */
 export interface Validity {
   notBefore: number;
   notAfter: number;
@@ -14,26 +17,26 @@ export interface Validity {
 export interface RenewalWindow {
   start: number;
   end: number;
-  /** A page that says why; null if there is none. */
+  /** A page that explains the reason; null if there is none. */
   explanation: string | null;
 }
 
-/** The state and plan of one name. Stored, so that a restart repeats no order too soon. */
+/** The state and plan of one name. It is stored, so that a restart does not repeat an order too soon. */
 export interface NamePlan {
   readonly name: string;
   /** The certificate in use; null if there is none. */
   readonly issued: Validity | null;
-  /** When renewal begins; null without a certificate. */
+  /** When the renewal starts; null without a certificate. */
   readonly renewAt: number | null;
   readonly window: RenewalWindow | null;
-  /** When the CA is next asked for the window. */
+  /** When the CA is asked for the window again. */
   readonly askWindowAt: number;
-  /** The orders of the last hour, and the certificates of the last week. */
+  /** The orders of the last hour; below, the certificates of the last week. */
   readonly orders: readonly number[];
   readonly issues: readonly number[];
-  /** The challenges that failed in the last hour, not counting those on staging. */
+  /** The challenges that failed in the last hour, except those on staging. */
   readonly failedChallenges: readonly number[];
-  /** Failed rounds since the last certificate. A round tries each kind of challenge once. */
+  /** The number of failed rounds since the last certificate. A round tries each kind of challenge once. */
   readonly failures: number;
   /** The kinds that failed in this round. */
   readonly tried: readonly ChallengeKind[];
@@ -41,7 +44,7 @@ export interface NamePlan {
   readonly proven: ChallengeKind | null;
   /** Whether the next order goes to the staging directory. */
   readonly isStagingNext: boolean;
-  /** No order before this time. */
+  /** There is no order before this time. */
   readonly retryAt: number;
   /** Whether an operator wants an order now. */
   readonly isForced: boolean;
@@ -52,7 +55,7 @@ export interface OrderError {
   /** Unix time in milliseconds. */
   readonly at: number;
   readonly message: string;
-  /** Undefined: an earlier version has stored it, or it is no error of an order. */
+  /** Undefined if an earlier version has stored it, or if it is not an error of an order. */
   readonly kind?: OrderFailure["kind"] | undefined;
 }
 
@@ -60,9 +63,9 @@ export interface OrderError {
 export interface OrderBudget {
   /** The orders of the last hour. */
   readonly orders: readonly number[];
-  /** The CA did not respond, or refuses the account: no order before this time. */
+  /** The CA did not respond, or refuses the account: there is no order before this time. */
   readonly pausedUntil: number;
-  /** How many times in a row. */
+  /** The number of consecutive failures. */
   readonly failures: number;
 }
 
@@ -91,7 +94,7 @@ export type OrderFailure = {
 );
 
 export type PlanStep =
-  /** @param challenges in the order in which they are to be tried */
+  /** @param challenges in the order in which they should be tried */
   | { do: "order"; challenges: ChallengeKind[]; onStaging: boolean }
   | { do: "askWindow" }
   | { do: "wait"; until: number };
@@ -107,17 +110,17 @@ export const MAX_ORDERS_PER_HOUR = 60;
 export const MAX_ORDERS_PER_NAME_AND_HOUR = 6;
 /** Let's Encrypt allows 5 for each account, hostname and hour. */
 const MAX_FAILED_CHALLENGES_PER_HOUR = 4;
-/** Let's Encrypt allows 5 with the same names in a week. Short-lived certificates get twice as many as their renewals need. */
+/** Let's Encrypt allows 5 with the same names in a week. Short-lived certificates get twice the number that their renewals need. */
 const MAX_ISSUES_PER_WEEK = 5;
 
-/** After failed rounds: 1 min, 4 min, 16 min, … */
+/** The delay after failed rounds: 1 min, 4 min, 16 min, … */
 const FIRST_DELAY_MS = MINUTE;
 const DELAY_FACTOR = 4;
-/** The longest delays, without and with a valid certificate. */
+/** The longest delay without a valid certificate; below, with one. */
 const MAX_DELAY_WITHOUT_MS = HOUR;
 const MAX_DELAY_WITH_MS = 12 * HOUR;
 const MIN_DELAY_CAP_MS = 5 * MINUTE;
-/** A CA that does not respond: 30 s, 1 min, 2 min, … */
+/** The pause if a CA does not respond: 30 s, 1 min, 2 min, … */
 const FIRST_PAUSE_MS = 30 * SECOND;
 const MAX_PAUSE_MS = HOUR;
 const NEXT_CHALLENGE_MS = 2 * SECOND;
@@ -128,7 +131,7 @@ const MAX_WAIT_MS = 1.2 * MAX_RETRY_AFTER_MS;
 const DEFAULT_LIMITED_MS = HOUR;
 const ASK_WINDOW_MS = 6 * HOUR;
 const MIN_ASK_WINDOW_MS = 10 * MINUTE;
-/** Renewal begins in the last third, earlier by up to this share of the lifetime, so that not all begin at once. */
+/** Renewal starts in the last third of the lifetime, earlier by up to this share of it, so that not all renewals start at once. */
 const JITTER = 0.05;
 
 export function newPlan(name: string): NamePlan {
@@ -154,7 +157,7 @@ export function nextStep(given: NamePlan, budget: OrderBudget, rules: PlanRules,
   return { do: "wait", until: Math.min(orderAt, plan.askWindowAt) };
 }
 
-/** Returns when an order is due, and the limits and pauses allow it. */
+/** Returns when an order is due and allowed by the limits and pauses. */
 export function nextOrderAt(given: NamePlan, budget: OrderBudget, now: number): number {
   const plan = settled(given, now);
   const dueAt = plan.isForced || plan.issued === null ? 0 : (plan.renewAt ?? 0);
@@ -173,7 +176,7 @@ function mayOrderAt(plan: NamePlan, budget: OrderBudget, now: number): number {
   );
 }
 
-/** Returns when fewer than `most` of the times are within the period before. */
+/** Returns the time from which on fewer than `most` of the times are within the preceding period. */
 function freeAt(times: readonly number[], most: number, periodMs: number, now: number): number {
   const recent = within(times, periodMs, now);
   const oldest = recent.at(-most);
@@ -197,7 +200,7 @@ function challengesOf({ proven, tried }: NamePlan, { challenges }: PlanRules): C
   return all.sort((a, b) => Number(b === proven) - Number(a === proven));
 }
 
-/** Ignores waits that are longer than possible: they come from a clock that was set back. */
+/** Ignores waiting times that are longer than possible: they come from a clock that was set back. */
 function settled(plan: NamePlan, now: number): NamePlan {
   const retryAt = notBeyond(plan.retryAt, MAX_WAIT_MS, now);
   return { ...plan, retryAt, askWindowAt: notBeyond(plan.askWindowAt, DAY, now) };
@@ -207,7 +210,7 @@ function notBeyond(at: number, longestMs: number, now: number): number {
   return at - now > longestMs ? 0 : at;
 }
 
-/** An order begins. */
+/** Called when an order starts. */
 export function beginOrder(plan: NamePlan, budget: OrderBudget, now: number): { plan: NamePlan; budget: OrderBudget } {
   const orders = [...within(plan.orders, HOUR, now), now];
   return {
@@ -216,12 +219,15 @@ export function beginOrder(plan: NamePlan, budget: OrderBudget, now: number): { 
   };
 }
 
-/** The CA responded as it should. */
+/** Called when the CA responded as expected. */
 export function hearCa(budget: OrderBudget): OrderBudget {
   return { ...budget, pausedUntil: 0, failures: 0 };
 }
 
-/** A certificate was issued. @param random from 0 to 1 */
+/**
+ * Called when a certificate was issued.
+ * @param random from 0 to 1
+ */
 export function succeedOrder(
   plan: NamePlan,
   { issued, challenge }: { issued: Validity; challenge: ChallengeKind | null },
@@ -239,12 +245,15 @@ export function succeedOrder(
 
 const MAX_KEPT = 512;
 
-/** The staging directory has issued a certificate, so the next order goes to the real one. */
+/** Called when the staging directory has issued a certificate. The next order goes to the real one. */
 export function succeedOnStaging(plan: NamePlan, challenge: ChallengeKind | null): NamePlan {
   return { ...plan, isStagingNext: false, tried: [], proven: challenge ?? plan.proven, retryAt: 0 };
 }
 
-/** Adopts a stored certificate, for example after a restart. @param random from 0 to 1 */
+/**
+ * Adopts a stored certificate, for example after a restart.
+ * @param random from 0 to 1
+ */
 export function adoptIssued(plan: NamePlan, issued: Validity, random: number): NamePlan {
   const isKnown = plan.issued?.notAfter === issued.notAfter && plan.renewAt !== null;
   return isKnown ? plan : { ...plan, issued, renewAt: twoThirds(issued, random), window: null, askWindowAt: 0 };
@@ -255,7 +264,10 @@ function twoThirds({ notBefore, notAfter }: Validity, random: number): number {
   return Math.round(notBefore + lifetime * (2 / 3 - JITTER * random));
 }
 
-/** An order failed. @param random from 0 to 1 */
+/**
+ * Called when an order failed.
+ * @param random from 0 to 1
+ */
 export function failOrder(
   plan: NamePlan,
   budget: OrderBudget,
@@ -311,7 +323,7 @@ function delayAfter(plan: NamePlan, now: number): number {
   return Math.min(FIRST_DELAY_MS * DELAY_FACTOR ** Math.min(plan.failures, 8), capOf(plan, now));
 }
 
-/** The less time a certificate has, the more often its renewal is tried. */
+/** The less time a certificate has left, the more often its renewal is tried. */
 function capOf({ issued }: NamePlan, now: number): number {
   if (issued === null || issued.notAfter <= now) return MAX_DELAY_WITHOUT_MS;
   return Math.min(MAX_DELAY_WITH_MS, Math.max(MIN_DELAY_CAP_MS, (issued.notAfter - now) / 8));
@@ -325,7 +337,11 @@ function retryAfter(ms: number | undefined, otherwise: number): number {
   return ms === undefined ? otherwise : Math.min(Math.max(ms, MINUTE), MAX_RETRY_AFTER_MS);
 }
 
-/** The CA said when it wants the certificate to be renewed. @param window undefined: it did not say; @param random from 0 to 1 */
+/**
+ * Called when the CA was asked when it wants the certificate to be renewed.
+ * @param window undefined if it did not say
+ * @param random from 0 to 1
+ */
 export function learnWindow(
   plan: NamePlan,
   window: RenewalWindow | undefined,
@@ -343,13 +359,16 @@ export function learnWindow(
   return { ...plan, window, askWindowAt, renewAt: Math.round(Math.min(chosen, latest)) };
 }
 
-/** Whether the CA wants the certificate replaced at once, as after a revocation: the window has ended long before the usual time. */
+/**
+ * Whether the CA wants the certificate to be replaced at once, for example after a revocation: the window has ended long before the usual
+ * time.
+ */
 export function isRecalled({ issued, window }: NamePlan, now: number): boolean {
   if (issued === null || window === null || window.end > now) return false;
   return window.end < issued.notBefore + (issued.notAfter - issued.notBefore) / 2;
 }
 
-/** The configuration or an operator asks to try again at once; the limits of an hour still apply. */
+/** Called when the configuration or an operator requests another attempt at once. The hourly limits still apply. */
 export function retryNow(plan: NamePlan): NamePlan {
   return { ...plan, retryAt: 0, tried: [], isStagingNext: false };
 }
@@ -358,7 +377,7 @@ export function forceOrder(plan: NamePlan): NamePlan {
   return { ...retryNow(plan), isForced: true };
 }
 
-/** Whether another kind of challenge follows in seconds. */
+/** Whether another kind of challenge is tried within seconds. */
 export function isInRound({ tried, retryAt }: NamePlan, now: number): boolean {
   return tried.length > 0 && Math.abs(retryAt - now) <= 2 * NEXT_CHALLENGE_MS;
 }

@@ -1,4 +1,4 @@
-/** A new supervisor takes up the fleet of an earlier one: the fleet as JSON, and what it does about each process. Pure. */
+/** How a new supervisor takes over the fleet of an earlier one: the fleet as JSON, and what happens to each process. Pure. */
 import { type Fleet, findPool, occupants, type Pool, processId, type Slot } from "./fleet.js";
 import {
   discardReplacement,
@@ -20,7 +20,7 @@ interface SavedPool extends Omit<Pool, "served" | "nextAttempts"> {
   nextAttempts: [index: number, attempt: number][];
 }
 
-/** @param shiftMs is added to every time, such as the Unix time at which the fleet's clock was 0 */
+/** @param shiftMs added to every time, for example the Unix time at which the fleet's clock was 0 */
 export function saveFleet({ pools }: Fleet, shiftMs: number): SavedFleet {
   return {
     pools: pools.map((pool) => ({
@@ -34,7 +34,7 @@ export function saveFleet({ pools }: Fleet, shiftMs: number): SavedFleet {
 
 /**
  * The reverse of `saveFleet`.
- * @param sizes the wanted sizes of pools, if the saved ones are those of a stop that was under way
+ * @param sizes the wanted sizes of pools, if the saved ones are those of a stop in progress
  */
 export function restoreFleet(
   { pools }: SavedFleet,
@@ -69,7 +69,7 @@ function moved(process: Process, ms: number): Process {
   return next;
 }
 
-/** Makes the slot's next attempt greater than `attempt`, which a process has that is not in the saved fleet. */
+/** Makes the slot's next attempt greater than `attempt`, which belongs to a process that is not in the saved fleet. */
 export function skipAttempt(fleet: Fleet, poolName: string, index: number, attempt: number): Fleet {
   const next = (process: Process): Process => ({
     ...process,
@@ -94,7 +94,7 @@ export function skipAttempt(fleet: Fleet, poolName: string, index: number, attem
   return { pools: fleet.pools.map((pool) => (pool.name === poolName ? change(pool) : pool)) };
 }
 
-/** Puts a process of which the saved fleet knows nothing into the place of the slot's member, which has ended. */
+/** Makes a process that the saved fleet does not know the slot's member, because the former member has exited. */
 export function takePlace(
   fleet: Fleet,
   poolName: string,
@@ -120,9 +120,9 @@ export function takePlace(
 }
 
 /**
- * Takes up a restored fleet: each process that still runs goes on in its state, one that has ended counts as a failure, and
- * the replacements of a rollout that was under way are ended, because the processes in service are proven; those of a deploy are
- * canaries no more. Starts missing slots.
+ * Adopts a restored fleet. A process that is still running continues in its state; one that has exited counts as a failure. The
+ * replacements of a rollout in progress are stopped, because the processes in service are proven; those of a deploy are no longer canaries.
+ * Starts missing slots.
  */
 export function adopt(fleet: Fleet, isRunning: (processId: string) => boolean, context: FleetContext): FleetChange {
   let change: FleetChange = { fleet, effects: [] };
@@ -149,7 +149,7 @@ export function adopt(fleet: Fleet, isRunning: (processId: string) => boolean, c
   return change;
 }
 
-/** Returns the slots whose member is of another generation than new slots get: a rollout of that pool was cut off. */
+/** Returns the slots whose member is of another generation than new slots would get, because a rollout of that pool was interrupted. */
 export function slotsOfOtherGenerations({ slots, generation, wanted }: Pool): number[] {
   return slots
     .filter(({ index, member }) => index <= wanted && member.generation !== generation)

@@ -1,6 +1,9 @@
-/** Which events become alerts, and which of these are delivered: not the same one again too soon, not too many, not in quiet hours. Pure. */
+/**
+ * Decides which events become alerts, and which of these are delivered: the same one not again too soon, not too many, and not in quiet
+ * hours. Pure.
+ */
 
-/** Every kind of alert. A further one is a line here, and the `kind` of its event; docs/alerts.md has the same table. */
+/** Every kind of alert. A new kind is one line here, and the `kind` of its event; docs/alerts.md has the same table. */
 const ALERT_KINDS = {
   death: "a process died or was killed",
   "crash-loop": "an instance failed so often that it is no longer restarted, or only with the longest delay",
@@ -27,7 +30,7 @@ export const ALERT_NAMES = Object.keys(ALERT_KINDS) as [AlertKind, ...AlertKind[
 export interface QuietHours {
   from: number;
   to: number;
-  /** Null: the supervisor's. */
+  /** Null: the supervisor's time zone. */
   timezone: string | null;
   /** Kinds that are delivered all the same. */
   except: readonly AlertKind[];
@@ -43,22 +46,22 @@ export interface AlertRule {
 }
 
 export interface Alert {
-  /** `test` and `summary` are no events. */
+  /** `test` and `summary` are not events. */
   kind: AlertKind | "test" | "summary";
   level: "info" | "warn" | "error";
   subject: string;
   message: string;
   /** Unix time in milliseconds. */
   at: number;
-  /** How many of its kind and subject there were since the last delivery, with this one. */
+  /** The number of alerts of its kind and subject since the last delivery, including this one. */
   count: number;
 }
 
 const HOUR_MS = 3_600_000;
-/** Kinds and subjects that are remembered; beyond that the oldest are forgotten. */
+/** The maximum number of remembered kinds and subjects; beyond it the oldest are forgotten. */
 const MAX_KEYS = 512;
 const MAX_HELD = 100;
-/** A summary names the first of the held alerts. */
+/** The maximum number of held alerts that a summary names. */
 const MAX_NAMED = 10;
 
 /** The alerts of one destination. */
@@ -72,7 +75,7 @@ export class AlertDesk {
   private dropped = 0;
   suppressedTotal = 0;
 
-  /** Returns the alert if it is to be delivered now. */
+  /** Returns the alert if it should be delivered now. */
   take(alert: Omit<Alert, "count">, rule: AlertRule, now: number, minuteOfDay: number): Alert | undefined {
     const { kind } = alert;
     if (kind === "test" || kind === "summary" || !rule.on.includes(kind)) return undefined;
@@ -93,7 +96,7 @@ export class AlertDesk {
     return this.withinHour(full, rule, now);
   }
 
-  /** Returns one alert about all that was held, once the quiet hours are over. */
+  /** Returns one alert about all held ones, once the quiet hours are over. */
   release(rule: AlertRule, now: number, minuteOfDay: number): Alert | undefined {
     const { held } = this;
     if (held.length === 0 || (rule.quiet !== null && isQuiet(rule.quiet, minuteOfDay))) return undefined;
@@ -150,7 +153,10 @@ export function alertText(fleet: string, { subject, message, count, kind }: Aler
   return `${fleet}: ${subject === "paceline" ? "" : `${subject} `}${message}${repeated}`;
 }
 
-/** Returns how long to wait before a further attempt, in milliseconds. @param attempt from 1 */
+/**
+ * Returns how long to wait before a further attempt, in milliseconds.
+ * @param attempt from 1
+ */
 export function retryDelayMs(attempt: number): number {
   return Math.min(60_000, 1_000 * 5 ** (attempt - 1));
 }

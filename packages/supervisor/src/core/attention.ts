@@ -1,4 +1,4 @@
-/** What needs attention now, by the rules of `explain`: decided here for the dashboard, the page, `top --plain` and the status. Pure. */
+/** Decides what needs attention now, by the rules of `explain`, for the dashboard, the page, `top --plain` and the status. Pure. */
 import { allFindings } from "./explain.js";
 import { failsNow } from "./explain-figures.js";
 import type { Facts, Finding, FleetFacts } from "./explain-model.js";
@@ -10,10 +10,10 @@ export interface Attention extends Finding {
   mayRestart: boolean;
 }
 
-/** More than this are not listed. */
+/** The maximum number of entries. */
 const MOST = 100;
 const NOTHING = { history: [], requests: [], open: [], watchedMs: 0, lines: [] };
-/** Faults of one process that a new one does not have at first. */
+/** Faults of one process that a new process does not have at first. */
 const ENDS_WITH_PROCESS: ReadonlySet<string> = new Set([
   "failed",
   "waiting",
@@ -27,7 +27,7 @@ const ENDS_WITH_PROCESS: ReadonlySet<string> = new Set([
   "large",
 ]);
 
-/** Returns the faults and warnings, the gravest first. */
+/** Returns the faults and warnings, most serious first. */
 export function attentionOf(fleet: FleetFacts, known: Pick<Facts, "now" | "events" | "deaths">): Attention[] {
   if (isStillStarting(fleet)) return [];
   const findings = allFindings(fleet, { ...NOTHING, ...known, fleet });
@@ -45,7 +45,7 @@ function isStillStarting({ state, pools }: FleetFacts): boolean {
   return state === "starting" && !pools.some(({ instances }) => instances.some(isFailing));
 }
 
-/** Whether only the counts since the start say it. */
+/** Whether only the counts since the start show it. */
 function isOfThePast({ pools }: FleetFacts, { kind, about }: Finding): boolean {
   if (kind === "retries") return true;
   if (kind !== "errors") return false;

@@ -19,9 +19,9 @@ export interface ScalingRules {
   readonly target: ScalingTarget;
   /** The pool shrinks to the most instances that were needed within this period. */
   readonly coolDownMs: number;
-  /** Whether instances that do not help are taken back. */
+  /** Whether instances that do not help are removed again. */
   readonly checkBenefit: boolean;
-  /** How long the pool does not grow after instances were taken back for the first time. */
+  /** How long the pool does not grow after instances were removed for the first time because they did not help, in milliseconds. */
   readonly retryAfterMs: number;
 }
 
@@ -29,11 +29,11 @@ export interface ScalingRules {
 export interface ScalingSample extends PoolLoad {
   /** The size that the pool should have now. */
   readonly wanted: number;
-  /** Slots of these that operators have drained: they are no capacity. */
+  /** The number of these slots that operators have drained; they do not count as capacity. */
   readonly drained: number;
-  /** The other slots that are not ready: on their way, or failed and waiting. */
+  /** The number of other slots that are not ready: starting, or waiting after a failure. */
   readonly unready: number;
-  /** A rollout or another operation changes its processes. */
+  /** Whether a rollout or another operation is changing its processes. */
   readonly isBusy: boolean;
 }
 
@@ -42,34 +42,34 @@ interface Trial {
   readonly from: number;
   readonly to: number;
   readonly before: PoolLoad;
-  /** The finished requests of `before`. */
+  /** The number of finished requests in `before`. */
   readonly requests: number;
   readonly extensions: number;
   readonly since: number;
 }
 
-/** Growth was refused. */
+/** Set after growth was refused. */
 interface Hold {
   readonly until: number;
   readonly throughput: number;
 }
 
 export interface ScalingState {
-  /** The size of the last period, without drained slots as everywhere here; null before the first. */
+  /** The size in the last period, without drained slots as everywhere here; null before the first period. */
   readonly wanted: number | null;
-  /** The last periods at this size, all instances ready; the oldest first. */
+  /** The last periods at this size with all instances ready, oldest first. */
   readonly recent: readonly PoolLoad[];
   readonly trial: Trial | null;
   readonly hold: Hold | null;
-  /** How long the next hold lasts; 0: the first one. */
+  /** How long the next hold lasts, in milliseconds; 0 before the first one. */
   readonly nextHoldMs: number;
-  /** How many instances sufficed, by time, the oldest first. */
+  /** How many instances were enough, by time, oldest first. */
   readonly needs: readonly { readonly at: number; readonly instances: number }[];
   readonly grownAt: number;
   readonly shrunkAt: number;
-  /** Multiplies the cool-down of a pool that has grown again soon after it shrank. */
+  /** The factor for the cool-down of a pool that has grown again soon after it shrank. */
   readonly damping: number;
-  /** The shortest mean time of a request lately, in seconds. */
+  /** The shortest mean time of a request in recent periods, in seconds. */
   readonly bestSeconds: number;
   /** The time of the last period. */
   readonly at: number;
@@ -92,39 +92,39 @@ export const NEW_SCALING: ScalingState = {
 interface ScalingDecision {
   state: ScalingState;
   wanted: number;
-  /** Why the size changes; null if it stays. */
+  /** Why the size changes; null if it does not. */
   reason: string | null;
 }
 
-/** The figure must be this much above the target, in two periods in a row. */
+/** The figure must exceed the target by this factor in two consecutive periods. */
 const TOLERANCE = 1.1;
 const PERIODS_ABOVE = 2;
 const MAX_RECENT = 12;
 /** The requests in flight are falling if they are fewer than this share of those before. */
 const FALLING = 0.9;
-/** Periods after a change that do not count, because the load is still moving to the new instances. */
+/** The number of periods after a change that do not count, because the load is still moving to the new instances. */
 const SETTLING_PERIODS = 2;
-/** A comparison takes this many periods at least, and more while there are few requests. */
+/** The minimum number of periods in a comparison; there are more while there are few requests. */
 const LEAST_COMPARED = 3;
 const ENOUGH_REQUESTS = 200;
 const MAX_COMPARED = 10;
-/** A trial whose instances are not ready by then stays without a judgement. */
+/** A trial whose instances are not ready by then ends without a judgement. In milliseconds. */
 const MAX_TRIAL_MS = 120_000;
 const MAX_EXTENSIONS = 3;
-/** An increase that has brought half of what it could bring may be extended before it is judged. */
+/** An increase that has brought half of the possible benefit may be extended before it is judged. */
 const PROMISING_SHARE = 0.5;
 const MAX_FACTOR = 10;
-/** Large pools grow by at least this share, because one instance more could not be seen. */
+/** Large pools grow by at least this share, because one more instance would have no visible effect. */
 const LEAST_STEP_SHARE = 0.1;
 const MAX_HOLD_FACTOR = 20;
-/** A hold ends early if the throughput has become this much higher. */
+/** A hold ends early if the throughput has risen by this factor. */
 const MOVED_LIMIT = 1.25;
 const MAX_DAMPING = 8;
 /** A pool that grows again within this many cool-downs after it has shrunk has shrunk too soon. */
 const SOON_COOL_DOWNS = 10;
-/** The entries of `needs` that a cool-down has. */
+/** The number of entries in `needs` for one cool-down. */
 const NEED_ENTRIES = 20;
-/** By how much the best time is forgotten in a period, so that an app may become slower over the hours. */
+/** The factor by which the best time is raised in each period, so that an app may become slower over the hours. */
 const FORGETTING = 1.002;
 
 /** @param now milliseconds of a monotonic clock */
@@ -135,7 +135,7 @@ export function decideSize(
   now: number,
 ): ScalingDecision {
   const { drained } = sample;
-  // A drained slot is neither measured nor needed; the pool has it on top of its size.
+  // A drained slot is neither measured nor needed; the pool has it in addition to its size.
   const own = { ...rules, min: Math.max(0, rules.min - drained), max: rules.max - drained };
   const decision = decideServing(before, { ...sample, wanted: sample.wanted - drained }, own, now);
   return { ...decision, wanted: decision.wanted + drained };
@@ -144,13 +144,13 @@ export function decideSize(
 function decideServing(before: ScalingState, sample: ScalingSample, rules: ScalingRules, now: number): ScalingDecision {
   const { wanted, drained } = sample;
   const seconds = (now - before.at) / 1000;
-  // Somebody else has changed the size, so nothing can be compared.
+  // If an operator has changed the size, nothing can be compared.
   const known = before.wanted === null || before.wanted === wanted ? before : { ...before, recent: [], trial: null };
   let state: ScalingState = { ...known, wanted, at: now };
   if (wanted < rules.min) return resized(state, rules.min, `the minimum is ${rules.min + drained}`, now);
   if (wanted > rules.max) return resized(state, rules.max, `the maximum is ${rules.max + drained}`, now);
   if (sample.isBusy) return { state: { ...state, recent: [], trial: null }, wanted, reason: null };
-  // Instances that start or crash say nothing about the load, and no more are added because of them.
+  // Instances that are starting or crash show nothing about the load, and no more are added because of them.
   if (sample.unready > 0 || sample.ready < wanted || sample.ready === 0)
     return { state: { ...state, recent: [], trial: young(state.trial, now) }, wanted, reason: null };
 
@@ -165,7 +165,7 @@ function decideServing(before: ScalingState, sample: ScalingSample, rules: Scali
     bestSeconds: Math.min(state.bestSeconds * FORGETTING, secondsOf(load)),
   };
   const isAbove = state.recent.length >= PERIODS_ABOVE && state.recent.slice(-PERIODS_ABOVE).every(above(rules.target));
-  // A backlog that is being worked off needs no more instances.
+  // A backlog that is shrinking needs no more instances.
   const isFalling = previous !== undefined && load.inFlight < FALLING * previous.inFlight;
   const needed = isAbove && !isFalling ? sizeToGrow(state, load, previous, seconds, rules) : wanted;
   if (state.trial !== null) return tried(state, state.trial, load, needed, rules, now, seconds);
@@ -177,7 +177,7 @@ function decideServing(before: ScalingState, sample: ScalingSample, rules: Scali
   return shrunk(state, rules, now);
 }
 
-/** A trial that has just begun waits for its instances; an old one is forgotten. */
+/** Returns a trial that has just started, which waits for its instances. An old one is dropped. */
 function young(trial: Trial | null, now: number): Trial | null {
   return trial !== null && now - trial.since < MAX_TRIAL_MS ? trial : null;
 }
@@ -201,7 +201,7 @@ function sizeToGrow(
 ): number {
   const wanted = state.wanted ?? load.ready;
   const step = wanted + Math.max(1, Math.round(LEAST_STEP_SHARE * wanted));
-  // On a busy machine, or after a refusal, one step at a time.
+  // On a busy machine, or after a refusal, the pool grows by one step at a time.
   const isCautious = isCpuLimited(load) || state.nextHoldMs > 0;
   const needed = Math.ceil(neededInstances(load, previous, seconds, target) - 1e-9);
   return Math.min(max, isCautious ? step : Math.max(step, Math.min(needed, MAX_FACTOR * wanted)));
@@ -233,7 +233,7 @@ function grown(
   return resized({ ...state, trial, damping, grownAt: now }, to, reasonOf(load, target), now, trial);
 }
 
-/** An increase is under way: extends it, waits, or judges it. */
+/** Handles an increase in progress: extends it, waits, or judges it. */
 function tried(
   state: ScalingState,
   trial: Trial,
@@ -274,7 +274,7 @@ function shrunk(state: ScalingState, rules: ScalingRules, now: number): ScalingD
   const most = Math.max(rules.min, ...state.needs.map(({ instances }) => instances));
   if (!isCovered || most >= wanted) return { state, wanted, reason: null };
   const seconds = Math.round(coolDownMs / 1000);
-  // A smaller load may not meet the limit again.
+  // A smaller load may not reach the limit again.
   return resized(
     { ...state, shrunkAt: now, hold: null, nextHoldMs: 0 },
     most,
@@ -283,7 +283,7 @@ function shrunk(state: ScalingState, rules: ScalingRules, now: number): ScalingD
   );
 }
 
-/** Adds what sufficed in this period, and drops what is older than the cool-down. */
+/** Adds the number that was enough in this period, and drops entries older than the cool-down. */
 function withNeed(
   { needs, damping }: ScalingState,
   now: number,
@@ -295,7 +295,7 @@ function withNeed(
   const isSame = last !== undefined && now - last.at < spanMs / NEED_ENTRIES;
   const entry = isSame ? { at: last.at, instances: Math.max(last.instances, instances) } : { at: now, instances };
   const all = [...(isSame ? needs.slice(0, -1) : needs), entry];
-  // The entry before the first that is young enough covers the beginning of the cool-down.
+  // The entry before the first one that is recent enough covers the beginning of the cool-down.
   const first = all.findIndex(({ at }) => now - at < spanMs);
   return all.slice(Math.max(0, first - 1));
 }

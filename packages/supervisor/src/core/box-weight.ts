@@ -1,33 +1,36 @@
-/** What HAProxy's agent-check hears of this fleet: whether it takes requests, and a weight by its load. Pure. */
+/** The reply of this fleet to HAProxy's agent-check: whether it takes requests, and a weight by its load. Pure. */
 
-/** What is known of the fleet at one moment. */
+/** The facts about the fleet at one moment. */
 export interface BoxFacts {
   /** Whether the fleet is stopping. */
   isStopping: boolean;
-  /** Instances of the pools that get requests: those that serve, and all. */
+  /** Instances of the pools that get requests: those that serve; below, all. */
   serving: number;
   wanted: number;
-  /** The share of the machine's CPU time that was used since the last time, 0 to 1; null: unknown. */
+  /** The share of the machine's CPU time that was used since the last time, 0 to 1; null if unknown. */
   cpu: number | null;
-  /** Requests here, and those of them that wait for an instance. */
+  /** Requests in this fleet; below, those that wait for an instance. */
   inFlight: number;
   waiting: number;
 }
 
-/** The load as the weight follows it; `at` in milliseconds. */
+/** The smoothed load that the weight follows; `at` is in milliseconds. */
 export interface BoxLoad {
   at: number;
   load: number;
 }
 
-/** Up to this load the weight is full: a front that shifts requests at every small difference never comes to rest. */
+/** Up to this load the weight is full. A proxy in front that shifts requests at every small difference would never settle. */
 const CALM_LOAD = 0.5;
-/** The share of the full weight that is left at full load: a busy fleet still gets requests. */
+/** The share of the full weight that remains at full load, because a busy fleet still gets requests. */
 const LEAST_SHARE = 0.1;
-/** Sudden loads count only slowly, so that the fronts of several boxes do not send everything to and fro. */
+/**
+ * Sudden loads count only slowly, so that the proxies in front of several machines do not shift all requests back and forth. In
+ * milliseconds.
+ */
 const SETTLE_MS = 10_000;
 
-/** Returns the line for HAProxy, and the load to go on from. */
+/** Returns the line for HAProxy, and the load for the next call. */
 export function weigh(
   facts: BoxFacts,
   before: BoxLoad | undefined,
@@ -38,13 +41,13 @@ export function weigh(
   if (serving === 0) return { line: "down #no instance serves", load: undefined };
   const load = settle(loadOf(facts), before, now);
   const share = Math.min(1, serving / Math.max(1, wanted)) * shareAt(load.load);
-  // HAProxy takes 0 % for a drain.
+  // HAProxy treats 0 % as a drain.
   const percent = Math.max(1, Math.round(100 * share));
-  // `ready` takes back an earlier `drain`, and `up` an earlier `down`.
+  // `ready` undoes an earlier `drain`, and `up` an earlier `down`.
   return { line: `up ready ${percent}%`, load };
 }
 
-/** The CPUs of the machine or the instances may be what is exhausted, whichever is nearer. */
+/** Either the CPUs of the machine or the instances may be exhausted. The one closer to its limit counts. */
 function loadOf({ cpu, inFlight, waiting }: BoxFacts): number {
   const queued = inFlight > 0 ? waiting / inFlight : 0;
   return Math.min(1, Math.max(0, cpu ?? 0, queued));
@@ -56,7 +59,7 @@ function settle(load: number, before: BoxLoad | undefined, now: number): BoxLoad
   return { at: now, load: before.load + weight * (load - before.load) };
 }
 
-/** Returns the share of the full weight: 1 up to the calm load, then falling evenly to the least. */
+/** Returns the share of the full weight: 1 up to the calm load, then falling linearly to the minimum. */
 function shareAt(load: number): number {
   const excess = Math.max(0, load - CALM_LOAD) / (1 - CALM_LOAD);
   return 1 - excess * (1 - LEAST_SHARE);

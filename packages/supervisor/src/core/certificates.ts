@@ -14,9 +14,9 @@ export interface CertificateView {
   /** When an automatic one is renewed or ordered next; null for all others. */
   nextOrderAt: number | null;
   lastError: OrderError | null;
-  /** Whether the CA wants it replaced at once, as after a revocation. */
+  /** Whether the CA wants it to be replaced at once, for example after a revocation. */
   isRecalled: boolean;
-  /** Whether a client asked for it. */
+  /** Whether a client requested it. */
   isOnDemand: boolean;
 }
 
@@ -28,7 +28,7 @@ export interface CertificateTrouble {
 }
 
 const DAY_MS = 86_400_000;
-/** A certificate from a file is a problem if it has less time left than this. */
+/** A certificate from a file is a problem if it has less time left than this. In milliseconds. */
 const SOON_MS = 14 * DAY_MS;
 
 /** Returns what is wrong with a certificate. */
@@ -69,7 +69,7 @@ export function troubleOf(view: CertificateView, now: number): CertificateTroubl
       reason: `the new certificate of ${name} cannot be used${because}; the one in use expires in ${spanText(left)}`,
       todo: "Correct the files of the certificate; changed files are read automatically",
     };
-  // The first failed renewal of an automatic one is in the last third of its lifetime.
+  // The first failed renewal of an automatic certificate is reported in the last third of its lifetime.
   const isLate = isAutomatic && lastError !== null && left < (notAfter - notBefore) / 4;
   const isSoon = source === "file" && left < Math.min(SOON_MS, (notAfter - notBefore) / 6);
   if (!isLate && !isSoon) return undefined;
@@ -80,7 +80,7 @@ export function troubleOf(view: CertificateView, now: number): CertificateTroubl
   };
 }
 
-/** Returns what may let the next order succeed. */
+/** Returns what may make the next order succeed. */
 function remedyOf(name: string, { kind }: OrderError): string {
   switch (kind) {
     case "local":
@@ -107,9 +107,9 @@ function spanText(ms: number): string {
 /** The summary of all certificates in the status. */
 export interface CertificateSummary {
   count: number;
-  /** Those that expire first, the soonest first, bounded. */
+  /** The certificates that expire first, soonest first, limited in number. */
   soonest: { name: string; source: CertificateView["source"]; notAfter: number }[];
-  /** The gravest first, bounded. */
+  /** Most serious first, limited in number. */
   problems: (CertificateTrouble & { name: string })[];
 }
 

@@ -1,11 +1,11 @@
-/** Judges the checks of an instance: health checks in a row, and the rounds of its warm-up. Pure. */
+/** Judges the checks of an instance: consecutive health checks, and the rounds of its warm-up. Pure. */
 
 export interface CheckRule {
-  /** It is ended after this many failures in a row; 0: never. */
+  /** It is killed after this many consecutive failures; 0: never. */
   healthFailures: number;
-  /** It goes out of turn after this many failures in a row; absent or 0: never. */
+  /** It goes out of turn after this many consecutive failures; absent or 0: never. */
   healthFall?: number;
-  /** It comes back after this many good checks in a row. Default: 1. */
+  /** It returns after this many consecutive good checks. Default: 1. */
   healthRise?: number;
 }
 
@@ -17,7 +17,7 @@ export interface CheckCount {
 
 export const NO_CHECKS: CheckCount = { failures: 0, passes: 0, isOut: false };
 
-/** Counts a health check. `change` says whether the instance goes out of turn, comes back, or is ended. */
+/** Counts a health check. `change` is whether the instance goes out of turn, returns, or is killed. */
 export function countCheck(
   before: CheckCount,
   isGood: boolean,
@@ -32,15 +32,18 @@ export function countCheck(
   return { ...count, change: null };
 }
 
-/** A round that is this much faster than the best one before, by share and by time, shows that it still warms up. */
+/** A round that is this much faster than the best previous one, by share and by time, shows that the instance is still warming up. */
 const LEAST_GAIN_SHARE = 0.1;
 const LEAST_GAIN_MS = 0.5;
-/** So many rounds in a row without such a gain end it. */
+/** The warm-up ends after this many consecutive rounds without such a gain. */
 const STEADY_ROUNDS = 3;
-/** A round that is always faster than the last ends it at some time, too. */
+/** The maximum number of rounds, even if each is faster than the last. */
 const MAX_ROUNDS = 50;
 
-/** Whether the warm-up of a new instance is over. @param rounds the time of each round so far, in milliseconds, the first one first */
+/**
+ * Whether the warm-up of a new instance is over.
+ * @param rounds the time of each round so far, in milliseconds, first one first
+ */
 export function hasSettled(rounds: readonly number[]): boolean {
   if (rounds.length >= MAX_ROUNDS) return true;
   if (rounds.length <= STEADY_ROUNDS) return false;

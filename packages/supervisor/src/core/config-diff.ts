@@ -1,12 +1,12 @@
-/** What a reload would change: config keys, names of variables, release folders. Pure. */
+/** The changes that a reload would make: config keys, names of variables, release folders. Pure. */
 import type { FleetConfig, PoolConfig, Secret } from "./model.js";
 
 export interface KeyChange {
   /** Null for a key of the whole fleet. */
   pool: string | null;
-  /** Such as `minReadyMs` or `balancer.accessLog`; `pool` if the pool itself is new or gone. */
+  /** For example `minReadyMs` or `balancer.accessLog`; `pool` if the pool itself is new or gone. */
   key: string;
-  /** Values as JSON, bounded; null where the key is not set. */
+  /** Values as JSON, limited in length; null if the key is not set. */
   from: string | null;
   to: string | null;
   /** Why a reload would not apply it; null if it would. */
@@ -20,16 +20,16 @@ export interface VariableChange {
   pools: string[];
 }
 
-/** The folder that pools were loaded from, and the one that a load finds now. */
+/** The folder from which pools were loaded, and the one that would be loaded now. */
 export interface ReleaseChange {
   pools: string[];
   from: string;
   to: string;
-  /** When the generation in service began, in Unix time. */
+  /** When the generation in service started, in Unix time. */
   since: number;
 }
 
-/** A pool as it is in service, or as it would be. */
+/** A pool as it is in service, or as it would be after the reload. */
 export interface PoolSide {
   config: PoolConfig;
   /** The caller's environment. */
@@ -41,7 +41,7 @@ const NEEDS_START = new Set(["listen", "user"]);
 const NEEDS_START_IN_POOL = new Set(["mode", "bind"]);
 const NOTE = "needs a stop and a start";
 
-/** Shown as variables and releases, or only for the supervisor's own use. */
+/** Keys that are shown as variables and releases, or that only the supervisor uses. */
 const NOT_A_KEY = new Set(["name", "env", "secrets", "release", "launch", "serves", "maxInstances", "source"]);
 /** Groups of keys that a config has at the pool's own level. */
 const GROUPS = new Set(["policy", "recycle", "relayed", "workload"]);
@@ -49,7 +49,7 @@ const GROUPS = new Set(["policy", "recycle", "relayed", "workload"]);
 const HIDDEN = new Set(["env", "headers", "externalAccount"]);
 const MAX_VALUE = 160;
 
-/** Returns the differing keys: of the fleet, of the balancer, of each pool. */
+/** Returns the keys that differ: of the fleet, of the balancer, of each pool. */
 export function keyChanges(before: FleetConfig, after: FleetConfig): KeyChange[] {
   const ofFleet = ({ pools, ...rest }: FleetConfig) => flatten(rest, "", withinRelease(pools[0]?.release), NONE_BELOW);
   const fleet = changesOf(null, ofFleet(before), ofFleet(after));
@@ -68,7 +68,7 @@ function keysOf(pool: PoolConfig): Map<string, string> {
   return flatten(pool, "", withinRelease(pool.release), NOT_A_KEY);
 }
 
-/** Paths of two releases are the same if they are the same within them. */
+/** Paths of two releases count as the same if they are the same relative to the release. */
 function withinRelease(release: string | undefined): (text: string) => string {
   return (text) => {
     if (release === undefined || (text !== release && !text.startsWith(`${release}/`))) return text;
@@ -101,7 +101,7 @@ function mapTexts(value: unknown, textOf: (text: string) => string): unknown {
   return Array.isArray(value) ? value.map((each) => mapTexts(each, textOf)) : value;
 }
 
-/** Values that are compared and never shown begin with this. */
+/** The prefix of values that are compared and never shown. */
 const SECRET = "\0";
 
 function fingerprint(value: unknown): string {
@@ -132,7 +132,7 @@ function shown(value: string | undefined): string | null {
   return value.length <= MAX_VALUE ? value : `${value.slice(0, MAX_VALUE)}…`;
 }
 
-/** Returns the differing variables of the pools that are on both sides; their values are only compared. */
+/** Returns the variables that differ in pools on both sides. Their values are only compared. */
 export function variableChanges(before: readonly PoolSide[], after: readonly PoolSide[]): VariableChange[] {
   const found = new Map<string, VariableChange>();
   for (const next of after) {
@@ -153,7 +153,7 @@ export function variableChanges(before: readonly PoolSide[], after: readonly Poo
   return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** Variables of the caller that no process gets as they are. */
+/** Whether no process gets this variable of the caller unchanged. */
 function isOwn(name: string): boolean {
   return name.startsWith("PACELINE_") || name === "PWD";
 }
@@ -171,7 +171,7 @@ function sourceOf(secret: Secret): string {
   return "file" in secret ? `file ${secret.file}` : `credential ${secret.credential}`;
 }
 
-/** Returns the release folders of the pools, the same ones together; also those that stay, whose files may have changed. */
+/** Returns the release folders of the pools, equal ones together. Includes unchanged folders, because their files may have changed. */
 export function releaseChanges(
   before: readonly { config: PoolConfig; since: number }[],
   after: readonly PoolConfig[],
@@ -183,7 +183,7 @@ export function releaseChanges(
     const key = `${config.release}\0${next.release}`;
     const known = found.get(key) ?? { pools: [], from: config.release, to: next.release, since };
     known.pools.push(config.name);
-    // A file that changed after one pool began may be new for that pool alone.
+    // A file that changed after one pool was loaded may be new for that pool alone.
     known.since = Math.min(known.since, since);
     found.set(key, known);
   }

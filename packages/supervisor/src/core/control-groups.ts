@@ -1,9 +1,9 @@
-/** The control groups (cgroup v2) of processes with a memory limit: where they can be made, and the contents of their files. Pure. */
+/** The control groups (cgroup v2) of processes with a memory limit: where they can be created, and the contents of their files. Pure. */
 
-/** The group of the supervisor, the balancers and all processes without a limit; an exported systemd unit names it. */
+/** The group of the supervisor, the balancers and all processes without a limit. An exported systemd unit contains its name. */
 export const SUPERVISOR_GROUP = "paceline-supervisor";
 
-/** The group of the process `web.3#7`; the kernel's own files have no such names. */
+/** Returns the group of a process, for example `web.3#7`. The kernel's own files have no such names. */
 export function groupNameOf(id: string): string {
   return `paceline-${id}`;
 }
@@ -13,46 +13,55 @@ export function isProcessGroup(name: string): boolean {
   return /^paceline-.+#\d+$/.test(name);
 }
 
-/** Returns where cgroup v2 is mounted. @param text `/proc/self/mounts` */
+/**
+ * Returns where cgroup v2 is mounted.
+ * @param text `/proc/self/mounts`
+ */
 export function mountOfGroups(text: string): string | undefined {
   const mount = text.split("\n").find((line) => line.split(" ")[2] === "cgroup2");
   return mount?.split(" ")[1];
 }
 
-/** Whether cgroup v1 limits memory, as on older systems beside v2: then v2 cannot. @param text `/proc/self/mounts` */
+/**
+ * Whether cgroup v1 limits memory, as on older systems that have both; v2 then cannot.
+ * @param text `/proc/self/mounts`
+ */
 export function hasMemoryInV1(text: string): boolean {
   return /^\S+ \S+ cgroup (?:\S*,)?memory[, ]/m.test(text);
 }
 
-/** Returns the path of a process's group of cgroup v2, below the mount. @param text `/proc/PID/cgroup` */
+/**
+ * Returns the path of a process's group of cgroup v2, below the mount point.
+ * @param text `/proc/PID/cgroup`
+ */
 export function groupPathOf(text: string): string | undefined {
   const path = /^0::(\/.*)$/m.exec(text)?.[1];
-  // Outside of this namespace.
+  // The group is outside this namespace.
   return path?.includes("/..") ? undefined : path;
 }
 
 interface GroupFacts {
-  /** Of this process; undefined without cgroup v2. */
+  /** The path of this process's group; undefined without cgroup v2. */
   path: string | undefined;
   /** Whether cgroup v1 has the memory controller. */
   isMemoryInV1: boolean;
-  /** Whether it is the machine's root, which has no limits. */
+  /** Whether it is the machine's root group, which has no limits. */
   isMachineRoot: boolean;
-  /** The controllers of the group in which groups would be made. */
+  /** The controllers of the group in which groups would be created. */
   controllers: readonly string[];
-  /** Whether groups can be made there. */
+  /** Whether groups can be created there. */
   isWritable: boolean;
-  /** How many processes of others are in this process's group. */
+  /** How many processes of other programs are in this process's group. */
   strangers: number;
 }
 
-/** Returns where groups are made, and whether all processes of this group must leave it first; or why none are. */
+/** Returns where groups are created, and whether all processes of this group must leave it first; or why none are created. */
 export function placeOfGroups(facts: GroupFacts): { base: string; leaves: boolean } | { problem: string } {
   const { path, isMemoryInV1, isMachineRoot, controllers, isWritable, strangers } = facts;
   if (path === undefined) return { problem: "this system has no cgroup v2" };
   if (isMemoryInV1) return { problem: "this system limits memory with cgroup v1" };
   const found = baseOf(path);
-  // A service manager could not start a supervisor again in a group that has groups with limits.
+  // In a group that contains groups with limits, a service manager could not start a supervisor again.
   if (found === undefined || isMachineRoot)
     return {
       problem: "Paceline has no control group of its own (a systemd unit needs Delegate= and DelegateSubgroup=)",
@@ -63,7 +72,7 @@ export function placeOfGroups(facts: GroupFacts): { base: string; leaves: boolea
   return found;
 }
 
-/** Returns the group in which groups would be made: above that of the supervisor, or the root of a container. */
+/** Returns the group in which groups would be created: the one above that of the supervisor, or the root of a container. */
 export function baseOf(path: string): { base: string; leaves: boolean } | undefined {
   if (path === "/") return { base: path, leaves: true };
   if (!path.endsWith(`/${SUPERVISOR_GROUP}`)) return undefined;
@@ -73,8 +82,8 @@ export function baseOf(path: string): { base: string; leaves: boolean } | undefi
 const MB = 1_000_000;
 
 /**
- * Returns the kernel's limits for a process that is to be recycled at `maxMemoryMb`. The kernel counts more than RSS, such as its
- * caches for the process, and recycling needs time: it slows the process down a quarter above, and ends it at half as much again.
+ * Returns the kernel's limits for a process that should be recycled at `maxMemoryMb`. The kernel counts more than RSS, for example its
+ * caches for the process, and recycling takes time. So it slows the process down a quarter above that limit, and kills it a half above.
  */
 export function kernelLimits(maxMemoryMb: number): { highBytes: number; maxBytes: number } {
   const above = (share: number, leastMb: number) =>
@@ -88,35 +97,38 @@ export function groupFiles(maxMemoryMb: number): Record<string, string> {
   return {
     "memory.high": `${highBytes}`,
     "memory.max": `${maxBytes}`,
-    // A program does not go on without the process that was killed.
+    // A program does not continue without the process that was killed.
     "memory.oom.group": "1",
   };
 }
 
-/** How the OOM killer has ended processes of a group. */
+/** How the OOM killer has killed processes of a group. */
 export interface GroupKill {
-  /** Whether the group's own limit was reached, rather than the machine's memory. */
+  /** Whether the group's own limit was reached, as opposed to the machine's memory. */
   atLimit: boolean;
 }
 
-/** Returns undefined if it has ended none. @param text `memory.events` */
+/**
+ * Returns undefined if it has killed none.
+ * @param text `memory.events`
+ */
 export function killIn(text: string): GroupKill | undefined {
   const count = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
   return count("oom_kill") > 0 ? { atLimit: count("oom") > 0 } : undefined;
 }
 
-/** Says why a process has ended. */
+/** Returns why a process was killed. */
 export function killText({ atLimit }: GroupKill, maxMemoryMb: number): string {
   if (!atLimit) return "the machine had no memory left";
   return `it reached its hard limit of ${Math.round(kernelLimits(maxMemoryMb).maxBytes / MB)} MB (maxMemoryMb ${maxMemoryMb})`;
 }
 
-/** How near to `memory.high` a group is in which the kernel slows processes down. */
+/** A group this close to `memory.high` is one in which the kernel slows processes down. */
 const SLOWED_SHARE = 0.98;
 
 /**
- * Returns the end of a verdict on a process that the kernel slows down; empty if it does not. A group may be full of caches, which
- * are dropped, so the process must be above its limit without them.
+ * Returns the end of a verdict on a process that the kernel slows down; empty if it does not. A group may be full of caches, which can be
+ * dropped, so the process must be above its limit without them.
  * @param current `memory.current` of its group
  * @param stat `memory.stat`
  */

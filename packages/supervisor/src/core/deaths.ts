@@ -1,10 +1,10 @@
-/** Reports of deaths: their kinds, their bounds, and which of them are kept. Pure. */
+/** Reports of deaths: their kinds, their limits, and which of them are kept. Pure. */
 import type { LostRequest } from "@paceline/wire";
 import { type Fleet, findSlot, occupants } from "./fleet.js";
 import type { ExitStatus } from "./model.js";
 import { NOT_READY } from "./words.js";
 
-/** Every kind of death: how it is called in a list, and what it means. docs/deaths.md has the same table. */
+/** Every kind of death: its name in a list, and its meaning. docs/deaths.md has the same table. */
 export const DEATH_KINDS = {
   exit: { how: ({ code }) => `exit ${code ?? "?"}`, means: "the process exited by itself" },
   signal: { how: ({ signal }) => signal ?? "signal", means: "it was ended by a signal that Paceline did not send" },
@@ -29,7 +29,7 @@ export const DEATH_KINDS = {
 
 export type DeathKind = keyof typeof DEATH_KINDS;
 
-/** Samples of a process's last minutes, the newest last. A value is null if it was not measured. */
+/** Samples of a process's last minutes, newest last. A value is null if it was not measured. */
 export interface DeathHistory {
   everyMs: number;
   rssBytes: (number | null)[];
@@ -43,7 +43,7 @@ export interface DeathReport {
   /** Counts the deaths of a fleet. */
   id: number;
   at: number;
-  /** The process, such as `web.3#7`, and its slot. */
+  /** The process, for example `web.3#7`; below, its slot. */
   process: string;
   name: string;
   pool: string;
@@ -51,7 +51,7 @@ export interface DeathReport {
   attempt: number;
   generation: number;
   pid: number | null;
-  /** Such as `node`, `bun` or `python 3.11.7`; a command's is that of its shim. */
+  /** For example `node`, `bun` or `python 3.11.7`; for a command that of its shim. */
   runtime: string;
   release: string;
   uptimeMs: number;
@@ -59,17 +59,17 @@ export interface DeathReport {
   state: string;
   code: number | null;
   signal: string | null;
-  /** One line for people, such as `exited with code 1 after 3 s: TypeError: x`. */
+  /** One line for display, for example `exited with code 1 after 3 s: TypeError: x`. */
   reason: string;
-  /** The request that it was running, if known, such as `GET /report`. */
+  /** The request that it was running, if known, for example `GET /report`. */
   running: string | null;
   inFlight: number;
   requestsTotal: number;
-  /** Those that the balancers lost at its end, at most MAX_REQUESTS. */
+  /** The requests that the balancers lost when it exited, at most MAX_REQUESTS. */
   requests: LostRequest[];
-  /** How many more there were. */
+  /** The number of further requests. */
   requestsOmitted: number;
-  /** Where its code was when it was killed, the innermost frame first; empty if that could not be read. */
+  /** The stack when it was killed, innermost frame first; empty if it could not be read. */
   stack: string[];
   history: DeathHistory | null;
   lastLines: string[];
@@ -80,10 +80,10 @@ const MAX_LINES = 60;
 const MAX_FRAMES = 40;
 const MAX_TEXT = 400;
 const MAX_REASON = 1500;
-/** The most characters of a report's output and stack. */
+/** The maximum number of characters of a report's output, and of its stack. */
 const MAX_LINES_CHARACTERS = 12_000;
 
-/** Returns the report with every list and text bounded. The newest lines are kept, and the innermost frames. */
+/** Returns the report with every list and text limited. The newest lines and the innermost frames are kept. */
 export function boundReport(report: DeathReport): DeathReport {
   const { requests, requestsOmitted, stack, lastLines, reason, running, release } = report;
   return {
@@ -120,13 +120,13 @@ function fitting(lines: string[]): string[] {
   });
 }
 
-/** What decides a kind of death. */
+/** The facts that decide the kind of a death. */
 export interface DeathFacts {
   status: ExitStatus;
-  /** Why we ended it; null if we did not. */
+  /** Why Paceline killed it; null if it did not. */
   killedAs: DeathKind | null;
   isSpawnFailure: boolean;
-  /** Whether the OOM killer has ended it; undefined: that cannot be read. Asked only if nothing else ended it. */
+  /** Whether the OOM killer has killed it; undefined if that cannot be read. Called only if nothing else killed it. */
   wasOutOfMemory(): boolean | undefined;
 }
 
@@ -139,7 +139,7 @@ export function kindOfDeath({ status, killedAs, isSpawnFailure, wasOutOfMemory }
   }
   if (status.signal !== null) return "signal";
   if (status.code !== null) return "exit";
-  // Nobody could wait for it, as for an adopted process.
+  // No process could wait for it, for example if it was adopted.
   return wasOutOfMemory() === true ? "outOfMemory" : "unknown";
 }
 
@@ -153,17 +153,17 @@ export function kindOfVerdict(verdict: string | undefined, isOverMemory: boolean
   return verdict.startsWith("unhealthy") ? "unhealthy" : "hung";
 }
 
-/** What a reader sees of a kind: `exit 3`, `SIGSEGV`, `hung`. */
+/** Returns the short text for a kind: `exit 3`, `SIGSEGV`, `hung`. */
 export function howItDied({ kind, code, signal }: Pick<DeathReport, "kind" | "code" | "signal">): string {
   // A report of a newer version may have another kind.
   const known = DEATH_KINDS[kind] as (typeof DEATH_KINDS)[DeathKind] | undefined;
   return known === undefined ? String(kind) : known.how({ code, signal });
 }
 
-/** Signals that no drain sends: a draining process that they end has failed. */
+/** Signals that no drain sends. A draining process that dies of one has failed. */
 const OF_FAILURE = new Set(["SIGKILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"]);
 
-/** Returns the state of a process whose end nobody asked for, or that had to be killed; undefined if its end was wanted. */
+/** Returns the state of a process whose exit nobody requested, or that had to be killed; undefined if its exit was wanted. */
 export function unwantedState(
   fleet: Fleet,
   ended: { pool: string; index: number; attempt: number },
@@ -193,12 +193,12 @@ interface KeptReport {
   bytes: number;
 }
 
-/** The bounds of all reports together. */
+/** The limits of all reports together. */
 const KEPT_REPORTS = { count: 200, bytes: 4 << 20 };
 
 /**
- * Returns the reports to remove: the oldest ones of the slot that has most, so that a slot that dies every ten seconds does not
- * push out the reports of the others.
+ * Returns the reports to remove: the oldest ones of the slot that has the most. A slot that dies every ten seconds must not displace the
+ * reports of others.
  */
 export function reportsToRemove(kept: readonly KeptReport[], most = KEPT_REPORTS): KeptReport[] {
   const removed: KeptReport[] = [];
@@ -222,10 +222,10 @@ export function reportsToRemove(kept: readonly KeptReport[], most = KEPT_REPORTS
   return removed;
 }
 
-/** A request that was running at this many deaths ends its processes. */
+/** A request that was running at this many deaths is considered their cause. */
 const KILLS = 2;
 
-/** Returns the requests that were running at several deaths, the worst first, each with its deaths in the given order. */
+/** Returns the requests that were running at several deaths, worst first, each with its deaths in the given order. */
 export function killersOf<Death>(
   deaths: readonly Death[],
   runningAt: (death: Death) => Iterable<string>,

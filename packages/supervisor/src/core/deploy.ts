@@ -1,17 +1,20 @@
-/** What a deploy does next: its trial of a generation beside the one in service, from the verdicts of its pools. Pure. */
+/** Decides the next step of a deploy, which tries a generation beside the one in service, from the verdicts of its pools. Pure. */
 import { ALONE, type Arm, DEFAULT_LIMITS, type Verdict, type VerdictLimits } from "./verdict-model.js";
 
-/** What a deploy does if it cannot tell in time whether the release is as good: go on, or go back. */
+/** What a deploy does if it cannot decide in time whether the release is as good: promote it or roll it back. */
 export type OnNoTraffic = "promote" | "rollback";
 
 /** The keys of `deploy` in the configuration. */
 export interface DeployConfig {
-  /** The percentage of a pool's requests that the canaries get together. */
+  /** The percentage of a pool's requests that all canaries together get. */
   canaryPercent: number;
-  /** How long the canaries are compared at most, or five times as long while a gross fault is possible; 0: they only become ready. */
+  /**
+   * The maximum time for comparing the canaries, in milliseconds; five times as long while a gross fault is possible; 0: they only have to
+   * become ready.
+   */
   judgeMs: number;
   onNoTraffic: OnNoTraffic;
-  /** How long the processes of the former generation are kept warm for a rollback; 0: not at all. */
+  /** How long the processes of the former generation are kept warm for a rollback, in milliseconds; 0: not at all. */
   keepWarmMs: number;
   limits: VerdictLimits;
 }
@@ -24,19 +27,19 @@ export const DEPLOY_DEFAULTS: DeployConfig = {
   limits: DEFAULT_LIMITS,
 };
 
-/** How the text of progress begins when the first instances of a deploy are being started. */
+/** The beginning of the progress text when the first instances of a deploy are being started. */
 export const FIRST_STEP = "starting the first instances of ";
 
-/** One comparison of canaries with the generation in service, for people. */
+/** One comparison of canaries with the generation in service, for display. */
 export interface TestResult {
-  /** Such as `5xx` or `p99 /api/`. */
+  /** For example `5xx` or `p99 /api/`. */
   name: string;
   verdict: Verdict;
-  /** Such as `+0.004 pp`; empty while nothing is known. */
+  /** For example `+0.004 pp`; empty while nothing is known. */
   difference: string;
-  /** Such as `≤ +0.10 pp`. */
+  /** For example `≤ +0.10 pp`. */
   limit: string;
-  /** The ends of the interval of the difference, and the largest one that is allowed, in one unit; null: unknown. */
+  /** The ends of the interval of the difference, and the largest difference that is allowed, in one unit; null if unknown. */
   interval: readonly [low: number | null, high: number | null];
   most: number;
 }
@@ -44,30 +47,30 @@ export interface TestResult {
 export interface Judgement {
   verdict: Verdict;
   tests: TestResult[];
-  /** The tests that must pass and wait. */
+  /** The tests that must pass and are undecided. */
   undecided: string[];
   canaryRequests: number;
-  /** Those of the version in service since the comparison began. */
+  /** The requests to the version in service since the comparison started. */
   controlRequests: number;
   /** Whether no process of the version in service is ready, and none has had a request since then. */
   isAlone: boolean;
-  /** Whether a test is likely, but not certain, to fail. */
+  /** Whether a test will probably fail, although that is not certain. */
   isDoubtful: boolean;
   /** Whether gross faults are excluded. */
   isClear: boolean;
   /** The percentage of the canaries' requests that got a 5xx or were lost. */
   failedPercent: number;
-  /** The canaries' late requests, if no request to them has ended, and that is no coincidence; else 0. */
+  /** The number of the canaries' late requests, if no request to them has ended and that is no coincidence; otherwise 0. */
   unended: number;
 }
 
-/** The time for the comparison: there is some left, it is over, or that for excluding gross faults is over, too. */
+/** The time for the comparison: some is left, it is over, or the extra time for excluding gross faults is over, too. */
 type TimeLeft = "some" | "over" | "none";
 
-/** So many times the time for the comparison may pass until gross faults are excluded. */
+/** The factor for the time of the comparison until gross faults are excluded. */
 export const LONGEST_FACTOR = 5;
 
-/** What happens at a look at all pools of a deploy. Untold: the time is over, and tests still wait. */
+/** The result of a check of all pools of a deploy. "Untold": the time is over, and tests are still undecided. */
 export type NextStep =
   | { do: "wait" }
   | { do: "promote"; isTold: true }
@@ -94,26 +97,26 @@ export function nextStep(
   return { do: "takeBack", isTold: false, reason: `could not tell: ${reason.join("; ")}` };
 }
 
-/** What an operator wants of a deploy whose canaries are being judged. */
+/** An operator's wishes for a deploy whose canaries are being judged. */
 interface Steering {
   readonly isHeld: boolean;
   readonly wantsPromotion: boolean;
-  /** Whether all canaries are up, and gross faults are excluded as far as they can be soon. */
+  /** Whether all canaries are ready, and gross faults are excluded as far as possible in a short time. */
   readonly mayPromote: boolean;
 }
 
-/** A release that is worse is taken back, whatever the operator wants. */
+/** A worse release is rolled back, whatever the operator wants. */
 export function steered(step: NextStep, { isHeld, wantsPromotion, mayPromote }: Steering): NextStep {
   if (step.do === "takeBack" && step.isTold) return step;
   if (wantsPromotion) return mayPromote ? { do: "promote", isTold: true } : { do: "wait" };
   return isHeld ? { do: "wait" } : step;
 }
 
-/** How long a promotion waits, from the first comparison on, until gross faults are excluded; and for a first request. */
+/** How long a promotion waits after the first comparison, until gross faults are excluded, and for a first request. In milliseconds. */
 const PROMOTE_AFTER_MS = 15_000;
 const PROMOTE_UNUSED_AFTER_MS = 3_000;
 
-/** Whether an operator may put a release in service without its verdict. */
+/** Whether an operator may put a release into service without its verdict. */
 export function mayPromote(judgements: ReadonlyMap<string, Judgement>, judgedMs: number): boolean {
   return [...judgements.values()].every(({ isClear, isAlone, isDoubtful, canaryRequests, controlRequests }) => {
     if (isClear || (isAlone && !isDoubtful) || judgedMs >= PROMOTE_AFTER_MS) return true;
@@ -121,18 +124,20 @@ export function mayPromote(judgements: ReadonlyMap<string, Judgement>, judgedMs:
   });
 }
 
-/** Whether more time will exclude a gross fault, or show what is likely: so many requests were had in the time that is over. */
+/** Whether more time can exclude a gross fault, or confirm a likely result, judging by the number of requests so far. */
 function mayBecomeClear({ verdict, isClear, isDoubtful, canaryRequests }: Judgement): boolean {
   return verdict === "wait" && (isDoubtful || !isClear) && canaryRequests * LONGEST_FACTOR >= CLEAR_REQUESTS;
 }
 
-/** While nothing of the version in service serves, waiting for a verdict would only prolong that, unless the release seems to be broken. */
+/**
+ * While no process of the version in service serves, waiting for a verdict would only prolong that, unless the release seems to be broken.
+ */
 export function isPointless(judgements: ReadonlyMap<string, Judgement>): boolean {
   const waiting = [...judgements.values()].filter(({ verdict }) => verdict === "wait");
   return waiting.length > 0 && waiting.every(({ isAlone, isDoubtful }) => isAlone && !isDoubtful);
 }
 
-/** Returns which pools fail most requests, although the release is in service: it is no worse than the former one. */
+/** Returns which pools fail most requests although the release was promoted, because it is no worse than the former one. */
 export function failingText(judgements: ReadonlyMap<string, Judgement>): string[] {
   return [...judgements].flatMap(([pool, { failedPercent, canaryRequests, controlRequests }]) => {
     if (failedPercent <= 50 || canaryRequests < FAILING_REQUESTS) return [];
@@ -141,7 +146,7 @@ export function failingText(judgements: ReadonlyMap<string, Judgement>): string[
   });
 }
 
-/** A few failures of a few requests say little. */
+/** A few failures of a few requests show little. */
 const FAILING_REQUESTS = 10;
 
 function undecidedText(pool: string, judgement: Judgement): string {
@@ -154,13 +159,14 @@ function undecidedText(pool: string, judgement: Judgement): string {
   return `${pool} had ${responses} from canaries${found}, and these tests still waited: ${tests}`;
 }
 
-/** How likely it may be that all late requests to canaries are of a kind that also stays open in service. */
+/** The late requests to canaries raise an alarm if it is less probable than this that all are of a kind that also stays open in service. */
 const UNENDED_ALARMS = 0.001;
 
 /**
- * Returns the number of requests to canaries that have not ended although they are late, if they have responded to none at all, and that
- * is no coincidence by the requests in service; else 0. For the end of a comparison without a response, in which no other test says anything.
- * @param lateMs a request that was abandoned later than this was late
+ * Returns the number of late requests to canaries that have not ended, if the canaries have responded to none at all and the requests in
+ * service show that this is no coincidence; otherwise 0. This is for the end of a comparison without any response, in which no other test
+ * has a result.
+ * @param lateMs a request that was abandoned after more than this time was late
  */
 export function unendedRequests(canary: Arm, control: Arm, lateMs: number): number {
   if (canary.requests > 0) return 0;
@@ -196,7 +202,7 @@ function figuresOf(tests: readonly TestResult[]): string {
 
 const ENDS: Record<Verdict, string> = { fail: "failed", wait: "waited", pass: "passed" };
 
-/** Returns what the comparison of a pool found when it ended, for the history, a line for each verdict; nothing without requests. */
+/** Returns the result of a pool's comparison at its end, for the history: a line for each verdict; an empty list without requests. */
 export function comparisonTexts(pool: string, { tests, canaryRequests, controlRequests }: Judgement): string[] {
   if (canaryRequests === 0) return [];
   const lines = (["fail", "wait", "pass"] as const).flatMap((verdict) => {
@@ -207,27 +213,33 @@ export function comparisonTexts(pool: string, { tests, canaryRequests, controlRe
 }
 
 /**
- * The canaries begin with so many requests a second together, as far as their full share allows: enough to find a gross fault in
- * half a minute, and at 500 requests a second one in a hundred.
+ * The canaries start with this many requests a second together, as far as their full share allows. That is enough to find a gross fault in
+ * half a minute; at 500 requests a second, it is one in a hundred.
  */
 const FIRST_PER_SECOND = 5;
-/** Without a gross fault, so many requests exclude it, and so many are needed to pass all tests. */
+/** How many requests exclude a gross fault if none has occurred; below, how many are needed to pass all tests. */
 const CLEAR_REQUESTS = 50;
 const PASS_REQUESTS = 1500;
-/** If gross faults are not excluded after this part of the time, the share becomes larger by a factor; the second one counts while a test is doubtful. */
+/**
+ * If gross faults are not excluded after this part of the time, the share grows by the first factor below; by the second
+ * one while a test is doubtful.
+ */
 const FIRST_PART = 0.45;
 const NEXT_FACTORS = [4, 2] as const;
 
 export interface CanaryProgress {
-  /** Since the comparison began. */
+  /** The time since the comparison started, in milliseconds. */
   readonly elapsedMs: number;
-  /** The requests a second to the whole pool; 0 if unknown. */
+  /** The rate of requests to the whole pool, per second; 0 if unknown. */
   readonly rate: number;
   readonly isDoubtful: boolean;
   readonly isClear: boolean;
 }
 
-/** Returns the percentage of the requests that canaries get now. @param full theirs once gross faults are excluded */
+/**
+ * Returns the percentage of the requests that canaries get now.
+ * @param full their percentage once gross faults are excluded
+ */
 export function canaryPercentNow(progress: CanaryProgress, full: number, judgeMs: number): number {
   const { elapsedMs, rate, isDoubtful, isClear } = progress;
   if (isClear && !isDoubtful) return full;
@@ -237,7 +249,7 @@ export function canaryPercentNow(progress: CanaryProgress, full: number, judgeMs
 }
 
 const STEPS = [1, 1.5, 2, 3, 5, 7];
-/** The rate is never quite the same. */
+/** The rate is never exactly the same. */
 const TOLERANCE = 1.2;
 const LEAST_PERCENT = 0.1;
 
@@ -248,7 +260,7 @@ function roundedDown(percent: number): number {
   return Math.max(LEAST_PERCENT, Number((step * ten).toPrecision(2)));
 }
 
-/** Returns what a comparison of a pool can tell, before its canaries have had a request. */
+/** Returns what a comparison of a pool can show, before its canaries have had a request. */
 export function expectationText(pool: string, rate: number, config: DeployConfig): string {
   const { judgeMs, canaryPercent, onNoTraffic } = config;
   const full = (rate * canaryPercent) / 100;
@@ -273,10 +285,10 @@ function roughly(ms: number): string {
   return ms < 2 * HOUR_MS ? `${Math.round(ms / 60_000)} min` : `${Math.round(ms / HOUR_MS)} h`;
 }
 
-/** Which of the machine's memory must be available for processes to be kept warm. */
+/** The share of the machine's memory that must be available for processes to be kept warm. */
 const LEAST_AVAILABLE = 0.1;
 
-/** Whether processes may be kept warm; null: unknown. */
+/** Whether processes may be kept warm; null if unknown. */
 export function hasRoomForWarm(memory: { availableBytes: number; totalBytes: number } | null): boolean {
   return memory === null || memory.availableBytes >= LEAST_AVAILABLE * memory.totalBytes;
 }

@@ -1,16 +1,16 @@
 /**
- * How strongly counts speak against a share, and against a difference between two arms. It holds at every look, however often
- * and whenever somebody looks.
+ * How strong the evidence of counts is against a share, and against a difference between two arms. It is valid at every look, however often
+ * and whenever it is computed.
  *
- * The evidence against a share p is the likelihood ratio of a Beta mixture of shares to p. While p is the true share, this ratio
- * is a martingale that begins at 1, so by Ville's inequality it ever exceeds 1/α with a probability of α at most (Robbins 1970;
- * Howard, Ramdas, McAuliffe and Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"; the mixture SPRT
- * of Johari, Koomen, Pekelis and Walsh 2022, "Always valid inference"). The arms are independent, so the product of their ratios is
- * such a martingale, too. The evidence against a difference is the smallest product over all pairs of shares that have this
- * difference. All evidence here is a natural logarithm.
+ * The evidence against a share p is the likelihood ratio of a Beta mixture of shares to p. While p is the true share, this ratio is a
+ * martingale that begins at 1, so by Ville's inequality it ever exceeds 1/α with a probability of α at most (Robbins 1970; Howard, Ramdas,
+ * McAuliffe and Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"; the mixture SPRT of Johari, Koomen, Pekelis
+ * and Walsh 2022, "Always valid inference"). The arms are independent, so the product of their ratios is such a martingale, too. The
+ * evidence against a difference is the smallest product over all pairs of shares that have this difference. All evidence here is a natural
+ * logarithm.
  */
 
-/** Beta distributions that are mixed by their weights. */
+/** A mixture of Beta distributions with their weights. */
 export type Prior = readonly { readonly hits: number; readonly misses: number; readonly norm: number }[];
 
 export function priorOf(...parts: readonly (readonly [hits: number, misses: number, weight: number])[]): Prior {
@@ -23,21 +23,24 @@ export function priorOf(...parts: readonly (readonly [hits: number, misses: numb
 }
 
 /**
- * What the canary is expected to be like if it is beyond a limit, and if it is within it. Each side of an interval has an error
- * rate and a prior of its own: a prior that is close to the truth needs fewer requests, and is valid for every truth.
+ * What is expected of a canary that is beyond a limit, and of one that is within it. Each side of an interval has an error rate and a prior
+ * of its own. A prior that is close to the truth needs fewer requests, but every prior is valid for every truth.
  */
 export type Side = "beyond" | "within";
 export type Priors = Readonly<Record<Side, Prior>>;
 
-/** For shares that are usually small, such as those of errors. Beyond a limit: around a tenth, a thirtieth, or anything. */
+/**
+ * For shares that are usually small, for example of errors. Beyond a limit, they are expected around a tenth, around a thirtieth, or
+ * anywhere.
+ */
 export const RARE: Priors = {
   beyond: priorOf([2, 18, 6], [2, 60, 3], [1, 2, 1]),
   within: priorOf([0.5, 200, 7], [0.5, 20, 2], [1, 1, 1]),
 };
-/** The control has many requests, and few of them are errors; or it fails altogether. */
+/** The control has many requests with few errors; or it fails altogether. */
 export const CONTROL = priorOf([0.5, 500, 9], [0.5, 10, 1], [10, 0.5, 0.1]);
 
-/** What was counted in one arm. `hits` may have a fraction. */
+/** The counts of one arm. `hits` may have a fraction. */
 export interface Count {
   readonly hits: number;
   readonly total: number;
@@ -59,7 +62,7 @@ function likelihood({ hits, total }: Count, share: number): number {
   return times(hits, share) + times(total - hits, 1 - share);
 }
 
-/** Returns count · ln(share), which is 0 if nothing was counted. */
+/** Returns count · ln(share), or 0 if nothing was counted. */
 function times(count: number, share: number): number {
   return count === 0 ? 0 : count * Math.log(share);
 }
@@ -69,7 +72,7 @@ function logSum(a: number, b: number): number {
   return most === Number.NEGATIVE_INFINITY ? most : most + Math.log(Math.exp(a - most) + Math.exp(b - most));
 }
 
-/** Halvings of an interval. */
+/** How often an interval is halved. */
 const STEPS = 32;
 
 /** The two arms of a comparison of shares. */
@@ -90,7 +93,7 @@ export class ShareComparison {
     return canary.hits / canary.total - control.hits / control.total;
   }
 
-  /** Returns the evidence against this difference: the least over all shares of the control. */
+  /** Returns the evidence against this difference: the minimum over all shares of the control. */
   against(difference: number, _enough: number, side: Side): number {
     const { canary, control } = this;
     let low = Math.max(0, -difference);
@@ -108,14 +111,14 @@ export class ShareComparison {
   }
 }
 
-/** The derivative of the likelihood. */
+/** Returns the derivative of the likelihood. */
 function slopeAt({ hits, total }: Count, share: number): number {
   return (hits === 0 ? 0 : hits / share) - (total === hits ? 0 : (total - hits) / (1 - share));
 }
 
 /**
- * Returns where the evidence reaches `enough` on one side of the estimate; null if that is beyond `end`. The evidence grows
- * with the distance from the estimate.
+ * Returns where the evidence reaches `enough` on one side of the estimate; null if that is beyond `end`. The evidence grows with the
+ * distance from the estimate.
  */
 export function boundOf(
   against: (value: number, enough: number) => number,
@@ -138,7 +141,7 @@ function logBeta(a: number, b: number): number {
   return logGamma(a) + logGamma(b) - logGamma(a + b);
 }
 
-/** Stirling's series, after a shift to where it is exact to eleven digits. */
+/** Stirling's series, shifted to arguments for which it is exact to eleven digits. */
 export function logGamma(x: number): number {
   let shift = 0;
   let at = x;

@@ -1,20 +1,23 @@
-/** Why an instance is slow, full, passed over or failing, as its figures beside those of the others say: one rule for each cause. Pure. */
+/**
+ * Explains why an instance is slow, full, passed over or failing, by comparing its figures with those of the others: one rule for each
+ * cause. Pure.
+ */
 import { type InstanceRule, median, msText, type PoolFacts, rateText, shareText, sizeText } from "./explain-model.js";
 import { FULL_WEIGHT } from "./fleet.js";
 import { LEAST_REQUESTS, responsesIn, slownessOf } from "./slowness.js";
 import { formatDuration } from "./words.js";
 
-/** An instance differs from the others from these factors and differences on. */
+/** An instance differs from the others if it exceeds them by this factor; below, by these differences. */
 const LARGE_TIMES = 1.5;
 const LARGE_BYTES = 50e6;
 const FEW_TIMES = 4;
 const LAG_MS = 100;
 /** Percent of one core. */
 export const FULL_CPU = 90;
-/** A share of 5xx, and a number, that is worth a word. */
+/** The share of 5xx responses, and below their number, from which on they are reported. */
 export const BAD_SHARE = 0.01;
 export const BAD_COUNT = 5;
-/** An instance with more than this share of its pool's 5xx is to blame for them. */
+/** An instance with more than this share of its pool's 5xx responses is their cause. */
 const MOST_ERRORS = 0.7;
 
 export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
@@ -51,7 +54,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
   full: ({ instance, peers }) => {
     if ((instance.cpuPercent ?? 0) < FULL_CPU) return undefined;
     const others = median(peers.map(({ cpuPercent }) => cpuPercent));
-    // The pool's own rule says it of all.
+    // A rule of the pool reports it for all instances.
     if (others !== null && others >= FULL_CPU) return undefined;
     return {
       severity: "warning",
@@ -67,7 +70,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     if (instance.state !== "ready" || outOfTurn !== null || weight !== FULL_WEIGHT || instance.stalledMs !== null)
       return undefined;
     if (own === null || usual === null || usual < 1 || own * FEW_TIMES > usual || uptimeSeconds < 10) return undefined;
-    // A rate is that of a second: few requests may all have gone to others in it.
+    // A rate is that of one second. If requests are few, all of them may have gone to others in that second.
     const responses = median(peers.map(({ latencyShape }) => responsesIn(latencyShape))) ?? 0;
     if (responses < LEAST_REQUESTS || responsesIn(instance.latencyShape) * FEW_TIMES > responses) return undefined;
     return {
@@ -146,7 +149,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
   },
 };
 
-/** Whether a number and a share of the responses of the last minute that are worth a word were 5xx. */
+/** Whether enough responses of the last minute were 5xx, in number and share, to be reported. */
 export function failsNow({
   errorsPerMinute,
   requestsPerSecond,
@@ -158,7 +161,7 @@ export function failsNow({
   return errors >= BAD_COUNT && errors >= BAD_SHARE * 60 * (requestsPerSecond ?? 0);
 }
 
-/** Whether one of several instances has nearly all 5xx of the last minute. */
+/** Whether one of several instances has nearly all 5xx responses of the last minute. */
 export function isOneToBlame({ instances, errorsPerMinute = 0 }: PoolFacts): boolean {
   const isWorst = (each: PoolFacts["instances"][number]) =>
     failsNow(each) && (each.errorsPerMinute ?? 0) > MOST_ERRORS * errorsPerMinute;

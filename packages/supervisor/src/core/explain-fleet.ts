@@ -1,4 +1,4 @@
-/** Why a balancer or the whole fleet is slow, down or full: one rule for each cause. Pure. */
+/** Explains why a balancer or the whole fleet is slow, down or full: one rule for each cause. Pure. */
 import { BAD_COUNT, BAD_SHARE, FULL_CPU } from "./explain-figures.js";
 import {
   agoText,
@@ -14,7 +14,7 @@ import {
 import { NO_ROOM_TODO } from "./explain-request.js";
 import { formatDuration } from "./words.js";
 
-/** Retries beyond this share of requests are no accident. */
+/** Retries beyond this share of requests are no coincidence. */
 const MANY_RETRIES = 0.01;
 
 const BALANCER_RULES: Readonly<Record<string, (balancer: BalancerFacts, fleet: FleetFacts) => Found | undefined>> = {
@@ -91,7 +91,7 @@ export function findingsOfBalancer(balancer: BalancerFacts, fleet: FleetFacts): 
   });
 }
 
-/** Returns what concerns the fleet as a whole. */
+/** Returns the findings about the fleet as a whole. */
 export function findingsOfFleet({ fleet, now, events }: Facts): Finding[] {
   if (fleet === null) return [];
   const about = fleet.name;

@@ -1,4 +1,7 @@
-/** Why an instance does not run, was restarted, or gets no requests: one rule for each cause; explain-figures.ts has those of its figures. Pure. */
+/**
+ * Explains why an instance does not run, was restarted, or gets no requests: one rule for each cause. explain-figures.ts has the rules
+ * about its figures. Pure.
+ */
 import { type DeathReport, howItDied } from "./deaths.js";
 import { FIGURE_RULES } from "./explain-figures.js";
 import {
@@ -18,14 +21,14 @@ import {
 import { FULL_WEIGHT } from "./fleet.js";
 import { formatDuration, isAbout, stateWord } from "./words.js";
 
-/** Deaths of this time belong together. */
+/** Deaths within this time are counted together, in milliseconds. */
 export const RECENT_MS = 3_600_000;
-/** Three deaths within it are a crash loop. */
+/** This many deaths within that time are a crash loop. */
 const LOOP_DEATHS = 3;
 const OLD_JOBS_MS = 60_000;
-/** An uptime is given in whole seconds. */
+/** The tolerance for uptimes, which are in whole seconds. In milliseconds. */
 const START_MS = 2000;
-/** A request that is open for so long is worth a word. */
+/** A request that is open for this long is reported, in milliseconds. */
 const LONG_MS = 10_000;
 
 /** Whether the instance was already running when a process of its slot died. */
@@ -256,7 +259,7 @@ export function findingsOfInstance(view: InstanceView): Finding[] {
   });
 }
 
-/** Returns the view of an instance of this pool. */
+/** Returns what the rules need to know about an instance of this pool. */
 export function viewOf(
   instance: InstanceFacts,
   pool: PoolFacts,
@@ -273,7 +276,7 @@ export function viewOf(
   };
 }
 
-/** Returns the deaths in a pool since the fleet was started, of its generation in service: a reload may have corrected the others. */
+/** Returns the deaths in a pool since the fleet was started, of the generation in service only: a reload may have fixed the others. */
 export function currentDeaths(
   { name, generation }: PoolFacts,
   { deaths, fleet, now }: Pick<Facts, "fleet" | "deaths" | "now">,
@@ -298,7 +301,7 @@ function kindsText(deaths: readonly DeathReport[]): string {
   return [...counts].map(([how, count]) => (count === 1 ? how : `${how} (${count})`)).join(", ");
 }
 
-/** Returns such as `GET /report, 12 s old`. */
+/** Returns for example `GET /report, 12 s old`. */
 function openText(open: readonly OpenFacts[]): string[] {
   return open.slice(0, 1).map(({ request, ageMs }) => `${request}, ${formatDuration(ageMs / 1000)} old`);
 }

@@ -1,11 +1,11 @@
-/** What `paceline explain` knows and says: the facts, the findings, and the words that both rules and layout use. Pure. */
+/** The facts and findings of `paceline explain`, and the wording that both rules and layout use. Pure. */
 import type { CertificateTrouble } from "./certificates.js";
 import type { DeathReport } from "./deaths.js";
 import type { DeferredJobs, ScheduleStatus } from "./figures.js";
 import type { HistoryEntry } from "./history.js";
 import { formatDuration } from "./words.js";
 
-/** A process as the status document has it; an instance without requests has null for what concerns them. */
+/** A process as in the status document. For an instance without requests, the values about requests are null. */
 export interface ProcessFacts {
   name: string;
   state: string;
@@ -61,7 +61,7 @@ export interface RouteFacts {
   route: string;
   requestsTotal: number;
   errorsTotal: number;
-  /** Those that the latencies are of. Missing from the supervisor of an earlier version. */
+  /** The number of responses in these latencies. Missing from the supervisor of an earlier version. */
   recentRequests?: number;
   p50Ms: number | null;
   p99Ms: number | null;
@@ -77,7 +77,7 @@ export interface PoolFacts {
   requestsPerSecond: number | null;
   requestsTotal: number | null;
   errorsTotal: number | null;
-  /** These four are missing from the supervisor of an earlier version. */
+  /** This and the next three are missing from the supervisor of an earlier version. */
   errorsPerMinute?: number;
   inFlight?: number;
   rssBytes?: number | null;
@@ -144,38 +144,38 @@ export interface RequestFacts {
 
 /** A request that an instance has not finished. */
 export interface OpenFacts {
-  /** Such as `web.3`. */
+  /** For example `web.3`. */
   name: string;
-  /** Such as `GET /report`. */
+  /** For example `GET /report`. */
   request: string;
   ageMs: number;
 }
 
-/** A line that names a request id. */
+/** A log line that contains a request id. */
 export interface LineFacts {
   at: number;
   name: string;
   text: string;
 }
 
-/** Everything that an explanation is made from. Times are Unix times in milliseconds. */
+/** All facts for an explanation. Times are Unix times in milliseconds. */
 export interface Facts {
   now: number;
-  /** Null: the fleet does not run. */
+  /** Null if the fleet is not running. */
   fleet: FleetFacts | null;
-  /** The oldest first. */
+  /** Oldest first. */
   events: readonly EventFacts[];
-  /** The newest first. */
+  /** Newest first. */
   deaths: readonly DeathReport[];
-  /** The newest first. */
+  /** Newest first. */
   history: readonly HistoryEntry[];
   requests: readonly RequestFacts[];
   open: readonly OpenFacts[];
-  /** For how long requests were watched; 0: they were not. */
+  /** How long requests were watched; 0 if they were not. */
   watchedMs: number;
-  /** Of the log, the oldest first: those that name the request in question. */
+  /** Lines of the log that contain the id of the request in question, oldest first. */
   lines: readonly LineFacts[];
-  /** The file of the access log, whose end was read, too, and why it could not be. */
+  /** The file of the access log, whose end was also read, and the problem if it could not be. */
   accessLog?: { path: string; problem: string | undefined };
 }
 
@@ -185,7 +185,7 @@ export type Target =
   | { kind: "deploy"; id: number | null }
   | { kind: "request"; id: string };
 
-/** `fault`: it fails requests or does not run. `warning`: it is worse than it could be. `note`: worth knowing. */
+/** `fault`: it fails requests or does not run. `warning`: it is worse than it could be. `note`: good to know. */
 type Severity = "fault" | "warning" | "note";
 
 export interface Finding {
@@ -198,7 +198,7 @@ export interface Finding {
   evidence: string[];
   /** What would help; empty if nothing has to be done. */
   todo: string;
-  /** The number of the death's report that says more, if there is one. */
+  /** The number of the death's report with more details, if there is one. */
   death?: number;
 }
 
@@ -213,22 +213,22 @@ export interface Explanation {
   kind: Target["kind"];
   /** One sentence. */
   summary: string;
-  /** The gravest first. */
+  /** Most serious first. */
   findings: Finding[];
-  /** What it is doing now, with numbers. */
+  /** The current state, with numbers. */
   now: string[];
-  /** The last changes of state, the newest last. */
+  /** The last changes of state, newest last. */
   changes: Change[];
 }
 
 const RANK: Record<Severity, number> = { fault: 0, warning: 1, note: 2 };
 
-/** Sorts by severity; equal ones keep their order. */
+/** Sorts by severity; equal findings keep their order. */
 export function gravestFirst(findings: readonly Finding[]): Finding[] {
   return [...findings].sort((a, b) => RANK[a.severity] - RANK[b.severity]);
 }
 
-/** Returns the middle value; null without any. */
+/** Returns the middle value; null if there is none. */
 export function median(values: readonly (number | null)[]): number | null {
   const known = values.filter((value) => value !== null).sort((a, b) => a - b);
   const middle = Math.floor(known.length / 2);
@@ -271,7 +271,7 @@ export function timesText(count: number): string {
   return count === 1 ? "once" : count === 2 ? "twice" : `${count} times`;
 }
 
-/** Returns what a process does now, in one or two lines. */
+/** Returns the current state of a process, in one or two lines. */
 export function nowOf(process: ProcessFacts & { eventLoopLagMs?: number | null; generation?: number }): string[] {
   const { state, pid, attempt, uptimeSeconds, generation, rssBytes, cpuPercent, latencyMs, eventLoopLagMs } = process;
   const first = [
@@ -295,26 +295,26 @@ export function nowOf(process: ProcessFacts & { eventLoopLagMs?: number | null; 
   return [first, ...(pid === null || second.length === 0 ? [] : [second])].map((parts) => parts.join(" · "));
 }
 
-/** What the rules see of an instance. */
+/** What the rules know of an instance. */
 export interface InstanceView {
   instance: InstanceFacts;
   pool: PoolFacts;
   /** The other ready instances of the pool. */
   peers: readonly InstanceFacts[];
-  /** Of this instance, the newest first. */
+  /** The deaths of this instance, newest first. */
   deaths: readonly DeathReport[];
-  /** About this instance, the oldest first. */
+  /** Events about this instance, oldest first. */
   events: readonly EventFacts[];
-  /** The requests that it has not finished, the oldest first. */
+  /** The requests that it has not finished, oldest first. */
   open: readonly OpenFacts[];
   now: number;
 }
 
-/** What a rule finds. */
+/** The result of a rule. */
 export type Found = Omit<Finding, "kind" | "about">;
 export type InstanceRule = (view: InstanceView) => Found | undefined;
 
-/** The event of a balancer that has found a request to end its processes. */
+/** The event of a balancer that has found a request to crash its processes. */
 export const KILLING = /^lost processes to (.+?): .* exited while running it/s;
 
 export function firstLine(text: string): string {

@@ -1,4 +1,7 @@
-/** Why a pool is slow, down or full: one rule for each cause; explain-fleet.ts has those of balancers and the whole fleet. Pure. */
+/**
+ * Explains why a pool is slow, down or full: one rule for each cause. explain-fleet.ts has the rules about balancers and the whole fleet.
+ * Pure.
+ */
 import type { DeathReport } from "./deaths.js";
 import { killersOf } from "./deaths.js";
 import { BAD_COUNT, BAD_SHARE, FULL_CPU, failsNow, isOneToBlame, shareOfErrors } from "./explain-figures.js";
@@ -21,13 +24,13 @@ import {
 import { isJudged, SLOW_ROUTE_MS, slowRoutes } from "./slowness.js";
 import { formatDuration } from "./words.js";
 
-/** What the rules see of a pool. */
+/** What the rules know of a pool. */
 export interface PoolView {
   pool: PoolFacts;
-  /** Of its instances, the newest first. */
+  /** The deaths of its instances, newest first. */
   deaths: readonly DeathReport[];
   requests: readonly RequestFacts[];
-  /** The request that a balancer has found to end its processes, as `GET /report`; null: none. */
+  /** The request that a balancer has found to crash its processes, for example `GET /report`; null: none. */
   killing: string | null;
   now: number;
 }
@@ -96,7 +99,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
 
   errors: ({ pool }) => {
     const isNow = failsNow(pool);
-    // Its own finding names the instance.
+    // The instance has a finding of its own.
     if (isNow && isOneToBlame(pool)) return undefined;
     const share = shareOfErrors(pool) ?? 0;
     if (!isNow && (share < BAD_SHARE || (pool.errorsTotal ?? 0) < BAD_COUNT)) return undefined;
@@ -229,16 +232,16 @@ export function findingsOfPool(pool: PoolFacts, facts: Facts, isAlone = false): 
   return [...own, ...ofInstances.filter((finding) => !isSaid(finding))];
 }
 
-/** Returns the request that ends most processes, with their deaths. */
+/** Returns the request that crashes most processes, with their deaths. */
 function killerIn({ pool, deaths, killing, now }: PoolView) {
-  // Those of a release that was taken back say nothing about the handler in service.
+  // Deaths of a release that was rolled back show nothing about the handler in service.
   const own = recentOf(deaths, now).filter(({ generation }) => generation === pool.generation);
-  // A new supervisor has the reports, and not the event of the balancer.
+  // A new supervisor has the reports, but not the event of the balancer.
   const known = killing ?? killersOf(own, soleRequestAt)[0]?.request ?? null;
   return killersOf(own, (death) => runningAt(death, known))[0];
 }
 
-/** Kinds of death that no request causes. */
+/** Kinds of death that are not caused by requests. */
 const NOT_OF_REQUESTS: ReadonlySet<string> = new Set([
   "perhapsOutOfMemory",
   "unhealthy",
@@ -249,7 +252,7 @@ const NOT_OF_REQUESTS: ReadonlySet<string> = new Set([
   "template",
 ]);
 
-/** Returns what a process was running when it died; without that, the only request that it had and may have begun. */
+/** Returns the request that a process was running when it died; if unknown, the only request that it had and may have started. */
 function soleRequestAt(death: DeathReport): Set<string> {
   const running = runningAt(death, null);
   const isSent = death.kind === "signal" && (death.signal === "SIGKILL" || death.signal === "SIGTERM");
@@ -258,15 +261,15 @@ function soleRequestAt(death: DeathReport): Set<string> {
   return begun.size === 1 ? begun : running;
 }
 
-/** Returns the request that a balancer has found last to end processes of the pool. */
+/** Returns the last request that a balancer has found to crash processes of the pool. */
 function killingRequest(pool: string, { events }: Pick<Facts, "events">): string | null {
   const said = events.findLast(({ subject, message }) => subject === pool && KILLING.test(message));
   return KILLING.exec(said?.message ?? "")?.[1] ?? null;
 }
 
 /**
- * Returns what a process was running when it died. Not every kind of instance reports what it has begun: of `killing` it is enough
- * that it was there.
+ * Returns the requests that a process was running when it died. Not every kind of instance reports which requests have started, so for
+ * `killing` it is enough that the process had it.
  */
 function runningAt({ running, requests }: DeathReport, killing: string | null): Set<string> {
   const known = requests
@@ -275,7 +278,7 @@ function runningAt({ running, requests }: DeathReport, killing: string | null): 
   return new Set(running === null ? known : [running, ...known]);
 }
 
-/** Returns the watched paths by their median time, the slowest first; those with one request last. */
+/** Returns the watched paths by their median time, slowest first. Paths with only one request come last. */
 function slowestPaths(requests: readonly RequestFacts[]): { request: string; count: number; medianMs: number }[] {
   const byPath = new Map<string, number[]>();
   for (const { method, path, ms } of requests) {

@@ -1,9 +1,11 @@
-/** What became of one request: by its line of the access log, the deaths that lost it, and what the app wrote about it. Pure. */
+/**
+ * Explains what happened to one request: by its line in the access log, the deaths that lost it, and the app's log lines about it. Pure.
+ */
 import type { LostRequest } from "@paceline/wire";
 import type { DeathReport } from "./deaths.js";
 import { agoText, type Explanation, type Facts, type Finding, firstLine, msText } from "./explain-model.js";
 
-/** The fields of a line of the access log in JSON that matter here; see docs/access-log.md. */
+/** The fields of a JSON line of the access log that are used here; see docs/access-log.md. */
 interface AccessLine {
   time?: string;
   method?: string;
@@ -25,7 +27,7 @@ interface AccessLine {
 }
 
 const MAX_LINES = 8;
-/** A part of the time is only reported from this length on, and if it is most of the whole. */
+/** A part of the time is reported only if it is at least this long, in milliseconds, and most of the total. */
 const LEAST_MS = 20;
 
 /** The parts of a request's time, in order. */
@@ -61,7 +63,7 @@ const OUTCOMES: Readonly<Record<string, string>> = {
   refused: "the balancer refused it",
 };
 
-/** What to do about requests that the balancer had no room for. */
+/** What to do if the balancer had no room for requests. */
 export const NO_ROOM_TODO =
   "balancer.limits: maxUnreadBytes is for responses that clients do not read, maxBufferedBytes and maxSpoolBytes are for what they send. maxConnectionsPerAddress bounds what one client takes";
 
@@ -176,7 +178,7 @@ function lostFinding(death: DeathReport, { request, ageMs, state, outcome }: Los
   };
 }
 
-/** Returns the fields of a line of the access log in JSON, if it is of this request. */
+/** Returns the fields of a JSON line of the access log, if it is about this request. */
 function accessLineOf(text: string, id: string): AccessLine | undefined {
   if (!text.startsWith("{")) return undefined;
   try {
@@ -184,6 +186,6 @@ function accessLineOf(text: string, id: string): AccessLine | undefined {
     const isOurs = line.requestId === id || line.traceId === id;
     return isOurs && typeof line.durationMs === "number" && typeof line.method === "string" ? line : undefined;
   } catch {
-    return undefined; // Another JSON-like line of an app.
+    return undefined; // Another line of an app that looks like JSON.
   }
 }

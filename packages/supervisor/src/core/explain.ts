@@ -1,4 +1,6 @@
-/** Explains a fleet, a pool, an instance, a balancer, a deploy or a request: what is wrong, what it does now, what changed last. Pure. */
+/**
+ * Explains a fleet, a pool, an instance, a balancer, a deploy or a request: what is wrong, its current state, and the last changes. Pure.
+ */
 import type { DeathReport } from "./deaths.js";
 import { BAD_SHARE } from "./explain-figures.js";
 import { findingsOfBalancer, findingsOfFleet } from "./explain-fleet.js";
@@ -28,11 +30,11 @@ import { callerText, givenUpStart, type HistoryEntry } from "./history.js";
 import { isAbout, unknownName } from "./words.js";
 
 const MAX_CHANGES = 8;
-/** Commands that change what an instance does. */
+/** Commands that do not change the work of instances. */
 const QUIET_COMMANDS = new Set(["lock", "unlock"]);
 
 /**
- * Returns what `text` names; undefined is the fleet. A string is the reason why it names nothing.
+ * Returns the target that `text` names; undefined is the fleet. A string is the reason why it names nothing.
  * @param isRequest whether it is known to be the id of a request
  */
 export function targetOf(text: string | undefined, facts: Facts, id: number | undefined): Target | string {
@@ -84,12 +86,12 @@ function explainFleet(facts: Facts): Explanation {
   return { ...base, findings, summary: summaryOf(findings, fleet.pools), now: nowOfFleet(fleet) };
 }
 
-/** Returns all findings of a fleet, the gravest first. */
+/** Returns all findings of a fleet, most serious first. */
 export function allFindings(fleet: FleetFacts, facts: Facts): Finding[] {
   const ofPools = fleet.pools.flatMap((pool) => findingsOfPool(pool, facts));
   const hasKiller = ofPools.some(({ kind }) => kind === "killer");
   return gravestFirst([
-    // The reports of deaths say more than the event.
+    // The reports of deaths contain more than the event.
     ...findingsOfFleet(facts).filter(({ kind }) => kind !== "poison" || !hasKiller),
     ...ofPools,
     ...fleet.balancers.flatMap((balancer) => findingsOfBalancer(balancer, fleet)),
@@ -148,7 +150,7 @@ function explainInstance(name: string, facts: Facts): Explanation {
   const base = { target: name, kind: "instance" as const, changes: changesOf(name, facts) };
   if (pool === undefined || instance === undefined) return { ...base, ...notRunning(facts, name) };
   const view = viewOf(instance, pool, facts);
-  // A fault of the pool as a whole explains its instance, too.
+  // A fault of the pool as a whole also explains its instance.
   const ofPool = findingsOfPool(pool, facts, true).filter(({ kind }) => EXPLAINS_INSTANCES.has(kind));
   const findings = [...findingsOfInstance(view), ...ofPool];
   const { peers } = view;
@@ -268,7 +270,7 @@ function failedDeploy(entry: HistoryEntry): Finding {
   };
 }
 
-/** Says what is known of a fleet, or a slot, that does not run. */
+/** Returns the known facts about a fleet, or a slot, that is not running. */
 function notRunning(facts: Facts, name?: string): Pick<Explanation, "summary" | "findings" | "now"> {
   const about = (death: DeathReport) => name === undefined || isAbout(death.name, name);
   const [death] = recentOf(facts.deaths, Number.NEGATIVE_INFINITY).filter(about);
@@ -293,7 +295,7 @@ function notRunning(facts: Facts, name?: string): Pick<Explanation, "summary" | 
   return { summary, findings: [], now };
 }
 
-/** @param counts what it is about, whose few failures are no finding yet */
+/** @param counts of the subject, whose few failures are not a finding yet */
 function summaryOf(findings: readonly Finding[], counts: readonly Counts[] = []): string {
   const count = (severity: Finding["severity"]) => findings.filter((finding) => finding.severity === severity).length;
   const parts = [counted(count("fault"), "fault"), counted(count("warning"), "warning")].flat();
@@ -313,7 +315,7 @@ function counted(count: number, word: string): string[] {
   return count === 0 ? [] : [`${count} ${word}${count === 1 ? "" : "s"}`];
 }
 
-/** Returns the last events about a name, and the operations on it, the newest last. */
+/** Returns the last events about a name, and the operations on it, newest last. */
 function changesOf(name: string | undefined, { events, history }: Facts): Change[] {
   const pool = name?.split(".")[0];
   const said = events

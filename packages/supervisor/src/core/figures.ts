@@ -1,4 +1,4 @@
-/** Each process's figures in the status document, `paceline status` and the dashboard; see operations/measures.ts. */
+/** The figures of each process in the status document, `paceline status` and the dashboard; see operations/measures.ts. */
 
 /** The jobs that an instance's app has deferred. */
 export interface DeferredJobs {
@@ -13,7 +13,7 @@ export interface ScheduleStatus {
   /** When the next run is due, as Unix time in milliseconds; null if none is. */
   nextAt: number | null;
   nextInSeconds: number | null;
-  /** For how long the present run has lasted; null if none is under way. */
+  /** How long the current run has lasted; null if none is in progress. */
   runningSeconds: number | null;
   /** The last run that has ended. */
   last: {
@@ -23,13 +23,13 @@ export interface ScheduleStatus {
     signal: string | null;
     failure: string | null;
   } | null;
-  /** Since the last start or reload: runs that have ended, failed ones among them, and times skipped during a run. */
+  /** Counts since the last start or reload: runs that have ended; below, failed runs, and times that were skipped because of a run. */
   runs: number;
   failures: number;
   skipped: number;
 }
 
-/** How a value is formatted for people. */
+/** How a value is formatted for display. */
 export type Unit = "megabytes" | "percent" | "count" | "milliseconds" | "seconds" | "jobs" | "schedule";
 
 export interface Figure {
@@ -44,26 +44,26 @@ export interface Figure {
   ofInstances?: true;
   /** Null for an instance that gets no requests. The column is omitted if no process gets any; see `withRequests`. */
   ofRequests?: true;
-  /** The figure belongs to the slot and is also shown without a process. */
+  /** The figure belongs to the slot and is also shown if it has no process. */
   ofSlot?: true;
   /** The column is the last in `paceline status` and is omitted if no process has a value. */
   isOptional?: true;
-  /** `paceline status`, which is narrow, shows it only if a process has more than 0; its JSON has it. */
+  /** `paceline status`, which is narrow, shows it only if a process has more than 0. Its JSON always has it. */
   inStatusIfAny?: true;
-  /** The dashboard omits columns with a higher number first. Without a number, the figure is not on the dashboard. */
+  /** The dashboard omits columns with higher numbers first. A figure without a number is not on the dashboard. */
   drop?: number;
-  /** The column's minimum width on the dashboard, so that it does not shift with every digit. */
+  /** The column's minimum width on the dashboard, so that the layout does not shift with every digit. */
   least?: number;
-  /** How metrics/families.ts reports it. Without this it is no metric. */
+  /** How metrics/families.ts reports it. Without this, the figure is not a metric. */
   metric?: FigureMetric;
 }
 
 interface FigureMetric {
-  /** Without prefix; of a counter also without `_total`. */
+  /** Without the prefix; for a counter also without `_total`. */
   name: string;
   type: "gauge" | "counter";
   help: string;
-  /** What the value is multiplied by. Default: 1. */
+  /** The factor for the value. Default: 1. */
   scale?: number;
 }
 
@@ -237,7 +237,7 @@ export function withRequests(processes: readonly { requestsPerSecond: number | n
   return processes.length === 0 || processes.some(({ requestsPerSecond }) => requestsPerSecond !== null);
 }
 
-/** The parts of the keys that have several. */
+/** The parts of keys that have several. */
 const PARTS = new Map<string, readonly string[]>();
 for (const { key } of FIGURES) if (key.includes(".")) PARTS.set(key, key.split("."));
 

@@ -16,10 +16,10 @@ import { transition } from "./transition.js";
 /** An effect and the process that it applies to. */
 export interface FleetEffect {
   readonly pool: string;
-  /** The slot, such as `web.3`. */
+  /** The slot, for example `web.3`. */
   readonly name: string;
   readonly index: number;
-  /** The process, such as `web.3#7`. */
+  /** The process, for example `web.3#7`. */
   readonly id: string;
   readonly role: Role;
   readonly attempt: number;
@@ -38,7 +38,7 @@ export interface FleetContext {
   now: number;
   /** 0 ≤ random < 1. */
   random: number;
-  /** Returns the policy of a process of that generation; the pool's other generations may have different ones. */
+  /** Returns the policy of a process of that generation, since the pool's other generations may have different ones. */
   policyOf(pool: string, generation: number): SlotPolicy;
 }
 
@@ -63,7 +63,7 @@ export function setGeneration(fleet: Fleet, name: string, generation: number): F
   return { pools: fleet.pools.map((pool) => (pool.name === name ? change(pool) : pool)) };
 }
 
-/** Starts missing slots, and stops the highest ones above `wanted`; those are removed when their processes have ended. */
+/** Starts missing slots, and stops the highest ones above `wanted`, which are removed when their processes have exited. */
 export function resize(fleet: Fleet, name: string, wanted: number, context: FleetContext): FleetChange {
   const pool = findPool(fleet, name);
   if (pool === undefined) return { fleet, effects: [] };
@@ -80,7 +80,7 @@ export function resize(fleet: Fleet, name: string, wanted: number, context: Flee
     if (index > wanted) {
       change = andThen(change, (f) => settle(command(f, name, index, { type: "stop" }, context), name, index));
     } else if (slot.member.process.goal !== "up") {
-      // A slot whose goal is already `up` is skipped, so that scaling never cuts a backoff short.
+      // A slot whose goal is already `up` is skipped, so that scaling never shortens a backoff.
       change = andThen(change, (f) => command(f, name, index, { type: "start" }, context));
     }
   }
@@ -102,7 +102,7 @@ function isBeingRemoved(fleet: Fleet, pool: string, index: number): boolean {
   return index > (findPool(fleet, pool)?.wanted ?? 0);
 }
 
-/** Passes a report to the process it is about. Drops a report about a process that no longer exists. */
+/** Passes a report to the process that it is about. Drops it if that process no longer exists. */
 export function report(fleet: Fleet, pool: string, index: number, event: Report, context: FleetContext): FleetChange {
   const slot = findSlot(fleet, pool, index);
   if (slot === undefined) return { fleet, effects: [] };
@@ -115,7 +115,7 @@ export function report(fleet: Fleet, pool: string, index: number, event: Report,
   return apply(fleet, pool, index, which, event, context);
 }
 
-/** Starts a second process in the slot that will replace the member. Does nothing if the slot already has two or is being removed. */
+/** Starts a second process in the slot, which will replace the member. Does nothing if the slot already has two or is being removed. */
 export function startReplacement(
   fleet: Fleet,
   pool: string,
@@ -138,7 +138,7 @@ export function discardReplacement(fleet: Fleet, pool: string, index: number, co
 
 /**
  * Makes the replacement the member, and stops the former member as the outgoing process.
- * @param keepWarmMs keeps the former member warm for that long instead, if it is ready and the slot has no such process
+ * @param keepWarmMs keeps the former member warm for this time instead, if it is ready and the slot has no other warm process
  */
 export function swap(fleet: Fleet, pool: string, index: number, context: FleetContext, keepWarmMs = 0): FleetChange {
   const slot = findSlot(fleet, pool, index);
@@ -152,7 +152,10 @@ export function swap(fleet: Fleet, pool: string, index: number, context: FleetCo
   return settle(apply(replaceSlot(fleet, pool, swapped), pool, index, "other", { type: "stop" }, context), pool, index);
 }
 
-/** Puts the process that is kept warm in place of the slot's member, which ends as that; a replacement ends, too. Does nothing without a warm process. */
+/**
+ * Makes the warm process the slot's member, and stops the former member as the outgoing process. A replacement is also stopped. Does
+ * nothing without a warm process.
+ */
 export function exchangeWarm(fleet: Fleet, pool: string, index: number, context: FleetContext): FleetChange {
   const slot = findSlot(fleet, pool, index);
   if (slot?.warm?.process.state !== "warm" || isBeingRemoved(fleet, pool, index)) return { fleet, effects: [] };
@@ -163,8 +166,8 @@ export function exchangeWarm(fleet: Fleet, pool: string, index: number, context:
 }
 
 /**
- * Restores the slot's warm process if `usesWarm` and it is of that generation, else starts a replacement. A replacement that is there
- * already ends first: until its second process has ended, which has a deadline, the slot waits.
+ * Restores the slot's warm process if `usesWarm` and it is of that generation; otherwise starts a replacement. An existing replacement is
+ * stopped first. The slot waits until its second process has exited, which has a deadline.
  */
 export function renew(
   fleet: Fleet,
@@ -181,7 +184,7 @@ export function renew(
   return { ...andThen(freed, (f) => startReplacement(f, pool, index, generation, context)), step: "started" };
 }
 
-/** Ends the processes of a pool that are kept warm. */
+/** Stops the processes of a pool that are kept warm. */
 export function endWarm(fleet: Fleet, pool: string, context: FleetContext): FleetChange {
   let change: FleetChange = { fleet, effects: [] };
   for (const { index } of findPool(fleet, pool)?.slots ?? [])
@@ -189,7 +192,7 @@ export function endWarm(fleet: Fleet, pool: string, context: FleetContext): Flee
   return change;
 }
 
-/** From now on replacements of another generation get that percentage of the turns together; undefined: as many as others. */
+/** From now on, replacements of another generation together get this percentage of the turns; undefined: as many as others. */
 export function setCanaryShare(fleet: Fleet, name: string, share: number | undefined): Fleet {
   const pool = findPool(fleet, name);
   if (pool === undefined || pool.canaryShare === share) return fleet;
@@ -197,7 +200,7 @@ export function setCanaryShare(fleet: Fleet, name: string, share: number | undef
   return replacePool(fleet, share === undefined ? rest : { ...rest, canaryShare: share });
 }
 
-/** Sets what the operator wants of a slot's turns. */
+/** Sets the operator's wishes for a slot's turns. */
 export function setTurn(fleet: Fleet, pool: string, index: number, turn: SlotTurn): Fleet {
   const slot = findSlot(fleet, pool, index);
   if (slot === undefined) return fleet;
@@ -205,7 +208,7 @@ export function setTurn(fleet: Fleet, pool: string, index: number, turn: SlotTur
   return replaceSlot(fleet, pool, Object.keys(turn).length === 0 ? rest : { ...rest, turn });
 }
 
-/** Gives the slot's member another generation, and restarts it: the present process ends before the next one starts. */
+/** Gives the slot's member another generation, and restarts it: the current process exits before the next one starts. */
 export function replaceInPlace(
   fleet: Fleet,
   pool: string,
@@ -225,7 +228,7 @@ function inUse(generations: Iterable<number>, pool: Pool): ReadonlySet<number> {
   return new Set([...generations].filter((generation) => generation === pool.generation || used.includes(generation)));
 }
 
-/** Records that a process of this generation is ready for the first time, and restarts members of it that had been given up. */
+/** Records that a process of this generation is ready for the first time, and restarts its members that had failed. */
 function serve(fleet: Fleet, poolName: string, generation: number, context: FleetContext): FleetChange {
   const pool = findPool(fleet, poolName);
   if (pool === undefined || pool.served.has(generation)) return { fleet, effects: [] };
@@ -240,7 +243,9 @@ function serve(fleet: Fleet, poolName: string, generation: number, context: Flee
   return change;
 }
 
-/** A replacement of a generation that has never served may be given up, because its member keeps serving. */
+/**
+ * Whether a slot must be retried forever. A replacement of a generation that has never served may fail, because its member keeps serving.
+ */
 function mayNotGiveUp(fleet: Fleet, poolName: string, which: Which, generation: number): boolean {
   const pool = findPool(fleet, poolName);
   if (pool === undefined) return false;
@@ -335,7 +340,7 @@ function replaceSlot(fleet: Fleet, poolName: string, slot: Slot): Fleet {
   return replacePool(fleet, { ...pool, slots: pool.slots.map((s) => (s.index === slot.index ? slot : s)) });
 }
 
-/** Applies a second change to the result of the first; the effects of both are combined. */
+/** Applies a second change to the result of the first. Combines the effects of both. */
 function andThen(first: FleetChange, next: (fleet: Fleet) => FleetChange): FleetChange {
   const second = next(first.fleet);
   return { fleet: second.fleet, effects: [...first.effects, ...second.effects] };

@@ -1,4 +1,4 @@
-/** A lock that an operator puts on a fleet: while it is there, nobody deploys, reloads, restarts or scales. Pure. */
+/** A lock that an operator puts on a fleet: while it exists, nobody can deploy, reload, restart or scale. Pure. */
 import { type Caller, callerText } from "./history.js";
 import { visibleLine } from "./words.js";
 
@@ -12,7 +12,7 @@ export interface FleetLock {
 
 export const MAX_REASON = 200;
 
-/** Returns why a reason is none; undefined if it is one. */
+/** Returns why a reason is invalid; undefined if it is valid. */
 export function reasonProblem(reason: string): string | undefined {
   if (reason.trim() === "") return "a lock needs a reason";
   return reason.length > MAX_REASON ? `a reason has at most ${MAX_REASON} characters` : undefined;
@@ -25,7 +25,7 @@ export function lockText({ reason, by, since }: FleetLock): string {
 }
 
 /**
- * Returns the lock in a file; one that cannot be read still locks.
+ * Returns the lock in a file. A file that cannot be read still locks.
  * @param changedAt when the file was last changed, in Unix time in milliseconds
  */
 export function readLock(text: string, readBy: Caller, changedAt: number): FleetLock {
@@ -36,7 +36,7 @@ export function readLock(text: string, readBy: Caller, changedAt: number): Fleet
     if (version === 1 && typeof reason === "string" && typeof by === "object" && by !== null && isDate)
       return { version, reason: reason.slice(0, MAX_REASON), by: { ...readBy, ...by }, since };
   } catch {
-    // Below.
+    // Handled below.
   }
   return { version: 1, reason: "its file is damaged", by: readBy, since: changedAt };
 }

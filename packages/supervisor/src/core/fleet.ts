@@ -1,4 +1,7 @@
-/** The fleet as a value: pools of slots, each with a member, at most one replacement or outgoing process and one that is kept warm; and the balancers' snapshot made from it, the upstreams of each pool in turn order. Pure. */
+/**
+ * The fleet as a value: pools of slots, each with a member, at most one replacement or outgoing process, and one that is kept warm. Also
+ * creates the balancers' snapshot from it: the upstreams of each pool, in the order of turns. Pure.
+ */
 
 import type { PolicyName, ProxyVersion, StickyRule } from "@paceline/wire";
 import type { RelayTraits } from "./model.js";
@@ -10,31 +13,31 @@ interface Occupant {
   readonly generation: number;
 }
 
-/** What an operator has set for the turns of a slot. It outlives the slot's processes, except for an ejection. */
+/** An operator's settings for the turns of a slot. They outlive the slot's processes, except for an ejection. */
 export interface SlotTurn {
   /** Its processes get no new requests. */
   readonly drained?: true;
   /** The attempt of the process that gets new requests only if all others are ejected, too. */
   readonly ejected?: number;
-  /** Its weight, where others have `FULL_WEIGHT`. */
+  /** Its weight; others have `FULL_WEIGHT`. */
   readonly weight?: number;
-  /** How often it was readmitted, which ends what the balancers have ejected. */
+  /** How often it was readmitted, which ends the ejections of the balancers. */
   readonly readmits?: number;
 }
 
-/** The weight of a slot that has none of its own, and the highest one; the same as FULL_SHARE and MAX_SHARE of packages/wire. */
+/** The weight of a slot without one of its own; below, the maximum. The same as FULL_SHARE and MAX_SHARE of packages/wire. */
 export const FULL_WEIGHT = 100;
 export const MAX_WEIGHT = 1000;
 
 export interface Slot {
-  /** Such as `web.3`. */
+  /** For example `web.3`. */
   readonly name: string;
   /** Starts at 1. */
   readonly index: number;
   readonly member: Occupant;
-  /** The second process: a replacement that is starting, or the outgoing process that drains. */
+  /** The second process: a replacement that is starting, or the outgoing process that is draining. */
   readonly other: (Occupant & { readonly role: "replacement" | "outgoing" }) | null;
-  /** The member before a deploy, kept warm for a rollback or ending; absent if there is none. */
+  /** The member before a deploy, kept warm for a rollback or stopping; absent if there is none. */
   readonly warm?: Occupant;
   /** Absent if the operator has set nothing. */
   readonly turn?: SlotTurn;
@@ -42,19 +45,19 @@ export interface Slot {
 
 export interface Pool {
   readonly name: string;
-  /** The number of slots the pool should have; higher ones are being removed. */
+  /** The number of slots that the pool should have; higher ones are being removed. */
   readonly wanted: number;
   /** The generation of new slots. */
   readonly generation: number;
-  /** Whether any process of the pool has ever been ready. From then on, no member is given up. */
+  /** Whether any process of the pool has ever been ready. From then on, its members are restarted forever. */
   readonly hasServed: boolean;
   /** The generations in use that have had a ready process. */
   readonly served: ReadonlySet<number>;
   /** By index. */
   readonly slots: readonly Slot[];
-  /** The next attempt number of removed slots, so that a slot that is added again never reuses a process name. */
+  /** The next attempt numbers of removed slots. If a slot is added again, it never reuses the name of a process. */
   readonly nextAttempts: ReadonlyMap<number, number>;
-  /** During a deploy that tries replacements of another generation: the percentage of the turns that they get together. */
+  /** During a deploy with canaries: the percentage of the turns that the replacements of another generation get together. */
   readonly canaryShare?: number;
 }
 
@@ -94,7 +97,7 @@ export function isDown(fleet: Fleet, poolName?: string): boolean {
     .every((pool) => pool.slots.every((slot) => occupants(slot).every(({ occupant }) => !isAlive(occupant.process))));
 }
 
-/** Requests do not wait for a pool with more failures in a row than this. */
+/** Requests do not wait for a pool with more consecutive failures than this. */
 const MAX_AWAITED_FAILURES = 2;
 
 /** One pool in the snapshot; the same shape as SnapshotPool of packages/wire. */
@@ -125,22 +128,22 @@ interface TurnView {
   backup?: true;
 }
 
-/** The address of a process. */
+/** The address of a process, and how to use it. */
 export interface Reach {
-  /** The path of its unix socket, or its TCP address instead. */
+  /** The path of its unix socket; below, its TCP address if it has none. */
   socket?: string;
   tcp?: { host: string; port: number };
   protocol: "http1" | "lane" | "http1+control";
   maxInFlight?: number;
-  /** Whether it is not a server of ours. */
+  /** Whether it is not one of Paceline's servers. */
   foreign?: boolean;
   /** Whether a connection to it may carry the requests of only one client. */
   perClient?: boolean;
-  /** The version of the PROXY header that begins each connection to it. */
+  /** The version of the PROXY header at the start of each connection to it. */
   sendProxy?: ProxyVersion;
   /** Whether its health checks fail. */
   failsChecks?: boolean;
-  /** The value of the cookie for its slot, and the one for its slot and generation. */
+  /** The value of the cookie for its slot; below, the one for its slot and generation. */
   cookie?: string;
   alsoCookie?: string;
 }
@@ -152,11 +155,11 @@ export interface PoolRoutes {
   /** 0 or absent: the balancer's limit applies. */
   readonly requestTimeoutMs?: number;
   readonly relayed?: RelayTraits;
-  /** How many of its instances, the last ones, are backups. Default: none. */
+  /** How many of its last instances are backups. Default: none. */
   readonly backups?: number;
 }
 
-/** The routes of each pool. Pools without an entry (the balancers' own, workers) are left out. */
+/** The routes of each pool. Pools without an entry (that of the balancers, workers) are left out. */
 interface RoutesByPool {
   get(pool: string): PoolRoutes | undefined;
 }
@@ -178,7 +181,7 @@ export function poolViews(
           .flatMap(({ role, occupant }) => {
             const id = processId(slot.name, occupant.process.attempt);
             const reached = reach(id);
-            // A worker has no address; it can be in a pool with routes while a reload changes the pool's kind.
+            // A worker has no address. It can be in a pool with routes while a reload changes the pool's kind.
             if (reached === undefined) return [];
             const own = isCanary(pool, role, occupant) ? canaryReach(reached) : reached;
             const isBackup = slot.index > pool.wanted - (served.backups ?? 0);
@@ -213,18 +216,18 @@ function turnView(turn: SlotTurn | undefined, process: Process): TurnView {
   };
 }
 
-/** Whether a pool is to shrink, and all slots that it would have left are drained. */
+/** Whether a pool should shrink, and all slots that would remain are drained. */
 export function leavesOnlyDrained({ slots, wanted }: Pool, size: number): boolean {
   return size > 0 && size < wanted && slots.every(({ index, turn }) => index > size || turn?.drained === true);
 }
 
-/** Puts drained slots last: the first ones of a deploy are tried, and need requests. */
+/** Puts drained slots last: the first ones of a deploy become canaries, which need requests. */
 export function drainedLast({ slots }: Pool, indexes: readonly number[]): number[] {
   const drained = new Set(slots.flatMap(({ index, turn }) => (turn?.drained === true ? [index] : [])));
   return [...indexes.filter((index) => !drained.has(index)), ...indexes.filter((index) => drained.has(index))];
 }
 
-/** Whether a slot of the pool, other than this one, gets requests at present. */
+/** Whether another slot of the pool gets requests now. */
 export function hasOtherInTurn({ slots }: Pool, index: number): boolean {
   return slots.some(
     ({ index: other, member, turn }) =>
@@ -232,17 +235,17 @@ export function hasOtherInTurn({ slots }: Pool, index: number): boolean {
   );
 }
 
-/** Whether a deploy tries this process. */
+/** Whether this process is a canary of a deploy. */
 export function isCanary(pool: Pool, role: Role, { generation }: Pick<Occupant, "generation">): boolean {
   return pool.canaryShare !== undefined && role === "replacement" && generation !== pool.generation;
 }
 
-/** Its clients are recognized by the cookie of its generation, since those of its slot stay with the member. */
+/** Its clients are recognized by the cookie of its generation, because those of its slot stay with the member. */
 function canaryReach({ cookie, alsoCookie, ...reach }: Reach): Reach & { canary: true } {
   return { ...reach, canary: true, ...(cookie !== undefined && alsoCookie !== undefined && { cookie: alsoCookie }) };
 }
 
-/** Gives the canaries their share of the turns together, in the smallest whole numbers. */
+/** Gives the canaries together their share of the turns, in the smallest whole numbers. */
 function weighted(
   { canaryShare = 0 }: Pool,
   upstreams: readonly PoolView["upstreams"][number][],
@@ -250,7 +253,7 @@ function weighted(
   const canaries = upstreams.filter(({ canary }) => canary).length;
   const others = upstreams.length - canaries;
   if (canaries === 0 || others === 0) return [...upstreams];
-  // While both serve, the others get something too.
+  // While both serve, the others also get some requests.
   const share = Math.round(100 * Math.min(99, canaryShare));
   const own = share * others;
   const theirs = (10_000 - share) * canaries;

@@ -1,20 +1,23 @@
-/** Foresees when a process reaches its memory limit, by the robust slope of its memory against time (Theil–Sen), and picks a quiet moment before that. */
+/**
+ * Predicts when a process reaches its memory limit, by the robust slope of its memory over time (Theil–Sen), and chooses a quiet moment
+ * before that.
+ */
 
 interface Sample {
   readonly ageMs: number;
   readonly bytes: number;
 }
 
-/** The memory of one process over its whole life, in a bounded number of samples. */
+/** The memory of one process over its whole life, in a limited number of samples. */
 export interface MemoryTrend {
   readonly samples: readonly Sample[];
-  /** The least time between two samples; grows with the age of the process. */
+  /** The minimum time between two samples, in milliseconds; grows with the age of the process. */
   readonly everyMs: number;
 }
 
 export interface Forecast {
   readonly bytesPerMs: number;
-  /** The time until the limit is reached; 0 if it is reached. */
+  /** The time until the limit is reached, in milliseconds; 0 if it has been reached. */
   readonly leftMs: number;
 }
 
@@ -23,19 +26,19 @@ export const NO_TREND: MemoryTrend = { samples: [], everyMs: 0 };
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const MAX_SAMPLES = 48;
-/** With fewer samples there is no forecast. */
+/** With fewer samples there is no prediction. */
 const LEAST_SAMPLES = 8;
-/** The first part of a life is warm-up: this share of it, and an hour at most. */
+/** The first part of a life is warm-up: this share of it, but at most an hour. */
 const WARM_UP_SHARE = 0.25;
 const WARM_UP_MS = HOUR_MS;
-/** A slope that falls by more than this from the first to the last half is a warm-up or a step that levels off. */
+/** A slope that falls to less than this share from the first to the last half is a warm-up, or a step that levels off. */
 const LEAST_PERSISTENCE = 0.7;
-/** How many times the median noise the growth must be, so that it is no noise itself. */
+/** The growth must exceed the median noise by this factor. */
 const LEAST_GROWTH = 4;
-/** How far into the future a slope holds, as a multiple of the time in which it was observed. */
+/** How far into the future a slope is valid, as a multiple of the time in which it was observed. */
 const REACH = 10;
 
-/** Adds a reading; most are skipped when the process is old. Returns `trend` itself if this one is skipped. */
+/** Adds a reading. Most readings are skipped when the process is old; then `trend` itself is returned. */
 export function addReading(trend: MemoryTrend, ageMs: number, bytes: number): MemoryTrend {
   const { samples, everyMs } = trend;
   const last = samples.at(-1);
@@ -46,13 +49,13 @@ export function addReading(trend: MemoryTrend, ageMs: number, bytes: number): Me
   return { samples: all.filter((_, at) => at % 2 === 0), everyMs: (2 * spanMs) / (all.length - 1) };
 }
 
-/** Returns when the memory reaches `limitBytes`; undefined if it does not grow for certain, or not within the time that can be foreseen. */
+/** Returns when the memory reaches `limitBytes`; undefined if its growth is not certain, or the time is too far away to predict. */
 export function forecast({ samples }: MemoryTrend, limitBytes: number): Forecast | undefined {
   const last = samples.at(-1);
   if (last === undefined) return undefined;
   const warmAtMs = Math.min(last.ageMs * WARM_UP_SHARE, WARM_UP_MS);
   const warm = samples.filter(({ ageMs }) => ageMs >= warmAtMs);
-  // Most processes do not grow, and need no further work.
+  // Most processes do not grow and need no further work.
   if (warm.length < LEAST_SAMPLES || last.bytes <= (warm[0] as Sample).bytes) return undefined;
   const bytesPerMs = slopeOf(warm);
   const half = Math.floor(warm.length / 2);
@@ -63,7 +66,7 @@ export function forecast({ samples }: MemoryTrend, limitBytes: number): Forecast
   const noise = median(rests.map((rest) => Math.abs(rest - middle)).sort(ascending));
   const spanMs = last.ageMs - (warm[0] as Sample).ageMs;
   if (bytesPerMs * spanMs < LEAST_GROWTH * noise) return undefined;
-  // The upper edge of the band in which most samples are reaches the limit first.
+  // Most samples lie within a band, whose upper edge reaches the limit first.
   const upper = rests[Math.floor(rests.length * 0.9)] as number;
   const level = upper + bytesPerMs * last.ageMs;
   const fastest = Math.max(bytesPerMs, latest);
@@ -71,7 +74,7 @@ export function forecast({ samples }: MemoryTrend, limitBytes: number): Forecast
   return leftMs > REACH * spanMs ? undefined : { bytesPerMs: fastest, leftMs };
 }
 
-/** The median of the slopes between every two samples. */
+/** Returns the median of the slopes between any two samples. */
 function slopeOf(samples: readonly Sample[]): number {
   const slopes: number[] = [];
   for (const [at, to] of samples.entries()) {
@@ -92,15 +95,15 @@ function median(sorted: readonly number[]): number {
   return ((sorted[Math.floor(half)] as number) + (sorted[Math.ceil(half)] as number)) / 2;
 }
 
-/** A replacement needs time to become ready. */
+/** How long a replacement may need to become ready, in milliseconds. */
 const LEAD_MS = 60_000;
-/** The share of a process's life, at its end, in which a quiet moment is looked for. */
+/** A quiet moment is searched for in this last part of a process's life. */
 const WINDOW_SHARE = 0.25;
-/** At the beginning of that window the pool must be as quiet as in the quietest twentieth of all minutes. */
+/** At the beginning of that part, the pool must be as quiet as in this share of all minutes. */
 const QUIETEST = 0.05;
 
 /**
- * Whether a process that reaches its limit in `leftMs` is replaced now. The nearer the limit, the busier the moment may be.
+ * Whether a process that reaches its limit in `leftMs` should be replaced now. The closer the limit, the busier the moment may be.
  * @param busyShare the share of all minutes in which the pool had fewer requests than in the last one, 0 to 1
  */
 export function isMoment(leftMs: number, ageMs: number, busyShare: number): boolean {
@@ -114,7 +117,7 @@ export function isMoment(leftMs: number, ageMs: number, busyShare: number): bool
 /** The requests of a pool in each minute of the last day. */
 export interface Minutes {
   readonly counts: readonly number[];
-  /** The minute that is being counted: its number and the total at its beginning. */
+  /** The minute that is being counted: its number, and the total at its beginning. */
   readonly current: { readonly minute: number; readonly total: number } | null;
 }
 
@@ -122,7 +125,7 @@ export const NO_MINUTES: Minutes = { counts: [], current: null };
 
 const MAX_MINUTES = 1440;
 
-/** Notes the total of requests at a time. Minutes in which nobody looked share what came in them. */
+/** Records the total of requests at a time. Minutes without a call share the requests that arrived in them. */
 export function countMinutes(minutes: Minutes, nowMs: number, total: number): Minutes {
   const minute = Math.floor(nowMs / 60_000);
   const { counts, current } = minutes;
@@ -134,7 +137,7 @@ export function countMinutes(minutes: Minutes, nowMs: number, total: number): Mi
   return { counts: next, current: { minute, total } };
 }
 
-/** Returns the share of the minutes that were quieter than the last one; 0 if there is none. */
+/** Returns the share of the minutes that were quieter than the last one; 0 if there are none. */
 export function busyShareOf({ counts }: Minutes): number {
   const last = counts.at(-1) ?? 0;
   return counts.length === 0 ? 0 : counts.filter((count) => count < last).length / counts.length;

@@ -1,22 +1,22 @@
-/** Entries of a fleet's history: who did what, when, and how it ended; their bounds and their words. Pure. */
+/** Entries of a fleet's history: who did what, when, and how it ended; their limits and their wording. Pure. */
 
-/** Who asked for an operation. The command says it, so it is as reliable as whoever may open the control socket. */
+/** The caller of an operation. The command states it, so it is as reliable as anyone who may open the control socket. */
 export interface Caller {
   uid: number | null;
   user: string | null;
   /** The user who called `sudo`. */
   sudoUser: string | null;
-  /** For whom: PACELINE_ACTOR, or the user of a CI job. */
+  /** On whose behalf: PACELINE_ACTOR, or the user of a CI job. */
   actor: string | null;
   /** The URL of a CI job. */
   job: string | null;
   /** The address of an SSH client. */
   from: string | null;
-  /** How: `command` (programs, too), a signal such as `SIGHUP`, `watch`, or `supervisor`. */
+  /** The way: `command` (programs, too), a signal such as `SIGHUP`, `watch`, or `supervisor`. */
   via: string;
 }
 
-/** What the history records. A further one is a line here and one in the table of docs/cli.md. */
+/** The operations that the history records. A new one is one line here and one in the table of docs/cli.md. */
 const HISTORY_COMMANDS = [
   "start",
   "stop",
@@ -37,7 +37,7 @@ const HISTORY_COMMANDS = [
 
 export type HistoryCommand = (typeof HISTORY_COMMANDS)[number];
 
-/** What became of a pool: null where it did not exist. */
+/** How a pool changed; null where it did not exist. */
 interface PoolChange {
   name: string;
   generation: [from: number | null, to: number | null];
@@ -46,7 +46,7 @@ interface PoolChange {
 }
 
 interface HistoryStep {
-  /** Since the beginning of the operation. */
+  /** The time since the start of the operation, in milliseconds. */
   afterMs: number;
   text: string;
 }
@@ -57,36 +57,36 @@ export interface HistoryEntry {
   id: number;
   at: number;
   command: HistoryCommand;
-  /** What was named, such as a pool; null if nothing was. */
+  /** The target that was named, for example a pool; null if none was. */
   target: string | null;
-  /** The rest of the command, such as `to 4` or the reason of a lock; null if there is none. */
+  /** The rest of the command, for example `to 4` or the reason of a lock; null if there is none. */
   detail: string | null;
   by: Caller;
   pools: PoolChange[];
   steps: HistoryStep[];
   stepsOmitted: number;
-  /** `done`, or the code of the failure, such as `failed` or `busy`; `under way`; `cut off` if the supervisor was killed meanwhile. */
+  /** `done`, or the code of the failure, for example `failed` or `busy`; `under way`; `cut off` if the supervisor was killed meanwhile. */
   result: string;
   message: string;
   durationMs: number | null;
 }
 
-/** What a list shows of an entry: without its steps. */
+/** The part of an entry that a list shows: without its steps. */
 export type HistorySummary = Omit<HistoryEntry, "version" | "steps" | "stepsOmitted">;
 
 export const UNDER_WAY = "under way";
 export const CUT_OFF = "cut off";
 
-/** The bounds of one entry. The first steps and the last ones are kept. */
+/** The limits of one entry. The first and the last steps are kept. */
 export const MAX_STEPS = 240;
 const FIRST_STEPS = 40;
 const MAX_TEXT = 400;
 const MAX_MESSAGE = 2000;
 const MAX_POOLS = 64;
-/** The bounds of all entries together. */
+/** The limits of all entries together. */
 const KEPT_ENTRIES = { count: 300, bytes: 4 << 20 };
 
-/** Returns the entry with every list and text bounded. */
+/** Returns the entry with every list and text limited. */
 export function boundEntry(entry: HistoryEntry): HistoryEntry {
   const { steps, pools, by } = entry;
   const omitted = Math.max(0, steps.length - MAX_STEPS);
@@ -164,7 +164,7 @@ export function callerText({ uid, user, sudoUser, actor, via }: Caller): string 
   return `${name}${sudoUser === null ? "" : ` (sudo by ${sudoUser})`}${actor === null ? "" : ` for ${actor}`}`;
 }
 
-/** A start that failed is stopped at once, by its command. */
+/** A start that failed is stopped within this time by its command, in milliseconds. */
 const GIVEN_UP_MS = 10_000;
 
 /** Returns the failed start that a stop has ended; undefined for other operations. */
@@ -183,7 +183,7 @@ interface KeptEntry {
   bytes: number;
 }
 
-/** Returns the entries to remove: the oldest. */
+/** Returns the entries to remove, which are the oldest. */
 export function entriesToRemove<Entry extends KeptEntry>(kept: readonly Entry[], most = KEPT_ENTRIES): Entry[] {
   const sorted = [...kept].sort((a, b) => b.id - a.id);
   let bytes = 0;
@@ -194,7 +194,7 @@ export function entriesToRemove<Entry extends KeptEntry>(kept: readonly Entry[],
   });
 }
 
-/** Returns the caller whom a request to the control socket names; what it does not say is null. */
+/** Returns the caller that a request to the control socket names. Missing values are null. */
 export function readCaller(text: string | undefined): Caller {
   const known = fieldsOf(text ?? "");
   const textOf = (key: keyof Caller) => (typeof known[key] === "string" ? known[key] : null);
@@ -210,7 +210,7 @@ function fieldsOf(text: string): Partial<Record<keyof Caller, unknown>> {
     const value: unknown = JSON.parse(decodeURIComponent(text));
     return typeof value === "object" && value !== null ? value : {};
   } catch {
-    return {}; // A program that names nobody.
+    return {}; // The program does not name a caller.
   }
 }
 

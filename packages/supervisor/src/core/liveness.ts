@@ -2,37 +2,37 @@
 
 /** A watched process: one that is ready. */
 export interface Watched {
-  /** Such as `web.3#7`. */
+  /** For example `web.3#7`. */
   readonly id: string;
   readonly pool: string;
-  /** Whether it has requests; a busy process reports each second. */
+  /** Whether it has requests; such a process reports each second. */
   readonly isBusy: boolean;
-  /** 0: it is pinged and shown as stalled, but never counts as hung. */
+  /** In milliseconds; 0: it is pinged and shown as stalled, but never counts as hung. */
   readonly hangAfterMs: number;
-  /** Whether a deploy tries it beside the processes in service. */
+  /** Whether it is a canary, beside the processes in service. */
   readonly isCanary: boolean;
 }
 
 interface StallCounter {
-  /** Time since its last message. */
+  /** The time since its last message, in milliseconds. */
   silentMs: number;
-  /** Time since the pending ping; null if there is none. */
+  /** The time since the pending ping, in milliseconds; null if there is none. */
   unansweredMs: number | null;
   /** The longest time that a ping went unanswered. */
   longestMs: number;
-  /** How long a ping may be unanswered before the process counts as stalled. */
+  /** How long a ping may be unanswered before the process counts as stalled, in milliseconds. */
   stalledAfterMs: number;
 }
 
-/** A busy process that has not reported for this long is pinged. */
+/** A busy process that has not reported for this long is pinged. In milliseconds. */
 const ASK_BUSY_AFTER_MS = 2000;
-/** An idle process sleeps, so it is pinged only this often. */
+/** An idle process sleeps, so it is pinged only this often. In milliseconds. */
 const ASK_IDLE_EVERY_MS = 10_000;
-/** The most that a gap between ticks counts, as a factor of the planned interval: longer gaps mean that we were paused. */
+/** The maximum that a gap between ticks counts, as a factor of the planned interval: after longer gaps, this process was paused. */
 const MAX_TICK = 1.5;
-/** A process that has not answered a ping for this long is shown as stalled. */
+/** A process that has not replied to a ping for this long is shown as stalled. In milliseconds. */
 const STALLED_AFTER_MS = 2000;
-/** A canary is hung after this part of its `hangAfterMs` if no process in service is or was silent like that. */
+/** A canary is hung after this fraction of its `hangAfterMs` if no process in service is or was silent for as long. */
 const CANARY_PART = 1 / 3;
 
 const NEW: StallCounter = { silentMs: 0, unansweredMs: null, longestMs: 0, stalledAfterMs: 0 };
@@ -51,7 +51,7 @@ export class Liveness {
   }
 
   /**
-   * Adds the time since the last tick to the silence of all watched processes. Returns those to ping now.
+   * Adds the time since the last tick to the silence of all watched processes. Returns those that should be pinged now.
    * @param nowMs by a monotonic clock
    * @param plannedMs the planned time between two ticks
    */
@@ -90,14 +90,14 @@ export class Liveness {
     return !watched.some(({ id, isBusy }) => isBusy || this.stallCounts.get(id)?.unansweredMs !== null);
   }
 
-  /** Whether any process may be hung. Read all pending messages, then call `hung`. */
+  /** Whether any process may be hung. The caller must read all pending messages, then call `hung`. */
   hasOverdue(watched: readonly Watched[]): boolean {
     return watched.some((each) => this.isOverdue(each, watched));
   }
 
   /**
-   * Returns the processes to kill: the most silent one of each pool, and none while another slot of the pool recovers. On an
-   * overloaded machine healthy instances are silent too, and must not all be killed.
+   * Returns the processes to kill: the most silent one of each pool, but none while another slot of the pool recovers. On an overloaded
+   * machine, healthy instances are silent too, and must not all be killed.
    * @param isRecovering whether a slot of that pool was ready once and is not ready now
    */
   hung(watched: readonly Watched[], isRecovering: (pool: string) => boolean): string[] {

@@ -1,10 +1,10 @@
-/** Which figures of an instance stand out beside the others of its pool: decided here for the dashboard and the page. Pure. */
+/** Decides which figures of an instance differ clearly from the others of its pool, for the dashboard and the page. Pure. */
 import { figureOf } from "./figures.js";
 import { differs, type Latencies, type PoolLatencies } from "./slowness.js";
 
-/** How a figure stands out. */
+/** How a figure differs. */
 export interface Mark {
-  /** How many times the median of the pool it is; null if that is 0. */
+  /** The factor by which it exceeds the median of the pool; null if the median is 0. */
   times: number | null;
   isBad: boolean;
 }
@@ -12,13 +12,13 @@ export interface Mark {
 /** By the key of a figure. */
 export type Marks = Record<string, Mark>;
 
-/** From so many times the median on a figure is marked, and bad. */
+/** The factor of the median from which on a figure is marked; below, from which on it is bad. */
 const MARKED_TIMES = 1.5;
 const BAD_TIMES = 2;
-/** Beside fewer others there is no usual value. */
+/** With fewer processes, there is no usual value. */
 const LEAST_PROCESSES = 3;
 
-/** The figures that are compared, and the value below which a difference does not matter. */
+/** The figures that are compared, each with the value below which a difference does not matter. */
 const COMPARED: Readonly<Record<string, number>> = {
   "latencyMs.p50": 2,
   "latencyMs.p99": 5,
@@ -29,7 +29,7 @@ const COMPARED: Readonly<Record<string, number>> = {
 };
 const KEYS = Object.keys(COMPARED);
 
-/** Returns the median of each figure over the ready instances that is compared; empty for a small pool. */
+/** Returns the median of each compared figure over the ready instances; empty for a small pool. */
 export function mediansOf({ instances }: { instances: readonly { state: string }[] }): Record<string, number> {
   const ready = instances.filter(({ state }) => state === "ready");
   const medians: Record<string, number> = {};
@@ -61,7 +61,7 @@ function numberOf(key: string, instance: object): number | null {
   return typeof value === "number" ? value : null;
 }
 
-/** Of two middle values the lower: in a pool of four, two sick ones still stand out. */
+/** Of two middle values the lower one is used, so that in a pool of four, two bad ones are still marked. */
 function lowerMedian(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[(sorted.length - 1) >> 1] as number;

@@ -1,8 +1,8 @@
 /**
- * Whether the memory of one arm of a deploy, or of one process of a pool, grows faster than that of the other: the median slope of the difference against time, and an
- * interval for it by Kendall's rank correlation (Sen 1968, "Estimates of the regression coefficient based on Kendall's tau"). It
- * needs no model of the noise, and single peaks, as of a garbage collector, hardly change it. It looks at a few sizes of the
- * series only, and the error rates are divided among these looks.
+ * Decides whether the memory of one arm of a deploy, or of one process of a pool, grows faster than that of the other. Computes the median
+ * slope of the difference over time, and an interval for it by Kendall's rank correlation (Sen 1968, "Estimates of the regression
+ * coefficient based on Kendall's tau"). It needs no model of the noise, and single peaks, as of a garbage collector, hardly change it. It
+ * looks at a few sizes of the series only, and the error rates are divided among these looks.
  */
 
 /** The mean memory of a process in each arm, at the same time. */
@@ -12,10 +12,13 @@ export interface MemoryReading {
   readonly controlBytes: number;
 }
 
-/** The numbers of readings at which it looks; each is half as many more as the one before. */
+/** The numbers of readings at which the test is made; each is half as many more as the one before. */
 export const LOOKS = [8, 12, 18, 27, 40, 60, 90] as const;
 
-/** The quantiles of the normal distribution for a false alarm in 1,000 (lower end) and a miss in 20 (upper end), divided by seven. */
+/**
+ * The quantiles of the normal distribution for a false alarm in 1,000 (lower end), and below for a miss in 20 (upper end), both divided by
+ * seven.
+ */
 const LOWER_Z = 3.63;
 const UPPER_Z = 2.45;
 
@@ -23,14 +26,14 @@ const MINUTE_MS = 60_000;
 const MEGABYTE = 1e6;
 
 interface Slope {
-  /** In megabytes a minute. */
+  /** In megabytes per minute. */
   readonly estimate: number;
   /** Null while there are too few readings for this end. */
   readonly low: number | null;
   readonly high: number | null;
 }
 
-/** Returns by how much faster the canary grows, in megabytes a minute; null before the first look. */
+/** Returns by how much faster the canary grows, in megabytes per minute; null before the first test. */
 export function memorySlope(readings: readonly MemoryReading[]): Slope | null {
   const size = LOOKS.findLast((look) => look <= readings.length);
   if (size === undefined) return null;
@@ -46,7 +49,7 @@ export function memorySlope(readings: readonly MemoryReading[]): Slope | null {
   };
 }
 
-/** The slopes between every two readings, in ascending order. */
+/** Returns the slopes between any two readings, in ascending order. */
 function slopesOf(readings: readonly MemoryReading[]): Float64Array {
   const slopes: number[] = [];
   for (const [at, to] of readings.entries()) {
@@ -59,36 +62,38 @@ function slopesOf(readings: readonly MemoryReading[]): Float64Array {
   return Float64Array.from(slopes).sort();
 }
 
-/** The memory of a process in the last seconds, the newest last; null where it is not known. */
+/** The memory of a process in the last seconds, newest last; null where it is unknown. */
 interface MemoryRecord {
   readonly uptimeSeconds: number;
   readonly bytes: readonly (number | null)[];
 }
 
-/** How many of the newest readings are looked at, and then of all. */
+/** How many of the newest readings are examined first, before all of them. */
 const NEWEST = 18;
 const OF_ALL = 40;
-/** A reading that does not change says nothing new for so many seconds: memory is not measured each second. */
+/** A reading without a change is ignored for this many seconds, because memory is not measured each second. */
 const SAME_SECONDS = 10;
-/** A process loads its code in its first seconds; one without others to compare it with also warms up in its first minute. */
+/**
+ * A process loads its code in its first seconds; below, if there are no others to compare it with, it also warms up in its first minute.
+ */
 const LOADING_SECONDS = 15;
 const WARM_UP_SECONDS = 60;
 /** Processes of this age are past their warm-up. */
 const OLD_SECONDS = 600;
-/** The least time that is looked at, beside others and without them. */
+/** The minimum time that is examined, with and without other processes to compare with. */
 const LEAST_SPAN_MS = { beside: 30_000, alone: 150_000 };
-/** Slower growth than this is not reported. */
+/** Slower growth than this is not reported, in megabytes per minute. */
 const LEAST_MB_A_MINUTE = 2;
-/** Growth that slows down by more than this from the first to the last half is a warm-up. */
+/** Growth that slows down to less than this share from the first to the last half is a warm-up. */
 const LEAST_PERSISTENCE = 0.85;
-/** How much larger it is than any of the others has been, and than it has been before. */
+/** The factor by which it must exceed the maximum of the others, and its own earlier maximum. */
 const LARGER_TIMES = 1.25;
 const PEAK_TIMES = 1.1;
 
 /**
- * Returns by how many bytes a minute the memory of each process of a pool grows, if that is beyond doubt; else null. It is once the
- * process is larger than all others of its age and grows faster, or if it has grown for minutes without slowing down. Memory that comes
- * back to where it was before its collector ran does not grow.
+ * Returns by how many bytes per minute the memory of each process of a pool grows, if that is certain; otherwise null. It is certain if the
+ * process is larger than all others of its age and grows faster, or if it has grown for minutes without slowing down. Memory that falls
+ * back to where it was before its garbage collector ran does not grow.
  */
 export function growthsPerMinute(processes: readonly MemoryRecord[]): (number | null)[] {
   const highest = processes.map(({ bytes }) => bytes.reduce<number>((most, value) => Math.max(most, value ?? 0), 0));
@@ -99,7 +104,7 @@ export function growthsPerMinute(processes: readonly MemoryRecord[]): (number | 
       if (isAlike) most = Math.max(most, highest[other] as number);
       return isAlike;
     });
-    // Of all processes few are looked at more closely.
+    // Only few of all processes are examined more closely.
     const isLarger = alike.length > 0 && (own.bytes.at(-1) ?? 0) >= LARGER_TIMES * most;
     const beside = isLarger ? readingsOf(own, alike, LOADING_SECONDS) : [];
     const all = readingsOf(own, [], LOADING_SECONDS);
@@ -134,15 +139,15 @@ function readingsOf({ uptimeSeconds, bytes }: MemoryRecord, others: readonly Mem
 }
 
 /**
- * Returns the growth of a process over these readings; null unless it is certain, beside the control and by itself.
- * @param all the readings before them, too
+ * Returns the growth of a process over these readings; null unless it is certain, both compared with the control and alone.
+ * @param all includes the readings before them
  */
 function grown(readings: readonly MemoryReading[], all: readonly MemoryReading[], leastSpanMs: number): number | null {
   const [first, last] = [readings[0], readings.at(-1)];
   const size = LOOKS.findLast((look) => look <= Math.min(readings.length, OF_ALL));
   if (size === undefined || first === undefined || last === undefined) return null;
   const spanMs = last.atMs - first.atMs;
-  // Most processes do not grow, and need no further work.
+  // Most processes do not grow and need no further work.
   const isHigher = last.canaryBytes - first.canaryBytes >= (LEAST_MB_A_MINUTE * MEGABYTE * spanMs) / MINUTE_MS;
   if (spanMs < leastSpanMs || !isHigher) return null;
   if (all.some(({ atMs, canaryBytes }) => atMs < first.atMs && PEAK_TIMES * canaryBytes >= last.canaryBytes))

@@ -6,16 +6,16 @@ import type { AlertRule } from "./alerts.js";
 import type { ScalingRules } from "./autoscale.js";
 import type { DeployConfig } from "./deploy.js";
 
-/** The most instances a pool can have. */
+/** The maximum number of instances of a pool. */
 export const MAX_INSTANCES = 1024;
 
 /** An address that the fleet listens on. */
 export type ListenAddress = ({ kind: "tcp"; host: string; port: number } | UnixAddress) & {
   /** The pool in tcp mode that gets its connections; absent: it takes requests. */
   pool?: string;
-  /** Clients speak TLS; with `names`, a certificate for each of them is needed. */
+  /** Set if clients speak TLS; each of the `names` needs a certificate. */
   tls?: { names: string[] };
-  /** Requests are redirected to https on this port. */
+  /** The https port to which requests are redirected. */
   redirect?: number;
 };
 
@@ -49,18 +49,18 @@ export interface RestartBudget {
 /** The deadlines and the restart budget of a slot's process. */
 export interface ProcessPolicy {
   readyTimeoutMs: number;
-  /** After being ready for this long, earlier failures are forgotten. */
+  /** After being ready for this long, its earlier failures are forgotten, in milliseconds. */
   stableAfterMs: number;
   drainTimeoutMs: number;
-  /** The time from SIGTERM to SIGKILL. */
+  /** The time from SIGTERM to SIGKILL, in milliseconds. */
   termTimeoutMs: number;
-  /** The time from SIGKILL to a warning that the process still exists. */
+  /** The time from SIGKILL to a warning that the process still exists, in milliseconds. */
   killTimeoutMs: number;
-  /** How long a replacement has to stay ready before the outgoing process drains. */
+  /** How long a replacement has to stay ready before the outgoing process drains, in milliseconds. */
   minReadyMs: number;
-  /** The number of slots that a rollout replaces at once, or a percentage of the pool such as `25%`. */
+  /** The number of slots that a rollout replaces at once, or a percentage of the pool, for example `25%`. */
   maxSurge: number | string;
-  /** An event loop that does not turn for this long counts as hung; 0: no limit. */
+  /** An event loop that does not turn for this long counts as hung, in milliseconds; 0: no limit. */
   hangAfterMs: number;
   backoff: BackoffPolicy;
   restartBudget: RestartBudget;
@@ -68,18 +68,18 @@ export interface ProcessPolicy {
 
 /** How an instance is started. */
 export type Launch =
-  /** A program of ours on the pool's runtime: the server, or the shim of a command. */
+  /** A program of Paceline on the pool's runtime: the server, or the shim of a command. */
   | { entry: "server" | "shim"; bunfig?: string }
   /** Another program: an absolute path or a name on PATH, and its arguments. */
   | { command: string; args: string[] };
 
 /** The limits after which a process is replaced although it works. */
 export interface RecycleLimits {
-  /** In megabytes of 10^6 bytes. 0: no limit, also in the next two. */
+  /** In megabytes of 10^6 bytes; 0: no limit. The same for the next two. */
   maxMemoryMb: number;
   maxRequests: number;
   maxAgeMs: number;
-  /** Shared pages count in full (`rss`) or in proportion (`pss`). */
+  /** Whether shared pages count in full (`rss`) or in proportion (`pss`). */
   memoryMetric: "rss" | "pss";
   /** A cron pattern in local time; null: none. */
   schedule: string | null;
@@ -87,33 +87,33 @@ export interface RecycleLimits {
   jitter: number;
 }
 
-/** The bounds and the target of a pool whose size follows its load. */
+/** The limits and the target of a pool whose size follows its load. */
 export interface ScalingConfig extends ScalingRules {
-  /** Other bounds from the times of a cron pattern on, until another entry begins. */
+  /** Other limits from the times of a cron pattern on, until another entry applies. */
   readonly schedule: readonly { readonly cron: string; readonly min: number; readonly max: number }[];
   /** The time zone of the patterns; null: the supervisor's. */
   readonly timezone: string | null;
 }
 
-/** What a new instance is asked for before it takes traffic. */
+/** The requests that a new instance gets before it takes traffic. */
 export interface WarmupConfig {
   readonly paths: readonly string[];
   readonly timeoutMs: number;
 }
 
-/** What a balancer has to know about a pool. */
+/** What a balancer needs to know about a pool. */
 export type RelayTraits = Pick<
   SnapshotPool,
   | ("mode" | "queueTimeoutMs" | "priority" | "sticky" | "internalRoots" | "sendsFiles" | "takesAllRequests" | "policy")
   | ("errorPages" | "compress" | "ejection" | "slowStartMs" | "retryBudget" | "hedge")
 >;
 
-/** Where a secret comes from: a file, or a credential of systemd. */
+/** Where the value of a secret is: in a file, or in a systemd credential. */
 export type SecretSource = { file: string } | { credential: string };
 
 export type Secret = SecretSource & { value: string };
 
-/** A text of the configuration, or where it is. It is read at each use, so that its value is never stored. */
+/** A text of the configuration, or the place of its value. The value is read at each use, so that it is never stored. */
 export type SecretText = string | SecretSource;
 
 /** The configuration of one pool, with all defaults filled in and all paths absolute. */
@@ -121,31 +121,31 @@ export interface PoolConfig {
   name: string;
   /** The kind's name; see config/kinds/. */
   kind: string;
-  /** The workload's name, for people; an absolute path if it is one. */
+  /** The workload's name, for display; an absolute path if it is one. */
   source: string;
   relayed: RelayTraits;
-  /** How many of the instances, the last ones, are backups. An older supervisor writes none into its state. */
+  /** How many of the last instances are backups. Missing in the state of an older supervisor. */
   backups?: number;
   /** The kind's part of the instances' ChildSpec. */
   workload: Record<string, unknown>;
   launch: Launch;
   /** Whether a template process loads the app and forks the instances. */
   preload: boolean;
-  /** The most requests that a balancer sends to one instance at once; null: only the balancer's own limits apply. */
+  /** The maximum number of requests that a balancer sends to one instance at once; null: only the balancer's own limits apply. */
   maxInFlight: number | null;
-  /** How long an instance with limited concurrency may go without sending response data; 0: no limit. */
+  /** How long an instance with limited concurrency may go without sending response data, in milliseconds; 0: no limit. */
   requestTimeoutMs: number;
-  /** The size at the start; of an autoscaled pool its smallest. */
+  /** The size at the start; for an autoscaled pool the minimum. */
   instances: number;
   /** Null if the number of instances is fixed. */
   scaling: ScalingConfig | null;
-  /** Whether its instances get requests. Without them it has no routes, no sockets and no place in the balancers' snapshot. */
+  /** Whether its instances get requests. If not, it has no routes and no sockets, and is not in the balancers' snapshot. */
   serves: boolean;
-  /** The most instances it can have. */
+  /** The maximum number of its instances. */
   maxInstances: number;
-  /** The cron pattern of a worker with a schedule; null: its processes stay. */
+  /** The cron pattern of a worker with a schedule; null: its processes run permanently. */
   cron: string | null;
-  /** Whether a reload starts a replacement before the process in service ends; otherwise after that. */
+  /** Whether a reload starts a replacement before the process in service exits, instead of after that. */
   overlap: boolean;
   /** See SnapshotPool.routes in packages/wire. Empty if it gets no requests. */
   routes: string[];
@@ -158,19 +158,19 @@ export interface PoolConfig {
   runtime: RuntimeName;
   /** The upstream protocol of a fetch app. */
   protocol: "lane" | "http1";
-  /** The folder that its relative paths start from, with symbolic links resolved. */
+  /** The folder from which its relative paths start, with symbolic links resolved. */
   release: string;
-  /** The working directory, absolute. */
+  /** The working directory, an absolute path. */
   cwd: string;
-  /** The variables of env files and the texts of the `env` key; they override the caller's environment. */
+  /** The variables of env files and the texts of the `env` key, which override the caller's environment. */
   env: Record<string, string>;
-  /** The secrets of the `env` key by the names of their variables; they override `env`. Their values must never be shown or stored. */
+  /** The secrets of the `env` key by the names of their variables. They override `env`, and must never be shown or stored. */
   secrets: Record<string, Secret>;
   /** The absolute paths of its env files. */
   envFiles: string[];
   policy: ProcessPolicy;
   recycle: RecycleLimits;
-  /** Null if new instances take traffic as they are. */
+  /** Null if new instances take traffic without a warm-up. */
   warmup: WarmupConfig | null;
   health: HealthConfig;
   /** InstanceLimits of packages/wire, complete. */
@@ -179,7 +179,7 @@ export interface PoolConfig {
   maxOutputBytes: number;
 }
 
-/** The paths of liveness and readiness probes; without one there is no such probe. */
+/** The paths of liveness and readiness probes. If a path is missing, there is no such probe. */
 export interface ProbePaths {
   live?: string;
   ready?: string;
@@ -195,19 +195,19 @@ export interface BalancerConfig {
   spoolDir: string | null;
   /** Whether requests are logged. */
   accessLog: boolean;
-  /** How; absent in the state of an earlier version: each in the combined format to the balancer's output. */
+  /** How requests are logged. Absent in the state of an earlier version: all in the combined format, to the balancer's output. */
   accessLogRule?: AccessLogRule;
-  /** The positions in `listen` of those addresses on which each connection begins with a PROXY header; absent: none. */
+  /** The positions of the addresses in `listen` on which each connection starts with a PROXY header; absent: none. */
   proxied?: number[];
-  /** Absent: requests get no ids of ours. */
+  /** Absent: the balancers create no request ids. */
   requestId?: { inResponse: boolean };
-  /** Absent: requests get no traces of ours. */
+  /** Absent: the balancers create no traces. */
   trace?: NonNullable<IdentityRules["trace"]>;
   /** Whether sampled requests are reported for `otlp`. */
   spans?: true;
-  /** The paths that the balancers respond to themselves; null: none. */
+  /** The paths of requests to which the balancers themselves respond; null: none. */
   probes: ProbePaths | null;
-  /** How long the fleet serves, and is not ready, before a stop. */
+  /** How long the fleet serves without being ready before a stop, in milliseconds. */
   preDrainMs: number;
   policy: ProcessPolicy;
   /** BalancerLimits of packages/wire, complete. */
@@ -222,7 +222,7 @@ export interface LogConfig {
   maxTotalBytes: number;
 }
 
-/** The moments of a reload or deploy at which a command may run; config/hooks.ts describes them. */
+/** The moments of a reload or deploy at which a command may run; config/releases.ts describes them. */
 export const HOOK_NAMES = ["before", "afterReady", "after", "onFailure"] as const;
 
 export type HookName = (typeof HOOK_NAMES)[number];
@@ -235,21 +235,21 @@ interface HookConfig {
 
 export type HooksConfig = Partial<Record<HookName, HookConfig>>;
 
-/** Who is told what happens to the fleet: a webhook or a command. */
+/** The receiver of alerts about the fleet: a webhook or a command. */
 export type AlertConfig = AlertRule & {
-  /** How long one attempt may take. */
+  /** The time limit of one attempt, in milliseconds. */
   timeoutMs: number;
-  /** How many further attempts there are. */
+  /** The number of further attempts. */
   retries: number;
 } & ({ webhook: SecretText; headers: Record<string, SecretText> } | { command: string[] });
 
-/** Where metrics and spans are sent. */
+/** The destination of metrics and spans. */
 export interface OtlpConfig {
   endpoint: string;
   headers: Record<string, SecretText>;
   /** The share of requests whose spans are sent. */
   sampleRatio: number;
-  /** 0: metrics are not sent. */
+  /** How often metrics are sent, in milliseconds; 0: never. */
   metricsEveryMs: number;
   timeoutMs: number;
   /** Further attributes of the resource. */
@@ -259,13 +259,15 @@ export interface OtlpConfig {
 /** The key `tls.automatic`, with the names of `listen` that have no certificate. */
 export interface AutomaticConfig {
   names: string[];
-  /** Null: the CA gets none. */
+  /** The contact for the CA; null: it gets none. */
   email: string | null;
   /** The URL of the CA's directory. */
   directory: string;
-  /** That of a directory for trials; null: there is none. */
+  /** The directory URL for trials; null if there is none. */
   stagingDirectory: string | null;
-  /** The absolute path of the certificates that are trusted for the directory beside the usual ones. */
+  /**
+   * The absolute path of a file with certificates that are trusted for the directory, in addition to the usual ones; null if there is none.
+   */
   caFile: string | null;
   externalAccount: { keyId: string; key: SecretText } | null;
   challenges: ChallengeKind[];
@@ -273,7 +275,7 @@ export interface AutomaticConfig {
   ask: string | null;
 }
 
-/** The user whom a fleet's processes run as. */
+/** The user as whom a fleet's processes run. */
 export interface FleetUser {
   /** Its name; its number if it has none. */
   name: string;
@@ -287,9 +289,9 @@ export interface FleetUser {
 
 /** The key `admin`: the page and the metrics over TCP. */
 export interface AdminConfig {
-  /** Null: nowhere. */
+  /** The address to listen on; null: none. */
   listen: { host: string; port: number } | null;
-  /** The file of the operator's own token; null: one is made. */
+  /** The file of the operator's own token; null: a token is created. */
   tokenFile: string | null;
   /** Whether the page may change the fleet. */
   mayWrite: boolean;
@@ -304,14 +306,14 @@ export interface CertificateFiles {
 /** The key `tls`. */
 export interface TlsConfig {
   certificates: CertificateFiles[];
-  /** Where certificates come from for names that no file has; null: from nowhere. */
+  /** The source of certificates for names that no file covers; null: there is none. */
   issuer: "self-signed" | "internal" | null;
   /** The names of `listen`. */
   names: string[];
   minVersion: TlsVersion;
-  /** The absolute path of the certificates of authorities whose clients may connect; null: clients show no certificate. */
+  /** The absolute path of the authority certificates for clients; null: clients need no certificate. */
   clientCa: string | null;
-  /** Whether clients without a certificate may connect, too. */
+  /** Whether clients without a certificate may also connect. */
   isClientOptional: boolean;
   /** The value of Strict-Transport-Security; null: none. */
   hsts: string | null;
@@ -327,14 +329,14 @@ export interface FleetConfig {
   tls?: TlsConfig;
   /** Where the supervisor responds to HAProxy's agent-check; null: nowhere. */
   agentCheck: { host: string; port: number } | null;
-  /** Null or absent, as in the state of an earlier version, without the key. */
+  /** Null or absent without the key, or in the state of an earlier version. */
   admin?: AdminConfig | null;
-  /** The user that the supervisor becomes after it has bound `listen`; null: it stays who it is. */
+  /** The user that the supervisor becomes after it has bound `listen`; null: it keeps its user. */
   user: FleetUser | null;
   orphanGraceMs: number;
-  /** Whether balancers start a detached fleet's supervisor again after it was killed. */
+  /** Whether balancers restart a detached fleet's supervisor after it was killed. */
   restartSupervisor: boolean;
-  /** How deploys go; missing in the state of an earlier version. */
+  /** The settings of deploys; missing in the state of an earlier version. */
   deploy?: DeployConfig;
   log: LogConfig;
   /** Absent if there are none. */
@@ -350,7 +352,7 @@ export interface FleetConfig {
 /** The states of a process; the table in `docs/architecture.md` describes them. */
 export type ProcessState = "stopped" | "starting" | "ready" | "warm" | "draining" | "killing" | "backoff" | "failed";
 
-/** How a process ended; both null if its parent was not this process. */
+/** How a process exited; both are null if its parent was not this process. */
 export interface ExitStatus {
   code: number | null;
   signal: string | null;

@@ -1,4 +1,4 @@
-/** The state changes that the table in transition.ts uses, with their deadlines and effects. Pure. */
+/** The state changes for the table in transition.ts, with their deadlines and effects. Pure. */
 
 import type { BackoffPolicy, RestartBudget } from "./model.js";
 import {
@@ -16,7 +16,7 @@ export interface Transition {
   effects: Effect[];
 }
 
-/** The context of a transition beside process and event. */
+/** The context of a transition, in addition to process and event. */
 export interface Context {
   policy: SlotPolicy;
   /** Milliseconds since the epoch. */
@@ -52,7 +52,7 @@ export function askDrain(process: Process & { state: "draining"; step: "leave" }
   };
 }
 
-/** Under a new supervisor: repeats the drain from its first step, since the steps depend on what the balancers confirm to us. */
+/** Under a new supervisor: repeats the drain from its first step, because the steps depend on confirmations by the balancers. */
 export function drainAgain(process: Process & { state: "draining" }, context: Context): Transition {
   if (process.step !== "term") return leave(process, process.goal, context);
   return {
@@ -98,7 +98,7 @@ export function becomeReady(process: Process, { policy, now }: Context): Transit
   };
 }
 
-/** Leaves the pool and goes on running; requests that balancers have sent are finished. */
+/** Leaves the pool and continues to run; requests that balancers have sent are finished. */
 export function park(process: Process, keepMs: number, { now }: Context): Transition {
   return {
     process: { ...bare(process), goal: "down", state: "warm", deadline: now + keepMs },
@@ -121,8 +121,9 @@ export function stopped(process: Process): Transition {
 }
 
 /**
- * Handles an unexpected exit: retries after a backoff, the longest one if the budget is spent. Gives up only if the process has
- * never served. Otherwise it can recover, for example when the database is back or a poisonous request is gone.
+ * Handles an unexpected exit: retries after a backoff, which is the longest one if the budget is spent. The slot becomes `failed` only if
+ * the process has never served. Otherwise it can recover, for example when the database is available again or a request that crashed it no
+ * longer comes.
  */
 export function fail(process: Process, reason: string, { policy, now, random }: Context): Transition {
   const failures = process.failures + 1;
@@ -170,11 +171,11 @@ export function bare({ goal, attempt, nextAttempt, failuresAt, failures, hasServ
 }
 
 /**
- * Returns the delay in milliseconds after `failures` failures in a row (1 is the first). `random` (0 ≤ random < 1) determines the
+ * Returns the delay in milliseconds after `failures` consecutive failures (1 is the first). `random` (0 ≤ random < 1) determines the
  * jitter.
  */
 export function backoffDelayMs(policy: BackoffPolicy, failures: number, random: number): number {
-  // Bounded, so that the power never overflows to Infinity, which a factor of 0 would turn into NaN.
+  // Limited, so that the power never overflows to Infinity, which a factor of 0 would turn into NaN.
   const exponent = Math.min(Math.max(failures, 1) - 1, 60);
   const whole = Math.min(policy.maxMs, policy.initialMs * policy.factor ** exponent);
   return Math.round(whole * (1 - policy.jitter) + whole * policy.jitter * random);

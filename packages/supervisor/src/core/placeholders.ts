@@ -4,7 +4,7 @@ export const PLACEHOLDERS = ["socket", "port", "host", "name", "bun"] as const;
 
 type Placeholder = (typeof PLACEHOLDERS)[number];
 
-/** `{{word}}` stands for the text `{word}`; `${word}` is left to the shell. Words are lower case. */
+/** `{{word}}` stands for the text `{word}`; `${word}` is left to the shell. Words are in lower case. */
 const PATTERN = /\{\{([a-z]+)\}\}|(\$?)\{([a-z]+)\}/g;
 
 /** Returns the words in braces in `text`, including unknown ones. */
@@ -14,7 +14,7 @@ export function placeholdersIn(text: string): string[] {
   );
 }
 
-/** Replaces each placeholder in the text. One without a value stays. */
+/** Replaces each placeholder in the text. One without a value is kept. */
 export function fillPlaceholders(text: string, values: Partial<Record<Placeholder, string | undefined>>): string {
   return text.replace(PATTERN, (whole: string, escaped: string | undefined, dollar: string, word: string) => {
     if (escaped !== undefined) return `{${escaped}}`;

@@ -12,9 +12,9 @@ interface Common {
   readonly nextAttempt: number;
   /** Recent failures that count towards the restart budget, in milliseconds since the epoch. */
   readonly failuresAt: readonly number[];
-  /** Failures in a row since it was last stable, for the backoff. */
+  /** The number of consecutive failures since it was last stable, for the backoff. */
   readonly failures: number;
-  /** It will not be given up, because it, its generation or (for a member) its pool has been ready before. */
+  /** Whether it is restarted forever, because it, its generation or (for a member) its pool has been ready before. */
   readonly hasServed: boolean;
 }
 
@@ -25,11 +25,11 @@ interface Timed {
 
 /** The steps of a drain, in this order. The deadline of the state is that of the step. */
 type DrainStep =
-  /** It has left the pool; balancers that do not follow yet still send requests. `drainTime` is for people. */
+  /** It has left the pool, but balancers that do not follow yet still send requests. `drainTime` is for display. */
   | { readonly step: "leave"; readonly drainBy: number; readonly drainTime: string }
-  /** It was asked to drain and completes requests. `drainTime` is its time limit, for people. */
+  /** It was told to drain and completes its requests. `drainTime` is its time limit, for display. */
   | { readonly step: "drain"; readonly drainTime: string }
-  /** No balancer uses it any more; it exits when it has nothing in flight. */
+  /** No balancer uses it any more. It exits when it has nothing in flight. */
   | { readonly step: "released"; readonly drainTime: string }
   /** SIGTERM was sent. */
   | { readonly step: "term" };
@@ -38,12 +38,12 @@ export type Process = Common &
   (
     | { readonly state: "stopped" }
     | ({ readonly state: "starting" } & Timed)
-    /** The deadline is the time from which it counts as stable; null after that. */
+    /** The deadline is the time from which on it counts as stable; null after that. */
     | { readonly state: "ready"; readonly deadline: number | null }
-    /** Runs outside of the pool, so that a rollback can return to it at once. */
+    /** It runs outside the pool, so that a rollback can return to it at once. */
     | ({ readonly state: "warm" } & Timed)
     | ({ readonly state: "draining" } & DrainStep & Timed)
-    /** Killed because a stop took too long, because it is failing, or because a request overran its time. */
+    /** It is being killed because a stop took too long, because it is failing, or because a request overran its time. */
     | ({ readonly state: "killing"; readonly cause: "slow" | "failing" | "overrun" } & Timed)
     | ({ readonly state: "backoff" } & Timed)
     | { readonly state: "failed" }
@@ -52,7 +52,7 @@ export type Process = Common &
 /** On SIGABRT a Python process writes its stack. */
 export type KillSignal = "SIGTERM" | "SIGKILL" | "SIGABRT";
 
-/** Sent by the operator or a rollout. `park` and `unpark`: leave the pool without ending, for at most that long; return to it. */
+/** Sent by the operator or a rollout. `park`: leave the pool without exiting, for at most this time; `unpark`: return to it. */
 export type Command =
   | { type: "start" }
   | { type: "stop" }
@@ -63,20 +63,23 @@ export type Command =
 /** A report about one attempt. */
 export type Report =
   | { type: "ready"; attempt: number }
-  /** Both parts of the status are null if the process was not our child. */
+  /** Both parts of the status are null if the process was not a child of this process. */
   | { type: "exited"; attempt: number; status: ExitStatus }
   | { type: "spawnFailed"; attempt: number; reason: string }
   | { type: "deadline"; attempt: number }
-  /** It is ended as failing. `reason` is `hung …` or `unhealthy …`; an unhealthy process may still respond to SIGTERM. `afterMs`: the signal follows so much later. */
+  /**
+   * It is killed as failing. `reason` is `hung …` or `unhealthy …`; an unhealthy process may still respond to SIGTERM. `afterMs` delays the
+   * signal.
+   */
   | { type: "hung"; attempt: number; reason: string; signal?: KillSignal; afterMs?: number }
-  /** A request overran its time: the process is replaced at once, without counting as a failure. */
+  /** A request overran its time: the process is replaced at once, but this does not count as a failure. */
   | { type: "overrun"; attempt: number; reason: string; signal?: KillSignal; afterMs?: number }
   | { type: "channelLost"; attempt: number }
   /** Every balancer follows a snapshot without it. */
   | { type: "left"; attempt: number }
   /** No balancer has a request or a connection on it, or will have one. */
   | { type: "released"; attempt: number }
-  /** A new supervisor has taken over the process, or the backoff, in this state. */
+  /** A new supervisor has adopted the process, or its backoff, in this state. */
   | { type: "adopted"; attempt: number };
 
 export type ProcessEvent = Command | Report;
@@ -85,26 +88,26 @@ export type Effect =
   | { type: "spawn"; attempt: number }
   | { type: "joinPool" }
   | { type: "leavePool" }
-  /** Asks it to finish its requests within this time. */
+  /** Tells it to finish its requests within this time. */
   | { type: "askDrain"; deadlineMs: number }
   /** Reports that no further request can arrive, so that it may exit. */
   | { type: "release" }
-  /** `verdict`: why it is killed as failing; part of its exit report. `afterMs`: how much later. */
+  /** `verdict` is why it is killed as failing, and part of its exit report. `afterMs` delays the signal. */
   | { type: "signal"; signal: KillSignal; verdict?: string; afterMs?: number }
   | { type: "setDeadline"; at: number }
   | { type: "clearDeadline" }
   | { type: "log"; level: "info" | "warn" | "error"; message: string; kind?: "death" | "crash-loop" };
 
-/** The policy of a slot. With `giveUp: false` the slot is restarted for ever, even if it was never ready. */
+/** The policy of a slot. With `giveUp: false`, the slot is restarted forever, even if it was never ready. */
 export interface SlotPolicy extends ProcessPolicy {
   giveUp: boolean;
-  /** Balancers send it requests: it drains when they have stopped, and is released when they have nothing left on it. */
+  /** Whether balancers send it requests. It then drains when they have stopped, and is released when they have nothing left on it. */
   isUpstream: boolean;
-  /** Its drain time is not its own but the rest of the stop's deadline. */
+  /** Whether its drain time is the rest of the stop's deadline instead of its own. */
   hasRestOfStop?: boolean;
 }
 
-/** How long a drain waits for balancers that do not follow the new snapshot. */
+/** How long a drain waits for balancers that do not follow the new snapshot, in milliseconds. */
 export const FOLLOW_TIMEOUT_MS = 5000;
 
 /** Every state. */

@@ -1,11 +1,10 @@
 /**
- * Compares a quantile of durations in two arms, from their histograms. A duration is the quantile of an arm if a known share of
- * its requests take longer, so the evidence against a duration is evidence against that share. Durations count as evenly spread
- * in their bucket. The bound on false alarms holds for the quantiles of these histograms, whose buckets are narrow beside the
- * limits.
+ * Compares a quantile of durations in two arms, from their histograms. A duration is the quantile of an arm if a known share of its
+ * requests take longer, so the evidence against a duration is evidence against that share. Durations count as evenly spread in their
+ * bucket. The bound on false alarms holds for the quantiles of these histograms, whose buckets are narrow compared with the limits.
  *
- * An abandoned request, whose client left before the response, is known to have taken longer than it was open, and nothing else is known of it:
- * it counts among those above a duration that is shorter, and not at all beside a longer one.
+ * Of an abandoned request, whose client left before the response, it is only known that it took longer than it was open. So it counts as
+ * above a shorter duration, and is ignored for a longer one.
  */
 import { type Count, evidenceAgainst, type Prior, type Priors, priorOf, RARE, type Side } from "./evidence.js";
 
@@ -14,7 +13,7 @@ export interface Durations {
   /** Ascending; one more than counts. */
   readonly edges: readonly number[];
   readonly counts: readonly number[];
-  /** In the same buckets: for how long the requests were open that were abandoned before their response. Default: none. */
+  /** In the same buckets: how long the abandoned requests were open. Default: none. */
   readonly abandoned?: readonly number[];
 }
 
@@ -25,33 +24,36 @@ export interface QuantileRule {
   readonly control: Prior;
 }
 
-/** Beside shares of a little more or less than a half, those of a release that is much slower or faster. */
+/** Shares of slightly more or less than a half, and those of a release that is much slower or faster. */
 export const P50: QuantileRule = {
   above: 0.5,
   canary: { beyond: priorOf([8, 4, 1], [60, 45, 1]), within: priorOf([4, 6, 1], [45, 60, 2]) },
   control: priorOf([4, 4, 1], [60, 60, 3]),
 };
-/** A p99 that is three times as long alone has about a twenty-fifth beyond its limit. If the control has many requests, its own share is close to the hundredth. */
+/**
+ * A p99 that is three times as long is still only about a twenty-fifth beyond its limit. If the control has many requests, its own share is
+ * close to the hundredth.
+ */
 export const P99: QuantileRule = {
   above: 0.01,
   canary: { beyond: priorOf([2, 18, 3], [10, 250, 6], [1, 2, 1]), within: RARE.within },
   control: priorOf([20, 1980, 3], [1, 99, 1]),
 };
 
-/** By how much the canary may be slower: the factor or the milliseconds, whichever allows more. */
+/** By how much the canary may be slower: by the factor or the milliseconds, whichever allows more. */
 export interface Slack {
   readonly factor: number;
   readonly ms: number;
 }
 
-/** Returns the longest quantile that a canary may have beside this one of the control. */
+/** Returns the longest quantile that a canary may have, given this one of the control. */
 export function slowest(ms: number, { factor, ms: more }: Slack): number {
   return Math.max(factor * ms, ms + more);
 }
 
-/** Durations of the control with more evidence against them than this can be no quantile in any comparison. */
+/** A duration with more evidence against it than this cannot be the control's quantile in any comparison. */
 const ENOUGH = 25;
-/** A bucket is examined in this many places. */
+/** In how many places a bucket is examined. */
 const STEPS = 4;
 
 export class QuantileComparison {
@@ -60,7 +62,7 @@ export class QuantileComparison {
   readonly controlMs: number | null;
   private readonly canary: Arm;
   private readonly control: Arm;
-  /** What the control's quantile may be, and the evidence against it; made when they are needed. */
+  /** The possible quantiles of the control, and the evidence against each; computed on demand. */
   private found: readonly Candidate[] | undefined;
 
   constructor(
@@ -81,14 +83,14 @@ export class QuantileComparison {
     return canaryMs === null || controlMs === null ? 0 : (canaryMs - controlMs) / this.allowedMs(controlMs);
   }
 
-  /** Returns the longest difference that is allowed beside this quantile of the control. */
+  /** Returns the longest difference that is allowed, given this quantile of the control. */
   allowedMs(controlMs: number): number {
     return slowest(controlMs, this.slack) - controlMs;
   }
 
   /**
-   * Returns the evidence against this multiple: the least over all quantiles of the control. 0 if one of them had no requests.
-   * @param enough what is less than this may be returned as soon as it is found
+   * Returns the evidence against this multiple: the minimum over all quantiles of the control; 0 if one of the arms had no requests.
+   * @param enough a smaller value may be returned as soon as it is found
    */
   against(multiple: number, enough: number, side: Side): number {
     const { canaryMs, controlMs } = this;
@@ -105,7 +107,7 @@ export class QuantileComparison {
     return least;
   }
 
-  /** Returns the evidence that a smaller share of the canary's requests than this is beyond the limit beside the control's quantile. */
+  /** Returns the evidence that a smaller share of the canary's requests than this is beyond the limit, given the control's quantile. */
   againstBeyond(share: number): number {
     const { controlMs } = this;
     if (controlMs === null) return 0;
@@ -126,14 +128,14 @@ interface Candidate {
 }
 
 /**
- * Walks away from the quantile in both directions, until the evidence is enough. Also walks beyond the control's own durations,
- * since the canary's may lie there.
+ * Goes from the quantile in both directions until the evidence is enough. Also beyond the control's own durations, because the canary's may
+ * lie there.
  */
 function candidatesOf(arm: Arm, quantileMs: number, others: readonly number[], rule: QuantileRule): Candidate[] {
   const { edges } = arm.durations;
   const [first, last] = [edges[0] as number, edges.at(-1) as number];
   const found: Candidate[] = [];
-  /** Returns whether to go on. */
+  /** Returns whether to continue. */
   const visit = (ms: number): boolean => {
     const against = evidenceAgainst(arm.countAbove(ms), rule.above, rule.control);
     if (against > ENOUGH) return false;
@@ -172,7 +174,7 @@ export function shareAbove(durations: Durations, ms: number): number {
 class Arm {
   private readonly total: number;
   private readonly above: readonly number[];
-  /** Of the abandoned ones; undefined if there are none. */
+  /** The same for the abandoned ones; undefined if there are none. */
   private readonly abandonedAbove: readonly number[] | undefined;
 
   constructor(readonly durations: Durations) {
@@ -182,7 +184,7 @@ class Arm {
     this.total = this.above[0] as number;
   }
 
-  /** Returns the number of requests that take longer, of those of which it is known. */
+  /** Returns the number of requests that took longer, of those whose duration is known well enough. */
   countAbove(ms: number): Count {
     const hits = this.numberAbove(this.above, ms);
     const abandoned = this.abandonedAbove === undefined ? 0 : this.numberAbove(this.abandonedAbove, ms);
@@ -218,12 +220,12 @@ class Arm {
     return from + part * ((edges[bucket + 1] as number) - from);
   }
 
-  /** Returns the duration that this share of the requests exceed; null without requests. */
+  /** Returns the duration that this share of the requests exceeds; null without requests. */
   quantile(share: number): number | null {
     const { above, abandonedAbove, total } = this;
     const { edges } = this.durations;
     if (total + (abandonedAbove?.[0] ?? 0) === 0) return null;
-    /** How many more requests than that share lie above an edge. */
+    /** By how many requests the number above an edge exceeds that share. */
     const more = (at: number) => {
       const abandoned = abandonedAbove?.[at] ?? 0;
       return (above[at] as number) + abandoned - share * (total + abandoned);

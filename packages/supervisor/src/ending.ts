@@ -1,4 +1,4 @@
-/** How a supervisor leaves its fleet: it ends it, or freezes it for another supervisor. */
+/** How a supervisor leaves its fleet: it stops it, or freezes it for another supervisor. */
 import type { Heir, OperationResult } from "./control/api.js";
 import { type Fleet, isDown } from "./core/fleet.js";
 import { resize } from "./core/fleet-changes.js";
@@ -10,7 +10,10 @@ import type { FleetRunner } from "./processes/fleet-runner.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { endLeftovers } from "./run-dir/orphans.js";
 
-/** On a stop, the time for balancers to accept waiting clients and close their listening sockets: on a busy machine they need more than a moment. */
+/**
+ * On a stop, the time for balancers to accept waiting clients and close their listening sockets, in milliseconds. On a busy machine they
+ * need more than a moment.
+ */
 const ACCEPT_GRACE_MS = 1000;
 
 const NOT_RUNNING: OperationResult = {
@@ -20,9 +23,9 @@ const NOT_RUNNING: OperationResult = {
 };
 
 /**
- * Ends the fleet: what listens drains first, balancers and instances in direct mode, while the other instances still serve requests
- * and know that a drain follows; then these drain in the remaining time. Programs in tcp mode drain beside the balancers, which would
- * otherwise hold their connections, since these end only with the program.
+ * Stops the fleet. First, all processes that listen drain: balancers, and instances in direct mode. Meanwhile the other instances still
+ * serve requests and know that a drain follows; they drain in the remaining time. Programs in tcp mode drain together with the balancers,
+ * because their connections would otherwise keep the balancers waiting: they end only with the program.
  */
 export async function endFleet(parts: Parts, channelSocket: string): Promise<OperationResult> {
   const { runner, rollouts, configs, children, log } = parts;
@@ -53,7 +56,7 @@ export async function endFleet(parts: Parts, channelSocket: string): Promise<Ope
   await hooksEnded;
   if (parts.adoption !== undefined) {
     await parts.adoption.strangersEnded;
-    // Of a template of the former supervisor, for example.
+    // For example those of a template of the former supervisor.
     await endLeftovers(channelSocket);
   }
   await parts.state.end();
@@ -62,7 +65,7 @@ export async function endFleet(parts: Parts, channelSocket: string): Promise<Ope
     : { ok: false, code: "failed", message: "a process could not be killed" };
 }
 
-/** A front notices that the fleet is not ready, and sends no more, while the fleet serves what still comes. */
+/** Waits while the fleet is not ready, so that a proxy in front sends no more. The fleet serves the requests that still arrive. */
 async function preDrain(parts: Parts): Promise<void> {
   const { configs, log, sockets } = parts;
   // The configuration may be that of a supervisor of an earlier version.
@@ -84,7 +87,7 @@ async function preDrain(parts: Parts): Promise<void> {
 async function stopListening({ coordination, sockets, slotSockets, urls, log }: Parts): Promise<void> {
   await coordination.whenNoneListens(ACCEPT_GRACE_MS);
   for (const socket of sockets) socket.close();
-  // Their instances close them when they drain.
+  // Their instances close the sockets when they drain.
   slotSockets.close();
   if (urls.length > 0) log.event("info", "paceline", "accepts no more connections");
 }
@@ -95,7 +98,10 @@ export function stopPools(runner: FleetRunner, isMeant: (pool: string) => boolea
   }
 }
 
-/** Writes the state that the next supervisor needs, after which nothing changes it; or says why not, and the fleet goes on as before. */
+/**
+ * Writes the state that the next supervisor needs, after which it no longer changes. If that fails, returns the reason, and the fleet
+ * continues as before.
+ */
 export async function freezeForHeir(
   parts: Parts,
   heir: Heir,

@@ -1,4 +1,4 @@
-/** The error class of the control plane: a stable code for programs, a clear line for people, and the exit statuses of its codes. */
+/** The error class of the control plane, with a stable code for programs and a clear message; and the exit statuses of its codes. */
 
 /** The exit statuses, the same for all commands. */
 export const EXIT = {
@@ -7,19 +7,19 @@ export const EXIT = {
   failed: 1,
   /** The command line or the configuration is wrong. */
   usage: 2,
-  /** Nothing is running, or its supervisor was killed. */
+  /** Nothing is running, or the supervisor was killed. */
   notRunning: 3,
   /** The deadline passed, or the supervisor does not respond. */
   deadline: 4,
-  /** Another operation is running; try again later. */
+  /** Another operation is running; it can be tried again later. */
   busy: 5,
-  /** A deploy failed, and no canary had had a request of a client. */
+  /** A deploy failed before a canary had a request of a client. */
   refused: 6,
-  /** A deploy was taken back after its release had requests. */
+  /** A deploy was rolled back after its release had requests. */
   rolledBack: 7,
-  /** A rehearsal found something that does not hold. */
+  /** A check of a rehearsal failed. */
   doesNotHold: 8,
-  /** A deploy was taken back because it could not tell in time whether the release is as good. */
+  /** A deploy was rolled back because it could not decide in time whether the release is as good. */
   untold: 9,
   /** The status that shells use for SIGINT. */
   interrupted: 130,
@@ -56,7 +56,7 @@ export function exitStatusOfCode(code: string): ExitStatus {
   }
 }
 
-/** What a PacelineError may have beside its code and message. */
+/** The optional details of a PacelineError, in addition to its code and message. */
 interface ErrorDetails {
   cause?: unknown;
   /** The last lines of the process that failed. */
@@ -66,8 +66,8 @@ interface ErrorDetails {
 }
 
 /**
- * Listen errors have the system's codes (`EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …) or `ELISTEN` if there is none; other codes
- * are named where they are thrown.
+ * Listen errors have the system's codes (`EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …), or `ELISTEN` if there is none. Other codes are
+ * documented where they are thrown.
  */
 export class PacelineError extends Error {
   override readonly name = "PacelineError";
@@ -75,7 +75,7 @@ export class PacelineError extends Error {
   readonly code: string;
   /** The exit status with which the command line reports this error. */
   readonly exitStatus: number;
-  /** The last lines of the process that failed; empty if none did. */
+  /** The last lines of the process that failed; empty if there is none. */
   readonly lastLines: readonly string[];
 
   constructor(code: string, message: string, { lastLines = [], exitStatus, ...options }: ErrorDetails = {}) {
@@ -87,13 +87,13 @@ export class PacelineError extends Error {
 }
 
 interface StartErrorDetails extends ErrorDetails {
-  /** What the supervisor wrote, as it is. */
+  /** The unchanged output of the supervisor. */
   output?: string;
-  /** Whether a part of the fleet had been started, and was stopped again. */
+  /** Whether a part of the fleet had been started and was stopped again. */
   isUndone?: boolean;
 }
 
-/** A fleet failed to start; nothing of it is left running. */
+/** Thrown when a fleet failed to start; no part of it is left running. */
 export class StartError extends PacelineError {
   readonly output: string;
   readonly isUndone: boolean;

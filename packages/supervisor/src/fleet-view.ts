@@ -1,4 +1,4 @@
-/** What clients of the control socket see of a fleet; nothing here changes it. */
+/** The read-only view of a fleet for clients of the control socket. */
 import type {
   DeathDetails,
   FigureHistory,
@@ -24,17 +24,17 @@ import { PageToken } from "./run-dir/own-secrets.js";
 import { detailsOf, Records, readReports } from "./run-dir/report-files.js";
 import type { SupervisorOptions } from "./supervisor-options.js";
 
-/** Of a fleet without an https address. */
+/** For a fleet without an https address. */
 const NO_CERTIFICATES: SupervisorApi["certificates"] = {
   views: () => [],
   renew: async () => ({ ok: false, code: "invalid", message: "no address of this fleet is https; see docs/tls.md" }),
 };
-/** How often followers get the status; a timer may be a little early. */
+/** How often followers get the status, in milliseconds; a timer may be slightly early. */
 const STATUS_EVERY_MS = 1000;
 const STATUS_EARLY_MS = 50;
-/** The most deaths that clients get. */
+/** The maximum number of deaths that clients get. */
 const MAX_DEATHS = 100;
-/** A report of a death is complete after this time. */
+/** A report of a death is complete after this time, in milliseconds. */
 const COMPLETE_MS = 7000;
 const REPORTS_EVERY_MS = 2000;
 
@@ -43,11 +43,11 @@ export abstract class FleetView {
   private readonly pageToken: PageToken;
   readonly records: Records;
   protected watch: Watch | undefined;
-  /** Whether all that its start wanted has been ready. */
+  /** Whether all processes that the start required have been ready. */
   protected hasStarted = false;
   private readonly statusListeners = new Set<(status: Status) => void>();
   private statusTimer: NodeJS.Timeout | undefined;
-  /** What needed attention, when that was decided, and the reports of deaths that it was decided by. */
+  /** What needed attention, when that was decided, and the reports of deaths that were used. */
   private attention: { at: number; found: readonly Attention[] } = { at: Number.NEGATIVE_INFINITY, found: [] };
   private reports: { at: number; last: number | undefined; all: readonly DeathReport[] } | undefined;
 
@@ -66,7 +66,7 @@ export abstract class FleetView {
     return { ...status, attention: this.attentionIn(status) };
   }
 
-  /** Decides what needs attention, once a second at most: for all who look. */
+  /** Decides what needs attention, at most once a second for all clients. */
   private attentionIn(status: Status): readonly Attention[] {
     const now = performance.now();
     if (now - this.attention.at < STATUS_EVERY_MS - STATUS_EARLY_MS) return this.attention.found;
@@ -84,7 +84,7 @@ export abstract class FleetView {
       const isKnown = reports.last === last?.id && (wasComplete || Date.now() - last.at < COMPLETE_MS);
       if (isKnown || now - reports.at < REPORTS_EVERY_MS) return reports.all;
     }
-    // Without what is long, and says nothing here.
+    // Without the long parts, which are not used here.
     const all = readReports(this.options.runDir.deathsFolder).map(
       (report): DeathReport => ({ ...report, stack: report.stack.slice(0, 1), history: null, lastLines: [] }),
     );
@@ -92,7 +92,7 @@ export abstract class FleetView {
     return all;
   }
 
-  /** Returns the status without what is decided by it. */
+  /** Returns the status without the parts that are derived from it. */
   private figures(): Status {
     const { parts, options } = this;
     const { fleet } = parts.runner;
@@ -110,7 +110,7 @@ export abstract class FleetView {
     });
   }
 
-  /** Nothing is measured while nobody listens. */
+  /** Nothing is measured while there is no listener. */
   onStatus(listener: (status: Status) => void): () => void {
     const { statusListeners } = this;
     statusListeners.add(listener);

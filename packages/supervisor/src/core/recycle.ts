@@ -3,19 +3,19 @@ import { type Forecast, isMoment } from "./forecast.js";
 import type { RecycleLimits } from "./model.js";
 import { formatDuration } from "./words.js";
 
-/** A process as a check finds it. */
+/** A process at the time of a check. */
 export interface RecycleFacts {
-  /** Such as `web.3#7`. */
+  /** For example `web.3#7`. */
   readonly id: string;
   readonly slot: string;
   readonly index: number;
   /** Whether it is ready, of the pool's generation, and alone in its slot. */
   readonly isReplaceable: boolean;
   readonly requests: number;
-  /** Null while it is not known. */
+  /** Null if unknown. */
   readonly memoryBytes: number | null;
   readonly ageMs: number;
-  /** The share of each limit that this process's jitter leaves, above 0 and up to 1. */
+  /** The share of each limit that remains after this process's jitter, above 0 and up to 1. */
   readonly share: number;
   /** Whether the time of the schedule has come. */
   readonly isScheduled: boolean;
@@ -38,7 +38,7 @@ interface Due {
   readonly reason: string;
 }
 
-/** Times are milliseconds by one monotonic clock. */
+/** Times are milliseconds of one monotonic clock. */
 export interface RecycleState {
   /** The process that is being replaced. */
   readonly running: { readonly pool: string; readonly id: string } | null;
@@ -46,7 +46,7 @@ export interface RecycleState {
   readonly due: ReadonlyMap<string, Due>;
   /** The pools whose last replacement failed. */
   readonly pauses: ReadonlyMap<string, { readonly failures: number; readonly until: number }>;
-  /** By slot: how many processes in a row reached the memory limit soon after their start. */
+  /** By slot: how many consecutive processes reached the memory limit soon after their start. */
   readonly early: ReadonlyMap<string, { readonly id: string; readonly count: number }>;
 }
 
@@ -61,7 +61,7 @@ export interface RecycleStart {
 
 interface RecycleStep {
   readonly state: RecycleState;
-  /** The process to replace now. */
+  /** The process that should be replaced now. */
   readonly start: RecycleStart | null;
   /** Processes that are over their memory limit too soon after their start; each is reported once. */
   readonly held: readonly { readonly slot: string; readonly message: string }[];
@@ -76,17 +76,17 @@ export const NO_RECYCLING: RecycleState = {
 
 const FIRST_PAUSE_MS = 60_000;
 const MAX_PAUSE_MS = 3_600_000;
-/** A process over its memory limit goes before those that have been due for so much longer. */
+/** A process over its memory limit goes before those that have been due for up to this much longer, in milliseconds. */
 const MEMORY_FIRST_MS = 600_000;
-/** A process that reaches its memory limit within this time has reached it early. */
+/** A process that reaches its memory limit within this time has reached it early, in milliseconds. */
 const EARLY_MS = 60_000;
-/** After this many in a row, replacing them at once does not help. */
+/** After this many consecutive ones, replacing them at once does not help. */
 const EARLY_LIMIT = 3;
 const MAX_HELD_MS = 300_000;
 
 const megabytes = (bytes: number) => Math.round(bytes / 1e6);
 
-/** `maxMemoryMb 200`, with the jitter if that has lowered it. */
+/** Returns `maxMemoryMb 200`, with the jitter if that has lowered it. */
 function limitText(key: string, value: number | string, share: number): string {
   const percent = Math.round((1 - share) * 100);
   return percent === 0 ? `${key} ${value}` : `${key} ${value} less ${percent} % jitter`;
@@ -101,7 +101,7 @@ function isOverMemory({ memoryBytes, share }: RecycleFacts, limits: RecycleLimit
   return limits.maxMemoryMb > 0 && memoryBytes !== null && memoryBytes >= memoryLimitBytes(limits, share);
 }
 
-/** Each entry returns why a process is to be replaced, or undefined. A further limit is a line here. */
+/** Each entry returns why a process should be replaced, or undefined. A new limit is one line here. */
 const REASONS: readonly ((facts: RecycleFacts, pool: RecyclePool) => string | undefined)[] = [
   (facts, { limits }) =>
     isOverMemory(facts, limits)
@@ -123,12 +123,12 @@ const REASONS: readonly ((facts: RecycleFacts, pool: RecyclePool) => string | un
       : undefined,
 ];
 
-/** How old a process must be before it is replaced for its memory, after so many that reached the limit early. */
+/** Returns how old a process must be before it is replaced for its memory, after `early` processes that reached the limit early. */
 function heldMs(early: number): number {
   return early < EARLY_LIMIT ? 0 : Math.min(MAX_HELD_MS, EARLY_MS * 2 ** (early - EARLY_LIMIT));
 }
 
-/** Finds what is due and, unless a process is being replaced, which one is replaced now. */
+/** Finds the processes that are due and, unless a process is being replaced, the one that is replaced now. */
 export function nextRecycle(state: RecycleState, pools: readonly RecyclePool[], now: number): RecycleStep {
   const due = new Map<string, Due>();
   const early = new Map<string, { id: string; count: number }>();
@@ -172,7 +172,7 @@ function firstReason(facts: RecycleFacts, pool: RecyclePool): string | undefined
   return undefined;
 }
 
-/** The first time, and then less and less often. */
+/** Whether to report it: the first time, and then less and less often. */
 function isWorthSaying(count: number): boolean {
   return Number.isInteger(Math.log2(count / EARLY_LIMIT));
 }
@@ -183,8 +183,8 @@ function heldText(count: number, waitMs: number, { maxMemoryMb }: RecycleLimits)
 }
 
 /**
- * Notes how the replacement ended. After a failed one the pool is left alone, longer each time; after an interrupted one it is not.
- * Returns the pause too; 0 if there is none.
+ * Records how the replacement ended. After a failed one the pool is paused, longer each time; after an interrupted one it is not. Also
+ * returns the pause; 0 if there is none.
  */
 export function recycleEnded(
   state: RecycleState,

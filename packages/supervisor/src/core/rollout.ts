@@ -1,9 +1,11 @@
-/** A reload, restart or deploy as a pure state machine: replaces a few slots at a time and restores old processes if a new one fails. */
+/**
+ * A reload, restart or deploy as a pure state machine. Replaces a few slots at a time, and restores the old processes if a new one fails.
+ */
 import { unreachable } from "./process.js";
 
 export interface Rollout {
   readonly kind: "reload" | "restart" | "recycle" | "deploy" | "rollback";
-  /** The indexes of slots to be replaced, the next one first. */
+  /** The indexes of the slots that are still to be replaced, next one first. */
   readonly waiting: readonly number[];
   /** The slots being replaced, at most `maxSurge`; each has a second process. */
   readonly current: readonly SlotAtWork[];
@@ -15,9 +17,9 @@ export interface Rollout {
   readonly direction: "forward" | "back";
   /** Whether there is a former generation to return to. */
   readonly canGoBack: boolean;
-  /** The old process ends before the new one starts, and the slot never has two. */
+  /** Whether the old process exits before the new one starts, so that a slot never has two. */
   readonly inPlace: boolean;
-  /** A deploy: its first slots are held while their old processes serve beside them. Null for other rollouts. */
+  /** Set for a deploy, whose first slots are held while their old processes serve beside them. Null for other rollouts. */
   readonly canary: CanaryStep | null;
   /** Why it returns to the former generation. */
   readonly failure: string | null;
@@ -26,9 +28,9 @@ export interface Rollout {
 
 interface CanaryStep {
   readonly slots: readonly number[];
-  /** Other slots, whose processes are restarted in the former generation, to be compared with the canaries. */
+  /** Other slots, whose processes are restarted in the former generation to be compared with the canaries. */
   readonly controls: readonly number[];
-  /** Whether the canaries are tried; from then on the rollout goes on like any other. */
+  /** Whether the trial of the canaries is over. From then on, the rollout continues like any other. */
   readonly isOver: boolean;
   /** Whether any canary has been ready, and so has had requests. */
   readonly hadRequests: boolean;
@@ -37,8 +39,8 @@ interface CanaryStep {
 interface SlotAtWork {
   readonly index: number;
   /**
-   * The replacement is starting, has to stay ready for a while, or is being announced to the balancers; or the outgoing process
-   * is draining. In place, `starting` begins with the end of the old process, and the slot is done once it is proven. A canary is
+   * The replacement is starting, has to stay ready for a while, or is being announced to the balancers; or the outgoing process is
+   * draining. In place, `starting` begins with the exit of the old process, and the slot is done once the new one is proven. A canary is
    * `held` beside the old process until the verdict.
    */
   readonly step: "starting" | "proving" | "joining" | "held" | "leaving";
@@ -49,16 +51,16 @@ interface SlotAtWork {
 export type RolloutEvent =
   | { type: "begin" }
   | { type: "replacementReady"; index: number }
-  /** It has stayed ready and healthy for `minReadyMs`. */
+  /** The replacement has stayed ready and healthy for `minReadyMs`. */
   | { type: "proven"; index: number }
-  /** It exited, was not ready in time, or is unhealthy. */
+  /** The replacement exited, was not ready in time, or is unhealthy. */
   | { type: "replacementLost"; index: number; reason: string }
-  /** Every balancer that responds in time has the replacement. */
+  /** Every balancer that responded in time has the replacement. */
   | { type: "applied"; index: number }
   | { type: "outgoingGone"; index: number }
   /** The former process was kept warm, and serves again. */
   | { type: "restored"; index: number }
-  /** The verdict on a deploy whose canaries are all held: it goes on with the other slots. */
+  /** The verdict on a deploy whose canaries are all held: it continues with the other slots. */
   | { type: "promote" }
   /** A deploy returns to the former generation, at any time before its end. */
   | { type: "takeBack"; reason: string }
@@ -83,7 +85,7 @@ interface RolloutOptions {
   canGoBack: boolean;
   /** Default: no. */
   inPlace?: boolean;
-  /** How many of the first slots a deploy tries, and which ones it restarts to compare them with. Default: it tries none. */
+  /** How many of the first slots are canaries of a deploy; below, which ones it restarts to compare them with. Default: no canaries. */
   canaries?: number;
   controls?: readonly number[];
 }
@@ -106,7 +108,7 @@ export function newRollout(kind: Rollout["kind"], slots: readonly number[], opti
   };
 }
 
-/** Returns the canaries of a deploy; in place no process can be held beside the old one. */
+/** Returns the canaries of a deploy. In place, there are none, because no process can be held beside the old one. */
 function canaryOf(
   slots: readonly number[],
   { canaries = 0, controls = [], inPlace }: RolloutOptions,
@@ -117,13 +119,13 @@ function canaryOf(
   return { slots: tried, controls: others, isOver: false, hadRequests: false };
 }
 
-/** How many slots are tried by a percentage, and as many others to compare them with; fewer if there are not as many. */
+/** Returns how many slots become canaries for a percentage, and as many others to compare them with; fewer if there are not enough. */
 export function canaryPlan(slots: readonly number[], percent: number): { canaries: number; controls: number[] } {
   const canaries = Math.min(slots.length, Math.max(1, Math.ceil((slots.length * percent) / 100)));
   return { canaries, controls: slots.slice(canaries, 2 * canaries) };
 }
 
-/** Whether all canaries are held, so that the verdict is awaited. */
+/** Whether all canaries are held, waiting for the verdict. */
 export function isHeld({ canary, current, outcome }: Rollout): boolean {
   return (
     outcome === null &&
@@ -133,7 +135,7 @@ export function isHeld({ canary, current, outcome }: Rollout): boolean {
   );
 }
 
-/** Applies an event. An event that does not fit the slot's step changes nothing. */
+/** Applies an event. An event that does not match the slot's step changes nothing. */
 export function advance(rollout: Rollout, event: RolloutEvent): RolloutStep {
   if (rollout.outcome !== null) return { rollout, actions: [] };
   switch (event.type) {
@@ -142,7 +144,7 @@ export function advance(rollout: Rollout, event: RolloutEvent): RolloutStep {
     case "replacementReady":
       return step(noteRequests(rollout, event.index), event.index, "starting", "proving", "prove");
     case "proven":
-      // No balancer has to know it, and nothing is left to end.
+      // No balancer needs to be told, and no old process is left.
       if (rollout.inPlace)
         return stepOf(rollout, event.index) === "proving" ? finishSlot(rollout, event.index) : { rollout, actions: [] };
       return step(rollout, event.index, "proving", "joining", "awaitApplied");
@@ -174,7 +176,7 @@ function stepOf({ current }: Rollout, index: number): SlotAtWork["step"] | undef
   return current.find((slot) => slot.index === index)?.step;
 }
 
-/** Starts all canaries and the processes that they are compared with, side by side; undefined if there are none to start. */
+/** Starts all canaries and the processes for the comparison at the same time; undefined if there are none to start. */
 function tryCanaries(rollout: Rollout): RolloutStep | undefined {
   const { canary } = rollout;
   if (canary === null || canary.isOver || rollout.direction === "back" || rollout.current.length > 0) return undefined;
@@ -195,7 +197,7 @@ function slotAt({ current }: Rollout, index: number): SlotAtWork | undefined {
   return current.find((slot) => slot.index === index);
 }
 
-/** A canary is in the pool from when it is ready. */
+/** A canary is in the pool as soon as it is ready. */
 function noteRequests(rollout: Rollout, index: number): Rollout {
   const { canary } = rollout;
   if (canary === null || canary.hadRequests || !canary.slots.includes(index)) return rollout;
@@ -207,7 +209,7 @@ function mustHold(rollout: Rollout, index: number): boolean {
   return canary !== null && !canary.isOver && direction === "forward" && canary.slots.includes(index);
 }
 
-/** A deploy goes on with new processes; only its way back may meet the former ones. */
+/** A deploy continues with new processes; only its way back may find the former ones. */
 function restored(rollout: Rollout, index: number): RolloutStep {
   const isForwardDeploy = rollout.canary !== null && rollout.direction === "forward";
   if (isForwardDeploy || stepOf(rollout, index) !== "starting") return { rollout, actions: [] };
@@ -231,7 +233,7 @@ function fill(rollout: Rollout): RolloutStep {
   const isTrying = direction === "forward" && rollout.canary?.isOver === false;
   const isBusy = (index: number) => rollout.current.some((slot) => slot.index === index);
   const room = isTrying ? 0 : Math.max(0, rollout.maxSurge - rollout.current.length);
-  // The outgoing process of a control may still drain, and is awaited.
+  // The outgoing process of a control may still drain; the rollout waits for it.
   const fresh = rollout.waiting.filter((index) => !isBusy(index)).slice(0, room);
   const current = [...rollout.current, ...fresh.map((index): SlotAtWork => ({ index, step: "starting" }))];
   const outcome = current.length > 0 ? null : outcomeOf(rollout);
@@ -270,24 +272,24 @@ function lose(rollout: Rollout, index: number, reason: string): RolloutStep {
   const at = stepOf(rollout, index);
   if (at === undefined || at === "leaving") return { rollout, actions: [] };
   if (rollout.direction === "back") {
-    // The slot keeps its serving process, which was healthy when it was started. In place, it goes on trying by itself.
+    // The slot keeps its serving process, which was healthy when it was started. In place, it continues to try by itself.
     const current = rollout.current.filter((slot) => slot.index !== index);
     const next = fill({ ...rollout, current });
     const discard: RolloutAction[] = rollout.inPlace ? [] : [{ type: "discardReplacement", index }];
     return { rollout: next.rollout, actions: [...discard, ...next.actions] };
   }
   if (slotAt(rollout, index)?.isControl) {
-    // The former version does not start any more, which is not the new one's fault: it is judged without this one.
+    // The former version does not start any more. That is not the fault of the new one, which is judged without this process.
     const next = fill({ ...rollout, current: rollout.current.filter((slot) => slot.index !== index) });
     return { rollout: next.rollout, actions: [{ type: "discardReplacement", index }, ...next.actions] };
   }
   return goBack(rollout, reason);
 }
 
-/** Ends what is coming up, and returns the slots that have their new process to the former generation. */
+/** Stops the processes that are starting, and returns the slots that have their new process to the former generation. */
 function goBack(rollout: Rollout, reason: string): RolloutStep {
   const discards = discardAll(rollout);
-  // Slots whose outgoing process is draining already have the new process; in place, no slot has its old one.
+  // Slots whose outgoing process is draining already have the new process. In place, no slot has its old one.
   const changed = rollout.current
     .filter((slot) => !slot.isControl && (rollout.inPlace || slot.step === "leaving"))
     .map((slot) => slot.index);

@@ -1,8 +1,8 @@
-/** How many instances a measured load needs, for growing and for shrinking, and whether those that were added help. Pure. */
+/** Computes how many instances a measured load needs, for growing and for shrinking, and whether added instances help. Pure. */
 
 export type ScalingMetric = "queueMs" | "cpuPercent" | "inFlight";
 
-/** What autoscaling keeps a pool at: one figure for each instance, or the wait of a request. */
+/** What autoscaling keeps constant in a pool: one figure for each instance, or the waiting time of a request. */
 export interface ScalingTarget {
   metric: ScalingMetric;
   value: number;
@@ -10,42 +10,42 @@ export interface ScalingTarget {
 
 /** The load of a pool in one period. */
 export interface PoolLoad {
-  /** The instances that serve requests. */
+  /** The number of instances that serve requests. */
   readonly ready: number;
-  /** Finished requests per second. */
+  /** The number of finished requests per second. */
   readonly throughput: number;
-  /** Requests in the pool, pending ones included, on average. */
+  /** The average number of requests in the pool, including pending ones. */
   readonly inFlight: number;
-  /** Those of them that wait in the request queue, or at an instance for their turn. */
+  /** The number of them that wait in the request queue, or at an instance for their turn. */
   readonly waiting: number;
-  /** The delay of the instances' event loops in milliseconds, on average over the instances; 0 if unknown. */
+  /** The delay of the instances' event loops in milliseconds, on average; 0 if unknown. */
   readonly lagMs: number;
-  /** The CPU time of all instances, in percent of one processor; null if unknown. */
+  /** The CPU time of all instances, in percent of one CPU; null if unknown. */
   readonly cpuPercent: number | null;
-  /** How busy all processors of the machine are, 0 to 100; null if unknown. */
+  /** How busy all CPUs of the machine are, 0 to 100; null if unknown. */
   readonly boxPercent: number | null;
-  /** The number of processors. */
+  /** The number of CPUs. */
   readonly cores: number;
-  /** The most requests that one instance handles at once; null: no limit. */
+  /** The maximum number of requests that one instance handles at once; null: no limit. */
   readonly perInstance: number | null;
 }
 
-/** The machine counts as busy from here on. */
+/** From this percentage on, the machine counts as busy. */
 const BUSY_BOX_PERCENT = 90;
-/** Below this share of what its instances could use, others make the machine busy. */
+/** If the instances use less than this percentage of what they could use, other programs make the machine busy. */
 const OWN_PERCENT = 50;
-/** A single-threaded process counts as saturated from here on. */
+/** From this percentage on, a single-threaded process counts as saturated. */
 const SATURATED_PERCENT = 90;
-/** Growth by a saturated CPU at least doubles, because the figure does not show how much more is needed. */
+/** Growth because of a saturated CPU at least doubles the pool, because the figure does not show how much more is needed. */
 const LEAST_SATURATED_FACTOR = 2;
 /** The pool shrinks to a size at which its figure would be at most this share of the target. */
 const SHRINK_SHARE = 0.95;
-/** A predicted wait may be at most this share of the target. */
+/** A predicted waiting time may be at most this share of the target. */
 const SHRINK_WAIT_SHARE = 0.5;
-/** Waits are bounded, since a queue that nobody serves has no end. */
+/** Waiting times are limited to this, in milliseconds, because a queue that nobody serves would never end. */
 const MAX_WAIT_MS = 3_600_000;
 
-/** Whether the pool's own work is what makes the machine busy, at least in good part. */
+/** Whether the pool's own work makes the machine busy, at least for a large part. */
 export function isCpuLimited(load: PoolLoad): boolean {
   const { ready, cores, cpuPercent } = load;
   return isBoxBusy(load) && cpuPercent !== null && cpuPercent >= OWN_PERCENT * Math.min(ready, cores);
@@ -55,15 +55,15 @@ function isBoxBusy({ boxPercent }: Pick<PoolLoad, "boxPercent">): boolean {
   return boxPercent !== null && boxPercent >= BUSY_BOX_PERCENT;
 }
 
-/** Returns how long a request waits until its instance begins with it: by Little's law, in milliseconds. */
+/** Returns how long a request waits until its instance starts it, by Little's law, in milliseconds. */
 export function waitMs({ waiting, throughput, lagMs, perInstance }: PoolLoad): number {
   const queued =
     waiting <= 0 ? 0 : throughput <= 0 ? MAX_WAIT_MS : Math.min(MAX_WAIT_MS, (1000 * waiting) / throughput);
-  // An instance with limited concurrency blocks its loop with the request that it runs, which is not a wait.
+  // An instance with limited concurrency blocks its event loop with the request that it runs, which is not waiting.
   return perInstance === null ? Math.max(queued, lagMs) : queued;
 }
 
-/** Returns the figure that is compared with the target; null if it is unknown. */
+/** Returns the figure that is compared with the target; null if unknown. */
 export function metricOf(load: PoolLoad, { metric }: ScalingTarget): number | null {
   if (load.ready === 0) return null;
   switch (metric) {
@@ -80,7 +80,7 @@ export function metricOf(load: PoolLoad, { metric }: ScalingTarget): number | nu
 
 /**
  * Returns how many instances would bring the figure to its target, if the load is limited by the instances.
- * @param before the load one period earlier; what has come in faster than it was finished is in flight since
+ * @param before the load one period earlier; requests that arrived faster than others finished are in flight since then
  * @param seconds the length of the period
  */
 export function neededInstances(
@@ -144,7 +144,10 @@ function sufficientForWait(load: PoolLoad, targetMs: number): number {
   return ready;
 }
 
-/** One queue before all places (Sakasegawa's approximation of M/M/c); without a limit, one queue at each instance (M/M/1). */
+/**
+ * Returns the predicted waiting time: for one queue before all instances (Sakasegawa's approximation of M/M/c), or without a limit for one
+ * queue at each instance (M/M/1).
+ */
 function predictedWaitMs(busy: number, serviceMs: number, instances: number, perInstance: number | null): number {
   const places = instances * (perInstance ?? 1);
   const utilization = busy / places;
@@ -153,26 +156,26 @@ function predictedWaitMs(busy: number, serviceMs: number, instances: number, per
   return ((serviceMs / places) * utilization ** (Math.sqrt(2 * (places + 1)) - 1)) / (1 - utilization);
 }
 
-/** Fewer finished requests are too few to compare. */
+/** With fewer finished requests, no comparison is possible. */
 const LEAST_REQUESTS = 20;
-/** Below this mean, samples of the requests in flight miss most of them. */
+/** Below this mean, most requests in flight are missed by the samples. */
 const LEAST_IN_FLIGHT = 0.5;
-/** A backlog that shrinks to this share was relieved, whatever the throughput. */
+/** If a backlog shrinks to this share, the growth has helped, whatever the throughput. */
 const RELIEVED_SHARE = 0.8;
 /** Requests that take at most this multiple of their shortest recent time were not slowed down. */
 const NOT_SLOWED = 1.25;
-/** How much more throughput than the instances before is needed to keep one more: a share of an instance. */
+/** How much more throughput than before is needed to keep one more instance, as a share of what an instance handles. */
 const LEAST_GAIN = 0.25;
-/** For large pools: a share of the pool. */
+/** The same for large pools, as a share of the pool. */
 const LEAST_GAIN_SHARE = 0.05;
 
 export interface Growth {
   readonly from: number;
   readonly to: number;
-  /** The mean load before it, and since the new instances are ready. */
+  /** The mean load before the growth; below, since the new instances are ready. */
   readonly before: PoolLoad;
   readonly after: PoolLoad;
-  /** How many requests were finished in both periods together. */
+  /** The number of requests that were finished in both periods together. */
   readonly requests: number;
   /** The shortest mean time of a request that was seen recently, in seconds; Infinity if unknown. */
   readonly bestSeconds: number;
@@ -180,14 +183,14 @@ export interface Growth {
 
 export type Limit = "cpu" | "elsewhere";
 
-/** Returns how many instances to keep, and what limits the pool if they are fewer than it has. */
+/** Returns how many instances to keep; if these are fewer than the pool has, also what limits it. */
 export function judgeGrowth(growth: Growth, target: ScalingTarget): { keep: number; limit: Limit | null } {
   const { from, to, before, after, requests, bestSeconds } = growth;
   const all = { keep: to, limit: null };
   if (requests < LEAST_REQUESTS || before.throughput <= 0) return all;
   if (after.inFlight <= RELIEVED_SHARE * before.inFlight) return all;
   const isLimited = isCpuLimited(before) || isCpuLimited(after);
-  // The operator wants room, not speed: requests that were never slow cannot become faster.
+  // The operator wants spare capacity, not speed: requests that were never slow cannot become faster.
   if (!isLimited && target.metric === "inFlight" && secondsOf(before) <= NOT_SLOWED * bestSeconds) return all;
   const figure = metricOf(after, target);
   if (!isLimited && target.metric === "cpuPercent" && figure !== null && figure <= target.value) return all;
@@ -197,12 +200,12 @@ export function judgeGrowth(growth: Growth, target: ScalingTarget): { keep: numb
   return { keep: Math.max(from, useful), limit: isBoxBusy(after) ? "cpu" : "elsewhere" };
 }
 
-/** Returns the mean time of a request by Little's law, in seconds; Infinity if there are too few to know it. */
+/** Returns the mean time of a request by Little's law, in seconds; Infinity if there are too few requests. */
 export function secondsOf({ inFlight, throughput }: PoolLoad): number {
   return throughput > 0 && inFlight >= LEAST_IN_FLIGHT ? inFlight / throughput : Number.POSITIVE_INFINITY;
 }
 
-/** Returns the mean of loads, of which there is at least one; the number of instances is that of the last. */
+/** Returns the mean of at least one load, with the number of instances of the last one. */
 export function meanLoad(loads: readonly PoolLoad[]): PoolLoad {
   const last = loads.at(-1) as PoolLoad;
   const mean = (of: (load: PoolLoad) => number) => loads.reduce((sum, load) => sum + of(load), 0) / loads.length;

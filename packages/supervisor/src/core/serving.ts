@@ -1,4 +1,7 @@
-/** Which instances serve: those that are ready and not drained. The agent-check, the autoscaler, `drain` and the status follow this one rule. Pure. */
+/**
+ * Decides which instances serve: those that are ready and not drained. The agent-check, the autoscaler, `drain` and the status all use this
+ * rule. Pure.
+ */
 import { outOfTurn, type Pool, type Slot } from "./fleet.js";
 
 /** Ejected instances serve, too: they get requests if there is no other. */
@@ -24,7 +27,7 @@ export function hasOtherServing({ slots }: Pool, index: number): boolean {
   return slots.some((slot) => slot.index !== index && slotServes(slot));
 }
 
-/** Returns what is wrong with a pool that should serve requests and has no instance that does; undefined if nothing is. */
+/** Returns the problem of a pool that should serve requests but has no serving instance; undefined if there is none. */
 export function unservedReason(pool: Pool): string | undefined {
   const isWanted = pool.slots.some(({ index, member }) => index <= pool.wanted && member.process.goal === "up");
   if (!isWanted || pool.slots.some(slotServes)) return undefined;

@@ -1,6 +1,6 @@
-/** Whether an instance is slower than the others of its pool by more than chance and slow routes explain. Pure. */
+/** Decides whether an instance is slower than the others of its pool, by more than chance and slow routes explain. Pure. */
 
-/** What is compared: the figures of the process that runs now, over about the last ten seconds. */
+/** The figures that are compared: those of the running process, over about the last ten seconds. */
 export interface Latencies {
   name: string;
   state: string;
@@ -15,7 +15,7 @@ export interface PoolLatencies {
 
 interface RouteLatencies {
   requestsTotal: number;
-  /** Those that the latencies are of. Missing from the supervisor of an earlier version. */
+  /** The number of responses in these latencies. Missing from the supervisor of an earlier version. */
   recentRequests?: number;
   p50Ms: number | null;
   p99Ms: number | null;
@@ -23,20 +23,20 @@ interface RouteLatencies {
 
 type Quantile = "p50" | "p99";
 
-/** The upper bounds of the buckets of `latencyShape`; the last bucket has the rest. */
+/** The upper bounds of the buckets of `latencyShape`, in milliseconds; the last bucket has the rest. */
 export const SHAPE_BOUNDS_MS = [0.5, 1, 2, 5, 10, 25, 50, 100, 250] as const;
 
-/** With fewer responses an instance is not judged. */
+/** An instance with fewer responses is not judged. */
 export const LEAST_REQUESTS = 20;
 const SLOW_TIMES = 3;
 const SLOW_MS = 20;
 /** A difference of more standard deviations than this is not chance. */
 const BEYOND_CHANCE = 4;
-/** A route class is slow from this factor over the others, and this p99, on. */
+/** A route class is slow if it exceeds the others by this factor; below, and has at least this p99. */
 const SLOW_ROUTE_TIMES = 5;
 export const SLOW_ROUTE_MS = 100;
 
-/** Returns the figure by which an instance is slow, and what is usual in its pool; undefined if it is not slow. */
+/** Returns the figure by which an instance is slow, and the usual value in its pool; undefined if it is not slow. */
 export function slownessOf(
   own: Latencies,
   pool: PoolLatencies,
@@ -59,8 +59,8 @@ function usualOf(own: Latencies, pool: PoolLatencies, by: Quantile): number | nu
 }
 
 /**
- * Whether a latency above that of the others is the instance's own: it has had enough responses, a larger share of them was slow than
- * chance gives, and no slow route takes about as long everywhere.
+ * Whether a latency above that of the others is caused by the instance: it has had enough responses, more of them were slow than chance
+ * explains, and no slow route takes about as long everywhere.
  */
 export function differs(own: Latencies, pool: PoolLatencies, by: Quantile): boolean {
   const ms = own.latencyMs[by] ?? 0;
@@ -69,7 +69,7 @@ export function differs(own: Latencies, pool: PoolLatencies, by: Quantile): bool
   const allOthers = responsesIn(others.map(responsesIn));
   if (all < LEAST_REQUESTS || allOthers < LEAST_REQUESTS) return false;
   const usual = usualOf(own, pool, by) ?? 0;
-  // Slow is what takes longer than the bucket of the usual figure; beyond the last bound that cannot be told.
+  // A response is slow if it takes longer than the bucket of the usual figure. Beyond the last bound, this cannot be decided.
   const found = SHAPE_BOUNDS_MS.findIndex((bound) => usual <= bound);
   const from = found + 1 || SHAPE_BOUNDS_MS.length + 1;
   const slow = responsesIn(own.latencyShape.slice(from));
@@ -81,17 +81,17 @@ export function differs(own: Latencies, pool: PoolLatencies, by: Quantile): bool
   return !slowRoutes(pool).some(({ p50Ms }) => ms <= 2 * (p50Ms ?? 0) && 2 * ms >= (p50Ms ?? 0));
 }
 
-/** Returns the number of responses in a `latencyShape`, those of the last ten seconds, or in a part of one. */
+/** Returns the number of responses in a `latencyShape` of the last ten seconds, or in a part of one. */
 export function responsesIn(shape: readonly number[]): number {
   return shape.reduce((all, count) => all + count, 0);
 }
 
-/** Whether enough requests are behind the latencies of a route; those before count for nothing. */
+/** Whether the latencies of a route are of enough requests; earlier requests do not count. */
 export function isJudged({ requestsTotal, recentRequests = requestsTotal, p99Ms }: RouteLatencies): boolean {
   return recentRequests >= LEAST_REQUESTS && p99Ms !== null;
 }
 
-/** Returns the routes that are slow beside the others, the slowest first. */
+/** Returns the routes that are slow compared with the others, slowest first. */
 export function slowRoutes<Route extends RouteLatencies>({
   routeClasses = [],
 }: {
@@ -106,7 +106,7 @@ export function slowRoutes<Route extends RouteLatencies>({
     .sort((a, b) => (b.p99Ms ?? 0) - (a.p99Ms ?? 0));
 }
 
-/** Returns the middle one of the known values, of two the lower. */
+/** Returns the middle one of the known values; of two the lower one. */
 function middleOf(values: readonly (number | null)[]): number | null {
   const known = values.filter((value) => value !== null).sort((a, b) => a - b);
   return known[(known.length - 1) >> 1] ?? null;

@@ -7,7 +7,7 @@ export interface Frame {
   column?: number;
 }
 
-/** Code of the runtime, of packages, and code without a file. */
+/** Code of the runtime or of packages, and code without a file. */
 const LIBRARY = /^(?:node:|<|$)|[/\\]node_modules[/\\]/;
 
 /** Returns `total (/srv/app.js:12:9)`. */
@@ -21,10 +21,10 @@ function shortText({ name, file, line }: Frame): string {
 }
 
 /**
- * Returns the innermost frame of the app, or else of a library, and what it called: `total (app.js:12), in parse (csv.js:7)`.
- * Undefined if no code of the app was running.
- * @param frames of JavaScript, the innermost first
- * @param ownFolder the folder of our own programs
+ * Returns the innermost frame of the app, or of a library if there is none, and what it called: `total (app.js:12), in parse (csv.js:7)`.
+ * Returns undefined if no code of the app was running.
+ * @param frames of JavaScript, innermost first
+ * @param ownFolder the folder of Paceline's own programs
  */
 export function placeInApp(frames: readonly Frame[], ownFolder: string): string | undefined {
   const [innermost] = frames;

@@ -1,4 +1,4 @@
-/** What changed between two status documents, one change for each line of `paceline watch`. Pure. */
+/** Finds what changed between two status documents, one change for each line of `paceline watch`. Pure. */
 
 import {
   type EventFacts,
@@ -14,7 +14,7 @@ export interface StateChange {
   /** Unix time in milliseconds. */
   at: number;
   name: string;
-  /** What changed; stable for programs. */
+  /** The kind of change; stable for programs. */
   kind:
     | "state"
     | "restart"
@@ -32,15 +32,15 @@ export interface StateChange {
     | "fleet";
   from: string | null;
   to: string | null;
-  /** Why, if an event says it. */
+  /** The reason, if an event states it. */
   reason: string | null;
 }
 
 type Told = Pick<StateChange, "name" | "kind" | "from" | "to">;
 
 /**
- * Returns the changes. A process that died and is back between the two is one `restart`.
- * @param said the events since `before`, the oldest first
+ * Returns the changes. A process that died and is ready again in the second document is one `restart`.
+ * @param said the events since `before`, oldest first
  */
 export function changesBetween(
   before: FleetFacts,
@@ -107,7 +107,7 @@ function weightOf({ weight }: InstanceFacts): string | null {
   return weight === null ? null : String(weight);
 }
 
-/** Only that there is a forecast: its number changes all the time. */
+/** Only whether there is a prediction, because its number changes all the time. */
 function forecastOf({ recycle }: InstanceFacts): string {
   return recycle?.memoryLimitInSeconds == null ? "steady" : "growing";
 }
@@ -116,7 +116,7 @@ function lockText({ lock }: FleetFacts): string | null {
   return lock === null ? null : `locked by ${lock.by}: ${lock.reason}`;
 }
 
-/** Returns the last event about the name. A change of numbers has none of its own. */
+/** Returns the last event about the name. A change of numbers has no event. */
 function reasonOf(
   { name, kind, to }: Told,
   said: readonly EventFacts[],
@@ -125,7 +125,7 @@ function reasonOf(
   if (kind === "ready" || kind === "weight" || kind === "problem" || kind === "lock" || kind === "fleet")
     return { at: now, reason: null };
   const own = said.filter(({ subject }) => subject === name);
-  // An instance is ready again by "is ready"; why it had ended was said before.
+  // An instance that restarted has a last event "is ready"; the event before that has the reason of its exit.
   const event = kind === "restart" ? own.findLast(({ message }) => message !== "is ready") : own.at(-1);
   if (event === undefined || (kind === "state" && to === "ready")) return { at: event?.at ?? now, reason: null };
   return { at: event.at, reason: firstLine(event.message) };

@@ -20,8 +20,8 @@ import { deadlineOf, type Effect, type Process, type ProcessEvent, type SlotPoli
 import { exitReason, NOT_READY, seconds } from "./words.js";
 
 /**
- * Applies `event` to `process`. Returns the new process and the effects to carry out, in order. An event of another attempt, or
- * without meaning in this state, has no effect.
+ * Applies `event` to `process`. Returns the new process and the effects to carry out, in order. An event of another attempt, or without a
+ * meaning in this state, has no effect.
  */
 export function transition(
   process: Process,
@@ -34,12 +34,12 @@ export function transition(
   const context = { policy, now, random };
   const next = row(process, event, context);
   if (next === null) return { process, effects: [] };
-  // A new supervisor has no alarms yet.
+  // A new supervisor has no timers yet.
   const before = event.type === "adopted" ? null : process;
   return { process: next.process, effects: [...next.effects, ...deadlineEffects(before, next.process)] };
 }
 
-/** Drops an event about an earlier process or deadline; this is the only place that does. */
+/** Whether an event is about an earlier process or deadline. This is the only place that drops such events. */
 function isStale(process: Process, event: ProcessEvent, now: number): boolean {
   if (!("attempt" in event)) return false;
   if (event.attempt !== process.attempt) return true;
@@ -111,7 +111,7 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
       return kill(process, "failing", `${NOT_READY} ${seconds(policy.readyTimeoutMs)} (readyTimeoutMs)`, context);
     case "stop":
     case "restart": {
-      // It may only handle signals yet, and has no requests.
+      // The process may only be able to handle signals yet, and has no requests.
       const goal = event.type === "stop" ? "down" : "up";
       const deadline = now + policy.termTimeoutMs;
       return {
@@ -179,7 +179,7 @@ function ready(process: Process & { state: "ready" }, event: ProcessEvent, conte
   }
 }
 
-/** Outside of the pool: nothing depends on it, so it is never restarted. */
+/** Outside the pool, nothing depends on the process, so it is never restarted. */
 function warm(process: Process & { state: "warm" }, event: ProcessEvent, context: Context): Transition | null {
   switch (event.type) {
     case "unpark":
@@ -240,7 +240,7 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
     case "stop":
       return { process: { ...process, goal: "down" }, effects: [] };
     case "overrun":
-      // It would not drain before its overrun request ends, which may be never.
+      // The process would not drain before its overrun request ends, which may be never.
       return kill(process, "slow", event.reason, context, event);
     case "adopted":
       return drainAgain(process, context);

@@ -1,21 +1,21 @@
-/** What a verdict is made from and made of: the evidence, the limits, and the tests, also in words. Pure. */
+/** The input and output of a verdict: the evidence, the limits, and the tests, also as text. Pure. */
 import type { MemoryReading } from "./memory-slope.js";
 import type { Durations } from "./quantiles.js";
 
 export type Verdict = "pass" | "fail" | "wait";
 
-/** What was counted at the processes of one arm since the canary took its first request. */
+/** The counts of the processes of one arm since the canary got its first request. */
 export interface Arm {
   readonly processes: number;
-  /** Responses, and requests that were lost here. */
+  /** Responses, and requests that were lost at this arm. */
   readonly requests: number;
   /** Responses with status 500 and above. */
   readonly errors: number;
   /** Requests without a complete response, because the process or its connection was lost. */
   readonly resets: number;
-  /** Requests that have had no complete response for far longer than usual, at least, and are still open. */
+  /** The minimum number of requests that have had no complete response for far longer than usual, and are still open. */
   readonly open: number;
-  /** Unrequested exits. */
+  /** Exits that nobody requested. */
   readonly crashes: number;
   /** By route class: the durations of responses. */
   readonly durations: Readonly<Record<string, Durations>>;
@@ -27,9 +27,9 @@ export interface Evidence {
   readonly control: Arm;
   /** The instances of the generation in service that were started with the canary; null if there are none. */
   readonly fresh: Arm | null;
-  /** Of canaries and fresh instances, the oldest first. */
+  /** The memory of canaries and fresh instances, oldest first. */
   readonly memory: readonly MemoryReading[];
-  /** All route classes of the pool's configuration, with requests or without. */
+  /** All route classes of the pool's configuration, with or without requests. */
   readonly classes: readonly string[];
 }
 
@@ -44,7 +44,7 @@ export interface VerdictLimits {
   readonly p99Ms: number;
   /** A number of crashes. */
   readonly crashes: number;
-  /** In megabytes (10^6 bytes) a minute. */
+  /** In megabytes (10^6 bytes) per minute. */
   readonly memoryMbPerMinute: number;
 }
 
@@ -59,16 +59,18 @@ export const DEFAULT_LIMITS: VerdictLimits = {
   memoryMbPerMinute: 30,
 };
 
-/** The test of a release by itself: the share of its requests that get a 5xx or are lost. There is one only while there is nothing to compare. */
+/**
+ * The test of a release alone: the share of its requests that get a 5xx or are lost. It exists only while there is nothing to compare with.
+ */
 export const ALONE = "failures alone";
 
-/** One figure of both arms. Without a value there are no requests, or no readings. */
+/** One figure of both arms. Values are missing if there are no requests, or no readings. */
 export interface VerdictTest {
-  /** Such as `5xx` or `p99 GET /`. */
+  /** For example `5xx` or `p99 GET /`. */
   readonly name: string;
   readonly unit: "points" | "ms" | "MB/min" | "crashes";
   readonly verdict: Verdict;
-  /** Whether the release must pass it. A route class with few of the requests may only fail. */
+  /** Whether the release must pass it. A route class with only few requests can fail, but need not pass. */
   readonly isRequired: boolean;
   readonly canary: number | null;
   readonly control: number | null;
@@ -76,24 +78,24 @@ export interface VerdictTest {
   readonly interval: readonly [low: number | null, high: number | null];
   /** The largest difference that is allowed. */
   readonly limit: number;
-  /** Whether it is likely, but not certain, to fail. */
+  /** Whether it will probably fail, although that is not certain. */
   readonly isDoubtful: boolean;
-  /** Whether it is not beyond its limit by far, as far as can be told. */
+  /** Whether it is not far beyond its limit, as far as known. */
   readonly isClear: boolean;
 }
 
 export interface Judgement {
   readonly verdict: Verdict;
   readonly tests: readonly VerdictTest[];
-  /** Whether canary and control had requests: without any, nothing can be told. */
+  /** Whether canary and control had requests. Without any, nothing can be concluded. */
   readonly hasTraffic: boolean;
-  /** Whether a test is likely, but not certain, to fail. */
+  /** Whether a test will probably fail, although that is not certain. */
   readonly isDoubtful: boolean;
-  /** Whether gross faults are excluded by all tests that must pass. */
+  /** Whether all tests that must pass exclude gross faults. */
   readonly isClear: boolean;
 }
 
-/** The tests of a verdict in words, for people. */
+/** The units of a verdict's tests, for display. */
 const UNITS: Record<VerdictTest["unit"], { name: string; digits: number }> = {
   points: { name: "pp", digits: 2 },
   ms: { name: "ms", digits: 1 },
@@ -101,12 +103,12 @@ const UNITS: Record<VerdictTest["unit"], { name: string; digits: number }> = {
   crashes: { name: "", digits: 0 },
 };
 
-/** Returns the difference, such as `+0.13 pp`; empty while nothing is known. */
+/** Returns the difference, for example `+0.13 pp`; empty while nothing is known. */
 export function differenceText({ canary, control, unit }: VerdictTest): string {
   return canary === null || control === null ? "" : signed(canary - control, unit);
 }
 
-/** Returns the largest difference that is allowed, such as `≤ +1 pp`. */
+/** Returns the largest difference that is allowed, for example `≤ +1 pp`. */
 export function limitText({ limit, unit }: VerdictTest): string {
   return `≤ ${signed(limit, unit)}`;
 }

@@ -1,11 +1,11 @@
 /**
- * Compares a new generation, the canary, with the one in service, the control: one test for each figure, and a verdict. Pure; it is
- * called as often as one likes, with all counts since the canary took its first request.
+ * Compares a new generation, the canary, with the one in service, the control: one test for each figure, and a verdict. Pure; it may be
+ * called at any time and as often as wanted, with all counts since the canary got its first request.
  *
- * A test passes when the whole interval of the difference lies within its limit, and fails when it lies wholly beyond. The lower end
- * of an interval lies above the true difference with a probability of `FALSE_ALARMS` at most in all tests and looks together, so
- * that a release within all limits is taken back no more often. The upper end lies below the true difference with a probability of
- * `MISSES` at most in each test: all tests must pass, so a release beyond any limit is accepted no more often than that.
+ * A test passes when the whole interval of the difference lies within its limit, and fails when all of it lies beyond. The lower end of an
+ * interval lies above the true difference with a probability of at most `FALSE_ALARMS`, in all tests and looks together. So a release
+ * within all limits is rolled back no more often than that. The upper end lies below the true difference with a probability of at most
+ * `MISSES` in each test. All tests must pass, so a release beyond any limit is accepted no more often than that.
  */
 import { boundOf, type Count, evidenceAgainst, priorOf, RARE, ShareComparison, type Side } from "./evidence.js";
 import { memorySlope } from "./memory-slope.js";
@@ -29,26 +29,29 @@ import {
   type VerdictTest,
 } from "./verdict-model.js";
 
-/** The error rates that the documentation states. That of false alarms holds at a limit: a release as good as the control has far fewer. */
+/** The error rates in the documentation. The one of false alarms is valid at a limit: a release as good as the control has far fewer. */
 export const FALSE_ALARMS = 0.05;
 const MISSES = 0.05;
 
-/** The evidence beyond the limit from which a test that waits is doubtful. */
+/** The evidence beyond the limit from which on an undecided test is doubtful. */
 const DOUBT = Math.log(5);
 
 /**
- * How the false alarms are divided among the tests; those of durations again among the route classes, by their requests. The rest
- * is left for these parts, which change a little from look to look.
+ * How the false alarms are divided among the tests. Those of durations are divided again among the route classes by their requests. The
+ * rest is reserved, because these parts change a little from look to look.
  */
 export const ALARM_SHARES = { errors: 0.3, resets: 0.05, open: 0.03, p50: 0.1, p99: 0.45, memory: 0.02, alone: 0.02 };
 
-/** A fault is gross if so large a part of the requests fails, or takes longer than the limit of the p99; or than that of the p50. */
+/**
+ * A fault is gross if at least this share of the requests fails, or takes longer than the limit of the p99; below, than the limit of the
+ * p50.
+ */
 const GROSS = 0.08;
 const GROSS_P50 = 0.75;
-/** The evidence against such a part that excludes it. */
+/** The evidence against such a share that excludes it. */
 const CLEAR = Math.log(30);
 
-/** A route class with a smaller part of the requests has too few for a release to pass in time. */
+/** A route class with a smaller share of the requests has too few for a release to pass in time. */
 const REQUIRED_PART = 0.2;
 
 /** @param isBrief omits the intervals of shares and durations, which take most of the time */
@@ -92,7 +95,7 @@ interface Compared {
   readonly isBrief: boolean;
 }
 
-/** Judges a difference, and finds its interval. The limit lies outside the interval if the evidence against it is enough. */
+/** Tests a difference, and finds its interval. The limit lies outside the interval if the evidence against it is strong enough. */
 function compared(
   comparison: Comparison,
   { limit, alarms, from, to, isBrief }: Compared,
@@ -140,20 +143,21 @@ function shareTest(
   };
 }
 
-/** Without so many requests in service, a release is judged by itself, too. */
+/** If the version in service has had fewer requests than this, a release is also judged alone. */
 const FEW = 10;
-/** A release that fails a larger part of its requests than this is broken, whatever was in service. */
+/** A release that fails a larger share of its requests than this is broken, whatever was in service. */
 const MOST_ALONE = 0.5;
 const BROKEN = priorOf([9, 1, 1], [3, 2, 1]);
 
 /**
- * The absolute rule for a release with nothing to compare: it fails if most of its requests certainly fail. It holds with the same
- * martingale as the other tests: a release that fails half of its requests is taken back by it with a probability of its alarms at most.
+ * The absolute rule for a release with nothing to compare with: it fails if it is certain that most of its requests fail. It is valid by
+ * the same martingale as the other tests: a release that fails half of its requests is rolled back by it with at most the probability of
+ * its alarms.
  */
 function aloneTest({ canary, control }: Evidence, isBrief: boolean): VerdictTest[] {
-  // A response that is cut off may be a 5xx, too.
+  // A response that was cut off may also be a 5xx.
   const failed = ({ errors, resets, requests }: Arm) => Math.min(requests, errors + resets);
-  // A few requests in service that have mostly failed say that it is no worse.
+  // If the few requests in service have mostly failed, the release is no worse.
   if (control.requests >= FEW || 2 * failed(control) > control.requests) return [];
   const count: Count = { hits: failed(canary), total: canary.requests };
   const share = count.total === 0 ? 0 : count.hits / count.total;
@@ -174,22 +178,22 @@ function aloneTest({ canary, control }: Evidence, isBrief: boolean): VerdictTest
   ];
 }
 
-/** Of a control with so many requests it is known that hardly anything succeeds. */
+/** After this many requests, it is known whether nearly everything fails in the control. */
 const MANY = 50;
 
-/** Whether the canary's share is not higher than the control's by a gross fault. */
+/** Whether the canary's share does not exceed the control's by a gross fault. */
 function isClearOf(canary: Count, control: Count): boolean {
   const share = control.total === 0 ? 0 : control.hits / control.total;
-  // No canary's share can be so much higher.
+  // The canary's share cannot be that much higher.
   if (GROSS + share >= 1 && control.total >= MANY) return true;
   const gross = Math.min(0.99, GROSS + share);
   return canary.hits < gross * canary.total && evidenceAgainst(canary, gross, RARE.within) >= CLEAR;
 }
 
-/** A canary may have so many times the share of open requests that the control has: long polls and streams stay open in both. */
+/** A canary may have this multiple of the control's share of open requests: long polls and streams stay open in both. */
 const OPEN_FACTOR = 3;
 
-/** Open requests had no response to count, so they are a share of themselves and the counted ones. */
+/** Open requests have no response that could be counted, so their share is that of open and counted ones together. */
 function openTest({ canary, control }: Evidence, points: number, isBrief: boolean): VerdictTest {
   const count = ({ open, requests }: Arm): Count => ({ hits: open, total: open + requests });
   const share = ({ hits, total }: Count) => (total === 0 ? 0 : hits / total);
@@ -202,7 +206,7 @@ function openTest({ canary, control }: Evidence, points: number, isBrief: boolea
   return {
     name: "open",
     unit: "points",
-    // Where requests stay open for long anyway, few of them end in time to pass.
+    // If requests stay open for long anyway, few of them end in time for the test to pass.
     ...{ verdict, isRequired: control.open === 0, canary: shown(ofCanary), control: shown(ofControl) },
     ...{ interval: scaled(interval, 100), limit: 100 * limit, isDoubtful, isClear: isClearOf(ofCanary, ofControl) },
   };
@@ -215,10 +219,10 @@ function scaled([low, high]: VerdictTest["interval"], factor: number): VerdictTe
 /** An interval of durations ends at this multiple of the limit, or has no end. */
 const LONGEST = 1000;
 
-/** Of the false alarms, a route class with hardly any requests gets this part. */
+/** The part of the false alarms for a route class with hardly any requests. */
 const LEAST_PART = 0.001;
 
-/** If the canary has more than so many times the slow requests of fresh instances, its age is not the reason. */
+/** If the canary has more than this multiple of the slow requests of fresh instances, its age is not the reason. */
 const AGE_FACTOR = 2;
 
 const NONE: Durations = { edges: [0], counts: [] };
@@ -247,7 +251,7 @@ function durationTests(route: string, evidence: Evidence, limits: VerdictLimits,
   const slack = { factor: limits.p99Factor, ms: limits.p99Ms };
   const p99 = test("p99", P99, control, slack, GROSS);
   if (fresh === null || p99.control === null || (p99.verdict !== "fail" && !p99.isDoubtful)) return [p50, p99];
-  // Fresh instances have too few requests for a 99th percentile of their own; but if as many of theirs are slow, age is the reason.
+  // Fresh instances have too few requests for a 99th percentile of their own. But if they have as many slow requests, age is the reason.
   const slow = ({ durations }: Arm) => shareAbove(durations[route] ?? NONE, slowest(p99.control ?? 0, slack));
   const isAge = AGE_FACTOR * slow(fresh) >= slow(canary);
   return [p50, isAge ? { ...p99, verdict: "wait", isDoubtful: false } : p99];
@@ -265,7 +269,7 @@ function sum(counts: readonly number[]): number {
   return counts.reduce((all, count) => all + count, 0);
 }
 
-/** Crashes are counted, not estimated: a canary may have as many more than the control as the limit says. */
+/** Crashes are counted, not estimated: a canary may have as many more than the control as the limit allows. */
 function crashTest({ canary, control }: Evidence, limit: number): VerdictTest {
   const expected = control.processes === 0 ? 0 : (control.crashes / control.processes) * canary.processes;
   const difference = canary.crashes - Math.ceil(expected);
@@ -286,7 +290,7 @@ function memoryTest({ memory, fresh }: Evidence, limit: number): VerdictTest {
   const slope = memorySlope(memory);
   const { low = null, high = null } = slope ?? {};
   const verdict = low !== null && low > limit ? "fail" : high !== null && high < limit ? "pass" : "wait";
-  // Without instances of the same age, growth after the start cannot be told from a leak.
+  // Without instances of the same age, growth after the start cannot be distinguished from a leak.
   const test = { name: "memory", unit: "MB/min", limit, interval: [low, high], control: 0, isDoubtful: false } as const;
   const isClear = verdict !== "fail";
   if (fresh === null)

@@ -1,7 +1,10 @@
-/** The wording of exits, durations, names and lost lines, and foreign text made visible. */
+/** The wording of exits, durations, names and lost lines, and the escaping of foreign text. */
 import type { ExitStatus } from "./model.js";
 
-/** Returns `exited with code 1`, `was killed by SIGKILL`, or for a process that was not our child `ended with an unknown exit status`. */
+/**
+ * Returns `exited with code 1`, `was killed by SIGKILL`, or `ended with an unknown exit status` for a process that was not a child of the
+ * supervisor.
+ */
 export function exitReason(status: ExitStatus): string {
   if (status.signal !== null) return `was killed by ${status.signal}`;
   return status.code === null ? "ended with an unknown exit status" : `exited with code ${status.code}`;
@@ -10,7 +13,7 @@ export function exitReason(status: ExitStatus): string {
 /** The beginning of a message about a process that was not ready in time. */
 export const NOT_READY = "was not ready within";
 
-/** Returns a word as a POSIX shell reads it. */
+/** Returns a word quoted for a POSIX shell. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
@@ -52,18 +55,21 @@ export function isLineOf(line: { name: string; subject?: string }, name: string 
   return isAbout(line.name, name) || (line.subject !== undefined && isAbout(line.subject, name));
 }
 
-/** Returns the bounds of an autoscaled pool as ` (1–8)`; empty if its size is fixed. */
+/** Returns the limits of an autoscaled pool as ` (1–8)`; empty if its size is fixed. */
 export function boundsText({ scaling }: { scaling?: { min: number; max: number } | null }): string {
   // The supervisor of an earlier version does not report them.
   return scaling == null ? "" : ` (${scaling.min}–${scaling.max})`;
 }
 
-/** Returns the state of a process for people: a ready one that gets no new requests is `drained` or `ejected`, one that should get none `failing`. */
+/**
+ * Returns the state of a process for display: a ready one that gets no new requests is `drained` or `ejected`; one that should get none is
+ * `failing`.
+ */
 export function stateWord({ state, outOfTurn = null }: { state: string; outOfTurn?: string | null }): string {
   return state === "ready" && outOfTurn !== null ? outOfTurn : state;
 }
 
-/** The name of the series of all balancers and pools in direct mode together: no pool can have it. */
+/** The name of the series of all balancers and pools in direct mode together. No pool can have it. */
 export const ALL_CLIENTS = "all clients";
 
 /** Whether a process is in trouble. */
@@ -71,11 +77,14 @@ export function isFailing({ state, stalledMs }: { state: string; stalledMs: numb
   return state === "backoff" || state === "failed" || stalledMs !== null;
 }
 
-/** A running fleet keeps this many events and lines of its log at most; the log files have older ones. */
+/** The maximum number of events, and below of log lines, that a running fleet keeps in memory. The log files have older ones. */
 export const KEPT_EVENTS = 1000;
 export const KEPT_LINES = 5000;
 
-/** Returns the error message for an unknown name; `names` are the known ones. An instance's name among them was given for a pool. */
+/**
+ * Returns the error message for an unknown name.
+ * @param names the known ones; if the name of an instance is one of them, a pool was expected
+ */
 export function unknownName(name: string, names: readonly string[]): string {
   const [pool] = name.split(".");
   if (names.includes(name)) return `${name} is an instance: name its pool, ${pool}; restart and drain take an instance`;
@@ -91,16 +100,16 @@ export function lostText(count: number, why: string): string {
 }
 
 /**
- * Escapes control characters, so that foreign text cannot move the cursor, reorder or hide a part of a line, or control the terminal.
- * Joiners stay between characters outside ASCII: emoji and several scripts need them.
+ * Control characters are escaped, so that foreign text cannot move the cursor, reorder or hide a part of a line, or control the terminal.
+ * Joiners between characters outside ASCII are kept, because emoji and several scripts need them.
  */
 const CONTROL =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]|(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f\u200c\u200d])/g;
 
 /**
- * Returns `text` with control characters as `\x1b`, and direction marks, characters without a width and non-ASCII line breaks as
- * `\u202e`. Tabs and line feeds stay.
+ * Returns `text` with control characters as `\x1b`, and direction marks, characters without a width and non-ASCII line breaks as `\u202e`.
+ * Tabs and line feeds are kept.
  */
 export function visible(text: string): string {
   return text.replace(CONTROL, (character) => {
@@ -124,7 +133,7 @@ export function hasStopped(events: readonly { subject: string; message: string }
   return events.at(-1)?.message === HAS_STOPPED;
 }
 
-/** Returns why there is no connection to a server, by the system's code; undefined for codes that say nothing about that. */
+/** Returns why there is no connection to a server, by the system's code; undefined for codes that do not show that. */
 export function unreachableText(code: string | undefined): string | undefined {
   switch (code) {
     case "ECONNREFUSED":
@@ -138,7 +147,7 @@ export function unreachableText(code: string | undefined): string | undefined {
   }
 }
 
-/** What to do about a pool of this workload that was not ready in time; empty if only its reason tells. */
+/** Returns what to do about a pool of this workload that was not ready in time; empty if the reason already shows it. */
 export function remedyFor(workload: Record<string, unknown> | undefined): string {
   if (workload === undefined) return "";
   if ("command" in workload)

@@ -1,4 +1,4 @@
-/** What the operator can do to the fleet: each with a question first. Pure. */
+/** The operator's actions on the fleet, each after a question. Pure. */
 
 import { sortKeys } from "./columns.js";
 import { type Command, commandOf } from "./command-line.js";
@@ -11,7 +11,7 @@ const MAX_TYPED = 50;
 
 type Question = Extract<Mode, { kind: "question" }>;
 
-/** Asks whether to do it. */
+/** Asks before an action. */
 function ask(model: Model, question: Omit<Question, "kind">, at: number): Step {
   if (model.connection.state !== "up") return only(withNotice(model, "no connection to the supervisor", at));
   return only({ ...model, mode: { kind: "question", ...question }, notice: null });
@@ -70,7 +70,7 @@ export function restart(model: Model, at: number): Step {
   return ask(model, { text: `Restart ${selected}`, operation, label: `restart ${selected}`, target: selected }, at);
 }
 
-/** Drains the selected instance, or takes it back into turn. */
+/** Drains the selected instance, or puts it back into turn. */
 export function drain(model: Model, at: number): Step {
   const process = processOf(model.status, model.selected);
   if (process === undefined || !("generation" in process))
@@ -86,7 +86,7 @@ export function drain(model: Model, at: number): Step {
   return ask(model, { text, operation, label: `${what} ${name}`, target: name }, at);
 }
 
-/** Steers the deploy that is under way. */
+/** Steers the deploy in progress. */
 export function steer(model: Model, what: "promote" | "rollback" | "hold", at: number): Step {
   const deploy = model.status?.pools.find((pool) => pool.deploy != null)?.deploy ?? null;
   if (deploy === null) return only(withNotice(model, "no deploy is under way", at));
@@ -108,7 +108,7 @@ function askFor(model: Model, command: Extract<Command, { do: "operate" }>, at: 
   return ask(model, { text, operation: { path, body }, label, target }, at);
 }
 
-/** Runs a typed command. `keys` are left to the caller. */
+/** Runs a typed command. The caller handles `keys`. */
 export function runCommand(before: Model, text: string, at: number): Step & { keys: readonly string[] } {
   const typed =
     text.trim() === "" ? before.typed : [...before.typed.filter((each) => each !== text), text].slice(-MAX_TYPED);

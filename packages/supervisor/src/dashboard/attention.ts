@@ -1,4 +1,4 @@
-/** What needs attention, as the supervisor has decided: in the fleet, and what is unusual about one row. Pure. */
+/** Shows what needs attention, as the supervisor has decided: for the fleet, and for one row. Pure. */
 import type { InstanceStatus, Status } from "../control/api.js";
 import type { Attention } from "../core/attention.js";
 import type { Mark } from "../core/marks.js";
@@ -8,10 +8,10 @@ import { poolOf } from "./rows.js";
 import type { Subject } from "./subject.js";
 import { clean, fitLine, type Line, lineWidth, segment } from "./text.js";
 
-/** With less room the evidence is left out. */
+/** The minimum width for the evidence; with less room it is left out. */
 const LEAST_EVIDENCE = 12;
 
-/** Returns up to `most` lines: what is wrong, and its first evidence where there is room. */
+/** Returns up to `most` lines: what is wrong, and its first evidence if there is room. */
 export function troubleLines(troubles: readonly Attention[], width: number, most: number): Line[] {
   return troubles.slice(0, most).map(({ severity, what, evidence: [evidence = ""] }) => {
     const isFault = severity === "fault";
@@ -21,7 +21,7 @@ export function troubleLines(troubles: readonly Attention[], width: number, most
   });
 }
 
-/** Returns what is unusual about a row, in words. */
+/** Returns what is unusual about a row, as text. */
 export function attentionOf({ status }: Model, { name, process, figures }: Subject): Line {
   const found: string[] = [];
   const pool = poolOf(name);
@@ -34,7 +34,7 @@ export function attentionOf({ status }: Model, { name, process, figures }: Subje
   const limit = recycle?.memoryLimitInSeconds ?? null;
   if (limit !== null) found.push(`reaches its memory limit in ${longDuration(limit)}`);
   if (slow !== null) found.push(`${slow.by} is ${(slow.ms / slow.usual).toFixed(1)}× the median of ${pool}`);
-  // A route is slow at every instance.
+  // A slow route is slow at every instance.
   for (const { route, p99Ms, isSlow } of routesOf(status, pool))
     if (isSlow) found.push(`${route} is slow in ${pool}: p99 ${latency(p99Ms)}`);
   for (const [key, word, value] of [

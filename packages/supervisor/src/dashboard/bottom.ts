@@ -1,4 +1,4 @@
-/** The last line of the screen: keys, a message, a question, or a text that is typed. Pure. */
+/** The last line of the screen: keys, a message, a question, or a text that is being typed. Pure. */
 
 import { titleOf } from "./columns.js";
 import { suggestionsFor } from "./command-line.js";
@@ -11,7 +11,7 @@ const TONE: Record<Notice["tone"], { style: Style; mark: string }> = {
   bad: { style: "bad", mark: "✗" },
 };
 
-/** The keys of each view, the most important first. */
+/** The keys of each view, most important first. */
 const HINTS: Record<View, readonly (readonly [key: string, word: string])[]> = {
   overview: [
     ["?", "help"],
@@ -71,7 +71,7 @@ const HINTS: Record<View, readonly (readonly [key: string, word: string])[]> = {
   help: [["any key", "goes back"]],
 };
 
-/** Returns the lines from the bottom of the screen: two while a command is typed. */
+/** Returns the lines at the bottom of the screen: two while a command is being typed. */
 export function bottomLines(model: Model, width: number, height: number): Line[] {
   if (height <= 1) return [];
   const { mode } = model;

@@ -1,4 +1,4 @@
-/** A deploy that is being judged: its steps, the verdict, both generations side by side, and the tests. Pure. */
+/** The view of a deploy that is being judged: its steps, the verdict, both generations side by side, and the tests. Pure. */
 import type { ArmFigures, DeployStatus, PoolStatus } from "../control/api.js";
 import type { TestResult } from "../core/deploy.js";
 import { bar } from "./chart.js";
@@ -11,13 +11,13 @@ import { padLine } from "./table.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Style, segment } from "./text.js";
 import { itemLine } from "./title.js";
 
-/** Returns the pool whose deploy is shown: that of the selected row, else the first one. */
+/** Returns the pool whose deploy is shown: that of the selected row, or the first one. */
 function deployingPool({ status, selected }: Pick<Model, "status" | "selected">): PoolStatus | undefined {
   const pools = (status?.pools ?? []).filter(({ deploy }) => deploy != null);
   return pools.find(({ name }) => selected === name || selected?.startsWith(`${name}.`)) ?? pools[0];
 }
 
-/** Returns `height` lines without the last one of the screen. */
+/** Returns `height` lines, without the last line of the screen. */
 export function canaryOf(model: Model, width: number, height: number): Line[] {
   const { status, at } = model;
   const pool = deployingPool(model);
@@ -67,13 +67,13 @@ export function canaryOf(model: Model, width: number, height: number): Line[] {
   return lines.slice(0, height).map((line) => fitLine(line, width));
 }
 
-/** What fails first, then what waits: that decides. */
+/** Failed tests come first, then undecided ones, because these decide. */
 function byVerdict(tests: readonly TestResult[]): TestResult[] {
   const rank = { fail: 0, wait: 1, pass: 2 };
   return [...tests].sort((a, b) => rank[a.verdict] - rank[b.verdict]);
 }
 
-/** The steps: the canaries judged, then all instances. */
+/** Returns the steps: the canaries are judged, then all instances follow. */
 function stepLines(pool: PoolStatus, deploy: DeployStatus, width: number, { glyphs }: Model): Line[] {
   const { phase, canaries, leftMs, judgeMs, percent, percentNow } = deploy;
   const { rollout, wanted } = pool;
@@ -150,7 +150,7 @@ function coloured(line: Line): Line {
   return line.map(({ text, style }) => segment(text, style === "dim" ? "canary" : style));
 }
 
-/** Both generations side by side, each figure as of one process on average. */
+/** Returns both generations side by side, each figure per process on average. */
 function arms({ arms: both, from, to }: DeployStatus, width: number, isTall: boolean, { glyphs }: Model): Line[] {
   const half = Math.floor(width / 2);
   const left = armBox("old", from, both.old, both.new, half, isTall, glyphs);
@@ -229,7 +229,7 @@ function testLine(test: TestResult, width: number): Line {
   return [...left, ...intervalLine(test, room, style), ...right];
 }
 
-/** Draws the interval between the lowest and the highest value that matter, with marks at zero and at the limit. */
+/** Draws the interval between the lowest and the highest relevant value, with marks at zero and at the limit. */
 function intervalLine({ interval, most }: TestResult, width: number, style: Style): Line {
   const [low, high] = interval;
   if ((low === null && high === null) || !(most > 0)) return [segment(" ".repeat(width))];

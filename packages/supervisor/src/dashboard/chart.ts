@@ -1,14 +1,14 @@
-/** Draws charts of samples in cells: graphs of several rows, one-row charts, the shape of latencies, bars. Pure. */
+/** Draws charts of samples in cells: graphs of several rows, one-row charts, the distribution of latencies, bars. Pure. */
 import { columnOf, squeezed } from "./history.js";
 import { type Line, type Segment, type Style, segment } from "./text.js";
 
-/** What charts are drawn with. */
+/** The characters with which charts are drawn. */
 export type Glyphs = "braille" | "block" | "ascii";
 
-/** Returns what a terminal can show: ASCII alone without UTF-8, and on consoles. */
+/** Returns the characters that a terminal can show: only ASCII without UTF-8, and on consoles. */
 export function glyphsFor({ TERM = "", LC_ALL, LC_CTYPE, LANG }: Record<string, string | undefined>): Glyphs {
   const locale = LC_ALL || LC_CTYPE || LANG || "";
-  // Without any locale most terminals of today show UTF-8, as long as nothing says that they do not.
+  // If no locale is set, most of today's terminals show UTF-8, unless something indicates that they do not.
   const hasUtf8 = locale === "" || /utf-?8/i.test(locale);
   return !hasUtf8 || /^(linux|vt|dumb)/.test(TERM) ? "ascii" : "braille";
 }
@@ -30,7 +30,7 @@ export interface Chart {
   samples: Float32Array;
   /** The number of the newest sample. */
   newest: number;
-  /** How many samples the whole width stands for. */
+  /** How many samples the whole width represents. */
   window: number;
   /** The value that fills the height. */
   most: number;
@@ -44,7 +44,7 @@ export function graph(chart: Chart, width: number, height: number): Line[] {
   const perCell = glyphs === "braille" ? 2 : 1;
   const steps = glyphs === "braille" ? 4 : 8;
   const columns = squeezed(samples, newest, window, width * perCell);
-  // A known value above zero is visible.
+  // A known value above zero is always visible.
   const heights = Array.from(columns, (value) =>
     Number.isNaN(value)
       ? -1
@@ -85,7 +85,7 @@ function larger(a: number, b: number): number {
   return Number.isNaN(a) || b > a ? b : a;
 }
 
-/** Draws one row: blank where nothing ran, a faint line where there was nothing, a mark where the process died. */
+/** Draws one row: blank where nothing was running, a faint line where the value was zero, a mark where the process died. */
 export function sparkRow(chart: Chart, width: number, deaths: readonly number[] = []): Line {
   const { samples, newest, window, most, glyphs, styleOf } = chart;
   const columns = squeezed(samples, newest, window, width);
@@ -102,22 +102,22 @@ export function sparkRow(chart: Chart, width: number, deaths: readonly number[] 
   return line;
 }
 
-/** The upper bounds of the buckets of a shape in milliseconds, as people read them. */
+/** The upper bounds of the buckets of a distribution in milliseconds, for display. */
 export const SHAPE_WORDS = ["≤ .5", "≤ 1", "≤ 2", "≤ 5", "≤ 10", "≤ 25", "≤ 50", "≤ 100", "≤ 250", "> 250"] as const;
 
-/** How slow the responses of a bucket are. */
+/** Returns how slow the responses of a bucket are. */
 export function slowness(bucket: number): Style {
   return bucket <= 4 ? "good" : bucket <= 6 ? "warn" : "bad";
 }
 
-/** Draws a cell for each bucket: its shade is the share of the responses, its colour their slowness. */
+/** Draws a cell for each bucket: its shade is the share of the responses, its colour how slow they are. */
 export function shapeRow(shape: readonly number[], glyphs: Glyphs): Line {
   const total = shape.reduce((sum, each) => sum + each, 0);
   const shades = glyphs === "ascii" ? ASCII_SHADES : SHADES;
   const line: Segment[] = [];
   for (let at = 0; at < SHAPE_WORDS.length; at++) {
     const share = total === 0 ? 0 : (shape[at] ?? 0) / total;
-    // A share of a thousand is visible: that is where the slow ones are.
+    // Even a share of a thousandth is visible, because the slow responses are there.
     const level = share >= 0.3 ? 3 : share >= 0.1 ? 2 : share >= 0.02 ? 1 : share >= 0.001 ? 0 : -1;
     append(line, level < 0 ? " " : (shades[level] as string), level < 0 ? "plain" : slowness(at));
   }
@@ -133,7 +133,7 @@ export function bar(share: number, width: number, glyphs: Glyphs, rest = " "): s
   return "█".repeat(full) + part + rest.repeat(Math.max(0, width - full - part.length));
 }
 
-/** Returns the next round number: the height of a chart does not change with every sample. */
+/** Returns the next round number, so that the height of a chart does not change with every sample. */
 export function roundedUp(value: number, least = 1): number {
   if (!(value > least)) return least;
   const ten = 10 ** Math.floor(Math.log10(value));
@@ -153,7 +153,7 @@ const ASCII: Record<string, string> = {
   ...{ "└": "`", "→": ">", "↑": "^", "↓": "v", "←": "<", "›": ">", µ: "u", "□": "?", "▌": "#", "▏": "|" },
 };
 
-/** Returns the line in ASCII alone, as wide as before. */
+/** Returns the line in ASCII only, as wide as before. */
 export function inAscii(line: Line, cellsOf: (text: string) => string[], widthOf: (text: string) => number): Line {
   return line.map(({ text, style }) => {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: everything else is replaced

@@ -18,7 +18,7 @@ export interface Column {
   isOptional?: boolean;
   /** Omitted if no process gets requests. */
   ofRequests?: boolean;
-  /** The value stands for several processes, too. */
+  /** Whether the value can be the sum for several processes. */
   isSummed?: boolean;
   figure?: Figure;
   /** The minimum width, so that columns do not shift with every digit. */
@@ -36,19 +36,19 @@ export interface Layout {
   gap: string;
 }
 
-/** What a row has to say: the text of `name` and `state`, and the figures. */
+/** The contents of a row: the text of `name` and `state`, and the figures. */
 export interface Cells {
   name: string;
   state: string;
   pid: number | null;
   generation: number | null;
-  /** Null: it has none. */
+  /** Null if the row has none. */
   figures: object | null;
   isRunning: boolean;
   isPool: boolean;
 }
 
-/** The space left of the names, for the marker of the selected row. */
+/** The space to the left of the names, for the marker of the selected row. */
 export const MARGIN = 1;
 const LEAST_CHART = 12;
 const MOST_CHART = 60;
@@ -69,7 +69,7 @@ const LAST: readonly Column[] = [
   { key: "generation", titles: ["GEN", "GEN"], align: "right", drop: 16, least: 3 },
 ];
 
-/** The figures before those that are not named here, and after them; between them are those of a further entry in the list. */
+/** The first figures; below, the last ones. Between them come all others in the list. */
 const FIRST_FIGURES = [
   "requestsPerSecond",
   "inFlight",
@@ -131,7 +131,7 @@ export function stateStyle(
   return outOfTurn === null ? STATE_STYLE[state] : "busy";
 }
 
-/** Returns the text of a cell; charts have none. */
+/** Returns the text of a cell; charts have no text. */
 export function textOf({ key, figure, isOptional, isSummed }: Column, cells: Cells): string {
   if (key === "name") return cells.name;
   if (key === "state") return cells.state;
@@ -144,7 +144,10 @@ export function textOf({ key, figure, isOptional, isSummed }: Column, cells: Cel
   return inFewCells(value, figure.unit);
 }
 
-/** Lays out the columns: long titles and wide gaps if they fit, then short ones, then fewer columns. The chart fills the rest. */
+/**
+ * Lays out the columns: with long titles and wide gaps if they fit, then with short ones, then with fewer columns. The chart fills the
+ * rest.
+ */
 export function layOut(rows: readonly Cells[], width: number, sort: Sort, chartTitle: string): Layout {
   const processes = rows.filter(({ isPool }) => !isPool);
   const rates = processes.flatMap(({ figures }) =>
@@ -189,7 +192,7 @@ function place(
   const arrow = column.key !== sort.key || sort.key === "name" ? "" : sort.reversed ? "▴" : "▾";
   const own = column.key === "chart" ? (form === 0 ? `REQUESTS, LAST ${chartTitle}` : chartTitle) : column.titles[form];
   const title = `${arrow}${own}`;
-  // The chart's title is cut rather than widening it.
+  // A long title of the chart is cut, so that it does not widen the chart.
   return { column, title, width: column.key === "chart" ? content : Math.max(content, title.length) };
 }
 

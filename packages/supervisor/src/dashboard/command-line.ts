@@ -1,4 +1,4 @@
-/** The command line of the dashboard: what can be typed, how it is completed, and what it means. Pure. */
+/** The command line of the dashboard: its commands, their completion, and their parsing. Pure. */
 import type { Model } from "./model.js";
 
 /** What a command does. */
@@ -12,9 +12,9 @@ export type Command =
 
 interface Known {
   name: string;
-  /** What its arguments are: names of processes, of pools, or free. */
+  /** The kinds of its arguments: names of processes or pools, or anything. */
   arguments: readonly ("instance" | "pool" | "any" | "number" | "text")[];
-  /** How many of them are needed. */
+  /** How many of them are required. */
   needed: number;
   help: string;
   run(words: readonly string[]): Command;
@@ -26,7 +26,7 @@ function operation(question: string, target: string, path: string, body: object 
 
 const part = encodeURIComponent;
 
-/** Every command; a further one is an entry here. */
+/** Every command. A new one is an entry here. */
 const COMMANDS: readonly Known[] = [
   {
     ...{ name: "scale", arguments: ["pool", "number"], needed: 2, help: "POOL NUMBER: run so many instances" },
@@ -150,7 +150,7 @@ interface Suggestion {
 
 const MOST = 6;
 
-/** Returns how the text could go on, the best first. */
+/** Returns possible completions of the text, best first. */
 export function suggestionsFor(text: string, model: Pick<Model, "status">): Suggestion[] {
   const words = text.trimStart().split(/ +/);
   const [first = "", ...rest] = words;
@@ -176,7 +176,7 @@ function namesOf({ status }: Pick<Model, "status">, kind: "instance" | "pool" | 
   return kind === "pool" ? pools : kind === "instance" ? instances : [...pools, ...instances, ...balancers];
 }
 
-/** Returns what has the letters of `typed` in this order, the best first. */
+/** Returns the items that contain the letters of `typed` in this order, best first. */
 function ranked<Item>(all: readonly Item[], typed: string, nameOf: (item: Item) => string): Item[] {
   return all
     .flatMap((item, at) => {
@@ -188,7 +188,7 @@ function ranked<Item>(all: readonly Item[], typed: string, nameOf: (item: Item) 
     .map(({ item }) => item);
 }
 
-/** Returns 0 for the same, 1 for a beginning, then by how far its letters are apart; null if they are not all there. */
+/** Returns 0 for the same word, 1 for a prefix, otherwise how far apart the letters are; null if letters are missing. */
 function scoreOf(name: string, typed: string): number | null {
   if (name === typed) return 0;
   if (name.startsWith(typed)) return 1;
@@ -202,7 +202,7 @@ function scoreOf(name: string, typed: string): number | null {
   return 2 + (at - first) + first;
 }
 
-/** Returns what a command means. Its name may be short or have letters missing, if only one begins like that. */
+/** Returns the parsed command. Its name may be shortened or have letters missing, if it is still unambiguous. */
 export function commandOf(text: string, model: Pick<Model, "status">): Command {
   const [first = "", ...words] = text.trim().split(/ +/);
   if (first === "") return { do: "keys", keys: [] };

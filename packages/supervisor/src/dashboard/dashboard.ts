@@ -9,7 +9,7 @@ import { openTerminal } from "./terminal.js";
 import { update } from "./update.js";
 import { view } from "./view.js";
 
-/** Moving through the rows should not load the log of each. */
+/** The delay before the log of a row is followed, in milliseconds, so that moving through the rows does not load each log. */
 const FOLLOW_DELAY_MS = 150;
 const LOG_LINES = 2000;
 const DEATHS_TIMEOUT_MS = 5000;
@@ -22,9 +22,9 @@ interface DashboardOptions {
   glyphs: Glyphs;
   /** Writes a dump of a process to a new file in the working directory, and returns a message. */
   saveDump(target: string, details: Record<string, unknown>): string;
-  /** Stops a fleet that was started here; a second call stops it at once. */
+  /** Stops a fleet that this program has started; a second call stops it at once. */
   onStop?(): void;
-  /** Ends the dashboard when its fleet has ended. */
+  /** Ends the dashboard when its fleet has stopped. */
   ended?: Promise<unknown>;
 }
 
@@ -87,7 +87,7 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
         : result;
 
     const loadDeaths = async () => {
-      // What was known stays, if nobody responds.
+      // If there is no response, the known reports stay.
       const deaths = await new ControlClient({ socketPath, timeoutMs: DEATHS_TIMEOUT_MS }).deaths().catch(() => null);
       if (deaths !== null) dispatch({ type: "deaths", deaths }, true);
     };
@@ -131,7 +131,7 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
       process.exit(1);
     };
     const handlers = SIGNALS.map((signal) => [signal, () => leave({ by: "signal", signal })] as const);
-    // A closed terminal ends its input.
+    // If the terminal is closed, its input ends.
     const hangUp = () => leave({ by: "signal", signal: "SIGHUP" });
     let left = false;
     const leave = (leaving: Leaving) => {
@@ -157,9 +157,9 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
   });
 }
 
-/** Figures change once a second, so two frames a second are enough. */
+/** Figures change once a second, so two frames per second are enough. In milliseconds. */
 const FRAME_MS = 500;
-/** Repeated keys are drawn together. */
+/** Repeated keys are drawn together. In milliseconds. */
 const KEY_FRAME_MS = 30;
 
 class Frames {

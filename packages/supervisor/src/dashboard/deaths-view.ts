@@ -1,4 +1,4 @@
-/** The deaths: a list, those with the same last line together, and the last lines of the selected one. Pure. */
+/** The view of deaths: a list, in which those with the same last line are grouped, and the last lines of the selected one. Pure. */
 import type { DeathDetails } from "../control/api.js";
 import { clock, shortDuration } from "./format.js";
 import type { Model } from "./model.js";
@@ -7,13 +7,13 @@ import { clean, fit, fitLine, type Line, segment, truncate } from "./text.js";
 import { itemLine, lossOf } from "./title.js";
 
 const MOST_GROUPS = 6;
-/** In fewer cells the columns LOST and ELSEWHERE are left out, so that the last line has room. */
+/** With fewer cells, the columns LOST and ELSEWHERE are left out, so that the last line has room. */
 const LOST_WIDTH = 70;
 const ELSEWHERE_WIDTH = 100;
-/** What stands behind the last line of several deaths: the request and names. */
+/** The width for the text after the last line of several deaths: the request and names. */
 const LEAST_BESIDE = 36;
 
-/** Returns `height` lines without the last one of the screen. */
+/** Returns `height` lines, without the last line of the screen. */
 export function deathsOfFleet(model: Model, width: number, height: number): Line[] {
   const { status, deaths, at } = model;
   const { list, selected, loaded } = deaths;
@@ -67,7 +67,7 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
         ),
       );
   }
-  // The last lines get the remaining room.
+  // The last lines get the remaining space.
   const left = height - lines.length;
   if (chosen !== undefined && left >= 3) {
     const title = `last lines of ${chosen.name}, ${clock(chosen.at)}`;
@@ -108,7 +108,7 @@ function deathLine(death: DeathDetails, isSelected: boolean, at: number, nameWid
   );
 }
 
-/** Returns the request that ended it, or that it lost, as `POST /kill · `; empty if none is known. */
+/** Returns the request that crashed it, or that it lost, as `POST /kill · `; empty if unknown. */
 function requestOf({ running, requests }: DeathDetails): string {
   const request = running ?? requests[0];
   return request === undefined ? "" : `${clean(request)} · `;
@@ -120,7 +120,10 @@ interface Group {
   names: string;
 }
 
-/** Groups deaths by their last line, the largest first; those without output by how they ended: their reasons have the time they lived. */
+/**
+ * Groups deaths by their last line, largest group first. Those without output are grouped by how they died, because their reasons contain
+ * their uptime.
+ */
 function groupsOf(list: readonly DeathDetails[]): Group[] {
   const groups = new Map<string, { count: number; names: Set<string>; running: Set<string> }>();
   for (const { lastLine, how, name, running, requests } of list) {

@@ -1,4 +1,4 @@
-/** One instance, balancer or pool: what is unusual about it, its charts, latencies, open requests, last death and log. Pure. */
+/** The view of one instance, balancer or pool: what is unusual about it, its charts, latencies, open requests, last death and log. Pure. */
 import type { InstanceStatus, Status } from "../control/api.js";
 import { attentionOf } from "./attention.js";
 import { bar, type Glyphs, SHAPE_WORDS, slowness } from "./chart.js";
@@ -13,7 +13,7 @@ import { padLine } from "./table.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Style, segment } from "./text.js";
 import { itemLine, lossOf } from "./title.js";
 
-/** Returns `height` lines without the last one of the screen. */
+/** Returns `height` lines, without the last line of the screen. */
 export function detailOf(model: Model, width: number, height: number): Line[] {
   const { status, selected, at, log } = model;
   const subject = status === null || selected === null ? null : subjectOf(status, selected);
@@ -97,7 +97,10 @@ function pathLine(status: Status, { name, process, state, style }: Subject, at: 
   );
 }
 
-/** Returns responses by class, such as `2xx 1,234  4xx 3`, without 5xx, which has a chart. Empty if the supervisor is of an earlier version. */
+/**
+ * Returns responses by class, for example `2xx 1,234  4xx 3`, without 5xx, which has a chart. Empty if the supervisor is of an earlier
+ * version.
+ */
 function responsesText({ responses }: Partial<Pick<InstanceStatus, "responses">>): string {
   return Object.entries(responses ?? {})
     .filter(([status, count]) => count > 0 && status !== "5xx")
@@ -132,7 +135,7 @@ function shareText(percent: number): string {
   return percent >= 0.995 ? percent.toFixed(1) : percent.toFixed(2);
 }
 
-/** Returns the shares of the buckets that have any, in one line. */
+/** Returns the shares of the non-empty buckets, in one line. */
 function shapeLine(shape: readonly number[], width: number): Line {
   const total = shape.reduce((sum, each) => sum + each, 0);
   const line: Line = [segment(" latency ", "dim")];
@@ -147,7 +150,7 @@ function shapeLine(shape: readonly number[], width: number): Line {
 
 function openTitle({ open }: Model, { figures, name }: Subject): string {
   const shown = open.name === name ? Math.min(10, open.requests.length) : 0;
-  // They were asked for later than the figure.
+  // The requests were read later than the figure.
   return `${count(Math.max(shown, figures.inFlight ?? 0))} in flight, ${shown} shown, oldest first`;
 }
 
@@ -164,15 +167,15 @@ function openLines({ open }: Model, { name }: Subject, width: number, height: nu
   });
 }
 
-/** Returns how the process in the slot ended last, and its last lines. */
+/** Returns how the last process in the slot exited, and its last lines. */
 function endLines({ status, at, deaths }: Model, { name, process }: Subject, width: number): Line[] {
   const all = status === null ? [] : [...status.pools.flatMap(({ instances }) => instances), ...status.balancers];
-  // Of a pool it is the last of all its processes.
+  // For a pool, it is the last one of all its processes.
   const [ended] = all
     .filter((each) => (each.name === name || poolOf(each.name) === name) && each.lastExit !== null)
     .sort((a, b) => (b.lastExit?.at ?? 0) - (a.lastExit?.at ?? 0));
   const last = ended?.lastExit ?? null;
-  // Its newest report may be of another process of the slot, such as a replacement that did not start.
+  // The newest report may be about another process of the slot, for example a replacement that did not start.
   const death = deaths.list.find((each) => each.name === ended?.name && each.at === last?.at);
   const who = process === null ? `${ended?.name}: ` : "";
   if (last === null) {
@@ -188,7 +191,7 @@ function endLines({ status, at, deaths }: Model, { name, process }: Subject, wid
   ];
 }
 
-/** Returns the selected row beside a wide overview: charts, latencies, open requests. */
+/** Returns the pane for the selected row beside a wide overview: charts, latencies, open requests. */
 export function sidePane(model: Model, width: number, height: number): Line[] {
   const { status, selected } = model;
   const subject = status === null || selected === null ? null : subjectOf(status, selected);

@@ -1,28 +1,28 @@
-/** Polls and follows the control socket for the dashboard until it is stopped, even if the supervisor goes away. */
+/** Polls and follows the control socket for the dashboard until it is stopped, even if the supervisor exits. */
 import type { FigureHistory, OpenRequestStatus, Status } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 
 const STATUS_MS = 1_000;
 const STATUS_TIMEOUT_MS = 5_000;
 const MINUTE_MS = 60_000;
-/** The delay before a stream that ended is opened again, in milliseconds. */
+/** The delay before a stream that ended is reopened, in milliseconds. */
 const RETRY_MS = 1_000;
-/** A new stream without lines after this time counts as empty. */
+/** A new stream without lines after this time counts as empty, in milliseconds. */
 const EMPTY_MS = 400;
-/** Lines that arrive within this time are passed on together. */
+/** Lines that arrive within this time are passed on together, in milliseconds. */
 const GATHER_MS = 250;
-/** Stored lines arrive at once. */
+/** Stored lines arrive at once, so the first group is passed on earlier, in milliseconds. */
 const FIRST_MS = 30;
-/** Of the lines between two frames only the last ones are visible. */
+/** Only the last lines between two frames are visible. */
 const MAX_GATHERED = 1_000;
 
 interface StatusFeed {
   onStatus(status: Status): void;
-  /** Receives the figures of the last minutes, then what is new of them with each status. */
+  /** Receives the figures of the last minutes, then the new ones with each status. */
   onHistory?(zoom: "seconds" | "minutes", history: FigureHistory): void;
-  /** Whether the figures by minutes are wanted, too. */
+  /** Whether the figures by minutes are also needed. */
   wantsMinutes?(): boolean;
-  /** The name whose open requests are wanted, too. */
+  /** The name whose open requests are also needed. */
   watched?(): string | undefined;
   onOpen?(name: string, requests: OpenRequestStatus[]): void;
   /** Called after each failed attempt. */
@@ -40,7 +40,7 @@ export function feedStatus(
   let controller = new AbortController();
   let retry: NodeJS.Timeout | undefined;
   let silence: NodeJS.Timeout | undefined;
-  /** The supervisor of an earlier version cannot be watched: it is asked again and again. */
+  /** The supervisor of an earlier version cannot be followed, so it is polled. */
   let mustAsk = false;
   let minutesOf = { pid: 0, until: 0 };
   const client = () => new ControlClient({ socketPath, timeoutMs: STATUS_TIMEOUT_MS });
@@ -50,7 +50,7 @@ export function feedStatus(
     onStatus(status);
     if (history !== undefined) void askMore(status).catch(() => {});
   };
-  /** Asks for what only some views need. Failures show in the status. */
+  /** Requests data that only some views need. Failures are visible in the status. */
   const askMore = async ({ pid }: Status) => {
     if (minutesOf.pid !== pid) minutesOf = { pid, until: 0 };
     if (wantsMinutes() && Date.now() - minutesOf.until >= MINUTE_MS) {
@@ -78,7 +78,7 @@ export function feedStatus(
         "/v1/watch?follow=1",
         (lines) => {
           notSilent();
-          // Others say that lines were lost, because we read too slowly: only the newest matters.
+          // Other lines report that lines were lost because this client reads too slowly. Only the newest status matters.
           const found = (lines as WatchLine[]).filter(({ pid }) => pid !== undefined);
           for (const { history } of found.slice(0, -1))
             if (history !== undefined && !stopped) onHistory?.("seconds", history);
@@ -106,8 +106,8 @@ export function feedStatus(
 }
 
 /**
- * Follows a stream of lines. `onLines` receives them in groups; `fresh` marks the first group of a new stream, with the stored
- * lines. Returns a function that stops it.
+ * Follows a stream of lines. `onLines` receives them in groups; `fresh` marks the first group of a new stream, which has the stored lines.
+ * Returns a function that stops it.
  */
 export function feedLines<Line>(
   socketPath: string,
@@ -139,7 +139,7 @@ export function feedLines<Line>(
   const follow = async () => {
     // An empty stream is also reported.
     timer ??= setTimeout(flush, EMPTY_MS);
-    // The stream ended with its supervisor, or because we read too slowly. Opening it again solves both.
+    // The stream ended with its supervisor, or because this client reads too slowly. In both cases it is opened again.
     await new ControlClient({ socketPath }).read(path, take, controller.signal).catch(() => {});
     if (controller.signal.aborted) return;
     clearTimeout(timer);

@@ -1,4 +1,4 @@
-/** Formats numbers in few cells, and draws the last minutes of a death's report. */
+/** Formats numbers in few cells, and draws the last minutes in a death's report. */
 import type { FigureValue, ScheduleStatus, Unit } from "../core/figures.js";
 
 const EMPTY = "–";
@@ -12,7 +12,7 @@ export function milliseconds(ms: number | null): string {
   return ms < 99_950 ? `${(ms / 1000).toFixed(1)}s` : `${Math.round(ms / 1000)}s`;
 }
 
-/** Returns `12,431`, and `123k` from a hundred thousand. */
+/** Returns `12,431`, and `123k` from a hundred thousand on. */
 export function count(value: number | null): string {
   if (value === null) return EMPTY;
   const whole = Math.round(value);
@@ -27,7 +27,7 @@ export function thousands(value: number): string {
   return digits.length <= 3 ? digits : digits.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
-/** Returns a number of a minute as that of a second: `0`, `0.05`, `1.5`, `12`. */
+/** Returns a number per minute as one per second: `0`, `0.05`, `1.5`, `12`. */
 export function perSecond(perMinute: number | null): string {
   if (perMinute === null) return EMPTY;
   const value = perMinute / 60;
@@ -113,14 +113,14 @@ function scheduleText({ last, nextInSeconds, runningSeconds }: ScheduleStatus): 
   return `${last.failure === null ? "ok" : "failed"} ${shortDuration(last.durationSeconds)}, ${next}`;
 }
 
-/** The samples of a report. */
+/** The number of samples in a report. */
 const SAMPLES = 60;
 const BLOCKS = "▁▂▃▄▅▆▇█";
 
 /**
- * Draws a chart of exactly `width` cells, with the newest at the right; `highest` fills a cell. `ticks` counts all samples ever
- * taken, so that a sample stays in its cell and the charts of all processes align in time. No traffic is blank, to tell it apart
- * from a little.
+ * Draws a chart of exactly `width` cells, with the newest sample at the right; `highest` fills a cell. `ticks` counts all samples ever
+ * taken, so that a sample stays in its cell and the charts of all processes are aligned in time. Zero is blank, to distinguish it from a
+ * small value.
  */
 export function sparkline(history: readonly number[], ticks: number, width: number, highest: number): string {
   const perCell = Math.max(1, Math.ceil(SAMPLES / Math.max(1, width)));

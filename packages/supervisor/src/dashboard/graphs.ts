@@ -1,33 +1,33 @@
-/** Graphs of figures side by side, in boxes or without, and the gauges below them. Pure. */
+/** Graphs of figures side by side, with or without frames, and the gauges below them. Pure. */
 import { bar, type Chart, graph, roundedUp } from "./chart.js";
 import { count, size } from "./format.js";
 import { highest, median, ZOOMS, type Zoom } from "./history.js";
 import type { Model } from "./model.js";
 import { fitLine, type Line, lineWidth, type Segment, type Style, segment } from "./text.js";
 
-/** A figure with its history, as a graph shows it. */
+/** A figure with its history, for a graph. */
 export interface GraphFigure {
   title: string;
-  /** What stands beside the title, such as `p50 1.8`. */
+  /** The text beside the title, for example `p50 1.8`. */
   detail: string;
   value: string;
   valueStyle: Style;
   samples: Float32Array;
-  /** The least height of the graph, and the highest value that it can have. */
+  /** The minimum value at the top of the graph; below, the highest value that it can have. */
   least: number;
   most?: number;
   styleOf(value: number): Style;
-  /** The height in words. */
+  /** The value at the top as text. */
   heightText?(most: number): string;
 }
 
-/** The style of a value beside the usual one of its window. */
+/** Returns the style of a value, compared with the usual value of its window. */
 export function besideUsual(samples: Float32Array, least: number): (value: number) => Style {
   const usual = median(samples);
   return (value) => (value < least || value < 1.5 * usual ? "good" : value < 2 * usual || usual === 0 ? "warn" : "bad");
 }
 
-/** Returns one line with the figures, each in a part of the width of its own. */
+/** Returns one line with the figures, each in its part of the width. */
 export function figuresLine(figures: readonly GraphFigure[], width: number): Line {
   const part = Math.floor((width - 1) / Math.max(1, figures.length));
   const line: Segment[] = [segment(" ")];
@@ -40,7 +40,7 @@ export function figuresLine(figures: readonly GraphFigure[], width: number): Lin
   return fitLine(line, width);
 }
 
-/** Returns graphs side by side without boxes. */
+/** Returns graphs side by side without frames. */
 export function bareGraphs(model: Model, figures: readonly GraphFigure[], width: number, height: number): Line[] {
   const part = Math.floor((width - 1) / Math.max(1, figures.length));
   const drawn = figures.map((figure) => graph(chartOf(model, figure), part - 2, height));
@@ -49,11 +49,11 @@ export function bareGraphs(model: Model, figures: readonly GraphFigure[], width:
   );
 }
 
-/** Returns graphs in boxes side by side, `height` lines each without the frame. */
+/** Returns framed graphs side by side, `height` lines each without the frame. */
 export function boxedGraphs(model: Model, figures: readonly GraphFigure[], width: number, height: number): Line[] {
   const part = Math.floor(width / Math.max(1, figures.length));
   const boxes = figures.map((figure, at) => {
-    // The last box takes what is left.
+    // The last graph gets the remaining width.
     const cells = at === figures.length - 1 ? width - at * part : part;
     return boxOf(model, figure, cells, height);
   });
@@ -77,7 +77,7 @@ function boxOf(model: Model, figure: GraphFigure, width: number, height: number)
   ];
 }
 
-/** Puts two texts at the ends of a rule of `width` cells. If they do not fit, only the last piece of the right one stays. */
+/** Puts two texts at the ends of a rule of `width` cells. If they do not fit, only the last piece of the right one is kept. */
 export function ruled(left: Line, right: Line, width: number): Line {
   const space = width - lineWidth(left) - lineWidth(right);
   if (space >= 0) return [...left, segment("─".repeat(space), "dim"), ...right];
@@ -96,7 +96,7 @@ function chartOf({ history, zoom: zoomed, glyphs }: Model, figure: GraphFigure):
   };
 }
 
-/** Returns how full the machine and the limits are. */
+/** Returns how much of the machine and of the limits is used. */
 export function gauges({ status, glyphs }: Model, figures: readonly GraphFigure[], width: number): Line {
   if (status === null) return [];
   const { machine, limits, traffic } = status;

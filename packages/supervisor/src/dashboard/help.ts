@@ -1,4 +1,4 @@
-/** The keys and the words of the dashboard. Pure. */
+/** The help of the dashboard: its keys and terms. Pure. */
 import type { Ownership } from "./model.js";
 import { padLine } from "./table.js";
 import { fitLine, type Line, segment } from "./text.js";

@@ -1,10 +1,10 @@
-/** The figures of the last minutes or hours, as the supervisor keeps them, in arrays that grow with each answer. Pure. */
+/** The figures of the last minutes or hours as the supervisor records them, in arrays that grow with each response. Pure. */
 import type { FigureHistory, HistoryFigure, HistoryMark } from "../control/api.js";
 
-/** What the charts show: for how long, and from which of the supervisor's two records. */
+/** What the charts show: which period, and which of the supervisor's two records. */
 export interface Zoom {
   title: string;
-  /** In the graphs above the table, and in its rows; in samples. */
+  /** The period in the graphs above the table; below, in its rows; in samples. */
   graph: number;
   row: number;
   from: "seconds" | "minutes";
@@ -23,24 +23,24 @@ export const FIRST_ZOOM = 1;
 const FIGURES: readonly HistoryFigure[] = ["requests", "errors5xx", "p50", "p99", "inFlight", "rssBytes", "cpuPercent"];
 const KEPT = { seconds: 300, minutes: 1440 } as const;
 
-/** The figures of one record. The arrays are never changed once they are here. */
+/** The figures of one record. Its arrays are never changed. */
 export interface FigureRecord {
-  /** The number of the newest sample: Unix time in units of the record. */
+  /** The number of the newest sample: the Unix time in units of the record. */
   newest: number;
   everyMs: number;
-  /** By name: all samples of the first figure, the oldest first, then those of the next. Unknown ones are NaN. */
+  /** By name: all samples of the first figure, oldest first, then those of the next. Unknown ones are NaN. */
   series: ReadonlyMap<string, Float32Array>;
   marks: readonly HistoryMark[];
 }
 
-/** Returns the record with what an answer adds. An answer may begin anywhere: it has what is new, or all. */
+/** Returns the record with the figures of a response added. A response may begin anywhere: it has only the new ones, or all. */
 export function merged(
   before: FigureRecord | null,
   { now, everyMs, length, series, marks }: FigureHistory,
 ): FigureRecord {
   const kept = everyMs === 1000 ? KEPT.seconds : KEPT.minutes;
   const newest = Math.round(now / everyMs);
-  // An answer without samples says nothing about the old ones.
+  // A response without samples does not change the old ones.
   const shift = before === null ? kept : Math.max(0, newest - before.newest);
   const after = new Map<string, Float32Array>();
   for (const [name, values] of Object.entries(series)) {
@@ -65,7 +65,7 @@ export function merged(
 
 const NOTHING = new Float32Array(0);
 
-/** Returns the last `count` samples of a figure, the oldest first; empty if the name is unknown. */
+/** Returns the last `count` samples of a figure, oldest first; empty if the name is unknown. */
 export function samplesOf(
   record: FigureRecord | null,
   name: string,
@@ -79,7 +79,7 @@ export function samplesOf(
   return array.subarray(end - Math.min(count, kept), end);
 }
 
-/** Returns the sum of samples of several names; a sample is unknown if it is so for all. */
+/** Returns the sum of samples of several names. A sample is unknown if it is unknown for all of them. */
 export function summed(all: readonly Float32Array[]): Float32Array {
   const length = all.reduce((most, each) => Math.max(most, each.length), 0);
   const sum = new Float32Array(length).fill(Number.NaN);
@@ -92,7 +92,7 @@ export function summed(all: readonly Float32Array[]): Float32Array {
   return sum;
 }
 
-/** Returns the numbers of the samples in which a name died. */
+/** Returns the numbers of the samples at which a process with this name died. */
 export function deathsOf(record: FigureRecord | null, name: string): number[] {
   if (record === null) return [];
   return record.marks.flatMap((mark) =>
@@ -106,15 +106,15 @@ export function highest(samples: Float32Array): number {
   return most;
 }
 
-/** Returns the middle of the known samples; 0 without any. */
+/** Returns the median of the known samples; 0 if there are none. */
 export function median(samples: Float32Array | readonly number[]): number {
   const known = [...samples].filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
   return known[Math.floor(known.length / 2)] ?? 0;
 }
 
 /**
- * Puts samples into `count` columns, the newest in the last; a column has the highest of its samples, and is NaN if none is known. A
- * sample stays with the same ones as time goes on: the columns are parts of time, not of the window.
+ * Distributes samples over `count` columns, the newest in the last. A column has the highest of its samples, and is NaN if none is known. A
+ * sample stays with the same other ones as time passes, because the columns are fixed parts of time, not of the window.
  * @param newest the number of the newest sample
  */
 export function squeezed(samples: Float32Array, newest: number, window: number, count: number): Float32Array {
@@ -126,7 +126,7 @@ export function squeezed(samples: Float32Array, newest: number, window: number, 
     if (Number.isNaN(value) || column < 0) continue;
     const before = columns[column] as number;
     if (Number.isNaN(before) || value > before) columns[column] = value;
-    // Fewer samples than columns: each fills those up to the next one.
+    // If there are fewer samples than columns, each fills the columns up to the next one.
     for (let more = column + 1; more < (places[at + 1] as number); more++) columns[more] = value;
   }
   return columns;
@@ -137,7 +137,7 @@ interface Places {
   places: Int16Array;
 }
 
-/** All charts of a frame with the same width have the same places. */
+/** All charts of a frame with the same width have the same places, so the last ones are cached. */
 let lastPlaces: readonly Places[] = [];
 const MAX_PLACES = 6;
 
@@ -153,7 +153,7 @@ function placesOf(length: number, newest: number, window: number, count: number)
   return places;
 }
 
-/** Returns the column of a sample, below 0 if it is too old. */
+/** Returns the column of a sample; negative if it is too old. */
 export function columnOf(sample: number, newest: number, window: number, count: number): number {
   const part = (time: number) => Math.floor((time * count) / window);
   return count - 1 - (part(newest) - part(sample));

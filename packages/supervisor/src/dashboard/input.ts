@@ -1,8 +1,8 @@
-/** Takes pasted text and mouse reports out of what a terminal sends, and keeps escape sequences whole. Pure but for its timer. */
+/** Separates pasted text and mouse reports from the terminal's input, and keeps escape sequences whole. Pure, except for its timer. */
 import type { MousePress } from "./model.js";
 
 interface InputEvents {
-  /** The rest: keys, in whole escape sequences. */
+  /** Receives the rest: keys, in whole escape sequences. */
   onKeys(text: string): void;
   onPasted(text: string): void;
   onMouse(press: MousePress): void;
@@ -11,17 +11,17 @@ interface InputEvents {
 const ESCAPE = "\x1b";
 const PASTE_BEGINS = "\x1b[200~";
 const PASTE_ENDS = "\x1b[201~";
-/** After this time an escape is the key, and not the beginning of a sequence. */
+/** After this time, in milliseconds, an escape is the key, as opposed to the beginning of a sequence. */
 const ESCAPE_MS = 50;
-/** More of one paste is dropped. */
+/** The maximum size of one paste; the rest is dropped. */
 const MAX_PASTE = 64 << 10;
-/** A longer sequence is none. */
+/** A longer text is not a sequence. */
 const MAX_SEQUENCE = 64;
 
-/** A whole sequence: CSI with its final byte, SS3 with one character, or an escape with any other character. */
+/** A complete sequence: CSI with its final byte, SS3 with one character, or an escape with any other character. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const SEQUENCE = /^\x1b(?:\[[0-?]*[ -/]*[@-~]|O[^\x1b]|[^[O\x1b])/;
-/** The beginning of one. */
+/** The beginning of a sequence. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const BEGINNING = /^\x1b(?:\[[0-?]*[ -/]*|O)?$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -49,7 +49,7 @@ export class TerminalInput {
     clearTimeout(this.timer);
   }
 
-  /** What began like a sequence is none. */
+  /** Called when the beginning of a sequence was not continued. */
   private flush(): void {
     const { pending } = this;
     this.pending = "";
@@ -60,7 +60,7 @@ export class TerminalInput {
     let keys = "";
     let count = 0;
     const pass = () => {
-      // Pasted text may hold the mark of its end. No person presses two keys in the same read.
+      // Pasted text may contain the mark of its own end. No person presses two keys within the same read.
       const isPasted = this.hasPasted && count > 1;
       if (keys !== "" && !isPasted) this.events.onKeys(keys);
       keys = "";
@@ -80,7 +80,7 @@ export class TerminalInput {
       const [sequence] = SEQUENCE.exec(this.pending) ?? [];
       if (sequence === undefined) {
         if (BEGINNING.test(this.pending) && this.pending.length < MAX_SEQUENCE) break;
-        // An escape before another one, or what is no sequence at all.
+        // An escape before another one, or a text that is not a sequence.
         keys += ESCAPE;
         count++;
         this.pending = this.pending.slice(1);
@@ -105,7 +105,7 @@ export class TerminalInput {
   /** Returns whether the paste has ended. */
   private takePasted(): boolean {
     const at = this.pending.indexOf(PASTE_ENDS);
-    // The end may arrive in parts.
+    // The end mark may arrive in parts.
     const kept = at < 0 ? Math.max(0, this.pending.length - PASTE_ENDS.length + 1) : at;
     this.pasted = ((this.pasted ?? "") + this.pending.slice(0, kept)).slice(0, MAX_PASTE);
     this.pending = this.pending.slice(at < 0 ? kept : at + PASTE_ENDS.length);

@@ -27,11 +27,11 @@ import { copyOf, pressInDeaths, pressInLog } from "./view-keys.js";
 const PAGE = 10;
 const MAX_TEXT = 400;
 
-/** A key that comes sooner after another one belongs to a text that was sent as a whole. */
+/** A key that comes within this time after another one, in milliseconds, belongs to a text that was sent as a whole. */
 const TOGETHER_MS = 150;
 const CONFIRMING = new Set<Key>(["y", "Y", "n", "N", "q"]);
 
-/** Returns whether a key would answer a question that nobody can have read. */
+/** Returns whether a key would answer a question that nobody can have read yet. */
 export function isTooSoon({ mode, pressedAt }: Pick<Model, "mode" | "pressedAt">, key: Key, at: number): boolean {
   const asks = mode.kind === "question" || mode.kind === "quit";
   return asks && CONFIRMING.has(key) && Math.abs(at - pressedAt) < TOGETHER_MS;
@@ -59,7 +59,7 @@ export function pressKey(model: Model, key: Key, at: number): Step {
   }
 }
 
-/** Pasted text is typed where text is typed, and does nothing elsewhere. */
+/** Inserts pasted text into a text field; without one, it has no effect. */
 export function paste(model: Model, text: string, at: number): Step {
   const { mode } = model;
   // A line break would run a command that nobody has read.
@@ -181,14 +181,14 @@ function pressInText(model: Model, mode: Extract<Mode, { kind: "filter" | "searc
   return edited === undefined ? model : put(edited);
 }
 
-/** Selects the first match, unless the selected row is one. */
+/** Selects the first match, unless the selected row is a match. */
 function focused(model: Model): Model {
   const names = poolRows(model).flatMap(({ name }) => (name === null ? [] : [name]));
   if (model.selected !== null && names.includes(model.selected)) return model;
   return { ...model, selected: names.find((name) => name.includes(".")) ?? names[0] ?? model.selected };
 }
 
-/** Returns the text after a key; undefined if the key is none of text. */
+/** Returns the text after a key; undefined if the key does not edit text. */
 function editedBy(text: string, key: Key): string | undefined {
   if (key === "backspace") return [...text].slice(0, -1).join("");
   if (key === "C-u") return "";
@@ -246,7 +246,7 @@ function quit(model: Model): Step {
   return { model, effects: [{ type: "quit" }] };
 }
 
-/** Ctrl-C stops a fleet that was started here, as for any foreground program; a second one stops it at once. */
+/** Ctrl-C stops a fleet that this program has started, like any foreground program. A second one stops it at once. */
 function interrupt(model: Model): Step {
   return model.ownership === "started" ? stop(model) : { model, effects: [{ type: "quit" }] };
 }
@@ -270,7 +270,7 @@ function nextFailing(model: Model, at: number): Model {
   return next === undefined ? withNotice(model, "nothing fails", at) : { ...model, selected: next };
 }
 
-/** @param position the column's place on the screen; undefined: the next one */
+/** @param position the column's position on the screen; undefined: the next one */
 function sortBy(model: Model, position: number | undefined, at: number): Model {
   const shown = (overviewOf(model, model.size.width, model.size.height).head?.columns ?? [])
     .map(({ key }) => key)
@@ -301,7 +301,7 @@ function mouse(model: Model, at: number): Step {
   return { model: withNotice({ ...model, mouse: on }, text, at), effects: [{ type: "mouse", on }] };
 }
 
-/** A press selects a row, and opens the selected one; on a title it sorts. The wheel moves. */
+/** Handles the mouse. A press selects a row, or opens the selected one; on a title it sorts. The wheel moves the selection. */
 export function pressMouse(model: Model, { kind, x, y }: MousePress, at: number): Step {
   if (model.mode.kind !== "normal") return only(model);
   if (kind !== "press") {

@@ -11,25 +11,25 @@ import type {
 import type { Glyphs } from "./chart.js";
 import { FIRST_ZOOM, type FigureRecord, type Zoom } from "./history.js";
 
-/** `started`: this program started the fleet and will stop it; `attached`: the fleet runs on its own. */
+/** `started`: this program has started the fleet and will stop it; `attached`: the fleet runs independently. */
 export type Ownership = "started" | "attached";
 
 type Connection =
   | { state: "connecting" }
   | { state: "up" }
-  /** Since when, as Unix time in milliseconds. */
+  /** The start of the loss, as Unix time in milliseconds. */
   | { state: "lost"; since: number };
 
 /** What is on the screen. */
 export type View = "overview" | "detail" | "log" | "deaths" | "canary" | "help";
 
-/** What keys mean at present. */
+/** The current meaning of keys. */
 export type Mode =
   | { kind: "normal" }
-  /** A text is typed; `before` comes back with Esc. */
+  /** A text is being typed; Esc restores `before`. */
   | { kind: "filter" | "search"; before: string }
   | { kind: "command"; text: string; at: number }
-  /** An operation that waits for `y`. */
+  /** An operation waits for `y`. */
   | {
       kind: "question";
       text: string;
@@ -42,10 +42,10 @@ export type Mode =
   /** The fleet is stopping; the dashboard ends with it. */
   | { kind: "stopping" };
 
-/** By which column rows are sorted; `name` is the order of the configuration. */
+/** The column by which rows are sorted; `name` is the order of the configuration. */
 export interface Sort {
   key: string;
-  /** The lowest first. */
+  /** Whether the lowest comes first. */
   reversed: boolean;
 }
 
@@ -53,15 +53,15 @@ export interface Sort {
 export interface Notice {
   text: string;
   tone: "info" | "good" | "bad";
-  /** Unix time in milliseconds; null while the notice stays valid. */
+  /** The end of the notice, as Unix time in milliseconds; null while it stays valid. */
   until: number | null;
 }
 
-/** A requested operation that has not ended; only the newest of each target is shown. */
+/** A requested operation that has not ended. Only the newest one for each target is shown. */
 export interface Operation {
   id: number;
   label: string;
-  /** The name it applies to. */
+  /** The name of its target. */
   target: string;
   request: { path: string; body: object };
 }
@@ -71,18 +71,18 @@ interface Scaling {
   wanted: number;
 }
 
-/** What is seen of a log. */
+/** The visible part of a log. */
 export interface LogView {
-  /** Null: of all. */
+  /** Null: the log of all. */
   name: string | null;
   lines: readonly LogLine[];
   loaded: boolean;
-  /** Lines below this are not shown. */
+  /** Lines of a lower level are not shown. */
   level: "all" | "warn" | "error";
   search: string;
   follows: boolean;
   wraps: boolean;
-  /** How many lines lie below the lowest visible one. */
+  /** The number of lines below the lowest visible one. */
   scrolled: number;
 }
 
@@ -91,7 +91,7 @@ export interface Model {
   connection: Connection;
   size: { width: number; height: number };
   glyphs: Glyphs;
-  /** The newest status, and when it came. If the supervisor is lost, its last values stay visible. */
+  /** The newest status, and when it arrived. If the supervisor is lost, its last values stay visible. */
   status: Status | null;
   at: number;
   history: { seconds: FigureRecord | null; minutes: FigureRecord | null };
@@ -108,37 +108,37 @@ export interface Model {
   pressedAt: number;
   events: readonly FleetEvent[];
   log: LogView;
-  /** Requests that `name` has not finished. */
+  /** The requests that `name` has not finished. */
   open: { name: string | null; requests: readonly OpenRequestStatus[] };
   deaths: { list: readonly DeathDetails[]; selected: number; loaded: boolean };
   notice: Notice | null;
   operations: readonly Operation[];
   nextOperation: number;
-  /** The last requested size, until the status shows it; further + and − build on it. */
+  /** The last requested size, until the status shows it; further + and − start from it. */
   scaling: Scaling | null;
-  /** Nothing new is shown until Space is pressed again. */
+  /** The frozen values while the dashboard is paused, until Space is pressed again. */
   paused: Pick<Model, "status" | "at" | "history" | "events" | "deaths" | "connection"> | null;
   mouse: boolean;
-  /** Commands that were typed, the newest last. */
+  /** The commands that were typed, newest last. */
   typed: readonly string[];
 }
 
-/** A key by its name, such as `up`, `enter`, `escape`, `C-c`, or the character it types. */
+/** A key by its name, for example `up`, `enter`, `escape`, `C-c`, or the character that it types. */
 export type Key = string;
 
 export interface MousePress {
   kind: "press" | "wheelup" | "wheeldown";
-  /** From 0 at the upper left. */
+  /** From 0 at the upper left corner. */
   x: number;
   y: number;
 }
 
-/** Everything that can happen; times are Unix time in milliseconds. */
+/** Everything that can happen. Times are Unix times in milliseconds. */
 export type Message =
   | { type: "status"; status: Status; at: number }
   | { type: "lost"; at: number }
   | { type: "history"; zoom: Zoom["from"]; history: FigureHistory }
-  /** With `fresh` they replace earlier ones, because the connection is new. */
+  /** With `fresh`, the events replace earlier ones, because the connection is new. */
   | { type: "events"; events: readonly FleetEvent[]; fresh: boolean }
   | { type: "log"; name: string | null; lines: readonly LogLine[]; fresh: boolean }
   | { type: "open"; name: string; requests: readonly OpenRequestStatus[] }
@@ -150,16 +150,16 @@ export type Message =
   | { type: "progress"; id: number; message: string }
   | { type: "result"; id: number; result: OperationResult; at: number };
 
-/** What the program carries out. */
+/** The effects that the program carries out. */
 export type Effect =
   | { type: "operate"; id: number; path: string; body: object }
   | { type: "loadDeaths" }
   /** Puts text into the clipboard of the terminal. */
   | { type: "copy"; text: string }
   | { type: "mouse"; on: boolean }
-  /** Stop the fleet; the second time at once. */
+  /** Stops the fleet; the second time at once. */
   | { type: "stop" }
-  /** Leave; a fleet that was started here keeps running. */
+  /** Leaves the dashboard; a fleet that was started by it keeps running. */
   | { type: "quit" };
 
 export interface Step {
@@ -199,16 +199,16 @@ export function initialModel(ownership: Ownership, size: Model["size"], glyphs: 
   };
 }
 
-/** From this width on the log of the selected row stands beside the overview. */
+/** From this width on, the log of the selected row is shown beside the overview. */
 export const WIDE = 190;
 
-/** Returns the name whose open requests are shown; undefined: none are. */
+/** Returns the name whose open requests are shown; undefined if none are. */
 export function watched({ view, selected, size }: Model): string | undefined {
   const isBeside = view === "overview" && size.width >= WIDE;
   return view === "detail" || isBeside ? (selected ?? undefined) : undefined;
 }
 
-/** Returns the name whose log is followed: null is the log of all; undefined: none is. */
+/** Returns the name whose log is followed; null for the log of all, undefined for none. */
 export function followed(model: Model): string | null | undefined {
   return model.view === "log" ? model.log.name : watched(model);
 }

@@ -9,27 +9,27 @@ import { padLine, type Table, type TableRow, tableOf } from "./table.js";
 import { clean, fitLine, type Line, segment } from "./text.js";
 import { fleetFigures, lossOf, titleLine } from "./title.js";
 
-/** The width of the pane with the selected row, and the least height for it. */
+/** The width of the pane for the selected row; below, the minimum height for it. */
 const SIDE_WIDTH = 68;
 const SIDE_HEIGHT = 40;
-/** So many rows the table has beside that pane, if there is room. */
+/** The number of rows of the table beside that pane, if there is room. */
 const LEAST_SIDE = 31;
 const LEAST_TABLE = 4;
-/** From here on the title says where the rest of what needs attention is. */
+/** From this width on, the title shows where the rest of what needs attention is. */
 const HINT_WIDTH = 80;
-/** So many lines of what needs attention stand below the table in plain text. */
+/** The maximum number of lines about what needs attention below the table in plain text. */
 const MOST_PLAIN = 10;
 
-/** Lines, and what can be pointed at in them. */
+/** The lines, and the elements in them that can be clicked. */
 export interface Screen {
   lines: Line[];
-  /** By line: the name that a press selects. */
+  /** For each line, the name that a press selects. */
   names: (string | null)[];
-  /** The line of the columns' titles, and where each column ends; null without one. */
+  /** The line with the columns' titles, and where each column ends; null if there is none. */
   head: { y: number; columns: { key: string; end: number }[] } | null;
 }
 
-/** Returns `height` lines without the last one of the screen, which has the keys. */
+/** Returns `height` lines, without the last line of the screen, which has the keys. */
 export function overviewOf(model: Model, width: number, height: number): Screen {
   const lines = [titleLine(model, width), ...graphBlock(model, width, height + 1)].slice(0, Math.max(1, height));
   const names: Screen["names"] = lines.map(() => null);
@@ -89,15 +89,15 @@ interface Parts {
   pools: number;
   balancers: number;
   blanks: boolean;
-  /** With their title; 0: none are shown. */
+  /** The number of lines of events, including their title; 0: none are shown. */
   events: number;
 }
 
-/** Divides the lines below the graphs: one is the head of the table. */
+/** Divides the lines below the graphs; one of them is the head of the table. */
 function divide({ pools, balancers }: Table, room: number, height: number, leastRows: number, troubles: number): Parts {
   const least = height < 14 ? 0 : height < 20 ? 3 : 5;
   const ofBalancers = Math.min(balancers.length, Math.max(1, Math.floor((room - 1) / 4)));
-  // What needs attention, which gets half of the lines, goes before blank ones.
+  // What needs attention gets half of the lines, and has precedence over blank lines.
   const spare = Math.max(0, room - 1 - ofBalancers - pools.length - least);
   const wanted = least + Math.min(spare, Math.max(0, 2 * troubles + 1 - least));
   const ofEvents = least > 0 && room - 1 >= LEAST_TABLE + least ? wanted : 0;
@@ -143,7 +143,7 @@ function scrolled(table: Table, model: Model, parts: Parts): { rows: TableRow[];
   return { rows, position };
 }
 
-/** Returns where the selected row is; `otherwise` if it is in the other part. */
+/** Returns the index of the selected row; `otherwise` if it is in the other part. */
 function indexOf(rows: readonly TableRow[], selected: string | null, otherwise: number): number {
   const at = selected === null ? 0 : rows.findIndex(({ name }) => name === selected);
   return at < 0 ? otherwise : at;
@@ -161,7 +161,7 @@ function eventBlock(model: Model, position: string, left: number, width: number,
   const text = position === "" ? troubleText(model) : position;
   const side = width - left;
   const troubles = model.status?.attention ?? [];
-  // The newest event keeps a line.
+  // One line is kept for the newest event.
   const shown = troubleLines(troubles, left, Math.max(1, height - 1 - Math.min(1, model.events.length)));
   const hint = left < HINT_WIDTH ? "" : ": explain shows all";
   const counted = shown.length < troubles.length ? `${shown.length} of ${troubles.length}${hint}` : `${shown.length}`;

@@ -1,4 +1,4 @@
-/** Lines of events and of logs, with their levels, what is searched for, and long ones wrapped or cut. Pure. */
+/** Lines of events and of logs, with their levels and search matches; long ones are wrapped or cut. Pure. */
 import type { FleetEvent, LogLine } from "../control/api.js";
 import { clock } from "./format.js";
 import { ruled } from "./graphs.js";
@@ -9,25 +9,25 @@ import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, se
 type Level = FleetEvent["level"];
 
 const LEVEL_STYLE: Record<Level, Style> = { info: "plain", warn: "warn", error: "bad" };
-/** Text beyond this length fits on no screen. */
+/** Longer text does not fit on any screen. */
 const MAX_CHARACTERS = 1_000;
-/** The most lines that an event or a log line may take. */
+/** The maximum number of lines for an event or a log line. */
 const MOST_LINES = 3;
-/** In fewer cells than this, long text is cut. */
+/** With fewer cells than this, long text is cut. */
 const LEAST_WRAPPED = 24;
 const LONGEST_NAME = 20;
 
 /** The cells around both texts of a title. */
 const FRAME = 8;
 
-/** Returns `── events ─────────── text ──`; without the text where it has no room. */
+/** Returns `── events ─────────── text ──`; without the text if there is no room for it. */
 export function sectionTitle(title: string, text: string, width: number): Line {
   const hasRoom = widthOf(title) + widthOf(text) + FRAME <= width;
   const end: Line = text === "" || !hasRoom ? [] : [segment(` ${text} ──`, "dim")];
   return ruled([segment("── ", "dim"), segment(title, "bold"), segment(" ", "dim")], end, width);
 }
 
-/** Returns the newest events that fit, the newest last. Long ones continue in a second and a third line. */
+/** Returns the newest events that fit, newest last. Long ones continue in a second and a third line. */
 export function eventLines(
   { events, selected }: Pick<Model, "events" | "selected">,
   width: number,
@@ -37,7 +37,7 @@ export function eventLines(
   const shown = events.slice(-height);
   const nameWidth = widest(shown.map(({ subject }) => subject));
   const lines: Line[] = [];
-  // An event that does not fit as a whole has its beginning: its end alone says nothing.
+  // If an event does not fit completely, its beginning is shown, because its end alone is useless.
   for (const event of shown.reverse()) {
     const room = height - lines.length;
     if (room <= 0) break;
@@ -78,7 +78,7 @@ function eventEntry({ at, level, subject, message }: FleetEvent, nameWidth: numb
 const ERROR = /\b([\w$]*error|[\w$]*exception|fatal|panic|traceback|critical)\b|"level":\s*(5\d|60|"(error|fatal)")/i;
 const WARNING = /\bwarn(ing)?\b|"level":\s*(4\d|"warn")/i;
 
-/** Returns the level of a line: an event's own, else what the text says. */
+/** Returns the level of a line: that of an event, or the one that the text suggests. */
 export function levelOf({ level, text }: LogLine): Level {
   if (level !== undefined) return level;
   return ERROR.test(text) ? "error" : WARNING.test(text) ? "warn" : "info";
@@ -92,12 +92,15 @@ export function linesAtLevel({ lines, level }: Pick<LogView, "lines" | "level">)
   return level === "all" ? lines : lines.filter((line) => RANK[levelOf(line)] >= RANK[level]);
 }
 
-/** Returns whether a line has what is searched for. */
+/** Returns whether a line matches the search. */
 export function isFound({ text }: LogLine, search: string): boolean {
   return search !== "" && text.toLowerCase().includes(search.toLowerCase());
 }
 
-/** Returns the lines of a log that fit, up to the one that is scrolled to. `loss`: why no lines come, if none do. */
+/**
+ * Returns the lines of a log that fit, ending at the scroll position.
+ * @param loss why no lines arrive, if none do
+ */
 export function logLines(
   log: LogView,
   width: number,

@@ -10,13 +10,13 @@ import { plainView } from "./view.js";
 
 const DEFAULT_WIDTH = 120;
 const TIMEOUT_MS = 10_000;
-/** How long the last events may take to arrive after the connection is lost. */
+/** How long the last events may take to arrive after the connection is lost, in milliseconds. */
 const EVENTS_MS = 500;
 
 interface PlainOptions {
   socketPath: string;
   json: boolean;
-  /** Print one status only. */
+  /** Whether only one status is printed. */
   once: boolean;
   /** The width in columns. Default: 120. */
   width?: number | undefined;
@@ -53,7 +53,7 @@ export async function runPlain({ socketPath, json, once, width, print, signal }:
   let stopped = false;
   let ended = false;
   let end = () => {};
-  /** The last frame stays. Called when both streams have ended: prints that the fleet has stopped or is lost. */
+  /** Called when both streams have ended. Prints that the fleet has stopped or is lost; the last frame stays. */
   const say = () => {
     const at = Date.now();
     const code = stopped ? "stopped" : "lost";

@@ -18,9 +18,9 @@ export type Process = InstanceStatus | BalancerStatus;
 export type Row =
   | { kind: "pool"; name: string; pool: PoolStatus }
   | { kind: "balancers"; name: "balancer"; status: Status }
-  /** `name` is the process's, such as `web.3`; `pool` the one that its figures are compared with. */
+  /** `name` is that of the process, for example `web.3`; `pool` is the one with which its figures are compared. */
   | { kind: "process"; name: string; process: Process; pool: string }
-  /** A process that forks the instances of its pool; its `name` is null if a newer one follows. */
+  /** A process that forks the instances of its pool; its `name` is null if a newer template follows. */
   | { kind: "template"; name: string | null; template: TemplateStatus }
   /** The second process of the slot above. */
   | { kind: "other"; name: null; slot: string; other: OtherProcess }
@@ -47,7 +47,7 @@ export function balancerRows({ status, sort }: RowsOf): Row[] {
   return status.balancers.length === 1 ? shown : [{ kind: "balancers", name: "balancer", status }, ...shown];
 }
 
-/** A pool of one needs no line of its own, unless there is something to say about it. */
+/** A pool with one instance needs no line of its own, unless there is something to show about it. */
 function hasPoolRow({ instances, templates, rollout, deploy, cron, scaling, wanted }: PoolStatus): boolean {
   const isSimple = instances.length === 1 && wanted === 1 && templates.length === 0;
   return !isSimple || rollout !== null || deploy !== null || cron !== null || scaling !== null;
@@ -64,7 +64,7 @@ export function stateText(process: Process | TemplateStatus | OtherProcess): str
 
 type Test = (...texts: string[]) => boolean;
 
-/** Every word must be in one of the texts, and no word after a `!`. */
+/** Returns a test of the filter: every word must be in one of the texts, and no word after a `!` may be. */
 function matcher(filter: string): Test {
   const words = filter.toLowerCase().split(" ").filter(Boolean);
   return (...texts) =>
@@ -96,7 +96,7 @@ function processRows(processes: readonly Process[], pool: string, test: Test, { 
     });
 }
 
-/** Returns a pool's template rows, which follow its instances. Of two with the same name only the newer can be selected. */
+/** Returns a pool's template rows, which follow its instances. Of two with the same name, only the newer one can be selected. */
 function templateRows(templates: readonly TemplateStatus[], test: Test): Row[] {
   return templates
     .filter(({ name, state }) => test(name, state))
@@ -127,8 +127,8 @@ export function selectable(model: RowsOf): string[] {
 }
 
 /**
- * Returns the name to select: the current one, else the last of its pool, else the first instance. The selection keeps its place
- * when an instance is removed, and is always visible.
+ * Returns the name to select: the current one if possible, otherwise the last one of its pool, otherwise the first instance. The selection
+ * keeps its place when an instance is removed, and is always visible.
  */
 export function keepSelection(model: RowsOf & Pick<Model, "selected">): string | null {
   const names = selectable(model);

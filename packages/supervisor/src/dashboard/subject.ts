@@ -1,4 +1,4 @@
-/** What the detail is about: an instance, a balancer or a pool, and its charts. Pure. */
+/** The subject of the detail view: an instance, a balancer or a pool, and its charts. Pure. */
 import type { HistoryFigure, InstanceStatus, Status } from "../control/api.js";
 import { stateStyle } from "./columns.js";
 import { count, latency, milliseconds, perSecond, size } from "./format.js";
@@ -8,7 +8,7 @@ import type { Model } from "./model.js";
 import { type Process, poolOf, processOf, stateText } from "./rows.js";
 import type { Style } from "./text.js";
 
-/** What the screen shows of a process, or of a pool as a whole. */
+/** The values that the view shows of a process, or of a pool as a whole. */
 export interface Subject {
   name: string;
   process: Process | null;
@@ -44,7 +44,7 @@ export function subjectOf(status: Status, name: string): Subject | null {
   return { name, process: null, figures: pool, state: `${pool.ready}/${pool.wanted} ready`, style };
 }
 
-/** The charts of one name, the most important first. */
+/** Returns the charts of one name, most important first. */
 export function figuresOf(
   { history, zoom: zoomed, status }: Model,
   { name, figures, process }: Subject,

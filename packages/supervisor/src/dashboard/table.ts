@@ -14,16 +14,16 @@ import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, se
 export interface TableRow {
   /** The name that can be selected. */
   name: string | null;
-  /** What it says; null for a blank one. */
+  /** The contents of the row; null for a blank one. */
   entry: Entry | null;
-  /** Whether a blank line may stand above it. */
+  /** Whether a blank line may precede it. */
   startsPool: boolean;
 }
 
 export interface Table {
   pools: TableRow[];
   balancers: TableRow[];
-  /** Draws rows; most of those of a large fleet are not on the screen. */
+  /** Draws rows. Most rows of a large fleet are not on the screen. */
   draw(rows: readonly TableRow[]): { head: Line; layout: Layout; lines: Line[] };
 }
 
@@ -32,7 +32,7 @@ type TableModel = Pick<
   "status" | "filter" | "sort" | "selected" | "history" | "zoom" | "connection" | "glyphs" | "at"
 >;
 
-/** What all rows share. */
+/** The values that all rows share. */
 interface Context {
   model: TableModel;
   zoom: Zoom;
@@ -45,11 +45,11 @@ export interface Entry extends Cells {
   row: Row;
   stateStyle: Style;
   nameStyle: Style;
-  /** The name of its series, and the pool that its figures are compared with. */
+  /** The name of its series; below, the pool with which its figures are compared. */
   series: string | null;
   pool: string | null;
   shape: readonly number[] | null;
-  /** What stands in place of the chart. */
+  /** The text in place of the chart. */
   note: Line | null;
   chartStyle: Style;
 }
@@ -117,7 +117,7 @@ function entryOf(row: Row): Entry {
       const pool = poolOf(row.template.name);
       return {
         ...{ ...PLAIN, row, name: "template", state, stateStyle: style, pid, generation, pool },
-        // It gets no requests, so it has only some figures.
+        // A template gets no requests, so it has only some figures.
         figures: { ...row.template, requestsPerSecond: null },
       };
     }
@@ -143,7 +143,7 @@ function entryOf(row: Row): Entry {
 
 const OTHER_NAMES = { replacement: "└ next", outgoing: "└ last", warm: "└ warm" } as const;
 
-/** Written out, because there are many of them in each frame. */
+/** Written out instead of spread, because there are many of them in each frame. */
 function processEntry(row: Row, process: Process, pool: string): Entry {
   const { name, pid, state, stalledMs } = process;
   return {
@@ -194,10 +194,10 @@ function balancersEntry(row: Row, { balancers, traffic }: Status): Entry {
   };
 }
 
-/** Returns what is going on in a pool, else its routes. */
+/** Returns the operation in progress in a pool, or its routes. */
 function poolNote(pool: PoolStatus): Line {
   const { rollout, deploy, routes, cron, scaling, receiving, sending } = pool;
-  // Nothing is tried in a pool without requests.
+  // A pool without requests has no canaries.
   if (deploy != null && deploy.phase === "canary" && pool.requestsPerSecond !== null)
     return [segment(deployNote(deploy), "canary")];
   if (rollout !== null) {
@@ -276,7 +276,7 @@ function cellOf(entry: Entry, { column, width }: PlacedColumn, context: Context,
   }
 }
 
-/** Shares of 5xx that are marked where there is nothing to compare them with. */
+/** Shares of 5xx that are marked if there is nothing to compare them with. */
 const ERROR_SHARES = { warn: 0.01, bad: 0.05 };
 
 function styleOf(entry: Entry, key: string, text: string): Style {
@@ -296,7 +296,7 @@ function styleOf(entry: Entry, key: string, text: string): Style {
   return typeof errors === "number" ? styleOfErrors(errors, entry.figures) : "plain";
 }
 
-/** Returns the style of a number of 5xx a minute by its share of the requests. */
+/** Returns the style of a number of 5xx per minute, by its share of the requests. */
 function styleOfErrors(errorsPerMinute: number, process: object): Style {
   if (errorsPerMinute === 0) return "plain";
   const perSecond = figureOf({ key: "requestsPerSecond" }, process);

@@ -7,9 +7,9 @@ import type { Key, MousePress } from "./model.js";
 import { cells, isSimple, type Line, type Style, widthOf } from "./text.js";
 
 interface TerminalOptions {
-  /** Without colours, uses only bold and reverse. */
+  /** Whether to use colours; if not, only bold and reverse. */
   colour: boolean;
-  /** @param at when it was read: keys of one read have the same time */
+  /** @param at when it was read; keys of one read have the same time */
   onKey(key: Key, at: number): void;
   onPasted(text: string, at: number): void;
   onMouse(press: MousePress): void;
@@ -19,9 +19,9 @@ interface TerminalOptions {
 interface Terminal {
   readonly size: { width: number; height: number };
   draw(lines: readonly Line[]): void;
-  /** Puts text into the clipboard, if the terminal lets programs do so (OSC 52). */
+  /** Puts text into the clipboard, if the terminal allows it (OSC 52). */
   copy(text: string): void;
-  /** Reports presses and the wheel; meanwhile the terminal itself selects no text. */
+  /** Reports presses and the wheel. Meanwhile the terminal itself selects no text. */
   reportMouse(on: boolean): void;
   /** Leaves the alternate screen, shows the cursor and ends raw mode. May be called at any time and more than once. */
   restore(): void;
@@ -30,7 +30,7 @@ interface Terminal {
 /** A cell of blessed's buffer: its attributes and text. */
 type Cell = [attribute: number, text: string];
 
-/** The part of blessed's screen that we use: its cells, which `draw` compares with the terminal's. */
+/** The part of blessed's screen that is used here: its cells, which `draw` compares with the terminal's. */
 interface CellScreen extends blessed.Widgets.Screen {
   program: blessed.BlessedProgram & { _write(text: string): void; flush(): void };
   lines: (Cell[] & { dirty: boolean })[];
@@ -80,7 +80,7 @@ const UNCOLOURED: Record<Style, number> = {
   alarm: attribute(DEFAULT_COLOUR, BOLD | REVERSE),
 };
 
-/** What blessed does not set: pasted text is marked as such, and frames appear whole where the terminal can do that. */
+/** Modes that blessed does not set: pasted text is marked, and terminals that can do so show frames only when complete. */
 const PASTE_ON = "\x1b[?2004h";
 const PASTE_OFF = "\x1b[?2004l";
 const FRAME_BEGINS = "\x1b[?2026h";
@@ -127,7 +127,7 @@ function keysOfStdin({ onPasted, onMouse }: Pick<TerminalOptions, "onPasted" | "
 
 /** Takes over the terminal: alternate screen, raw mode, hidden cursor. */
 export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOptions): Terminal {
-  // Otherwise blessed draws lines with the alternate character set, which not every terminal has.
+  // Otherwise blessed draws lines with the alternate character set, which some terminals lack.
   process.env.NCURSES_NO_UTF8_ACS = "1";
   const { keys, readAt, close } = keysOfStdin(events);
   const screen = blessed.screen({
@@ -227,7 +227,7 @@ function writeRow(
     }
   }
   for (; x < row.length; x++) put(row, x, attributes.plain, " ");
-  // Redraws the whole row, because blessed may misjudge the cursor after a character of two cells.
+  // Redraws the whole row, because blessed may misjudge the cursor position after a character of two cells.
   if (hasWide) for (const cell of shown) [cell[0], cell[1]] = UNKNOWN;
   row.dirty = true;
 }

@@ -1,7 +1,7 @@
 /** Text as terminal cells: which foreign text may be shown, its width, and cutting and padding. */
 import stringWidth from "string-width";
 
-/** The meaning of a piece of text; the terminal decides on its look. */
+/** The meaning of a piece of text; the terminal decides how it looks. */
 export type Style =
   | "plain"
   | "bold"
@@ -12,17 +12,17 @@ export type Style =
   /** Traffic. */
   | "accent"
   | "memory"
-  /** A canary, a deploy. */
+  /** A canary or a deploy. */
   | "canary"
-  /** A slow or unusual figure, short of bad. */
+  /** A figure that is slow or unusual, but not bad. */
   | "warn"
   /** The name of a key. */
   | "key"
-  /** A line that is searched for. */
+  /** A line that matches the search. */
   | "found"
   /** The name of the selected row. */
   | "selected"
-  /** Demands attention: a question, a lost connection. */
+  /** Something that demands attention: a question, a lost connection. */
   | "alarm";
 
 export interface Segment {
@@ -32,7 +32,7 @@ export interface Segment {
 
 export type Line = Segment[];
 
-/** Characters that are one cell wide everywhere: ASCII, Latin letters, dashes, blocks and our drawing characters. */
+/** Characters that are one cell wide everywhere: ASCII, Latin letters, dashes, blocks and Paceline's drawing characters. */
 const SIMPLE =
   /^[\x20-\x7e\u00a1-\u00a8\u00aa-\u00ac\u00af-\u02ff\u2010-\u2027\u2190-\u2193\u2212\u2264\u2500-\u259f\u25a1\u25b4\u25b8\u25be\u2713\u2717\u2800-\u28ff]*$/;
 /** Escape sequences: CSI, OSC up to its end, and two-character sequences. */
@@ -49,7 +49,7 @@ const MAX_CLUSTER = 8;
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
-/** Returns `text` without characters that move the cursor, or whose width varies between terminals. */
+/** Returns `text` without characters that move the cursor, or whose width differs between terminals. */
 export function clean(text: string): string {
   if (SIMPLE.test(text)) return text;
   const visible = text.replace(ESCAPES, "").replaceAll("\t", "  ").normalize("NFC");
@@ -97,14 +97,14 @@ export function truncate(text: string, width: number): string {
 
 /** Cuts or pads `text` to exactly `width` cells. */
 export function fit(text: string, width: number, align: "left" | "right" = "left"): string {
-  // The fast path for most texts.
+  // A fast path for most texts.
   if (text.length <= width && SIMPLE.test(text)) return align === "left" ? text.padEnd(width) : text.padStart(width);
   const cut = truncate(text, width);
   const padding = " ".repeat(Math.max(0, width - widthOf(cut)));
   return align === "left" ? cut + padding : padding + cut;
 }
 
-/** Splits `text` into pieces of at most `width` cells, at spaces if possible. Cuts the last of `most` pieces. */
+/** Splits `text` into pieces of at most `width` cells, at spaces if possible. Cuts the last one of at most `most` pieces. */
 export function wrap(text: string, width: number, most: number): string[] {
   const pieces: string[] = [];
   let rest = text;

@@ -37,7 +37,7 @@ function joined(items: readonly Item[], side: Item["side"]): Line {
     .flatMap(({ line }, at) => (at === 0 ? line : [segment("  "), ...line]));
 }
 
-/** The fleet, what is wrong with it, and the time. */
+/** Returns the fleet, what is wrong with it, and the time. */
 export function titleLine({ status, connection, at, paused, events }: Model, width: number): Line {
   if (connection.state === "lost") return lostLine({ status, connection, events }, "", width) ?? [];
   if (status === null) return fitLine([segment(" paceline", "bold"), segment(" · connecting …")], width);
@@ -51,7 +51,7 @@ export function titleLine({ status, connection, at, paused, events }: Model, wid
     line: text === "" ? [] : [segment(text, style)],
     ...{ drop, side },
   });
-  // Nothing is tried in a pool without requests.
+  // A pool without requests has no canaries.
   const tried = deploying.filter(({ deploy }) => (deploy?.canaries.length ?? 0) > 0);
   const canaries = tried.flatMap(({ deploy }) => deploy?.canaries ?? []).length;
   const of = tried.reduce((sum, pool) => sum + pool.wanted, 0);
@@ -76,13 +76,13 @@ export function titleLine({ status, connection, at, paused, events }: Model, wid
   );
 }
 
-/** Returns why nothing new comes: `the fleet has stopped`; null while the connection is up. */
+/** Returns why no new data arrives, for example `the fleet has stopped`; null while the connection is up. */
 export function lossOf({ connection, events }: Pick<Model, "connection" | "events">): string | null {
   if (connection.state !== "lost") return null;
   return hasStopped(events) ? "the fleet has stopped" : "the connection is lost";
 }
 
-/** Returns the first line of a screen, about `subject`, of a fleet that has stopped or cannot be reached; null while it can. */
+/** Returns the first line of a screen about `subject` if the fleet has stopped or cannot be reached; null otherwise. */
 export function lostLine(
   { status, connection, events }: Pick<Model, "status" | "connection" | "events">,
   subject: string,
@@ -106,7 +106,7 @@ export function lostLine(
   return fitLine([segment(text, "alarm")], width);
 }
 
-/** The figures of the whole fleet, the most important first. */
+/** Returns the figures of the whole fleet, most important first. */
 export function fleetFigures({ status, history, zoom: zoomed }: Model): GraphFigure[] {
   if (status === null) return [];
   const zoom = ZOOMS[zoomed] as Zoom;
@@ -118,7 +118,7 @@ export function fleetFigures({ status, history, zoom: zoomed }: Model): GraphFig
   const cpu = all("cpuPercent");
   const mostCpu = 100 * machine.cpus;
   const memory = all("rssBytes");
-  // The supervisor of an earlier version keeps only those of the balancers.
+  // The supervisor of an earlier version records only those of the balancers.
   const clients = record?.series.has(ALL_CLIENTS) ? ALL_CLIENTS : "balancer";
   const p99 = of(clients, "p99");
   const requests: GraphFigure[] = [
@@ -160,7 +160,7 @@ function inFlightFigure({ traffic }: Status, samples: Float32Array): GraphFigure
   };
 }
 
-/** PSS and RSS of one moment. */
+/** Returns PSS and RSS at the same moment. */
 function pssText({ pssBytes, pssOfRssBytes }: Status): string {
   if (pssBytes === null) return "";
   return pssOfRssBytes === null ? `PSS ${size(pssBytes)}` : `PSS ${size(pssBytes)} of ${size(pssOfRssBytes)}`;

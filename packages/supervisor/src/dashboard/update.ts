@@ -67,7 +67,7 @@ function pressed(model: Model, { key, at }: Extract<Message, { type: "key" }>): 
   return isTooSoon(model, key, at) ? only(next) : pressKey(next, key, at);
 }
 
-/** Returns where the selected death is in a new list. Who looks at the newest goes on to look at the newest. */
+/** Returns the index of the selected death in a new list. If the newest one was selected, the newest one stays selected. */
 function sameDeath({ list, selected }: Model["deaths"], next: readonly DeathDetails[]): number {
   const at = selected === 0 ? 0 : next.findIndex(({ id }) => id === list[selected]?.id);
   return at < 0 ? Math.max(0, Math.min(selected, next.length - 1)) : at;
@@ -97,14 +97,14 @@ function takeStatus(model: Model, given: Status, at: number): Step {
       scaling: reached ? null : scaling,
       notice: wasLost ? { text: "connected again", tone: "good", until: at + NOTICE_MS } : notice,
     }),
-    // Also while no view shows them: after a stop nobody can be asked.
+    // Also while no view shows them, because after a stop there is nobody to ask.
     effects: hasDied ? [{ type: "loadDeaths" }] : [],
   };
 }
 
 const NO_LATENCIES = { latencyMs: { p50: null, p99: null }, latencyShape: [] };
 
-/** Returns the status with what the supervisor of an earlier version does not report. */
+/** Returns the status with defaults for values that the supervisor of an earlier version does not report. */
 function complete(status: Status): Status {
   if (status.traffic !== undefined) return status;
   const none = { ...NO_LATENCIES, errorsPerMinute: 0, inFlight: 0, cpuPercent: null, rssBytes: null };
@@ -130,7 +130,7 @@ function complete(status: Status): Status {
     pools: status.pools.map((pool) => ({
       ...none,
       ...pool,
-      // It knows no intervals of a deploy's tests.
+      // It does not report intervals of a deploy's tests.
       deploy: null,
       instances: pool.instances.map(ofProcess),
     })),
@@ -142,7 +142,7 @@ function takeLines(model: Model, { name, lines, fresh }: Extract<Message, { type
   const { log } = model;
   const before = fresh || log.name !== name ? [] : log.lines;
   const next: LogView = { ...log, name, lines: [...before, ...lines].slice(-MAX_LOG_LINES), loaded: true };
-  // Who has scrolled up goes on reading the same lines.
+  // If the user has scrolled up, the visible lines stay the same.
   const added = linesAtLevel({ ...next, lines }).length;
   const isReading = !log.follows && !fresh;
   return { ...model, log: isReading ? { ...next, scrolled: log.scrolled + added } : next };

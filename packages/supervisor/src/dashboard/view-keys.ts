@@ -1,4 +1,4 @@
-/** The keys of the log and of the deaths, and what is copied. Pure. */
+/** The keys of the log and of the deaths, and copying. Pure. */
 import { only, openLog, withNotice } from "./actions.js";
 import type { Key, LogView, Model, Step } from "./model.js";
 import { isFound, linesAtLevel } from "./pane.js";
@@ -7,7 +7,7 @@ import { processOf } from "./rows.js";
 const PAGE = 15;
 const LEVELS = { "1": "all", "2": "warn", "3": "error" } as const;
 
-/** Returns undefined for a key that the log does not have. */
+/** Returns undefined for a key that the log does not use. */
 export function pressInLog(model: Model, key: Key, at: number): Step | undefined {
   const { log } = model;
   const put = (more: Partial<LogView>): Step => only({ ...model, log: { ...log, ...more } });
@@ -60,7 +60,7 @@ function scrolledBy(log: LogView, by: number): Partial<LogView> {
   return { scrolled, follows: scrolled === 0 };
 }
 
-/** Scrolls to the next line above, or below, that has what is searched for. */
+/** Scrolls to the next matching line above or below. */
 function found(model: Model, direction: 1 | -1, at: number): Model {
   const { log } = model;
   if (log.search === "") return withNotice(model, "nothing is searched for: / begins a search", at);
@@ -75,7 +75,7 @@ function found(model: Model, direction: 1 | -1, at: number): Model {
 
 const MOST_COPIED = 500;
 
-/** Copies the lines that are shown: those up to the one that is scrolled to. */
+/** Copies the visible lines, which end at the scroll position. */
 function copyLines(model: Model, at: number): Step {
   const lines = linesAtLevel(model.log);
   const end = lines.length - model.log.scrolled;
@@ -85,7 +85,7 @@ function copyLines(model: Model, at: number): Step {
   return { model: withNotice(model, `copied ${chosen.length} lines`, at), effects: [{ type: "copy", text }] };
 }
 
-/** Returns undefined for a key that the deaths do not have. */
+/** Returns undefined for a key that the deaths do not use. */
 export function pressInDeaths(model: Model, key: Key): Step | undefined {
   const { list, selected } = model.deaths;
   const moves: Record<string, number> = {
@@ -110,7 +110,7 @@ export function pressInDeaths(model: Model, key: Key): Step | undefined {
   return only(key === "l" ? openLog(chosen, death.name, "all") : { ...chosen, view: "detail" });
 }
 
-/** Copies what the view is about: a death, or the figures of the selected row. */
+/** Copies the subject of the view: a death, or the figures of the selected row. */
 export function copyOf(model: Model, at: number): Step {
   const { view, deaths, selected } = model;
   const death = view === "deaths" ? deaths.list[deaths.selected] : undefined;

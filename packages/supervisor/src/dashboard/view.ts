@@ -17,7 +17,7 @@ export function view(model: Model): Line[] {
   return screenOf(model).lines;
 }
 
-/** Returns the screen, with what can be pointed at. */
+/** Returns the screen, with the elements that can be clicked. */
 export function screenOf(model: Model): Screen {
   const { width, height } = model.size;
   const shown = model.paused === null ? model : { ...model, ...model.paused };
@@ -33,7 +33,7 @@ export function screenOf(model: Model): Screen {
 
 function contentOf(model: Model, width: number, height: number): Screen {
   if (height <= 0) return { lines: [], names: [], head: null };
-  // The figures, states and counts of the usual first line would pass for those of now.
+  // The figures, states and counts of the usual first line would look like current ones.
   const plain = (lines: Line[], subject: string): Screen => {
     const lost = lostLine(model, subject, width);
     return { lines: lost === null ? lines : [lost, ...lines.slice(1)], names: [], head: null };

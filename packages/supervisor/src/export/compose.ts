@@ -77,7 +77,7 @@ export function compose(input: ExportInput): string {
 
 type Table = { readonly [key: string]: Yaml | undefined };
 
-/** Doubles each `$`, by which Compose would put a variable into a value. Keys and comments stay. */
+/** Doubles each `$`, because Compose would replace it by a variable. Keys and comments are kept. */
 function literal(table: Table): Table {
   return Object.fromEntries(
     Object.entries(table).map(([key, value]) => [

@@ -1,4 +1,7 @@
-/** What every export needs of a fleet: its deadlines, sizes, memory and port, and what another box or container has to be told. */
+/**
+ * The facts about a fleet that every export needs: its deadlines, sizes, memory and port, and the settings that differ on another machine
+ * or in a container.
+ */
 import { createHash } from "node:crypto";
 import { isIP } from "node:net";
 import { isAbsolute, join, relative } from "node:path";
@@ -7,17 +10,17 @@ import type { FleetConfig, ListenAddress, PoolConfig, RelayTraits } from "../cor
 /** A fleet to export, with the command's options. */
 export interface ExportInput {
   config: FleetConfig;
-  /** The arguments of `paceline start`, as the command line has them. */
+  /** The arguments of `paceline start`, as on the command line. */
   start: readonly string[];
   /** The folder of the fleet, as written. */
   folder: string;
-  /** Where the fleet's folder is in the image. */
+  /** The fleet's folder in the image. */
   workdir: string;
   /** The name of the image. */
   image: string | undefined;
-  /** The boxes that run the fleet: addresses, with or without a name and a port, such as `box1=10.0.0.1:8080`. */
+  /** The machines that run the fleet: addresses, with or without a name and a port, for example `box1=10.0.0.1:8080`. */
   boxes: readonly Box[];
-  /** Where a front listens. */
+  /** The address on which a proxy in front listens. */
   bind: string;
 }
 
@@ -29,17 +32,17 @@ export interface Box {
   port: number | undefined;
 }
 
-/** The command in an image that was built as docs/operations.md has it. */
+/** The command in an image that was built as in docs/operations.md. */
 export const PACELINE_IN_IMAGE = "node_modules/.bin/paceline";
-/** The time that a supervisor and a balancer need beside their deadlines, in milliseconds. */
+/** The time that a supervisor and a balancer need in addition to their deadlines, in milliseconds. */
 const STOP_MARGIN_MS = 1000;
-/** What supervisor and each balancer take at most without load, in megabytes. */
+/** The maximum memory of the supervisor without load; below, of each balancer; in megabytes. */
 const SUPERVISOR_MB = 100;
 const BALANCER_MB = 60;
-/** Milliseconds that a front may take to notice, if it asks each second and believes the second failure. */
+/** How long a proxy in front may take to notice, if it checks each second and believes the second failure. In milliseconds. */
 export const NOTICE_MS = 3000;
 
-/** The longest that a start and a stop may take, in milliseconds. */
+/** The maximum time of a start, and of a stop, in milliseconds. */
 export function deadlines({ pools, balancer }: FleetConfig): { startMs: number; stopMs: number } {
   const policies = [balancer.policy, ...pools.map(({ policy }) => policy)];
   const most = (of: (policy: (typeof policies)[number]) => number) => Math.max(...policies.map(of));
@@ -70,7 +73,9 @@ export function dnsName(name: string): string {
 
 type TcpAddress = ListenAddress & { kind: "tcp" };
 
-/** The first TCP address, one that others can reach if there is any; undefined if it listens on unix sockets only, or not at all. */
+/**
+ * Returns the first TCP address, preferably one that others can reach; undefined if the fleet listens only on unix sockets, or not at all.
+ */
 export function tcpAddress({ listen }: FleetConfig): TcpAddress | undefined {
   const all = listen.filter((address): address is TcpAddress => address.kind === "tcp" && address.pool === undefined);
   return all.find(({ host }) => !isLoopback(host)) ?? all[0];
@@ -80,12 +85,12 @@ export function isLoopback(host: string): boolean {
   return host === "::1" || host.startsWith("127.");
 }
 
-/** Whether a container can listen there: it has an address of its own. */
+/** Whether a container can listen there, since it has an address of its own. */
 export function isForAll(host: string): boolean {
   return host === "0.0.0.0" || host === "::";
 }
 
-/** An address with a port, as URLs have it. */
+/** Returns an address with a port in the notation of URLs. */
 export function hostPort(host: string, port: number): string {
   return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
 }
@@ -94,7 +99,7 @@ export function sizesOf({ instances, scaling }: PoolConfig): { min: number; max:
   return { min: scaling?.min ?? instances, max: scaling?.max ?? instances };
 }
 
-/** What the whole fleet may take; `unlimited`: pools without `maxMemoryMb`. */
+/** Returns the memory that the whole fleet may take; `unlimited` are the pools without `maxMemoryMb`. */
 export function memoryOf({ pools, balancer }: FleetConfig): { megabytes: number; unlimited: string[] } {
   const unlimited = pools.filter(({ recycle }) => recycle.maxMemoryMb === 0).map(({ name }) => name);
   // A recycled process runs beside its replacement.
@@ -103,19 +108,19 @@ export function memoryOf({ pools, balancer }: FleetConfig): { megabytes: number;
   return { megabytes: SUPERVISOR_MB + balancer.processes * BALANCER_MB + all, unlimited };
 }
 
-/** By what the fleet recognizes clients; the first pool's that does. */
+/** Returns how the fleet recognizes sticky clients, by the first pool that does. */
 export function stickyOf({
   pools,
 }: FleetConfig): { pool: string; rule: NonNullable<RelayTraits["sticky"]> } | undefined {
   for (const { name, relayed } of pools) {
     const { sticky: rule } = relayed;
-    // A loose rule only spreads the requests over the instances of a box: its clients may use another box.
+    // A loose rule only distributes requests over the instances of a machine: its clients may use another machine.
     if (rule !== undefined && rule.isLoose !== true) return { pool: name, rule };
   }
   return undefined;
 }
 
-/** The words after `paceline` in a container: every address is one of the container, and paths are those of the image. */
+/** Returns the words after `paceline` in a container: every address is one of the container, and paths are those in the image. */
 export function containerStart({ config, start, folder }: ExportInput): string[] {
   const words = start.map((word) => {
     if (!isAbsolute(word)) return word;
@@ -136,7 +141,7 @@ function withoutListen(words: readonly string[]): string[] {
   });
 }
 
-/** A file that a container gets from outside: its path in the container, and the key of its secret, which no other has. */
+/** A file that a container gets from outside: its path in the container, and the unique key of its secret. */
 interface MountedFile {
   key: string;
   path: string;
@@ -148,7 +153,7 @@ interface MountedCredential {
   name: string;
 }
 
-/** The secrets of `env` and the env files, which an image should not have. */
+/** Returns the secrets of `env` and the env files, which should not be in an image. */
 export function mountedFiles(input: ExportInput): {
   secrets: MountedFile[];
   credentials: MountedCredential[];
@@ -175,7 +180,7 @@ export function mountedFiles(input: ExportInput): {
 
 const MAX_KEY = 200;
 
-/** Returns a key for a Secret: the file's name, of the characters that are allowed, with a number if another file has that key. */
+/** Returns a key for a Secret: the file's name in the allowed characters, with a number if another file has that key. */
 function newKey(path: string, keys: Set<string>): string {
   const name = path.slice(path.lastIndexOf("/") + 1).slice(0, MAX_KEY);
   const plain = name.replace(/[^-._a-zA-Z0-9]/g, "_").replace(/^\.\./, "_.");

@@ -1,9 +1,9 @@
-/** The registry of what `paceline export` prints beside the systemd unit. A new format is a file and a line here. */
+/** The registry of the formats of `paceline export`, except for the systemd unit. A new format is a file and a line here. */
 import type { ExportInput } from "./facts.js";
 
 interface Format {
   load(): Promise<(input: ExportInput) => string>;
-  /** Whether it is a proxy in front: a fleet that does not listen has none. */
+  /** Whether it is for a proxy in front, which a fleet that does not listen cannot have. */
   isFront: boolean;
 }
 

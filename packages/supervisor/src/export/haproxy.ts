@@ -1,4 +1,4 @@
-/** A configuration of HAProxy as the front of several boxes. */
+/** An HAProxy configuration for a proxy in front of several machines. */
 import { IDEMPOTENT_METHODS } from "@paceline/wire";
 import {
   type Box,
@@ -12,11 +12,11 @@ import {
 } from "./facts.js";
 import { notesFor } from "./notes.js";
 
-/** A box that does not respond to a connection is tried no longer than this. */
+/** The time limit for connecting to a machine, in seconds. */
 const CONNECT_S = 2;
-/** The front's deadlines come after those of the fleet, whose responses say what happened. */
+/** How much later the deadlines of the proxy are than those of the fleet, whose responses explain what happened. In seconds. */
 const MARGIN_S = 5;
-/** How long a box may acknowledge nothing. */
+/** How long a machine may acknowledge nothing, in seconds. */
 const SILENT_S = 3;
 /** HAProxy's largest weight is 256. */
 const WEIGHT = 100;
@@ -87,7 +87,7 @@ function comments(texts: readonly string[]): string[] {
   return texts.map((text) => `# ${text}`);
 }
 
-/** Weights that follow the load need a balancing that has no other feedback. */
+/** Weights that follow the load need a balancing method without feedback of its own. */
 function balanceOf(rule: { by: string; name?: string } | undefined, hasWeights: boolean): string {
   if (rule?.by === "address") return "source";
   if (rule?.by === "header") return quoted(`hdr(${rule.name ?? ""})`);
@@ -117,7 +117,7 @@ function server({ config }: ExportInput, { name, host, port }: Box): string {
   return words.join(" ");
 }
 
-/** Returns text as one word of the configuration, where quotes, backslashes, `#` and, in double quotes, `$` have a meaning. */
+/** Returns text as one word of the configuration, in which quotes, backslashes, `#` and, within double quotes, `$` have a meaning. */
 function quoted(text: string): string {
   if (/^[\w/.:,;@%+=~()[\]*!&|?-]*$/.test(text)) return text;
   return `'${text.replaceAll("'", "'\\''")}'`;

@@ -1,4 +1,4 @@
-/** A config/deploy.yml for Kamal 2: containers on several boxes, each behind the kamal-proxy of its box. */
+/** A config/deploy.yml for Kamal 2: containers on several machines, each behind the kamal-proxy of its machine. */
 import { isIPv6 } from "node:net";
 import { shellWord } from "../core/words.js";
 import {
@@ -35,7 +35,7 @@ export function kamal(input: ExportInput): string {
         web: {
           hosts: boxes.map(({ host }) => sshHost(host)),
           "#": "After the ENTRYPOINT of the Dockerfile in docs/operations.md, which ends with `start`; its WORKDIR has the fleet's folder.",
-          // Kamal passes it through a shell, and volumes too.
+          // Kamal passes this text and the volumes through a shell.
           cmd: containerStart(input).slice(1).map(shellWord).join(" "),
           options: { "stop-timeout": grace },
           proxy: serves ? undefined : false,
@@ -85,16 +85,16 @@ export function kamal(input: ExportInput): string {
         : []),
     ],
   );
-  // Kamal reads the file as a template of ERB.
+  // Kamal reads the file as an ERB template.
   return text.replaceAll("<%", "<%%");
 }
 
-/** Takes the name of an image apart. Without a server, it is one of Docker Hub. */
+/** Splits the name of an image into its parts. Without a server, it is one of Docker Hub. */
 export function imageParts(image: string): { server: string | undefined; name: string; tag: string | undefined } {
   const [, place = "", tag] = /^(.*?)((?::[^/:@]*)?(?:@.*)?)$/s.exec(image) ?? [];
   const slash = place.indexOf("/");
   const first = place.slice(0, Math.max(0, slash));
-  // As Docker tells a server from a user.
+  // Docker distinguishes a server from a user in the same way.
   const hasServer = first === "localhost" || /[.:]/.test(first);
   return {
     server: hasServer ? first : undefined,
@@ -103,7 +103,7 @@ export function imageParts(image: string): { server: string | undefined; name: s
   };
 }
 
-/** Kamal reads what follows a colon as a port, unless an address of IPv6 is in brackets and has one. */
+/** Kamal reads the text after a colon as a port, unless it is an IPv6 address in brackets with a port. */
 function sshHost(host: string): string {
   return isIPv6(host) ? `[${host}]:22` : host;
 }

@@ -1,4 +1,4 @@
-/** Manifests for Kubernetes: a pod is one fleet, which drains and scales within itself as on a box. */
+/** Manifests for Kubernetes: a pod is one fleet, which drains and scales internally as on a machine. */
 
 import { shellWord } from "../core/words.js";
 import {
@@ -17,7 +17,7 @@ import {
 import { notesFor } from "./notes.js";
 import { type Yaml, yaml } from "./yaml.js";
 
-/** Kubernetes takes a pod out of its Services while it ends it, and says nothing when all have noticed. */
+/** Kubernetes removes a pod from its Services while it stops it, and does not report when all clients have noticed. In seconds. */
 const PRE_STOP_S = 5;
 const MARGIN_S = 5;
 const RUN_FOLDER = "/run/paceline";
@@ -123,7 +123,7 @@ function podSpec(input: ExportInput, { name, image, port, serves, labels }: PodF
   };
 }
 
-/** The requests are what Kubernetes reserves, and the base of the autoscaler's percentage. */
+/** The requests are the reserved resources, and the base of the autoscaler's percentage. */
 function resources({ config }: ExportInput): Yaml {
   const { megabytes, unlimited } = memoryOf(config);
   const instances = config.pools.reduce((sum, pool) => sum + sizesOf(pool).min, 0);
@@ -158,7 +158,7 @@ function probes({ config }: ExportInput): Record<string, Yaml> {
   return {
     startupProbe: { ...ready, periodSeconds: 1, failureThreshold: wholeSeconds(startMs) },
     readinessProbe: { ...ready, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 2 },
-    // Paceline itself replaces what hangs or crashes: this is for a balancer that does not respond for a minute.
+    // Paceline itself replaces processes that hang or crash. This is for a balancer that does not respond for a minute.
     ...live,
   };
 }
@@ -227,7 +227,7 @@ function mountsOf(input: ExportInput, name: string): { volumes: Yaml; mounts: Ya
   return { volumes, mounts };
 }
 
-/** The values are not here: a Secret in a file of a repository is none. */
+/** The values are not included, because a Secret in a repository's file is not secret. */
 function secretNotes(name: string, { secrets, credentials, envFiles }: ReturnType<typeof mountedFiles>): string[] {
   const create = (secret: string, keys: readonly string[]) =>
     keys.length === 0

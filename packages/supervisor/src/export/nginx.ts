@@ -1,13 +1,13 @@
-/** A configuration of nginx as the front of several boxes, for its folder conf.d. */
+/** An nginx configuration for a proxy in front of several machines, for the folder conf.d. */
 import { dnsName, type ExportInput, hostPort, stickyOf, tcpAddress, wholeSeconds } from "./facts.js";
 import { notesFor } from "./notes.js";
 
-/** A box that does not respond to a connection is tried no longer than this. */
+/** The time limit for connecting to a machine, in seconds. */
 const CONNECT_S = 2;
-/** After a failure nginx leaves a box alone for this long. */
+/** After a failure, nginx does not use a machine for this long, in seconds. */
 const FAIL_S = 2;
 const MARGIN_S = 5;
-/** Idle connections to all boxes, kept by each worker of nginx. */
+/** The maximum number of idle connections to all machines that each nginx worker keeps. */
 const KEPT = 64;
 
 export function nginx(input: ExportInput): string {

@@ -1,8 +1,11 @@
-/** What an export cannot carry over, or what differs behind a front and in a container: a comment for each. A new one is an entry of NOTES. */
+/**
+ * Comments about settings that an export cannot carry over, or that differ behind a proxy and in a container. A new comment is an entry of
+ * NOTES.
+ */
 import type { FleetConfig } from "../core/model.js";
 import { hostPort, isForAll, isLoopback, memoryOf, NOTICE_MS, stickyOf, tcpAddress } from "./facts.js";
 
-/** `front`: a proxy before several boxes; `container`: the fleet in an image. */
+/** `front`: a proxy in front of several machines; `container`: the fleet in an image. */
 export type Place = "front" | "container";
 
 interface Note {
@@ -116,7 +119,7 @@ const NOTES: readonly Note[] = [
   },
 ];
 
-/** Returns the comments, one a line. */
+/** Returns the comments, one per line. */
 export function notesFor(place: Place, config: FleetConfig): string[] {
   return NOTES.filter((note) => note.for.includes(place)).flatMap((note) => note.text(config) ?? []);
 }

@@ -1,6 +1,6 @@
-/** Writes YAML in block style, with comments: what the exports need of it. */
+/** Writes YAML in block style with comments, as far as the exports need it. */
 
-/** A key that begins with `#` is a comment at its place; undefined keys are left out. */
+/** A key that begins with `#` is a comment at this position; undefined keys are left out. */
 export type Yaml = string | number | boolean | readonly Yaml[] | { readonly [key: string]: Yaml | undefined };
 
 /** Returns the text of one document, with comment lines before it. */
@@ -24,7 +24,7 @@ function lines(value: Yaml, indent: string): string[] {
   });
 }
 
-/** The first line of an item stands beside its dash. */
+/** The first line of an item is beside its dash. */
 function itemLines(item: Yaml, indent: string): string[] {
   if (isInline(item)) return [`${indent}- ${inline(item)}`];
   const [first = "", ...rest] = lines(item, `${indent}  `);
@@ -40,12 +40,12 @@ function inline(value: Yaml): string {
   return scalar(value);
 }
 
-/** Words that a parser of YAML 1.1 or 1.2 takes for something else than text. */
+/** Words that a parser of YAML 1.1 or 1.2 reads as something other than text. */
 const SPECIAL = /^(?:true|false|yes|no|on|off|y|n|null|nan|inf|e[-+]?[\d_]+)$/i;
 const PLAIN = /^[A-Za-z_/][\w./@-]*(?::[\w./@-]+)*$/;
 
 function scalar(value: string | number | boolean): string {
   if (typeof value !== "string") return String(value);
-  // Every JSON text is one of YAML.
+  // Every JSON text is also YAML.
   return PLAIN.test(value) && !SPECIAL.test(value) ? value : JSON.stringify(value);
 }

@@ -1,12 +1,12 @@
-/** The API of a fleet for programs: how it is started or found, and what can be done with it. Only types. */
+/** The API of a fleet for programs: how it is started or found, and its operations. Only types. */
 import type { PacelineConfig } from "../config/config-types.js";
 import type { FleetEvent, LogLine, ScaleChange, Status } from "../control/api.js";
 
 /** Selects a running fleet, as the options of the same names do on the command line. */
 export interface FleetChoice {
-  /** The config file that the fleet was started from, or its folder. Default: the nearest fleet from `cwd` upward. */
+  /** The config file from which the fleet was started, or its folder. Default: the nearest fleet from `cwd` upward. */
   config?: string | undefined;
-  /** The fleet's run directory. Default: PACELINE_RUN_DIR, or where `config` has it. */
+  /** The fleet's run directory. Default: PACELINE_RUN_DIR, or the one that belongs to `config`. */
   runDir?: string | undefined;
   /** Default: the working directory of this process. */
   cwd?: string | undefined;
@@ -21,14 +21,14 @@ export interface ListedFleet {
   rssBytes: number | null;
   requestsPerSecond: number | null;
   listen: string[];
-  /** The path of the config, or of what was started without one. */
+  /** The path of the config, or of the app or folder that was started without one. */
   source: string;
   runDir: string;
   /** The user who runs it, for root; null if it is the caller's own. */
   owner: string | null;
 }
 
-/** What a fleet is started from: one of them. Paths are relative to `cwd`. */
+/** The origin of a fleet: exactly one of these. Paths are relative to `cwd`. */
 export interface FleetOrigin {
   /** A config file, an app module, or a folder with one of them. Default: `cwd`. */
   file?: string | undefined;
@@ -38,33 +38,33 @@ export interface FleetOrigin {
   static?: string | undefined;
   /** The URL of an upstream. */
   proxy?: string | undefined;
-  /** A Python WSGI app, such as `mysite.wsgi:application`. */
+  /** A Python WSGI app, for example `mysite.wsgi:application`. */
   wsgi?: string | undefined;
-  /** A Python ASGI app, such as `main:app`. */
+  /** A Python ASGI app, for example `main:app`. */
   asgi?: string | undefined;
   /** A FAPWS start script. */
   fapws?: string | undefined;
   /** A program and its arguments. */
   command?: string[] | undefined;
-  /** `file` or `command` gets no requests, such as a queue consumer. */
+  /** Whether `file` or `command` gets no requests, for example a queue consumer. */
   worker?: boolean | undefined;
-  /** It is a worker that runs at the times of this cron pattern. */
+  /** The cron pattern of a worker that runs only at certain times. */
   cron?: string | undefined;
 }
 
-/** Where a fleet is started, and what overrides its configuration, in later reloads too. */
+/** The start of a fleet, and overrides of its configuration, which also apply to later reloads. */
 export interface FleetStart extends FleetOrigin {
   /** The name of the fleet. */
   name?: string | undefined;
   /** The number of instances of the only pool. */
   instances?: number | "cpus" | undefined;
-  /** Where to listen, such as `127.0.0.1:8080`. */
+  /** The addresses to listen on, for example `127.0.0.1:8080`. */
   listen?: string[] | undefined;
-  /** The port of 127.0.0.1 to listen on if neither `listen` nor the config says where. Default: 8080. */
+  /** The port of 127.0.0.1 to listen on if neither `listen` nor the config sets an address. Default: 8080. */
   defaultPort?: number | undefined;
-  /** Serve https, with a certificate that is made here: signed by itself, or by an authority of the fleet. */
+  /** Serve https with a certificate that Paceline creates: self-signed, or signed by an authority of the fleet. */
   tls?: "self-signed" | "internal" | undefined;
-  /** The key `sticky` of the only pool: each client keeps to one instance. */
+  /** The key `sticky` of the only pool: each client stays with one instance. */
   sticky?: string | undefined;
   /** The runtime of every process. */
   runtime?: "bun" | "node" | undefined;
@@ -78,30 +78,30 @@ export interface FleetStart extends FleetOrigin {
   env?: Record<string, string> | undefined;
   /** The folder of sockets, lock and log. Default: outside the app's folder, as on the command line. */
   runDir?: string | undefined;
-  /** End the processes that a killed supervisor of this fleet left behind, then start. Default: fail with `orphans`. */
+  /** Kill the processes that a killed supervisor of this fleet left behind, then start. Default: fail with `orphans`. */
   replace?: boolean | undefined;
-  /** For development: reload a pool when its app changes, all on a config change. */
+  /** For development: reload a pool when its app changes, and all pools when the config changes. */
   watch?: boolean | undefined;
 }
 
 export interface CreateFleetOptions extends FleetStart {
-  /** Leave the fleet running when this program ends. Default: the fleet stops gracefully when this program ends or dies. */
+  /** Leave the fleet running when this program exits. Default: the fleet stops gracefully when this program exits or dies. */
   detached?: boolean | undefined;
-  /** In milliseconds: all instances must be ready by then, or the start is undone (`timeout`). Default: no limit of its own. */
+  /** The time within which all instances must be ready, in milliseconds; otherwise the start is undone (`timeout`). Default: no limit. */
   timeoutMs?: number | undefined;
-  /** Undoes the start (`interrupted`). */
+  /** Aborting it undoes the start (`interrupted`). */
   signal?: AbortSignal | undefined;
 }
 
 export interface OperationOptions {
-  /** In milliseconds; then the call fails with `timeout`, and the operation continues. Default: none. */
+  /** The time limit in milliseconds; after it the call fails with `timeout`, and the operation continues. Default: none. */
   timeoutMs?: number | undefined;
-  /** Called with each step, such as `web.1 was replaced`. */
+  /** Called with each step, for example `web.1 was replaced`. */
   onProgress?: ((message: string) => void) | undefined;
 }
 
 export interface ReloadOptions extends OperationOptions {
-  /** Only this pool. Default: all, and the balancers. */
+  /** Only this pool. Default: all pools, and the balancers. */
   pool?: string | undefined;
   /** The new configuration of a fleet that was created from one. Default: the last one. */
   config?: PacelineConfig | undefined;
@@ -109,10 +109,10 @@ export interface ReloadOptions extends OperationOptions {
   env?: Record<string, string> | undefined;
 }
 
-/** What an operation has done. */
+/** The result of a successful operation. */
 export interface OperationDone {
   ok: true;
-  /** One line for people. */
+  /** One line for display. */
   message: string;
   details?: Record<string, unknown>;
 }
@@ -120,7 +120,7 @@ export interface OperationDone {
 export interface LinesOptions {
   /** Only this instance, pool or balancer. */
   name?: string | undefined;
-  /** Begin with at most this many stored lines. Default: all that the supervisor keeps. */
+  /** Start with at most this many stored lines. Default: all that the supervisor has stored. */
   lines?: number | undefined;
   /** Whether to continue with new lines until the fleet stops. Default: true. */
   follow?: boolean | undefined;
@@ -129,32 +129,34 @@ export interface LinesOptions {
 }
 
 /**
- * A running fleet. Every method fails with a PacelineError: `not-running` if the fleet is gone, `lost` if it ends meanwhile, `timeout`
- * after the call's deadline, `invalid` for unknown names and values out of range, `busy` if another operation runs there, `config`
- * if a reload finds problems, otherwise `failed`.
+ * A running fleet. Every method fails with a PacelineError: `not-running` if the fleet is not running, `lost` if it exits meanwhile,
+ * `timeout` after the call's deadline, `invalid` for unknown names and values out of range, `busy` if another operation is running there,
+ * `config` if a reload finds problems, otherwise `failed`.
  */
 export interface Fleet extends AsyncDisposable {
   /** The folder of its sockets, lock and log. */
   readonly runDir: string;
-  /** Of the supervisor; undefined if its record cannot be read. */
+  /** The pid of the supervisor; undefined if its record cannot be read. */
   readonly pid: number | undefined;
   /** What `paceline status --json` prints. */
   status(options?: { timeoutMs?: number | undefined }): Promise<Status>;
   /** Resolves when every instance is ready; fails as soon as one has failed to start. */
   ready(options?: Pick<OperationOptions, "timeoutMs">): Promise<OperationDone>;
-  /** Runs this many instances of a pool, or `{ by: 2 }` more. */
+  /** Sets the number of instances of a pool, or adds some with `{ by: 2 }`. */
   scale(pool: string, change: number | ScaleChange, options?: OperationOptions): Promise<OperationDone>;
   /** Loads new config, env files and code, and replaces the instances without losing a request. */
   reload(options?: ReloadOptions): Promise<OperationDone>;
-  /** Replaces an instance, a pool, a balancer, `balancer`, or without a target all pools, one process at a time. */
+  /**
+   * Replaces an instance, a pool, a balancer or all balancers (`balancer`), one process at a time. Without a target, replaces all pools.
+   */
   restart(target?: string, options?: OperationOptions): Promise<OperationDone>;
-  /** Finishes the requests in flight and ends the fleet; with `pool`, only the instances of that pool. */
+  /** Finishes the requests in flight and stops the fleet; with `pool`, only the instances of that pool. */
   stop(options?: OperationOptions & { pool?: string | undefined }): Promise<OperationDone>;
-  /** What happens to the fleet: the stored events, then new ones until the fleet stops. */
+  /** Yields the stored events, then new ones until the fleet stops. */
   events(options?: LinesOptions): AsyncGenerator<FleetEvent, void, void>;
-  /** What the instances write, and the events. */
+  /** Yields the output of the instances, and the events. */
   logs(options?: LinesOptions): AsyncGenerator<LogLine, void, void>;
-  /** Ends the iterations of this object. Stops the fleet if this program created it and has not detached it. */
+  /** Ends the iterations of this object. Stops the fleet if this program has created it and not detached it. */
   close(): Promise<void>;
 }
 
@@ -162,7 +164,7 @@ export interface Fleet extends AsyncDisposable {
 export interface CreatedFleet extends Fleet {
   /** Resolves when the supervisor has exited; never rejects. */
   readonly ended: Promise<FleetEnd>;
-  /** From now on the fleet keeps running when this program ends. */
+  /** From now on, the fleet keeps running when this program exits. */
   detach(): Promise<void>;
 }
 

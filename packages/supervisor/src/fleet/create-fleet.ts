@@ -1,4 +1,4 @@
-/** Starts a fleet: its supervisor in a process of its own, which stops with this one unless it is detached. */
+/** Starts a fleet: its supervisor in a process of its own, which stops with this process unless it is detached. */
 import type { Status } from "../control/api.js";
 import type { FleetConfig } from "../core/model.js";
 import { PacelineError, StartError } from "../errors.js";
@@ -12,8 +12,8 @@ import { lateMessage, type OwnStart, type PreparedStart, prepareStart, waitingMe
 import { launchSupervisor, type SupervisorProcess } from "./supervisor-process.js";
 
 /**
- * Starts a fleet and resolves when all its instances are ready. If one fails to start, nothing is left running.
- * @throws StartError (a PacelineError) with the code of the failure: `config`, `running` if the fleet runs already, `orphans`, the
+ * Starts a fleet, and resolves when all its instances are ready. If one fails to start, nothing is left running.
+ * @throws StartError (a PacelineError) with the code of the failure: `config`, `running` if the fleet is already running, `orphans`, the
  * system's code if an address cannot be bound, `timeout`, `interrupted`, otherwise `failed`
  */
 export async function createFleet({
@@ -34,7 +34,7 @@ export async function createFleet({
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();
     const started = fleet.untilReady(left, timeoutMs);
-    // Of a start that is interrupted, the failure is known.
+    // The failure of an interrupted start is already known.
     started.catch(() => {});
     if ((await Promise.race([started, interrupted])) === "interrupted") {
       await fleet.supervisor.stop();
@@ -48,14 +48,14 @@ export async function createFleet({
 }
 
 interface WaitOptions {
-  /** Receives a line about what the start waits for, if it takes longer than usual. */
+  /** Receives a line about what the start is waiting for, if it takes longer than usual. */
   onWaiting?: ((line: string) => void) | undefined;
 }
 
-/** Most fleets are ready before that, in milliseconds. */
+/** Most fleets are ready within this time, in milliseconds. */
 const SAY_AFTER_MS = 2_000;
 
-/** Says once what a start waits for. */
+/** Reports once what a start is waiting for. */
 class Waiting {
   private readonly timer: NodeJS.Timeout | undefined;
   private isOver = false;
@@ -81,11 +81,11 @@ class Waiting {
 
 interface LaunchOptions extends OwnStart {
   detached?: boolean | undefined;
-  /** This process ends soon, so it may parse a JSON or TOML config itself. */
+  /** Whether this process exits soon, so that it may parse a JSON or TOML config itself. */
   endsSoon?: boolean | undefined;
 }
 
-/** Starts the supervisor of a fleet, and does not wait for it. */
+/** Starts the supervisor of a fleet without waiting until it is ready. */
 export async function launchFleet(
   { detached = false, endsSoon, ...start }: LaunchOptions,
   waiting?: Waiting,
@@ -100,7 +100,7 @@ export async function launchFleet(
 
 export class StartedFleet extends FleetClient implements CreatedFleet {
   readonly ended: Promise<FleetEnd>;
-  /** Says whether all is ready, once it is known. */
+  /** The result of the start, once it is known. */
   outcome = "";
   private readonly launchedAt: number;
   private isDetached: boolean;
@@ -118,12 +118,15 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     this.launchedAt = launchedAt;
   }
 
-  /** The socket's path may differ from the last start's: it is in the record that the supervisor writes. */
+  /** The socket's path may differ from that of the last start. It is in the record that the supervisor writes. */
   override get controlSocket(): string {
     return controlSocketIn(this.runDir);
   }
 
-  /** Resolves when all instances are ready. @throws StartError after the fleet was stopped */
+  /**
+   * Resolves when all instances are ready.
+   * @throws StartError after the fleet was stopped
+   */
   async untilReady(left: () => number | undefined, timeoutMs: number | undefined): Promise<void> {
     await this.untilUp(left(), timeoutMs);
     try {
@@ -137,13 +140,13 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     }
   }
 
-  /** Whether it goes on with the processes of a killed supervisor, which a failed start must not end. */
+  /** Whether it continues the processes of a killed supervisor, which a failed start must not stop. */
   isTakenOver(): boolean {
     const record = readRecord(this.runDir);
     return record !== undefined && record.endedAt === null && record.startedAt < this.launchedAt;
   }
 
-  /** Returns its configuration. If it was taken over, with the sizes and releases that commands have given to its pools meanwhile. */
+  /** Returns its configuration. For an adopted fleet, with the sizes and releases that commands have set for its pools meanwhile. */
   async presentConfig(): Promise<FleetConfig> {
     const { config } = this.prepared.fleet;
     if (!this.isTakenOver()) return config;
@@ -161,7 +164,10 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     return waitingMessage(this.pid, await this.status({ timeoutMs: LATE_STATUS_MS }).catch(() => undefined));
   }
 
-  /** Resolves when the control socket is served. @throws StartError */
+  /**
+   * Resolves when the control socket is served.
+   * @throws StartError
+   */
   async untilUp(leftMs: number | undefined, timeoutMs = leftMs): Promise<void> {
     const { supervisor } = this;
     const notice = await supervisor.notice(leftMs);
@@ -179,7 +185,7 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     const output = supervisor.output();
     const lastLines = output.trimEnd().split("\n").slice(-20);
     if (lastLines.at(-1) === "") lastLines.pop();
-    // A supervisor that another one has ended says nothing: both were started at once.
+    // If two supervisors were started at once, the one that has lost prints nothing.
     const winner = lastLines.length > 0 ? undefined : lockHolder(this.runDir);
     if (winner !== undefined) {
       const { code: reason, message } = runningIn(this.runDir, winner.pid);
@@ -188,7 +194,10 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     throw new StartError("failed", `the supervisor ${how}`, { lastLines, output, exitStatus: code ?? undefined });
   }
 
-  /** Resolves when all instances are ready. @throws PacelineError `failed` or `timeout`; the fleet is not stopped */
+  /**
+   * Resolves when all instances are ready.
+   * @throws PacelineError `failed` or `timeout`; the fleet is not stopped
+   */
   async waitReady(leftMs: number | undefined, timeoutMs = leftMs): Promise<void> {
     try {
       this.outcome = (await this.ready({ timeoutMs: leftMs })).message;
@@ -212,7 +221,7 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     return new StartError(code, `${message}\n${loss}`, { lastLines, output });
   }
 
-  /** Stops the fleet and resolves when nothing of it is left. */
+  /** Stops the fleet, and resolves when no part of it is left. */
   override async stop(options: OperationOptions & { pool?: string | undefined } = {}): Promise<OperationDone> {
     const done = await super.stop(options);
     if (options.pool === undefined) await this.ended;
@@ -232,9 +241,9 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
   }
 }
 
-/** The deadline of the status that has the present sizes, in milliseconds. */
+/** The deadline for reading the status with the current sizes, in milliseconds. */
 const PRESENT_MS = 5_000;
-/** The deadline of the status that names what is late, in milliseconds. */
+/** The deadline for reading the status with the late processes, in milliseconds. */
 const LATE_STATUS_MS = 1_000;
 
 function late(timeoutMs = 0, status?: Status): PacelineError {

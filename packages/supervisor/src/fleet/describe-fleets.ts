@@ -1,4 +1,4 @@
-/** The fleets of this user with a few figures each, as `paceline ls` lists them. */
+/** Lists the fleets of this user with a few figures each, for `paceline ls`. */
 import type { Status } from "../control/api.js";
 import { withRequests } from "../core/figures.js";
 import { PacelineError } from "../errors.js";
@@ -6,10 +6,13 @@ import type { ListedFleet } from "./api.js";
 import { FleetClient } from "./fleet.js";
 import { type FoundFleet, listFleets } from "./known-fleets.js";
 
-/** A fleet that does not respond within this time is listed without figures. */
+/** A fleet that does not respond within this time, in milliseconds, is listed without figures. */
 const STATUS_TIMEOUT_MS = 2000;
 
-/** Returns the fleets, and a hint if the list may be incomplete. @param isAll also those that have ended */
+/**
+ * Returns the fleets, and a hint if the list may be incomplete.
+ * @param isAll includes those that have stopped
+ */
 export async function describeFleets(isAll = false): Promise<{ fleets: ListedFleet[]; doubt?: string | undefined }> {
   const { fleets, doubt } = await listFleets(undefined, undefined, isAll);
   return { fleets: await Promise.all(fleets.map(describe)), doubt };
@@ -22,7 +25,7 @@ async function describe(fleet: FoundFleet): Promise<ListedFleet> {
   } catch (error) {
     const isSilent = fleet.owner === undefined && error instanceof PacelineError && error.code === "timeout";
     if (isSilent) return { ...listed(fleet, undefined), state: "stalled" };
-    return listed(fleet, undefined); // It does not respond, or, under another user, not as a supervisor does.
+    return listed(fleet, undefined); // It does not respond, or (if another user runs it) not as a supervisor does.
   }
 }
 
@@ -35,7 +38,7 @@ function listed({ record, runDir, state, owner }: FoundFleet, status: Status | u
     pid: state === "down" ? null : (numberOf(status?.pid) ?? record?.pid ?? null),
     instances: status === undefined ? null : { ready: sum(({ ready }) => ready), wanted: sum(({ wanted }) => wanted) },
     rssBytes: numberOf(status?.rssBytes),
-    // A fleet of workers alone gets no requests.
+    // A fleet that has only workers gets no requests.
     requestsPerSecond:
       status === undefined || !withRequests(status.pools) ? null : sum(({ requestsPerSecond }) => requestsPerSecond),
     listen: (status?.listen ?? record?.listen ?? []).map(String),
@@ -45,7 +48,7 @@ function listed({ record, runDir, state, owner }: FoundFleet, status: Status | u
   };
 }
 
-/** Another user's process may respond with anything. */
+/** A process of another user may respond with anything. */
 function numberOf(value: unknown): number | null {
   return typeof value === "number" ? value : null;
 }

@@ -1,4 +1,4 @@
-/** Finds the fleet that a command refers to among those of known-fleets.ts, or says why there is none. */
+/** Finds the fleet to which a command refers, among those of known-fleets.ts, or explains why there is none. */
 import { lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -17,12 +17,15 @@ import { allowedOwner, type Distrust, distrust, userName } from "../run-dir/trus
 import type { FleetChoice } from "./api.js";
 import { channelSocketOf, type FoundFleet, inspect, listOwn, nameOf, ownerOf } from "./known-fleets.js";
 
-/** A supervisor serves its control socket soon after it has taken its lock, and releases the lock soon after it has closed that socket. */
+/**
+ * A supervisor serves its control socket within this time after it has taken its lock, and releases the lock within it after it has closed
+ * that socket. In milliseconds.
+ */
 const STARTING_MS = 10_000;
 const LOOK_EVERY_MS = 50;
 
 /**
- * Finds the fleet that the options select, and waits for one that is just starting or ending.
+ * Finds the fleet that the options select. Waits for a fleet that is just starting or stopping.
  * @throws PacelineError like `findFleet`
  */
 export async function findSettledFleet(options: FleetChoice): Promise<FoundFleet> {
@@ -35,10 +38,10 @@ export async function findSettledFleet(options: FleetChoice): Promise<FoundFleet
   }
 }
 
-/** How long a supervisor whose connection is lost may take to have ended. */
+/** How long a supervisor may take to exit after its connection is lost, in milliseconds. */
 const ENDING_MS = 3_000;
 
-/** Returns whether a fleet whose supervisor was lost has the next one, may get one, or has ended. Pure. */
+/** Returns whether a fleet whose supervisor was lost has a new one, may get one, or has stopped. Pure. */
 export function afterLoss(
   { state, record }: Pick<FoundFleet, "state" | "record">,
   former: number | undefined,
@@ -64,7 +67,7 @@ export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet
       throw new PacelineError("not-running", `${nameOf(fleet)} is starting and does not respond yet`);
     case "upgrading": {
       const handOver = handOverIn(runDir);
-      // It has just ended.
+      // It has just stopped.
       if (handOver === undefined) return findRunningFleet(options);
       throw new PacelineError("busy", handOverText(nameOf(fleet), handOver));
     }
@@ -87,8 +90,8 @@ export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet
 }
 
 /**
- * Finds the fleet of `--run-dir` or PACELINE_RUN_DIR; otherwise of `--config`; otherwise the one started in the nearest folder
- * from the working directory upward. Returns a stopped fleet only if no running one matches.
+ * Finds the fleet of `--run-dir` or PACELINE_RUN_DIR; otherwise of `--config`; otherwise the one started in the nearest folder from the
+ * working directory upward. Returns a stopped fleet only if no running one matches.
  * @throws PacelineError `not-running`, `denied` or `usage`
  */
 export async function findFleet(
@@ -103,7 +106,7 @@ export async function findFleet(
   const isOfService = service !== undefined && distrust(service) === undefined && readRecord(service) !== undefined;
   if (isOfService && meant === undefined) return inspect(service);
   const own = listOwn(environment);
-  // A link in the state folder may lead to the same run directory as the service's.
+  // A link in the state folder may point to the same run directory as the service's.
   const runDirs = new Set([...(isOfService ? [service] : []), ...own.runDirs]);
   const open = new Set(own.open?.filter(hasProcess));
   const known = [...runDirs, ...open].map((runDir) => ({ runDir, record: readRecord(runDir) }));
@@ -138,7 +141,7 @@ function hasProcess(runDir: string): boolean {
   return lockHolder(runDir) !== undefined || findOrphans(channelSocket).length > 0;
 }
 
-/** Returns the fleet that a run directory without a readable record has by its name, if a process of it runs. */
+/** Returns the fleet of a run directory without a readable record, by its name, if a process of it is running. */
 async function withoutRecord(runDirs: readonly string[], sources: readonly string[]): Promise<FoundFleet | undefined> {
   for (const source of sources) {
     const name = runDirName({ source });
@@ -150,12 +153,12 @@ async function withoutRecord(runDirs: readonly string[], sources: readonly strin
   return undefined;
 }
 
-/** Returns the config files of this folder and those above it, the nearest first. */
+/** Returns the config files of this folder and the folders above it, nearest first. */
 function configsFrom(folder: string): string[] {
   return [findConfigFile(folder) ?? [], folder === "/" ? [] : configsFrom(dirname(folder))].flat();
 }
 
-/** Returns the fleets started from this path; without such a file, those of that name. */
+/** Returns the fleets started from this path; if there is no such file, those with that name. */
 function meantBy(config: string, meant: FleetSource, records: Known[]): Known[] {
   const started = records.filter(({ record }) => isSource(record, meant));
   if (started.length > 0 || kindOf(placeOf(meant)) !== "nothing") return started;
@@ -167,7 +170,7 @@ interface Known {
   record: FleetRecord;
 }
 
-/** Accepts a config file that has been deleted, or is none any more: its path still identifies the fleet. */
+/** Also accepts a config file that has been deleted or replaced, because its path still identifies the fleet. */
 function sourceOf(config: string, cwd: string): FleetSource {
   const path = resolve(cwd, config);
   const kind = kindOf(path);
@@ -177,7 +180,7 @@ function sourceOf(config: string, cwd: string): FleetSource {
   return file === undefined ? { kind: "static", folder: path } : { kind: "config", file };
 }
 
-/** Compares paths as text: `current` and the release it links to are the sources of two different fleets. */
+/** Compares paths as text: `current` and the release to which it points are the sources of two different fleets. */
 function isSource({ source, folder }: FleetRecord, meant: FleetSource): boolean {
   const path = placeOf(meant);
   return source === path || (meant.kind === "static" && folder === path);
@@ -246,7 +249,7 @@ function nothing(meant: FleetSource | undefined, folder: string, records: Known[
 }
 
 /**
- * Returns a line that names the other users (the folder's owner, root) who run or may run the fleet; undefined if none.
+ * Returns a line that names the other users (the folder's owner, root) who run or may run the fleet; undefined if there are none.
  * @param source the config that was named; without one, that of `folder`
  */
 function fleetsOfOthers(
@@ -285,8 +288,8 @@ function candidates(folder: string, environment: NodeJS.ProcessEnv): { user: num
 }
 
 /**
- * Reports whether a run directory exists. The directory outlives its fleet, so it counts only if a socket is in use below it, or
- * if that cannot be determined.
+ * Reports whether a run directory is in use. The directory outlives its fleet, so it counts only if a socket below it is in use, or if that
+ * cannot be determined.
  */
 function look(path: string): "there" | "missing" | "denied" {
   try {
@@ -294,7 +297,7 @@ function look(path: string): "there" | "missing" | "denied" {
   } catch {
     return "denied";
   }
-  // The sockets of a long path are in another folder.
+  // The sockets of a run directory with a long path are in another folder.
   if (!fitsSocketAddress(controlSocketIn(path))) return "there";
   return hasSocketBelow(path) === false ? "missing" : "there";
 }

@@ -1,4 +1,4 @@
-/** A running fleet, as programs and commands operate it: over its control socket. */
+/** A running fleet, as programs and commands operate it over its control socket. */
 import type { DumpKind } from "@paceline/wire";
 import { copyOfConfig } from "../config/problems.js";
 import type {
@@ -24,21 +24,21 @@ import { findRunningFleet } from "./find-fleet.js";
 import type { FoundFleet } from "./known-fleets.js";
 import { isLoss, stopRest, supervisorGone, untilEnded } from "./stop-fleet.js";
 
-/** How long a supervisor may take to return its status or stored lines. */
+/** How long a supervisor may take to return its status or stored lines, in milliseconds. */
 const DOCUMENT_TIMEOUT_MS = 10_000;
 
-/** How long a supervisor that no longer serves its socket may take to have ended. */
+/** How long a supervisor that no longer serves its socket may take to exit, in milliseconds. */
 const ABSENT_MS = 500;
 
 /**
- * Returns the running fleet that the options select. It stays as it is, whatever happens to this program.
+ * Returns the running fleet that the options select. The fleet does not depend on this program.
  * @throws PacelineError `not-running`, `orphaned`, `denied` or `usage`
  */
 export async function connectFleet(choice: FleetChoice = {}): Promise<FleetClient> {
   return new FleetClient(await findRunningFleet(choice));
 }
 
-/** Where a fleet is; `owner` is another user whose fleet root operates. */
+/** The place of a fleet; `owner` is another user whose fleet root operates. */
 type FleetPlace = Pick<FoundFleet, "runDir" | "controlSocket" | "owner"> & { pid: number | undefined };
 
 export class FleetClient implements Fleet {
@@ -57,7 +57,7 @@ export class FleetClient implements Fleet {
     return this.place.controlSocket;
   }
 
-  /** Returns undefined for the fleet's own name, unless a pool has it: users of PM2 name the app. */
+  /** Returns undefined for the fleet's own name, unless a pool has the same name: users of PM2 name the app. */
   async unlessOwn(name: string | undefined): Promise<string | undefined> {
     if (name === undefined || !("record" in this.place) || this.place.record?.name !== name) return name;
     const { pools } = await this.status();
@@ -74,17 +74,26 @@ export class FleetClient implements Fleet {
     return this.client(DOCUMENT_TIMEOUT_MS).page();
   }
 
-  /** Returns a document of the control socket. @param path such as `/v1/alerts` */
+  /**
+   * Returns a document of the control socket.
+   * @param path for example `/v1/alerts`
+   */
   document<Document extends object>(path: string, timeoutMs = DOCUMENT_TIMEOUT_MS): Promise<Document> {
     return this.client(timeoutMs).document<Document>(path);
   }
 
-  /** Sends a test to each destination of alerts. @throws PacelineError `failed` if one does not get it */
+  /**
+   * Sends a test to each destination of alerts.
+   * @throws PacelineError `failed` if one does not get it
+   */
   testAlerts(options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/alerts/test", undefined, options);
   }
 
-  /** Orders automatic certificates now. @param name undefined: all of them */
+  /**
+   * Orders automatic certificates now.
+   * @param name undefined: all of them
+   */
   renewCertificates(name: string | undefined, options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/certificates/renew", { name }, options);
   }
@@ -107,7 +116,7 @@ export class FleetClient implements Fleet {
     return this.operate("POST", "/v1/reload", body, options);
   }
 
-  /** `details` of the result is what such a reload would change, a FleetDiff. */
+  /** `details` of the result is a FleetDiff with the changes that such a reload would make. */
   /** @param release what would be deployed; undefined: what would be reloaded */
   diff({ pool, env, ...options }: Omit<ReloadOptions, "config">, release?: NamedRelease): Promise<OperationDone> {
     return this.operate("POST", "/v1/diff", { pool, environment: env, ...release }, options);
@@ -125,23 +134,23 @@ export class FleetClient implements Fleet {
     return this.operate("POST", `/v1/instances/${encodeURIComponent(name)}/${what}`, body, options);
   }
 
-  /** Tries a release beside the one in service, then puts it in service or takes it back. */
+  /** Tries a release beside the one in service, then puts it into service or rolls it back. */
   deploy(request: DeployRequest, options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/deploy", request, options);
   }
 
-  /** Returns to the version before the last deploy, or takes back the one that is under way. */
+  /** Returns to the version before the last deploy, or rolls back the deploy in progress. */
   rollback(options: OperationOptions = {}, release?: string): Promise<OperationDone> {
     return this.operate("POST", "/v1/rollback", { release }, options);
   }
 
-  /** Changes what the deploy that is under way waits for. */
+  /** Changes what the deploy in progress waits for. */
   steerDeploy(what: "promote" | "hold" | "resume", options: OperationOptions = {}): Promise<OperationDone> {
     if (what === "promote") return this.operate("POST", "/v1/deploy/promote", undefined, options);
     return this.operate("POST", "/v1/deploy/hold", { hold: what === "hold" }, options);
   }
 
-  /** Until it is unlocked, the fleet refuses what would change it, with code `busy`. */
+  /** Until it is unlocked, the fleet refuses operations that would change it, with code `busy`. */
   lock(reason: string, options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/lock", { reason }, options);
   }
@@ -159,14 +168,17 @@ export class FleetClient implements Fleet {
     return this.operate("POST", "/v1/hand-over", heir, options);
   }
 
-  /** The result has the file in the run directory, or the stack as its message. @param seconds of CPU time */
+  /**
+   * The result contains the file in the run directory, or the stack as its message.
+   * @param seconds how long the CPU is profiled
+   */
   dump(target: string, what: DumpKind, seconds: number, options: OperationOptions = {}): Promise<OperationDone> {
     return this.operate("POST", "/v1/dump", { target, what, durationMs: Math.round(seconds * 1000) }, options);
   }
 
   /**
-   * Stops the fleet, and resolves when its supervisor has ended too, or does not end in time. If the supervisor is killed meanwhile,
-   * ends what it has left.
+   * Stops the fleet, and resolves when its supervisor has exited, too, or does not exit in time. If the supervisor is killed meanwhile,
+   * stops the remaining processes.
    */
   async stop({ pool, ...options }: OperationOptions & { pool?: string | undefined } = {}): Promise<OperationDone> {
     if (pool !== undefined) return this.scale(pool, 0, options);
@@ -181,7 +193,7 @@ export class FleetClient implements Fleet {
     }
   }
 
-  /** Stops the fleet although its supervisor was killed, and also if another one goes on with it meanwhile. */
+  /** Stops the fleet although its supervisor was killed, even if another supervisor takes over meanwhile. */
   stopRest({ timeoutMs, ...options }: OperationOptions): Promise<OperationDone> {
     const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
     const ask = (socket: string, leftMs: number | undefined) =>
@@ -209,7 +221,7 @@ export class FleetClient implements Fleet {
     return this.close();
   }
 
-  /** Calls `onLines` with lines that arrive together, and waits for its promise before it reads on. */
+  /** Calls `onLines` with lines that arrive together, and waits for its promise before it continues to read. */
   async read<Line>(
     what: "events" | "logs" | "requests",
     { name, lines, follow = true, signal, timeoutMs }: LinesOptions & { timeoutMs?: number | undefined },
@@ -240,7 +252,7 @@ export class FleetClient implements Fleet {
     const take = (lines: Line[]) => {
       batch = lines;
       wake();
-      // Reads no further before these are taken.
+      // Pauses reading until these lines are taken.
       return new Promise<void>((resolve) => {
         readOn = resolve;
       });
@@ -282,7 +294,10 @@ export class FleetClient implements Fleet {
     return doneOf(await result.catch((error: unknown) => this.explainLoss(error)));
   }
 
-  /** Says what of the fleet goes on. @throws the error */
+  /**
+   * Reports which part of the fleet is still running.
+   * @throws the error
+   */
   private async explainLoss(error: unknown): Promise<never> {
     if (!(error instanceof PacelineError) || error.code !== "lost") return this.explainAbsence(error);
     const holder = await supervisorGone(this.runDir);
@@ -298,10 +313,13 @@ export class FleetClient implements Fleet {
     throw new PacelineError("lost", `${error.message}; ${after}`, { cause: error });
   }
 
-  /** If the supervisor was killed after it had been found, says so as if it had been before. @throws the error */
+  /**
+   * If the supervisor was killed after it had been found, reports the same error as if it had been killed before.
+   * @throws the error
+   */
   private async explainAbsence(error: unknown): Promise<never> {
     if (!(error instanceof PacelineError) || error.code !== "not-running") throw error;
-    // Between two supervisors nobody serves the socket for a moment.
+    // Between two supervisors, nobody serves the socket for a moment.
     if (handOverIn(this.runDir) !== undefined) throw error;
     const holder = await supervisorGone(this.runDir, ABSENT_MS);
     if (holder === undefined) await findRunningFleet({ runDir: this.runDir });

@@ -1,4 +1,6 @@
-/** The fleets that the caller may use: where their run directories are, and what is in each. Only trusts those that no other user can write to. */
+/**
+ * The fleets that the caller may use: their run directories, and the state in each. Only those are trusted that no other user can write to.
+ */
 import { lstatSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { writtenCwd } from "../config/identity.js";
@@ -34,17 +36,17 @@ export async function inspect(runDir: string): Promise<FoundFleet> {
   const controlSocket = record?.controlSocket ?? controlSocketIn(runDir);
   const fleet = { runDir, record, controlSocket, owner: ownerNameOf(runDir) };
   const { uid } = lstatSync(runDir);
-  // If the run directory's path is too long, its sockets are in another folder, which must be trusted too.
+  // If the run directory's path is too long, its sockets are in another folder, which must also be trusted.
   const found = distrust(dirname(controlSocket), { uid });
   if (found === undefined && (await isListening(controlSocket))) return { ...fleet, state: "up" };
   if (handOverIn(runDir) !== undefined) return { ...fleet, state: "upgrading" };
-  // A folder that is missing may be about to be made.
+  // A missing folder may be about to be created.
   const doubt = found?.code === "missing" ? undefined : found;
   if (lockHolder(runDir) !== undefined) return { ...fleet, state: "starting", doubt };
   return { ...fleet, state: findOrphans(channelSocketOf(fleet)).length > 0 ? "orphaned" : "down" };
 }
 
-/** Returns the path of the control channel socket that the fleet's children connect to. */
+/** Returns the path of the control channel's socket, to which the fleet's children connect. */
 export function channelSocketOf({ record, runDir }: Pick<FoundFleet, "record" | "runDir">): string {
   return record?.channelSocket ?? resolve(runDir, "channel.sock");
 }
@@ -60,9 +62,9 @@ interface User {
 }
 
 /**
- * Returns the fleets of this user that have a process, by name; also that of PACELINE_RUN_DIR, and for root those of `users`. `doubt` says
- * why the list may be incomplete, for example of a user without a home directory.
- * @param isAll also fleets without a process
+ * Returns the fleets of this user that have a process, by name, including that of PACELINE_RUN_DIR, and for root those of `users`. `doubt`
+ * is why the list may be incomplete, for example because a user has no home directory.
+ * @param isAll includes fleets without a process
  */
 export async function listFleets(
   environment: NodeJS.ProcessEnv = process.env,
@@ -100,7 +102,7 @@ function otherUsers(): User[] {
 
 interface Listed {
   runDirs: string[];
-  /** Those that others can read: they are not used. */
+  /** Run directories that other users can write to, which are not used. */
   open?: string[];
   /** A hint if the list may be incomplete. */
   doubt?: string;

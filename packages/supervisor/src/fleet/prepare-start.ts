@@ -1,4 +1,7 @@
-/** What the starting process and the supervisor share: a start is prepared, handed over and described, and the supervisor notices when the starting process ends. */
+/**
+ * The code that the starting process and the supervisor share: it prepares, hands over and describes a start, and lets the supervisor
+ * notice when the starting process exits.
+ */
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync, rmSync, writeSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
@@ -24,13 +27,13 @@ import { runDirOf } from "../run-dir/registry.js";
 import { findRuntimes, type Runtimes } from "../runtime/runtimes.js";
 import type { FleetStart } from "./api.js";
 
-/** What our own programs can ask of a start beside what others can. */
+/** The options of a start that only Paceline's own programs can use. */
 export interface OwnStart extends FleetStart {
-  /** Goes on with a fleet that runs without a supervisor, and never starts one anew. */
+  /** Whether to continue a fleet that runs without a supervisor, and never to start a new one. */
   onlyAdopts?: boolean | undefined;
-  /** Reloads a fleet that it goes on with. */
+  /** Whether to reload a fleet that is continued. */
   reloadsAdopted?: boolean | undefined;
-  /** The fleet is only rehearsed: without the pools that get no requests. */
+  /** Whether the fleet is only rehearsed, without the pools that get no requests. */
   rehearses?: boolean | undefined;
 }
 
@@ -40,16 +43,16 @@ export interface PreparedStart {
   runtimes: Runtimes;
   identity: FleetIdentity;
   runDirPath: string;
-  /** The run options, by their names, which a running fleet cannot change: texts to compare. */
+  /** The run options by name, which a running fleet cannot change, as texts for comparison. */
   options: Record<string, string>;
 }
 
 interface PrepareOptions {
   /** The fleet that the starting process has loaded: a descriptor, or the path of a file that is read once and removed. */
   handover?: number | string | undefined;
-  /** This process ends soon, so it may parse a JSON or TOML config itself. */
+  /** Whether this process exits soon, so that it may parse a JSON or TOML config itself. */
   endsSoon?: boolean | undefined;
-  /** Nothing is started. */
+  /** Whether the fleet is only checked, so that nothing is started. */
   isOnlyChecked?: boolean;
 }
 
@@ -87,7 +90,7 @@ export async function prepareStart(
   return { fleet, request, runtimes, identity, runDirPath, options: runOptionsOf(start) };
 }
 
-/** If the configuration cannot be loaded, the fleet of a killed supervisor is gone on with as it is, and its outage avoided. */
+/** If the configuration cannot be loaded, the fleet of a killed supervisor continues unchanged, to avoid an outage. */
 async function loadOrGoOn(start: FleetStart, request: LoadRequest, isOnlyChecked: boolean): Promise<LoadedFleet> {
   const missing = isOnlyChecked ? undefined : await fleetOfMissingSource(start, request);
   if (missing !== undefined) return missing;
@@ -109,9 +112,9 @@ async function loadOrGoOn(start: FleetStart, request: LoadRequest, isOnlyChecked
 }
 
 /**
- * Returns what a fleet runs whose supervisor was killed and whose config file, app or folder is gone, or the link to that. A start
- * of its folder means that fleet, not a second one of the app that is there.
- * @throws ConfigError if its supervisor runs, or it is to be replaced
+ * Returns the running fleet whose supervisor was killed and whose config file, app or folder (or the link to it) is gone. A start of its
+ * folder refers to that fleet, not to a second one of the app that is there.
+ * @throws ConfigError if its supervisor is running, or if it should be replaced
  */
 async function fleetOfMissingSource(start: FleetStart, request: LoadRequest): Promise<LoadedFleet | undefined> {
   const sources = missingSources(request);
@@ -132,7 +135,7 @@ async function fleetOfMissingSource(start: FleetStart, request: LoadRequest): Pr
   return undefined;
 }
 
-/** Returns what this start could mean, if nothing of it exists. */
+/** Returns the possible sources of this start if none of them exists. */
 function missingSources(request: LoadRequest): FleetSource[] {
   const { target, staticFolder, fapwsScript, pythonApp, command, worker, proxy, config, cwd } = request;
   if (staticFolder !== undefined) return ifNothing({ kind: "static", folder: resolve(cwd, staticFolder) });
@@ -145,7 +148,7 @@ function missingSources(request: LoadRequest): FleetSource[] {
   const path = resolve(cwd, target ?? ".");
   const kind = kindOf(path);
   if (kind !== "nothing" && kind !== "folder") return [];
-  // A symbolic link that leads nowhere is no config either.
+  // A broken symbolic link also counts as a missing config.
   const configs = CONFIG_FILE_NAMES.map((name) => ({ kind: "config", file: join(path, name) }) as const);
   if (!configs.every(({ file }) => kindOf(file) === "nothing")) return [];
   const apps = findApp(path) !== undefined ? [] : APP_FILE_NAMES.map((name) => join(path, name));
@@ -157,7 +160,7 @@ function ifNothing(source: FleetSource): FleetSource[] {
   return kindOf(placeOf(source)) === "nothing" ? [source] : [];
 }
 
-/** Returns a part of a message about a symbolic link on the way to `path` that leads nowhere; empty if there is none. */
+/** Returns a part of a message about a broken symbolic link on the way to `path`; empty if there is none. */
 function brokenLinkOf(path: string): string {
   const parent = dirname(path);
   if (parent !== path && kindOf(parent) === "nothing") return brokenLinkOf(parent);
@@ -205,7 +208,10 @@ const WHAT = {
   asgi: "an ASGI app",
 } as const;
 
-/** Checks that only one thing to start is named. @throws ConfigError */
+/**
+ * Checks that only one thing to start is named.
+ * @throws ConfigError
+ */
 function checkOrigin(start: FleetStart): void {
   const refuse = (message: string) => {
     throw new ConfigError([{ path: [], message }]);
@@ -226,7 +232,7 @@ function checkOrigin(start: FleetStart): void {
     refuse(`--${first}: ${start.file} is one argument too many beside ${WHAT[first]}${hint}`);
 }
 
-/** Returns a line such as `shop: 4 instances of examples/hello/app.ts on http://127.0.0.1:8080`. */
+/** Returns a line, for example `shop: 4 instances of examples/hello/app.ts on http://127.0.0.1:8080`. */
 export function describeFleet(config: FleetConfig, cwd: string): string {
   return visibleLine(description(config, cwd));
 }
@@ -261,10 +267,12 @@ function instances(count: number): string {
   return count === 1 ? "1 instance" : `${count} instances`;
 }
 
-/** As many are named as fit a line. */
+/** The maximum number of processes that a line names. */
 const MAX_NAMED = 3;
 
-/** Returns a line such as `not all instances became ready within 5 s: web.2 (starting)`, and the last lines of one that failed. */
+/**
+ * Returns a line, for example `not all instances became ready within 5 s: web.2 (starting)`, and the last lines of an instance that failed.
+ */
 export function lateMessage(
   timeoutMs: number,
   status: Pick<Status, "pools"> | undefined,
@@ -276,7 +284,7 @@ export function lateMessage(
   return { message, lastLines: missing.find(({ lastExit }) => lastExit !== null)?.lastExit?.lastLines ?? [] };
 }
 
-/** Returns a line such as `waiting for web.2 (starting for 2 s), web.3 (backoff; exited with code 1 after 0.3 s)`. */
+/** Returns a line, for example `waiting for web.2 (starting for 2 s), web.3 (backoff; exited with code 1 after 0.3 s)`. */
 export function waitingMessage(
   pid: number | undefined,
   status: Pick<Status, "pools" | "balancers"> | undefined,
@@ -290,7 +298,7 @@ export function waitingMessage(
   return visibleLine(`waiting for ${named === "" ? "the fleet, whose processes are ready" : named}`);
 }
 
-/** Names the first processes, each with what `stateOf` returns and its last exit. */
+/** Names the first processes, each with the result of `stateOf` and its last exit. */
 function listed<T extends { name: string; lastExit: LastExit | null }>(all: T[], stateOf: (one: T) => string): string {
   const named = all.slice(0, MAX_NAMED).map((one) => {
     const { name, lastExit } = one;
@@ -300,8 +308,7 @@ function listed<T extends { name: string; lastExit: LastExit | null }>(all: T[],
 }
 
 /**
- * Writes `fleet` to an unlinked file in the run directory for the supervisor to inherit. Nothing remains of the file, whichever
- * process dies.
+ * Writes `fleet` to an unlinked file in the run directory, for the supervisor to inherit. No file remains, whichever process dies.
  * @throws PacelineError `rundir`
  */
 export function writeHandover(runDirPath: string, fleet: LoadedFleet): number {
@@ -309,7 +316,7 @@ export function writeHandover(runDirPath: string, fleet: LoadedFleet): number {
   let fd: number | undefined;
   try {
     fd = openSync(path, "wx+", 0o600);
-    // Before it holds a secret.
+    // Unlinked before it contains a secret.
     rmSync(path);
     const bytes = Buffer.from(JSON.stringify(fleet));
     for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
@@ -324,7 +331,7 @@ export function writeHandover(runDirPath: string, fleet: LoadedFleet): number {
   }
 }
 
-/** Reads the handed-over fleet and closes the descriptor. */
+/** Reads the fleet that was handed over, and closes the descriptor. */
 function readHandover(handover: number | string): LoadedFleet {
   const fd = typeof handover === "number" ? handover : openSync(handover, constants.O_RDONLY | constants.O_NOFOLLOW);
   if (typeof handover === "string") rmSync(handover, { force: true });

@@ -1,4 +1,7 @@
-/** Asks a balancer that has lost its supervisor to start the next one, since only a process that holds the listening sockets can pass them on. */
+/**
+ * Asks a balancer that has lost its supervisor to start the next one, because only a process that holds the listening sockets can pass them
+ * on.
+ */
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { LineFramer, parseChildMessage, type SupervisorProgram } from "@paceline/wire";
@@ -9,20 +12,26 @@ import { findOrphans } from "../run-dir/orphans.js";
 import { readRecord } from "../run-dir/record.js";
 import { distrust } from "../run-dir/trust.js";
 
-/** Balancers try to connect four times a second. One that can run is waited for longer than one that is stopped: without it the sockets are lost. */
+/**
+ * How long to wait: balancers try to connect four times a second. One that can run is waited for longer than one that is stopped, because
+ * the sockets would be lost without it.
+ */
 const PATIENCE = { usualMs: 8_000, mostMs: 20_000 };
-/** A balancer without its first snapshot has the sockets, too; one of an earlier version does not pass them on. */
+/** A balancer without its first snapshot also has the sockets; one of an earlier version does not pass them on. In milliseconds. */
 const STARTING_AFTER_MS = 1_000;
 const LOOK_EVERY_MS = 50;
 const REPLY_TIMEOUT_MS = 5_000;
 
-/** A balancer that responds, to be asked once. */
+/** A balancer that responds and can be asked once. */
 export interface SocketHolder {
-  /** It may have nothing to pass on. */
+  /** Whether it is still starting, so that it may have no sockets to pass on. */
   isStarting: boolean;
-  /** The folder for the sockets and files of the run directory; short enough for sockets. */
+  /** The folder for the sockets and files of the run directory, with a path short enough for sockets. */
   folder: string;
-  /** @returns the pid of the supervisor @throws PacelineError `failed` */
+  /**
+   * @returns the pid of the supervisor
+   * @throws PacelineError `failed`
+   */
   spawn(program: SupervisorProgram): Promise<number>;
   close(): void;
 }

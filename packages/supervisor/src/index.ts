@@ -1,4 +1,4 @@
-/** The public exports of the paceline package: config files, and fleets for programs. Importing it loads no other code of ours. */
+/** The public exports of the paceline package: config files, and fleets for programs. Importing it loads no other code of Paceline. */
 import type { PacelineConfig } from "./config/config-types.js";
 import type { ConfigContext } from "./config/read-file.js";
 import type { CreatedFleet, CreateFleetOptions, Fleet, FleetChoice, ListedFleet } from "./fleet/api.js";
@@ -25,8 +25,8 @@ export type {
 export type ConfigFunction = (context: ConfigContext) => PacelineConfig | Promise<PacelineConfig>;
 
 /**
- * Returns its argument unchanged; lets an editor check its keys. With more than three forms the compiler shows only the error of the
- * last one, so that is an object's.
+ * Returns its argument unchanged; lets an editor check its keys. With more than three forms, the compiler shows only the error of the last
+ * one, so the last form is an object.
  */
 export function defineConfig(config: (context: ConfigContext) => PacelineConfig): ConfigFunction;
 export function defineConfig(config: ConfigFunction): ConfigFunction;
@@ -37,9 +37,9 @@ export function defineConfig(config: unknown): unknown {
 }
 
 /**
- * Starts a fleet, as `paceline start` does, and resolves when all its instances are ready. If one fails to start, nothing is left
- * running. The supervisor is a process of its own; unless `detached`, the fleet stops gracefully when this program ends or dies.
- * @throws PacelineError `config`, `running` if the fleet runs already, `orphans` if a killed supervisor left processes behind, the
+ * Starts a fleet, as `paceline start` does, and resolves when all its instances are ready. If one fails to start, nothing is left running.
+ * The supervisor is a process of its own. Unless `detached`, the fleet stops gracefully when this program exits or dies.
+ * @throws PacelineError `config`, `running` if the fleet is already running, `orphans` if a killed supervisor left processes behind, the
  * system's code if an address cannot be bound, `timeout`, `interrupted`, otherwise `failed`
  */
 export async function createFleet(options?: CreateFleetOptions): Promise<CreatedFleet> {
@@ -48,7 +48,7 @@ export async function createFleet(options?: CreateFleetOptions): Promise<Created
 }
 
 /**
- * Returns a running fleet, wherever it was started, found as the commands find it.
+ * Returns a running fleet, wherever it was started. It is found in the same way as by the commands.
  * @throws PacelineError `not-running`, `orphaned` if its supervisor was killed, `denied`, or `usage` if several match
  */
 export async function connectFleet(choice?: FleetChoice): Promise<Fleet> {

@@ -45,7 +45,7 @@ interface OtherParts {
   readonly liveness: LivenessWatch;
   readonly usage: UsageSampler;
   readonly pss: PssSampler;
-  /** Exists once an operation runs. */
+  /** Exists before an operation runs. */
   readonly state: StateKeeper;
   readonly isStopping: boolean;
 }
@@ -122,7 +122,7 @@ export function createOperations(parts: OtherParts, options: PartsOptions, adopt
     watchRequests: (pool, id) => {
       const process = children.get(id);
       if (process !== undefined) judged.know(process);
-      // A balancer forgets a process that has left, an instance has a final report, and a command has none.
+      // A balancer forgets a process that has left; an instance has a final report, a command has none.
       return () => judged.hadRequest(pool, id) || (process?.stats.last?.requestsTotal ?? 0) > 0;
     },
     rateOf: (pool) => stats.totals(pool, performance.now()).requestsPerSecond,

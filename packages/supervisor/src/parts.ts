@@ -38,18 +38,18 @@ import { RouteTotals } from "./stats/totals.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
 import type { PartsOptions } from "./supervisor-options.js";
 
-/** By then a balancer follows a snapshot, unless it is stuck. */
+/** By this time, in milliseconds, a balancer follows a snapshot, unless it is stuck. */
 const MAX_APPLYING_MS = 5_000;
 
 export class Parts {
   /** The fleet's listening sockets; empty before the start. */
   sockets: readonly ListeningSocket[] = [];
-  /** Those of pools in direct mode. */
+  /** The sockets of pools in direct mode. */
   readonly slotSockets = new SlotSockets({
     isAlive: (slot) => [...this.children.alive()].some(({ name }) => name === slot),
   });
   isStopping = false;
-  /** Receives sampled requests; set where metrics and spans are exported. */
+  /** Receives sampled requests; set if metrics and spans are exported. */
   onSpans: (recorded: RecordedSpans) => void = () => {};
   /** Ends the wait before a stop at once. */
   endPreDrain = () => {};
@@ -91,7 +91,7 @@ export class Parts {
   readonly outputs: OutputPoller;
   readonly usage: UsageSampler;
   readonly pss: PssSampler;
-  /** What the next supervisor would need. */
+  /** The state that the next supervisor would need. */
   readonly state: StateKeeper;
   /** The figures of the last minutes and hours. */
   readonly series: SeriesKeeper;
@@ -116,7 +116,7 @@ export class Parts {
     if (adopted !== undefined) configs.restore(adopted);
     this.configs = configs;
 
-    // The state machine and its effects.
+    // The state machine and its effects:
     const runner = new FleetRunner(
       (pool, generation) => endingBy(this.stopBy, configs.policyOf(pool, generation)),
       (effect) => effects.perform(effect),
@@ -165,7 +165,7 @@ export class Parts {
     });
     runner.watch(() => children.templates.retire());
 
-    // Monitoring of the processes.
+    // Monitoring of the processes:
     this.poison = new PoisonEvents(log, (id) => children.get(id)?.exit === null);
     this.health = new HealthWatch({
       healthOf: ({ pool, generation }) => configs.generation(pool, generation)?.pool.health,
@@ -199,7 +199,7 @@ export class Parts {
     });
     this.pss = new PssSampler(() => groups().set(process.pid, [process.pid]));
 
-    // The operations.
+    // The operations:
     const made = createOperations(this, options, adopted);
     ({ rollouts: this.rollouts, operations: this.operations, turns: this.turns, dumps: this.dumps } = made);
     ({ hooks: this.hooks, locking: this.locking, reload: this.reload, reloads: this.reloads } = made);
@@ -232,7 +232,7 @@ export class Parts {
       );
     }
 
-    // Communication with the processes, their output and their figures.
+    // Communication with the processes, their output and their figures:
     this.channel = childServer(runDir.channelSocket, children, log);
     this.outputs = new OutputPoller({
       folder: runDir.outputFolder,
@@ -270,12 +270,12 @@ export class Parts {
     });
   }
 
-  /** Where clients connect. */
+  /** The addresses at which clients connect. */
   get urls(): string[] {
     return [...this.sockets.map(({ url }) => url), ...this.slotSockets.urls];
   }
 
-  /** Opens files again that were removed. */
+  /** Reopens files that were removed. */
   reopenFiles(): void {
     this.positions.reopen();
     this.state.removed();

@@ -42,7 +42,7 @@ export interface SocketHolder {
  * @throws PacelineError `busy` if two supervisors hand the fleet over
  */
 export async function findSocketHolder(runDir: string, patience = PATIENCE): Promise<SocketHolder | undefined> {
-  // The start says why it is refused; a lock of root would keep the owner out.
+  // The start itself reports why it is refused. A lock of root would keep the owner out.
   if (distrust(runDir) !== undefined) return undefined;
   const record = readRecord(runDir);
   if (record === undefined || record.endedAt !== null) return undefined;
@@ -63,8 +63,8 @@ export async function findSocketHolder(runDir: string, patience = PATIENCE): Pro
 }
 
 /**
- * Takes the lock of the run directory. Another start may hold it for a moment, as when several balancers start a supervisor at once:
- * one without the sockets must not come of that. Returns undefined if a supervisor has it.
+ * Takes the lock of the run directory. Another start may hold it for a moment, for example when several balancers start a supervisor at
+ * once; a start without the sockets must not win then. Returns undefined if a supervisor has the lock.
  */
 async function lockAmongStarts(runDir: string, mostMs: number): Promise<RunDirLock | undefined> {
   const startedAt = performance.now();
@@ -74,7 +74,7 @@ async function lockAmongStarts(runDir: string, mostMs: number): Promise<RunDirLo
     } catch (error) {
       if (!(error instanceof PacelineError) || error.code !== "running") throw error;
     }
-    // A supervisor records itself soon after it has taken the lock.
+    // A supervisor writes its record soon after it has taken the lock.
     const record = readRecord(runDir);
     const holder = lockHolder(runDir);
     if (holder !== undefined && holder.pid === record?.pid) return undefined;
@@ -83,7 +83,7 @@ async function lockAmongStarts(runDir: string, mostMs: number): Promise<RunDirLo
   }
 }
 
-/** A control channel that speaks to one balancer, and keeps the other children waiting. */
+/** A control channel that talks to one balancer, and keeps the other children waiting. */
 class BriefChannel {
   private readonly server: Server;
   private readonly sockets = new Set<Socket>();
@@ -110,7 +110,7 @@ class BriefChannel {
   async holder(): Promise<SocketHolder | undefined> {
     rmSync(this.path, { force: true });
     const socket = await this.connected();
-    // The socket file is the next supervisor's from here on.
+    // From here on, the socket file belongs to the next supervisor.
     this.server.close();
     if (socket === undefined) {
       this.end();
@@ -134,7 +134,7 @@ class BriefChannel {
         if (waitedMs >= STARTING_AFTER_MS && this.starting?.destroyed === false) done(this.starting);
         const present = [...this.tokens.values()].filter((pid) => identify(pid) !== undefined);
         const canOneRun = present.some((pid) => !isStopped(pid));
-        // All have ended, as in a stop: this start must not keep the lock from others.
+        // All have exited, as in a stop: this start must not keep the lock from others.
         if (present.length === 0) done(undefined);
         if (waitedMs >= (canOneRun ? mostMs : usualMs)) done(undefined);
       }, LOOK_EVERY_MS);
@@ -182,6 +182,6 @@ function parsed(line: string): ReturnType<typeof parseChildMessage> | undefined 
   try {
     return parseChildMessage(line);
   } catch {
-    return undefined; // From a version that says something else.
+    return undefined; // From a version with other messages.
   }
 }

@@ -1,7 +1,7 @@
 /**
- * The link between a starting process and a supervisor that is not its child: a unix socket of the starting process. The supervisor
- * sends its pid, its notice, and at its end its exit status; the starting process sends `detach` before it leaves the fleet running.
- * A supervisor that hands over to another leaves the link to it.
+ * The connection between a starting process and a supervisor that is not its child, over a unix socket of the starting process. The
+ * supervisor sends its pid, its notice, and when it exits its exit status. The starting process sends `detach` before it leaves the fleet
+ * running. When a supervisor hands over to another, the next one takes the connection.
  */
 import { rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
@@ -10,15 +10,15 @@ import { identify, isRunning, type ProcessIdentity } from "../run-dir/lock.js";
 import type { FleetEnd } from "./api.js";
 import { DETACH } from "./prepare-start.js";
 
-/** How often a supervisor that has not connected is looked at, in milliseconds. */
+/** How often a supervisor that has not connected is checked, in milliseconds. */
 const LOOK_EVERY_MS = 100;
 const EXIT_LINE = /^exit (\d+)$/;
 const PID_LINE = /^pid (\d+)$/;
 
-/** The end of the starting process. */
+/** The starting process's end. */
 export class StarterEnd {
   readonly exited: Promise<FleetEnd>;
-  /** Resolves with the first line; undefined if the supervisor ended without one. */
+  /** Resolves with the first line; undefined if the supervisor exited without one. */
   readonly notice: Promise<string | undefined>;
   private socket: Socket | undefined;
   private status: number | null = null;
@@ -26,7 +26,10 @@ export class StarterEnd {
   private readonly stopListening: () => void;
   private isDetached = false;
 
-  /** Listens before the supervisor is started. @throws the system's error */
+  /**
+   * Listens before the supervisor is started.
+   * @throws the system's error
+   */
   static async listen(path: string): Promise<StarterEnd> {
     const server = createServer();
     await new Promise<void>((resolve, reject) => server.once("error", reject).listen(path, resolve));
@@ -53,7 +56,7 @@ export class StarterEnd {
     const end = () => {
       this.stopListening();
       noticed(undefined);
-      // Only a supervisor that was killed says nothing at its end.
+      // Only a supervisor that was killed sends no exit status.
       ended(this.status === null ? { code: null, signal: "SIGKILL" } : { code: this.status, signal: null });
     };
     this.timer = setInterval(() => {
@@ -68,7 +71,7 @@ export class StarterEnd {
         else if (pid === undefined) noticed(line);
         else {
           this.supervisor = identify(Number(pid));
-          // The former one has handed over.
+          // The former supervisor has handed over.
           this.socket = socket;
           if (this.isDetached) socket.write(`${DETACH}\n`);
         }
@@ -90,25 +93,25 @@ export class StarterEnd {
     });
   }
 
-  /** Signals the supervisor; the pid may have been reused. */
+  /** Sends the supervisor a signal, unless its pid has been reused. */
   kill(signal: NodeJS.Signals): void {
     if (this.supervisor !== undefined && isRunning(this.supervisor)) process.kill(this.supervisor.pid, signal);
   }
 
-  /** Lets this process end while the supervisor runs. */
+  /** Lets this process exit while the supervisor runs. */
   unref(): void {
     this.stopListening();
     this.socket?.unref();
   }
 
-  /** Ends without a supervisor. */
+  /** Closes the socket without a supervisor. */
   close(): void {
     this.stopListening();
     this.socket?.destroy();
   }
 }
 
-/** The end of the supervisor. */
+/** The supervisor's end. */
 export class SupervisorEnd {
   private isDetached = false;
   private onGone = () => {};
@@ -130,7 +133,10 @@ export class SupervisorEnd {
     this.socket.unref();
   }
 
-  /** Calls `onGone` when the starting process ends without leaving the fleet running, or has ended. Returns a function that stops watching. */
+  /**
+   * Calls `onGone` when the starting process exits, or has exited, without leaving the fleet running. Returns a function that stops
+   * watching.
+   */
   watch(onGone: () => void): () => void {
     if (this.isGone && !this.isDetached) onGone();
     this.onGone = onGone;
@@ -144,7 +150,7 @@ export class SupervisorEnd {
     this.socket.write(`${message}\n`);
   }
 
-  /** Leaves the link to the next supervisor. */
+  /** Leaves the connection to the next supervisor. */
   handOver(): void {
     this.onGone = () => {};
     this.socket.destroy();
@@ -154,7 +160,7 @@ export class SupervisorEnd {
     return this.isDetached || this.isGone;
   }
 
-  /** Sends the exit status as the last thing, and resolves when that was passed to the kernel or nobody reads it. */
+  /** Sends the exit status as the last message. Resolves when it was passed to the kernel, or nobody reads it. */
   end(status: number): Promise<void> {
     this.onGone = () => {};
     return new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/** Goes on with a stop whose supervisor was killed, until nothing of the fleet runs. */
+/** Continues a stop whose supervisor was killed, until no process of the fleet is running. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { PacelineError } from "../errors.js";
 import { actAsOwner } from "../run-dir/fleet-user.js";
@@ -8,23 +8,23 @@ import { openRunDir } from "../run-dir/run-dir.js";
 import type { OperationDone } from "./api.js";
 import { findRunningFleet, findSettledFleet } from "./find-fleet.js";
 
-/** How long a supervisor may take, after its fleet has stopped, to write its records and exit. */
+/** How long a supervisor may take after its fleet has stopped to write its records and exit, in milliseconds. */
 const END_TIMEOUT_MS = 10_000;
 const END_POLL_MS = 10;
-/** How long a supervisor whose connection is lost may take to have ended. */
+/** How long a supervisor may take to exit after its connection is lost, in milliseconds. */
 const EXIT_TIMEOUT_MS = 3_000;
-/** Each round meets another supervisor that is killed, too. */
+/** The maximum number of attempts. Each further one meets another supervisor that is also killed. */
 const MAX_ROUNDS = 100;
-/** A supervisor that runs on loses the connection of one request at most. */
+/** A supervisor that keeps running loses the connection of at most one request. */
 const MAX_LOST = 3;
 
 /** Asks the supervisor of this control socket to stop its fleet. */
 type Ask = (controlSocket: string, timeoutMs: number | undefined) => Promise<OperationDone>;
 
 /**
- * Stops what is left of a fleet whose supervisor was killed; if another supervisor goes on with it meanwhile, asks that one.
+ * Stops the rest of a fleet whose supervisor was killed. If another supervisor takes over meanwhile, asks that one.
  * @param deadline by performance.now()
- * @throws PacelineError `timeout`, `busy` during an upgrade, `failed` if a process does not end
+ * @throws PacelineError `timeout`, `busy` during an upgrade, `failed` if a process does not exit
  */
 export async function stopRest(runDir: string, ask: Ask, deadline = Number.POSITIVE_INFINITY): Promise<OperationDone> {
   const left = () => (deadline === Number.POSITIVE_INFINITY ? undefined : Math.max(1, deadline - performance.now()));
@@ -35,7 +35,7 @@ export async function stopRest(runDir: string, ask: Ask, deadline = Number.POSIT
     if (state === "starting" || state === "upgrading") await findRunningFleet({ runDir });
     try {
       if (state === "up") return await untilEnded(runDir, () => ask(controlSocket, left()));
-      // Also if none of its processes is left: those that its apps have started may be.
+      // Even if none of its processes is left, because those that its apps have started may be.
       await endRest(runDir, left());
       const message =
         state === "orphaned" ? "stopped the processes of a killed supervisor" : "nothing of the fleet runs any more";
@@ -53,12 +53,12 @@ export async function stopRest(runDir: string, ask: Ask, deadline = Number.POSIT
   throw new PacelineError("failed", "supervisors of the fleet are started and killed repeatedly");
 }
 
-/** Whether the supervisor has ended before it has done what it was asked for. */
+/** Whether the supervisor has exited before it has finished the operation. */
 export function isLoss(error: unknown): boolean {
   return error instanceof PacelineError && ["lost", "not-running", "orphaned"].includes(error.code);
 }
 
-/** Waits after `stop` until the supervisor has ended too, or does not end in time. */
+/** Waits after `stop` until the supervisor has exited, too, or does not exit in time. */
 export async function untilEnded(runDir: string, stop: () => Promise<OperationDone>): Promise<OperationDone> {
   const supervisor = lockHolder(runDir);
   const done = await stop();
@@ -68,8 +68,8 @@ export async function untilEnded(runDir: string, stop: () => Promise<OperationDo
 }
 
 /**
- * Waits until the lock is free: the sockets of a process that is killed close before it has ended.
- * @returns who still holds it after that time
+ * Waits until the lock is free: the sockets of a killed process close before it has exited.
+ * @returns the process that still holds it after that time
  */
 export async function supervisorGone(
   runDir: string,
@@ -84,12 +84,12 @@ export async function supervisorGone(
   return holder;
 }
 
-/** @throws PacelineError `running` if another supervisor has gone on with the fleet */
+/** @throws PacelineError `running` if another supervisor has taken over the fleet */
 async function endRest(runDir: string, timeoutMs: number | undefined): Promise<void> {
   const endActing = actAsOwner(runDir);
   try {
     const held = await openRunDir(runDir, { replace: true, timeoutMs });
-    // A balancer may have begun to start the next supervisor, which finds nothing to go on with.
+    // A balancer may have started the next supervisor, which finds nothing to continue.
     await ended(findRevivals(runDir));
     held.release();
   } finally {

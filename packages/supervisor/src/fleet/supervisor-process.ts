@@ -1,4 +1,4 @@
-/** A supervisor in its own session: how another process starts it, reads its notices and stops it. */
+/** A supervisor in its own session: starts it from another process, reads its notices and stops it. */
 import { spawn } from "node:child_process";
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -27,26 +27,26 @@ const PROGRAM = builtFile("programs/cli/main.js");
 /** Sent on the notice pipe when the control socket is served. */
 export const UP = "up";
 
-/** A supervisor writes little output; a larger file is truncated at the next start. */
+/** A supervisor writes little output. A larger file is truncated at the next start. In bytes. */
 const MAX_OUTPUT_BYTES = 1 << 20;
 /** How many balancers are asked to start the supervisor, one after another. */
 const MOST_HOLDERS = 3;
-/** How long a supervisor may take to stop its fleet. */
+/** How long a supervisor may take to stop its fleet, in milliseconds. */
 const STOP_TIMEOUT_MS = 90_000;
 
 export interface SupervisorProcess {
   readonly pid: number | undefined;
   readonly exited: Promise<FleetEnd>;
   kill(signal: NodeJS.Signals): void;
-  /** Resolves when the control socket is served, the start failed, the supervisor ended, or `timeoutMs` passed. */
+  /** Resolves when the control socket is served, the start failed, the supervisor exited, or `timeoutMs` passed. */
   notice(timeoutMs: number | undefined): Promise<"up" | "ended" | "late" | Failure>;
   /** Returns the supervisor's own output, for example why it failed to start. */
   output(): string;
-  /** Stops the fleet gracefully and resolves when the supervisor has ended. */
+  /** Stops the fleet gracefully, and resolves when the supervisor has exited. */
   stop(): Promise<void>;
-  /** Lets the fleet go on when this process ends. */
+  /** Lets the fleet continue when this process exits. */
   detach(): Promise<void>;
-  /** Lets this process end while the supervisor runs. */
+  /** Lets this process exit while the supervisor runs. */
   unref(): void;
 }
 
@@ -60,10 +60,10 @@ export interface Failure {
 }
 
 /**
- * Starts the supervisor of a prepared fleet. If a killed supervisor has left balancers behind, one of them starts it, so that the
- * listening sockets and the connections that wait there are kept.
- * @param stopWithClient the fleet stops when this process ends without `detach`
- * @throws PacelineError `rundir` when the run directory cannot be created; `failed` if a balancer does not start it
+ * Starts the supervisor of a prepared fleet. If a killed supervisor has left balancers behind, one of them starts it, so that the listening
+ * sockets and the connections waiting there are kept.
+ * @param stopWithClient whether the fleet stops when this process exits without `detach`
+ * @throws PacelineError `rundir` if the run directory cannot be created; `failed` if a balancer does not start it
  */
 export async function launchSupervisor(
   start: OwnStart,
@@ -77,7 +77,7 @@ export async function launchSupervisor(
 }
 
 /**
- * A balancer's start may come after that of an operator, or after a stop: it must leave no process for a moment then.
+ * A start by a balancer may come after one by an operator, or after a stop; it must then leave no process behind.
  * @throws PacelineError `running` or `not-running`
  */
 function refuseWithoutFleet(runDir: string): void {
@@ -94,7 +94,7 @@ export async function launchByBalancer(
   prepared: PreparedStart,
   stopWithClient: boolean,
 ): Promise<SupervisorProcess | undefined> {
-  // The balancers are the user's, and so are the lock and the files between them and this process.
+  // The balancers run as the user, so the lock and the files between them and this process belong to that user.
   const user = userToBecome(prepared.fleet);
   const endActing = user === undefined ? () => {} : actAs(user);
   try {
@@ -105,7 +105,7 @@ export async function launchByBalancer(
         return await spawnByBalancer(holder, start, prepared, stopWithClient);
       } catch (error) {
         if (holder.isStarting) return undefined;
-        // It may have ended meanwhile, and another one may do it; without any, this process starts the supervisor itself.
+        // The balancer may have exited meanwhile, and another one may do it. Without any, this process starts the supervisor itself.
         if (tries === MOST_HOLDERS) throw error;
       }
     }
@@ -131,11 +131,11 @@ function spawnSupervisor(start: OwnStart, prepared: PreparedStart, stopWithClien
   });
   closeSync(output.fd);
   if (handover !== undefined) closeSync(handover);
-  // The supervisor may end before it reads its standard input.
+  // The supervisor may exit before it reads its standard input.
   child.stdin?.on("error", () => {});
   const exited = new Promise<FleetEnd>((resolve) => {
     child.on("exit", (code, signal) => resolve({ code, signal }));
-    // It could not be spawned.
+    // The process could not be spawned.
     child.on("error", () => resolve({ code: EXIT.failed, signal: null }));
   });
   const kill = (signal: NodeJS.Signals) => void child.kill(signal);
@@ -172,12 +172,12 @@ async function spawnByBalancer(
         writeFileSync(path, JSON.stringify(value), { mode: 0o600, flag: "wx" });
         return true;
       });
-    // Otherwise it gets the balancer's environment.
+    // If it could not be written, the supervisor gets the balancer's environment.
     const hasEnvironment = writes(environmentFile, env);
     if (!hasEnvironment) rmSync(environmentFile, { force: true });
     if (writes(fleetFile, fleet)) own.push("--fleet-file", fleetFile);
     else rmSync(fleetFile, { force: true });
-    // Its user may have another default.
+    // The fleet's user may have another default.
     const named = { ...start, runDir: prepared.runDirPath };
     pid = await holder.spawn({
       ...{ command, args: [...args, ...argumentsOf(named, stopWithClient, own)], title, cwd },
@@ -200,7 +200,7 @@ async function spawnByBalancer(
   };
 }
 
-/** Hands a fleet over; on a full disk, returns undefined if the supervisor can load it itself. */
+/** Hands a fleet over. On a full disk, returns undefined if the supervisor can load it itself. */
 function ifThereIsRoom<T>({ source }: LoadedFleet, write: () => T): T | undefined {
   try {
     return write();
@@ -211,7 +211,7 @@ function ifThereIsRoom<T>({ source }: LoadedFleet, write: () => T): T | undefine
   }
 }
 
-/** In the directory of another user, root follows no links and writes over nothing that this user could not. */
+/** In another user's directory, root follows no links, and overwrites nothing that this user could not. */
 function asUser<T>(user: FleetUser | undefined, action: () => T): T {
   if (user === undefined) return action();
   const endActing = actAs(user);
@@ -230,35 +230,35 @@ function placeArguments(prepared: PreparedStart): string[] {
   return isMissing(prepared) ? ["--cwd", prepared.request.cwd] : [];
 }
 
-/** Whether the working directory is gone, as with a release that is removed: its fleet goes on. */
+/** Whether the working directory is gone, for example with a removed release: its fleet continues. */
 function isMissing({ request }: PreparedStart): boolean {
   return kindOf(request.cwd) !== "folder";
 }
 
-/** Returns the command line of a supervisor up to its arguments, and its surroundings. */
+/** Returns the beginning of a supervisor's command line, up to its arguments, and its surroundings. */
 function programOf(prepared: PreparedStart) {
   const { fleet, request, runtimes, runDirPath } = prepared;
   const { cwd } = request;
   const { user } = fleet.config;
-  // Started by a balancer, it is the user from the beginning.
+  // If a balancer starts it, it runs as the user from the beginning.
   const ofUser = user === null || process.getuid?.() !== 0 ? {} : environmentOfUser(user);
   const environment = { ...request.environment, ...ofUser };
   return {
     ...runtimeCommand(runtimes, runtimes.preferred, { entry: PROGRAM, hasUserCode: false }),
     title: processTitle("supervisor", fleet.config.name),
-    // With PWD the supervisor sees the folder as it was written, too.
+    // Through PWD, the supervisor also sees the folder as it was written.
     cwd: isMissing(prepared) ? runDirPath : cwd,
     env: forRuntime({ ...inheritable(environment), PWD: cwd, [BUN_ONE_READER]: "1" }, { hasUserCode: false }),
   };
 }
 
-/** Returns what an operator would type to start the fleet again; undefined if its config is a value of a program. */
+/** Returns the command that an operator would type to start the fleet again; undefined if its config is a value of a program. */
 export function restartCommandOf(start: FleetStart, prepared: PreparedStart): RestartCommand | undefined {
   if (prepared.fleet.source.kind === "object") return undefined;
   const { command, args } = programOf(prepared);
   const { cwd } = prepared.request;
   const options = ["--detach", "--only-adopts", "--run-dir", prepared.runDirPath, ...(start.watch ? ["--watch"] : [])];
-  // With another preferred runtime it would reload the fleet onto that.
+  // With another preferred runtime, it would reload the fleet onto that runtime.
   const { PACELINE_RUNTIME } = prepared.request.environment;
   return {
     ...{
@@ -278,7 +278,10 @@ async function stop(kill: (signal: NodeJS.Signals) => void, exited: Promise<Flee
   clearTimeout(timer);
 }
 
-/** Returns the command line of the supervisor, which it also loads its fleet with again. `own` says how it finds its starter. */
+/**
+ * Returns the command line of the supervisor, with which it also loads its fleet again. `own` has the options by which it finds its
+ * starter.
+ */
 function argumentsOf(start: OwnStart, stopWithClient: boolean, own: readonly string[]): string[] {
   const { runDir, replace, watch } = start;
   const args = ["start", "--log-format", "none", ...own];
@@ -293,7 +296,7 @@ function argumentsOf(start: OwnStart, stopWithClient: boolean, own: readonly str
 }
 
 /**
- * Returns them for a start elsewhere, where the port of this environment is not known.
+ * Returns the arguments for a start elsewhere, where the port in this environment is unknown.
  * @param listen where the fleet would listen if it were started here
  */
 export function writtenArguments(start: FleetStart, listen: FleetConfig["listen"]): string[] {
@@ -304,7 +307,7 @@ export function writtenArguments(start: FleetStart, listen: FleetConfig["listen"
   return originArguments(isDefault ? { ...rest, listen: [`${only.host}:${only.port}`] } : rest);
 }
 
-/** Returns the arguments of `paceline start` that say what the fleet runs. */
+/** Returns the arguments of `paceline start` that describe what the fleet runs. */
 export function originArguments(start: FleetStart): string[] {
   const { file, instances, listen = [], runtime, worker } = start;
   const args: string[] = [];
@@ -317,14 +320,14 @@ export function originArguments(start: FleetStart): string[] {
   if (start.defaultPort !== undefined) args.push("--default-port", String(start.defaultPort));
   if (runtime !== undefined) args.push("--runtime", runtime);
   if (worker) args.push("--worker");
-  // Beside words that are a command, or a script's, a target would make them arguments of an app.
+  // If the words are a command, or of a script, a target would turn them into arguments of an app.
   if (start.command === undefined && start.fapws === undefined)
     args.push(file === undefined ? "." : file.startsWith("-") ? `./${file}` : file);
   const words = start.command ?? start.args ?? [];
   return words.length === 0 ? args : [...args, "--", ...words];
 }
 
-/** Waits for the supervisor's notice: it is up, why it failed, or (a closed pipe) that it ended. */
+/** Waits for the supervisor's notice: that it is up, why it failed, or (if the pipe closes) that it exited. */
 export function waitForNotice(
   pipe: Readable,
   timeoutMs: number | undefined,

@@ -1,4 +1,7 @@
-/** Upgrades a running fleet to the version of this package: the supervisor first, then the balancers, then the pools. If that fails, goes back. */
+/**
+ * Upgrades a running fleet to the version of this package: the supervisor first, then the balancers, then the pools. If that fails, returns
+ * to the former version.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Heir, Status } from "../control/api.js";
@@ -10,20 +13,20 @@ import type { OperationDone, OperationOptions } from "./api.js";
 import type { FleetClient } from "./fleet.js";
 
 const POLL_MS = 50;
-/** Longer than the running supervisor waits for this version's. */
+/** Longer than the running supervisor waits for the one of this version. In milliseconds. */
 const TAKE_OVER_MS = 60_000;
-/** The supervisor's program, in every version. */
+/** The supervisor's program, which is the same in every version. */
 const ENTRY = "programs/cli/main.js";
 
 interface UpgradeOptions extends OperationOptions {
   supervisorOnly?: boolean | undefined;
-  /** Also if the version is the same. */
+  /** Whether to upgrade even if the version is the same. */
   force?: boolean | undefined;
 }
 
 /**
  * @throws PacelineError `refused` or `busy` if nothing was changed; `rolled-back` if the former version runs the whole fleet again;
- * otherwise the message names what each version runs, and how to go back
+ * otherwise the message lists what each version runs, and how to go back
  */
 export async function upgradeFleet(
   fleet: FleetClient,
@@ -69,7 +72,7 @@ interface Undo {
   how: How;
 }
 
-/** Goes back to the former version if its files are there and nothing else is under way. Returns what to tell the caller. */
+/** Returns to the former version if its files exist and no other operation is in progress. Returns the error for the caller. */
 async function undone(error: PacelineError, fleet: FleetClient, { before, former, how }: Undo): Promise<PacelineError> {
   const { code, message, lastLines } = error;
   const to = version();
@@ -84,7 +87,7 @@ async function undone(error: PacelineError, fleet: FleetClient, { before, former
     const back = before.version === to ? "" : `; to go back: ${again}`;
     return new PacelineError(code, `${why}${runs}${back}`, { lastLines });
   };
-  // The deadline ends only the wait, and what is under way refuses another hand-over.
+  // The deadline ends only the wait, and the operation in progress refuses another hand-over.
   if (code !== "failed" || !isThere) return mixed(message);
   const { onProgress } = how();
   onProgress(`${message}; going back to Paceline ${before.version}`);
@@ -117,7 +120,7 @@ function isOther(than: string): (process: Versioned) => boolean {
 
 const MAX_NAMED = 5;
 
-/** Returns such as `the supervisor and balancer.1 run Paceline 0.2.0; web.1, web.2 run 0.1.0 until they end, then 0.2.0`. */
+/** Returns for example `the supervisor and balancer.1 run Paceline 0.2.0; web.1, web.2 run 0.1.0 until they end, then 0.2.0`. */
 function describeVersions(status: Status): string {
   const others = processesOf(status).filter(isOther(status.version));
   if (others.length === 0) return `the whole fleet runs Paceline ${status.version}`;
@@ -126,7 +129,7 @@ function describeVersions(status: Status): string {
   return `the supervisor is Paceline ${status.version}, but not yet ${names.join(", ")}${more}, which restart with ${status.version} when they end`;
 }
 
-/** Returns the version of the package that the program is in now; undefined if it is gone. */
+/** Returns the version of the package that contains the program now; undefined if it is gone. */
 function versionOf(program: string): string | undefined {
   try {
     const manifest = readFileSync(`${packageOf(program)}/package.json`, "utf8");
@@ -145,14 +148,14 @@ function packageOf(program: string): string {
   return program.slice(0, -`/dist/${ENTRY}`.length);
 }
 
-/** Compares numbers only: prereleases of one version are the same. */
+/** Compares numbers only: prereleases of one version count as equal. */
 function isEarlier(a: string, b: string): boolean {
   const [left, right] = [a, b].map((each) => each.split(/[.-]/).slice(0, 3).map(Number)) as [number[], number[]];
   const at = left.findIndex((number, index) => number !== right[index]);
   return at >= 0 && (left[at] as number) < (right[at] ?? 0);
 }
 
-/** @throws PacelineError `refused` if this version cannot go on with the state of the running fleet */
+/** @throws PacelineError `refused` if this version cannot continue from the state of the running fleet */
 function check(runDir: string): void {
   const { state, problem } = readState(runDir);
   if (state !== undefined) return;
@@ -172,7 +175,10 @@ function heirOf(to: string): Heir {
   return { version: to, command, args };
 }
 
-/** Resolves when the next supervisor runs the fleet. @throws PacelineError `rolled-back` or `timeout` */
+/**
+ * Resolves when the next supervisor runs the fleet.
+ * @throws PacelineError `rolled-back` or `timeout`
+ */
 async function takenOver(fleet: FleetClient, before: Status, deadline: number | undefined): Promise<Status> {
   const end = Math.min(performance.now() + TAKE_OVER_MS, deadline ?? Number.POSITIVE_INFINITY);
   while (performance.now() < end) {

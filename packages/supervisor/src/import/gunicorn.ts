@@ -24,7 +24,7 @@ const hook = says("put it into the app's module: it runs in each instance (docs/
 const forTheBalancer = says("the balancer parses requests, strictly; see `balancer.limits`");
 const always: GunicornRule = { to: "nothing to write", same: () => true };
 
-/** Every setting of gunicorn; the names that its file may set. */
+/** Every setting of gunicorn, that is, the names that its file may set. */
 export const GUNICORN_RULES: Rules<GunicornContext> = {
   config: always,
   wsgi_app: { to: "wsgi or asgi", keys: () => ({}) },
@@ -159,10 +159,10 @@ export const GUNICORN_RULES: Rules<GunicornContext> = {
   header_map: forTheBalancer,
 };
 
-/** Worker classes that need an event loop of ASGI; all others call a WSGI app. */
+/** Worker classes that need an ASGI event loop; all others call a WSGI app. */
 const ASGI_WORKER = /uvicorn|hypercorn|asgi/i;
 
-/** @throws Error whose message says that no app is named */
+/** @throws Error if no app is named */
 export function importGunicorn(
   settings: Keys,
   givenApp: string | undefined,
@@ -193,7 +193,7 @@ export function importGunicorn(
   return result;
 }
 
-/** gunicorn raises its limit by up to the jitter, ours lowers it by a share. */
+/** gunicorn raises its limit by up to the jitter; Paceline lowers it by a share. */
 function requestLimit({ max_requests: least, max_requests_jitter: more }: Keys): Keys {
   if (typeof least !== "number" || least <= 0 || typeof more !== "number" || more <= 0) return {};
   const most = least + more;

@@ -1,10 +1,10 @@
-/** Decides what runs an app of PM2: the kind of pool, by its script, interpreter and arguments. Pure. */
+/** Decides how an app of PM2 is run: the kind of pool, by its script, interpreter and arguments. Pure. */
 import { basename, extname, isAbsolute, join, normalize } from "node:path";
 import type { Pm2Context } from "./pm2-rules.js";
 import type { ProjectFacts } from "./rules.js";
 import { isOff, isTable, type Keys, splitWords, withoutPlaceholders } from "./rules.js";
 
-/** PM2's choice of an interpreter by extension, where it is not Node. */
+/** The interpreters, except Node, that PM2 chooses by extension. */
 const INTERPRETERS: Readonly<Record<string, string>> = {
   ".sh": "bash",
   ".py": "python3",
@@ -15,7 +15,7 @@ const INTERPRETERS: Readonly<Record<string, string>> = {
   ".ls": "lsc",
 };
 const MODULE = /\.[cm]?[jt]sx?$/;
-/** Interpreters of TypeScript and Babel, whose work both runtimes do themselves. */
+/** Interpreters of TypeScript and Babel, which both runtimes do not need. */
 const LOADERS = /^(ts-node(-\w+)?|tsx|babel-node|swc-node|esno|nodemon)$/;
 
 export interface Program {
@@ -24,13 +24,13 @@ export interface Program {
   keys: Keys;
   /** Whether the arguments of the interpreter are among the program's words. */
   hasInterpreterArgs?: boolean;
-  /** The port that its sources ask for. */
+  /** The port that its sources use. */
   port?: number | undefined;
 }
 
 type AddNote = (key: string, advice: string) => void;
 
-/** Undefined if it becomes no pool; a note says why. */
+/** Undefined if it does not become a pool; a note gives the reason. */
 export function programOf(source: Keys, env: Keys, facts: ProjectFacts, note: AddNote): Program | undefined {
   const cwd = typeof source.cwd === "string" ? source.cwd : ".";
   const given = source.script ?? source.exec ?? source.cmd;
@@ -69,7 +69,7 @@ const IS_COMMAND =
   "it must listen on the port in PORT, or at {socket} (docs/commands.md); if it serves nothing, write `worker` for `command`";
 
 function asWorker({ app, command, ...keys }: Keys): Pick<Program, "kind" | "keys"> {
-  // PM2 stops by SIGINT, and a worker may listen to nothing else.
+  // PM2 stops with SIGINT, and a worker may handle no other signal.
   return { kind: "worker", keys: { worker: app ?? command, ...keys, stopSignal: "SIGINT" } };
 }
 
@@ -79,7 +79,7 @@ interface ScriptContext {
   facts: ProjectFacts;
 }
 
-/** Returns undefined if the script is no module for Node or Bun. */
+/** Returns undefined if the script is not a module for Node or Bun. */
 function moduleOf(
   script: string,
   args: string[],
@@ -109,7 +109,7 @@ function commandOf(
   const interpreter = interpreterOf(source);
   const path = below(cwd, script);
   const isFile = facts.look(path) === "file";
-  // A relative program is found from `cwd`, one without a slash on PATH.
+  // A relative program is searched from `cwd`, one without a slash on PATH.
   const program = isFile && !script.includes("/") ? `./${script}` : script;
   const runner = interpreter === "none" ? undefined : (interpreter ?? runnerOf(path, isFile && facts.isText(path)));
   const ofRunner = argumentsOf(source.node_args ?? source.interpreter_args ?? source.interpreterArgs);
@@ -162,7 +162,7 @@ function argumentsOf(args: unknown): string[] {
   return splitWords(args) ?? args.trim().split(/\s+/);
 }
 
-/** Returns a path of the app, from the folder of the imported file. */
+/** Returns a path of the app relative to the folder of the imported file. */
 export function below(cwd: string, path: string): string {
   return normalize(isAbsolute(path) ? path : join(cwd, path));
 }

@@ -1,17 +1,17 @@
-/** PM2's keys of an app, each with ours or with what to do instead. Pure. */
+/** PM2's keys of an app, each with the matching key of Paceline, or with advice. Pure. */
 import { readCron } from "@paceline/wire/cron";
 import { isOff, isOn, isTable, type Keys, type Rule, type Rules, splitWords } from "./rules.js";
 
-/** What the rules know of the app around a key. */
+/** What the rules know of the app that has a key. */
 export interface Pm2Context {
   /** The kind of its pool. */
   kind: "app" | "command" | "static" | "worker";
-  /** Whether it runs at the times of `cron_restart` and ends by itself. */
+  /** Whether it runs at the times of `cron_restart` and exits by itself. */
   isScheduled: boolean;
   /** Whether the arguments of the interpreter are among the program's words. */
   hasInterpreterArgs: boolean;
   cpus: number;
-  /** Returns the path of a file named in the app, from the folder of the imported file; undefined if it is not there. */
+  /** Returns the path of a file named in the app, relative to the folder of the imported file; undefined if it does not exist. */
   fileAt(path: string): string | undefined;
   /** The environment of the import, which instances inherit. */
   environment: Readonly<Record<string, string | undefined>>;
@@ -19,7 +19,7 @@ export interface Pm2Context {
   note(key: string, advice: string): void;
 }
 
-/** `script`, `interpreter` and the like are read together, by pm2.ts. */
+/** pm2.ts reads `script`, `interpreter` and similar keys together. */
 const program: Rule<Pm2Context> = { to: "the pool's kind", keys: () => ({}) };
 const monitoring: Rule<Pm2Context> = {
   same: isOff,
@@ -82,7 +82,7 @@ export const PM2_RULES: Rules<Pm2Context> = {
   exp_backoff_restart_delay: {
     to: "backoff",
     same: (value) => isOff(value) || Number(value) === 0,
-    // PM2 multiplies by 1.5 up to 15 s.
+    // PM2 multiplies by 1.5, up to 15 s.
     keys: (value) =>
       duration(value, (ms) => ({ backoff: { initialMs: ms, maxMs: Math.max(ms, 15_000), factor: 1.5 } })),
   },
@@ -182,7 +182,7 @@ export const PM2_RULES: Rules<Pm2Context> = {
   install_url: { same: isOff, advice: "install the program yourself" },
 };
 
-/** Keys beside `apps`. */
+/** The keys of the file, except `apps`. */
 export const PM2_FILE_RULES: Rules<unknown> = {
   deploy: { advice: "deploy with a script of your own; docs/deploying.md has a tested one" },
   apps: { to: "pools", aliases: ["pm2", "static"], keys: () => ({}) },
@@ -197,7 +197,7 @@ function instances(value: unknown, cpus: number): Keys | string {
     : `must be a number, not ${JSON.stringify(value)}`;
 }
 
-/** Reads PM2's sizes, bytes or text such as `300M`, in units of 1024. */
+/** Parses PM2's sizes: bytes, or text such as `300M`, in units of 1024. */
 function memory(value: unknown, { isScheduled }: Pm2Context): Keys | string {
   if (isScheduled) return "omit it: a run ends by itself, at the latest after `runTimeoutMs`";
   const [, digits, unit = ""] = /^\s*(\d+)\s*([KMG]?)B?\s*$/i.exec(`${value}`) ?? [];
@@ -206,7 +206,7 @@ function memory(value: unknown, { isScheduled }: Pm2Context): Keys | string {
   return { maxMemoryMb: Math.max(1, Math.round(bytes / 1e6)) };
 }
 
-/** Reads PM2's durations, milliseconds or text such as `10s`, `5m`, `1h`. */
+/** Parses PM2's durations: milliseconds, or text such as `10s`, `5m`, `1h`. */
 function duration(value: unknown, keys: (ms: number) => Keys): Keys | string {
   const [, digits, unit = ""] = /^\s*(\d+)\s*(ms|s|m|h)?\s*$/.exec(`${value}`) ?? [];
   if (digits === undefined) return `must be a duration, not ${JSON.stringify(value)}`;
@@ -215,7 +215,7 @@ function duration(value: unknown, keys: (ms: number) => Keys): Keys | string {
   return ms === 0 ? "omit it: 0 is no duration here" : keys(Math.min(ms, 86_400_000));
 }
 
-/** Flags that Node does not accept in NODE_OPTIONS are many; these are the usual ones that it accepts. */
+/** The usual flags that Node accepts in NODE_OPTIONS; it does not accept many others. */
 const IN_NODE_OPTIONS =
   /^(-r|--(max-old-space-size|max-semi-space-size|require|import|enable-source-maps|no-deprecation|no-warnings|trace-(warnings|deprecation|uncaught)|unhandled-rejections|dns-result-order|conditions|stack-trace-limit|max-http-header-size|use-openssl-ca|use-bundled-ca|loader|experimental-[\w-]+|openssl-legacy-provider|heapsnapshot-signal|tls-\w[\w.-]*))(=|$)/;
 
@@ -235,7 +235,7 @@ function envFiles(value: unknown, { fileAt }: Pm2Context): Keys | string {
   return found.length === 0 ? {} : { envFiles: found };
 }
 
-/** Variables that instances inherit anyway, by names that suggest a secret: the importing shell's must not get into a file. */
+/** Variables that instances inherit anyway and whose names suggest a secret. The values in the importing shell must not get into a file. */
 const SECRET = /SECRET|TOKEN|PASS|KEY|CREDENTIAL|AUTH|DSN|UR[IL]$/i;
 
 function variables(value: unknown, { environment, note }: Pm2Context): Keys | string {

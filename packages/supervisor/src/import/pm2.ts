@@ -15,13 +15,13 @@ import {
 } from "./rules.js";
 
 interface Pm2Options {
-  /** The names of the apps to take; default: all. */
+  /** The names of the apps to import; default: all. */
   only?: readonly string[] | undefined;
   /** The suffix of the `env_` key whose variables override `env`. */
   envName?: string | undefined;
 }
 
-/** @throws Error whose message says what the file must have */
+/** @throws Error whose message describes what the file must contain */
 export function importPm2(document: unknown, facts: ProjectFacts, { only, envName }: Pm2Options = {}): Imported {
   const file: Keys = Array.isArray(document) ? { apps: document } : isTable(document) ? document : {};
   const isApp = scriptOf(file) !== undefined && file.apps === undefined;
@@ -80,7 +80,7 @@ interface Context {
   result: Imported;
 }
 
-/** Adds the pool of one app. Returns the port that it was reached on, if known. */
+/** Adds the pool of one app. Returns the port on which it could be reached, if known. */
 function importApp(app: Keys, { facts, envName, result }: Context): number | undefined {
   const name = nameOf(app);
   const note = (key: string, advice: string) => void result.notes.push({ app: name, key, advice });
@@ -120,7 +120,7 @@ function importApp(app: Keys, { facts, envName, result }: Context): number | und
   return kind === "worker" ? undefined : port;
 }
 
-/** A command listens on the port that Paceline gives it, and braces in its variables are not placeholders. */
+/** A command listens on the port that Paceline gives it, and braces in its variables must not be read as placeholders. */
 function keepPlaceholders(pool: Keys, kind: "command" | "worker"): void {
   const env = Object.entries(isTable(pool.env) ? pool.env : {}).filter(
     ([name]) => name !== "PORT" || kind === "worker",
@@ -138,7 +138,7 @@ function nameOf(app: Keys): string {
   return basename(file, extname(file));
 }
 
-/** One listening address serves the whole fleet; of several apps, those after the first are reached below their name. */
+/** One listening address serves the whole fleet. If there are several apps, all but the first are reached below their name. */
 function fleetOf(apps: Keys[], ports: (number | undefined)[], result: Imported): void {
   const served = Object.entries(result.pools).filter(([, keys]) => !("worker" in keys));
   const port = ports.find((each) => each !== undefined);

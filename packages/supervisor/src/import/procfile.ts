@@ -16,13 +16,13 @@ import {
 interface HerokuFiles {
   /** The text of the Procfile, if there is one. */
   procfile?: string | undefined;
-  /** The content of app.json, if that is imported. */
+  /** The contents of app.json, if that is imported. */
   appJson?: unknown;
-  /** The files of NAME=value lines beside them, such as `.env`. */
+  /** The files of NAME=value lines beside them, for example `.env`. */
   envFiles: readonly string[];
 }
 
-/** @throws Error whose message says what is missing */
+/** @throws Error whose message describes what is missing */
 export function importHeroku({ procfile, appJson, envFiles }: HerokuFiles, facts: ProjectFacts): Imported {
   const types = procfile === undefined ? defaultTypes(facts) : parseProcfile(procfile);
   const result: Imported = { fleet: {}, pools: {}, mapped: [], notes: [] };
@@ -48,13 +48,13 @@ function defaultTypes(facts: ProjectFacts): Record<string, string> {
   throw new Error("has no Procfile beside it that says what to run");
 }
 
-/** Reads `type: command` lines; others are comments. */
+/** Parses `type: command` lines; other lines are comments. */
 export function parseProcfile(text: string): Record<string, string> {
   const lines = text.split(/\r?\n/).map((line) => /^([\w-]+)\s*:\s*(\S.*?)\s*$/.exec(line));
   return Object.fromEntries(lines.flatMap((match) => (match === null ? [] : [[match[1], match[2]]])));
 }
 
-/** Returns the port that the sources of an app ask for. */
+/** Returns the port that the sources of an app use. */
 function importType(type: string, line: string, facts: ProjectFacts, result: Imported): number | undefined {
   if (type === "release") {
     const advice = `run it in your deploy script, before \`paceline reload\`: ${line}`;
@@ -79,7 +79,7 @@ function commandOf(line: string): string[] {
   return words.map(withoutPlaceholders);
 }
 
-/** Returns the keys of the pool, and the port that the sources of an app ask for. */
+/** Returns the keys of the pool, and the port that the sources of an app use. */
 function webPool(line: string, facts: ProjectFacts): Keys & { port?: number | undefined } {
   const [program, script, ...args] = splitWords(line) ?? [];
   const isModule = script !== undefined && /\.[cm]?[jt]sx?$/.test(script) && facts.look(script) === "file";

@@ -1,4 +1,4 @@
-/** Decides what `paceline init` writes for the files of a folder: the first match of a list. Pure. */
+/** Decides what `paceline init` writes for the files of a folder: the first match in a list. Pure. */
 import { callableIn } from "../config/find.js";
 import type { Keys } from "./rules.js";
 
@@ -7,7 +7,7 @@ interface FolderFacts {
   isFile(path: string): boolean;
   /** The text of a file; empty if it cannot be read. */
   text(path: string): string;
-  /** What the sources of a JavaScript program say. */
+  /** Whether the sources of a JavaScript program show that it serves HTTP. */
   scan(path: string): { serves: boolean };
   /** The names of the folder's entries. */
   names: readonly string[];
@@ -21,7 +21,7 @@ interface Proposal {
   comments: Record<string, string>;
 }
 
-/** The server that a framework's build writes, and the command that runs it. */
+/** For each framework, the server that its build writes, and the command that runs it. */
 const BUILDS: readonly { file: string; of: string; env?: Record<string, string> }[] = [
   { file: ".output/server/index.mjs", of: "Nuxt or Nitro", env: { NITRO_PORT: "{port}", NITRO_HOST: "{host}" } },
   { file: ".next/standalone/server.js", of: "Next.js, standalone", env: { HOSTNAME: "{host}" } },
@@ -44,11 +44,11 @@ const MODULES = [
   "dist/main",
 ].flatMap((name) => [`${name}.ts`, `${name}.js`, `${name}.mjs`]);
 
-/** Names of Python files that may hold an app; others come after them. */
+/** Names of Python files that may contain an app; other files are tried after them. */
 const PYTHON_FILES = ["app.py", "main.py", "wsgi.py", "asgi.py", "server.py"];
 const MAX_PYTHON_FILES = 50;
 
-/** Returns what to start in the folder; undefined if nothing was recognised. */
+/** Returns what should be started in the folder; undefined if nothing was recognised. */
 export function proposeFor(facts: FolderFacts): Proposal | undefined {
   const finders = [
     djangoProject,
@@ -88,7 +88,7 @@ function pythonApp({ isFile, text, names }: FolderFacts): Proposal | undefined {
   return undefined;
 }
 
-/** The name that servers take from wsgi.py and asgi.py, however it gets its value. */
+/** The name that servers read from wsgi.py and asgi.py, however it gets its value. */
 function conventionalIn(file: string, source: string): ReturnType<typeof callableIn> {
   const kind = ({ "wsgi.py": "wsgi", "asgi.py": "asgi" } as const)[file];
   const name = /^(?:(?:async )?def |class |from .*\bimport\b.*\b)?(application|app)\s*(?:[=:(,]|$)/m.exec(source)?.[1];
@@ -133,7 +133,7 @@ function frameworkBuild({ isFile }: FolderFacts): Proposal | undefined {
   };
 }
 
-/** The module that the start script of package.json runs on Node or Bun, or its main module if that serves. */
+/** The module that the start script of package.json runs on Node or Bun; otherwise its main module if that serves. */
 function packageMain(facts: FolderFacts): Proposal | undefined {
   const { isFile, text, scan } = facts;
   const { main, scripts } = manifestOf(text);
@@ -163,14 +163,14 @@ function startScript({ text }: FolderFacts): Proposal | undefined {
   };
 }
 
-/** One that serves, before one that does not. */
+/** A module that serves is preferred to one that does not. */
 function anyModule(facts: FolderFacts): Proposal | undefined {
   const paths = MODULES.filter(facts.isFile);
   const path = paths.find((each) => facts.scan(each).serves) ?? paths[0];
   return path === undefined ? undefined : module(path, path, facts);
 }
 
-/** A program of package.json, if it serves: others are commands for a terminal. */
+/** A program of package.json, if it serves. Others are commands for a terminal. */
 function binOfPackage(facts: FolderFacts): Proposal | undefined {
   const path = manifestOf(facts.text).bins.find((each) => facts.isFile(each) && facts.scan(each).serves);
   return path === undefined ? undefined : module("the bin of package.json", path, facts);
@@ -192,7 +192,7 @@ function module(found: string, path: string, { scan }: FolderFacts): Proposal {
 }
 
 function folderOfFiles({ isFile }: FolderFacts): Proposal | undefined {
-  // Never the folder itself, which has the config, package.json and the like.
+  // Never the folder itself, which contains the config, package.json and similar files.
   const folder = ["public", "dist", "build", "_site", "out"].find((each) => isFile(`${each}/index.html`));
   if (folder === undefined) return undefined;
   return {

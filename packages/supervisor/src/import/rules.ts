@@ -1,9 +1,9 @@
-/** How the keys of another program's configuration become ours: rules by key, and what they yield. Pure. */
+/** Converts the keys of another program's configuration to Paceline's: the rules by key, and their results. Pure. */
 
 /** Keys of a pool, and `name` and `listen` of its fleet, as in a config file. */
 export type Keys = Record<string, unknown>;
 
-/** A key of the source that has no counterpart, or not exactly, and what to do instead. */
+/** A key of the source without an exact counterpart, and what to do instead. */
 export interface Note {
   /** The app or process type of the source; empty for a key of the whole file. */
   app: string;
@@ -11,14 +11,14 @@ export interface Note {
   advice: string;
 }
 
-/** A key of the source and ours for it. */
+/** A key of the source, and the matching key of Paceline. */
 interface Mapping {
   app: string;
   key: string;
   to: string;
 }
 
-/** What an import yields. */
+/** The result of an import. */
 export interface Imported {
   /** Keys of the fleet: `name`, `listen`. */
   fleet: Keys;
@@ -27,13 +27,13 @@ export interface Imported {
   notes: Note[];
 }
 
-/** The rule of one key. `C` is what its functions know besides the value. */
+/** The rule of one key. `C` is the information that its functions get in addition to the value. */
 export interface Rule<C> {
   /** Other names of the key. */
   aliases?: readonly string[];
-  /** Our key, or how Paceline does the same without one. */
+  /** The key of Paceline, or how Paceline does the same without a key. */
   to?: string;
-  /** Returns our keys; text is the reason why this value has none. */
+  /** Returns the keys of Paceline, or as text the reason why there is none for this value. */
   keys?: (value: unknown, context: C) => Keys | string;
   /** What to do instead, for a key without a counterpart. */
   advice?: string | ((value: unknown, context: C) => string);
@@ -46,7 +46,7 @@ export type Rules<C> = Readonly<Record<string, Rule<C>>>;
 export const isOff = (value: unknown) => value === undefined || value === null || value === false || value === "";
 export const isOn = (value: unknown) => value !== false;
 
-/** Applies the rules to the keys of one app. A key that no rule knows gets `unknown` as its advice. */
+/** Applies the rules to the keys of one app. A key without a rule gets `unknown` as its advice. */
 export function applyRules<C>(
   rules: Rules<C>,
   source: Keys,
@@ -78,7 +78,7 @@ export function applyRules<C>(
   return { keys, mapped, notes };
 }
 
-/** Returns the rule of a key or of one of its aliases. A rule whose name ends in `*` is for every key that begins with it. */
+/** Returns the rule of a key or of one of its aliases. A rule whose name ends in `*` applies to every key with that prefix. */
 function ruleOf<C>(rules: Rules<C>, key: string): Rule<C> | undefined {
   const own = Object.hasOwn(rules, key) ? rules[key] : undefined;
   if (own !== undefined) return own;
@@ -88,7 +88,7 @@ function ruleOf<C>(rules: Rules<C>, key: string): Rule<C> | undefined {
   return found?.[1];
 }
 
-/** Adds keys to `keys`; of two tables both remain. */
+/** Adds keys to `keys`. If both have a table, the two are merged. */
 export function merge(keys: Keys, more: Keys): void {
   for (const [key, value] of Object.entries(more)) {
     const before = keys[key];
@@ -96,7 +96,7 @@ export function merge(keys: Keys, more: Keys): void {
   }
 }
 
-/** Adds keys to the fleet, for a key that leaves none in the pool. */
+/** Adds keys to the fleet, for a key that adds none to the pool. */
 export function inFleet(fleet: Keys, keys: Keys): Keys {
   merge(fleet, keys);
   return {};
@@ -106,7 +106,7 @@ export function isTable(value: unknown): value is Keys {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Returns a valid name for a pool, unlike those in `taken`. */
+/** Returns a valid name for a pool that is not in `taken`. */
 export function poolName(name: string, taken: Iterable<string>): string {
   const plain = name
     .toLowerCase()
@@ -139,23 +139,23 @@ function unquoted(_: string, escaped?: string, double?: string, single?: string)
   return escaped ?? single ?? (double ?? "").replace(/\\(["\\$`])/g, "$1");
 }
 
-/** Returns a text in which no word in braces is a placeholder of a `command` pool. */
+/** Returns a text in which no word in braces is read as a placeholder of a `command` pool. */
 export function withoutPlaceholders(text: string): string {
   return text.replace(/(?<![{$])\{([a-z]+)\}(?!\})/g, "{{$1}}");
 }
 
-/** What the importers must know of the machine and the project's files. */
+/** What the importers need to know of the machine and the project's files. */
 export interface ProjectFacts {
   cpus: number;
   environment: Readonly<Record<string, string | undefined>>;
-  /** Returns what is at a path, from the folder of the imported file. */
+  /** Returns the type of the file at a path relative to the folder of the imported file. */
   look(path: string): "file" | "folder" | "nothing" | "other";
   /** Whether the file is text. */
   isText(path: string): boolean;
-  /** Whether Paceline accepts the file as a module, also one without an extension. */
+  /** Whether Paceline accepts the file as a module, even without an extension. */
   isModule(path: string): boolean;
   /** The PORT in a file of NAME=value lines. */
   portIn(path: string): number | undefined;
-  /** What the sources of a JavaScript program say: whether it serves, and the port it asks for. */
+  /** What the sources of a JavaScript program show: whether it serves HTTP, and the port that it uses. */
   scan(path: string): { serves: boolean; port?: number };
 }

@@ -1,4 +1,4 @@
-/** The files that `paceline import` reads, by name, and what the importers must know of the project around them. */
+/** The files that `paceline import` reads, by name, and what the importers need to know of the project around them. */
 import { spawn } from "node:child_process";
 import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -24,12 +24,12 @@ interface ImportOptions {
 }
 
 interface Source {
-  /** Whether it reads the file, by its name. */
+  /** Matches the names of files that it reads. */
   reads: RegExp;
   read(file: string, options: ImportOptions): Promise<Imported>;
 }
 
-/** In the order in which they are tried; the last takes any other JSON, YAML or module. */
+/** In the order in which they are tried. The last one takes any other JSON, YAML or module. */
 const SOURCES: readonly Source[] = [
   { reads: /^Procfile(\.\w+)?$/, read: readProcfile },
   { reads: /^app\.json$/, read: readAppJson },
@@ -37,14 +37,17 @@ const SOURCES: readonly Source[] = [
   { reads: /\.(c|m)?js$|\.json5?$|\.ya?ml$/, read: readPm2 },
 ];
 
-/** The files that are looked for in a folder, in order of preference. */
+/** The files that are searched for in a folder, in order of preference. */
 export const IMPORTED_FILE_NAMES = [
   ...["js", "cjs", "mjs", "json", "yml", "yaml"].map((extension) => `ecosystem.config.${extension}`),
   ...["ecosystem.json", "process.json", "process.yml", "pm2.config.js", "pm2.json"],
   ...["gunicorn.conf.py", "Procfile", "app.json"],
 ];
 
-/** Returns what the config `file` of another program says in our keys. @throws ConfigError, PacelineError */
+/**
+ * Returns the config `file` of another program in Paceline's keys.
+ * @throws ConfigError, PacelineError
+ */
 export async function importFile(file: string, options: ImportOptions): Promise<Imported> {
   if (kindOf(file) !== "file") throw new ConfigError([{ file, path: [], message: "there is no such file" }]);
   const source = SOURCES.find(({ reads }) => reads.test(basename(file)));
@@ -67,7 +70,7 @@ async function readPm2(file: string, { only, env, timeoutMs }: ImportOptions): P
   return importPm2(await readDocument(file, timeoutMs), factsOf(dirname(file)), { only, envName: env });
 }
 
-/** Modules, and JSON, which PM2 evaluates, run in a short-lived process, like our own. */
+/** Modules, and JSON files (which PM2 evaluates), run in a short-lived process, like Paceline's own configs. */
 async function readDocument(file: string, timeoutMs: number | undefined): Promise<unknown> {
   switch (extname(file)) {
     case ".yml":
@@ -112,7 +115,7 @@ async function readGunicorn(file: string, { app, python, timeoutMs }: ImportOpti
 const PYTHON_TIMEOUT_MS = 20_000;
 const MAX_SETTINGS_BYTES = 1 << 20;
 
-/** Executes the file as gunicorn does, and prints its settings as JSON on fd 3. A function is named by its type. */
+/** Executes the file as gunicorn does, and prints its settings as JSON on fd 3. A function is represented by its type. */
 const PYTHON = `
 import importlib.util, json, os, sys
 path, known = sys.argv[1], sys.argv[2:]
@@ -167,7 +170,7 @@ function runPython(
   });
 }
 
-/** Returns what the importers ask about the project in `folder`. */
+/** Returns what the importers need to know of the project in `folder`. */
 function factsOf(folder: string): ProjectFacts {
   const at = (path: string) => resolve(folder, path);
   return {
@@ -185,7 +188,7 @@ function factsOf(folder: string): ProjectFacts {
 const MAX_TEXT_BYTES = 4 << 20;
 const HEAD_BYTES = 512;
 
-/** @throws Error if it is no regular file, or too large */
+/** @throws Error if it is not a regular file, or is too large */
 function readText(path: string): string {
   return readRegularFile(path, { maxBytes: MAX_TEXT_BYTES }).toString();
 }
@@ -194,7 +197,7 @@ function readHead(path: string): Buffer {
   return readRegularFile(path, { maxBytes: HEAD_BYTES, onlyHead: true });
 }
 
-/** Programs that are larger or have more files count as serving. */
+/** A program that is larger or has more files counts as serving. */
 const MAX_FILES = 50;
 const MAX_BYTES = 1 << 20;
 
@@ -206,8 +209,8 @@ const LOCAL = /(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*)["'](\.{1,2}\/[^
 const ENDINGS = ["", ".js", ".ts", ".mjs", ".cjs", "/index.js", "/index.ts"];
 
 /**
- * Looks through the sources of a JavaScript program for signs that it serves HTTP, and for its port.
- * Follows relative imports from `entry`. A file that cannot be read counts as serving: the app's own error is clearer.
+ * Searches the sources of a JavaScript program for signs that it serves HTTP, and for its port. Follows relative imports from `entry`. A
+ * file that cannot be read counts as serving, because the app's own error is clearer.
  */
 export function scanSources(entry: string): { serves: boolean; port?: number } {
   const queue = [entry];

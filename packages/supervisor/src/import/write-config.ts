@@ -7,11 +7,11 @@ export interface ConfigText {
   /** The lines at the top of the file. */
   head: readonly string[];
   document: Keys;
-  /** Comments by key path, such as `pools.web.app`. JSON has none. */
+  /** Comments by key path, for example `pools.web.app`. JSON has none. */
   comments?: Readonly<Record<string, string>>;
 }
 
-/** Returns the format that a file's name implies; undefined if no config can have that name. */
+/** Returns the format that a file's name implies; undefined if a config cannot have that name. */
 export function formatOf(path: string): ConfigFormat | undefined {
   if (path.endsWith(".toml")) return "toml";
   if (path.endsWith(".json")) return "json";
@@ -45,7 +45,7 @@ function writeModule({ head, document, comments = {} }: ConfigText): string {
   return `${head.map((line) => `// ${line}\n`).join("")}export default ${table(document, [], "")};\n`;
 }
 
-/** Values before tables, since a table in TOML reaches to the next one. */
+/** Values come before tables, because a table in TOML reaches to the next one. */
 function writeToml({ head, document, comments = {} }: ConfigText): string {
   const lines = head.map((line) => `# ${line}`);
   const table = (keys: Keys, path: string[]) => {
@@ -70,13 +70,13 @@ function writeToml({ head, document, comments = {} }: ConfigText): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** Text, numbers and lists look alike in all formats, except that TOML knows no \u escape of JSON beyond these. */
+/** Text, numbers and lists look the same in all formats, except that TOML does not support the other \u escapes of JSON. */
 function inline(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(inline).join(", ")}]`;
   return typeof value === "string" ? JSON.stringify(value).replaceAll("\u007f", "\\u007f") : JSON.stringify(value);
 }
 
-/** A fleet of one app needs no `pools`. Keys of the fleet that a pool has too are defaults for all. */
+/** A fleet of one app needs no `pools`. Keys of the fleet that pools also have are defaults for all pools. */
 export function documentOf({ fleet, pools }: Imported): Keys {
   const [only, ...others] = Object.values(pools);
   const { balancer, ...first } = fleet;

@@ -9,7 +9,7 @@ const MAX_SUBSCRIBERS = 256;
 
 /** The last entries of a list, bounded in number and size. */
 class Recent<T> {
-  /** Dropped entries are undefined. */
+  /** Removed entries are undefined. */
   private entries: (T | undefined)[] = [];
   private first = 0;
   private weight = 0;
@@ -67,7 +67,7 @@ export class EventLog {
     this.add(texts.map((text) => this.next(name, text, at)));
   }
 
-  /** Records that `count` lines of `name` are missing here; `why` is the reason in words. */
+  /** Records that `count` lines of `name` are missing here, with the reason `why`. */
   lost(name: string, count: number, why: string): void {
     this.add([{ ...this.next(name, lostText(count, why), Date.now()), lost: count }]);
   }
@@ -106,14 +106,14 @@ function subscribe<T>(listeners: Set<T>, listener: T): () => void {
   return () => listeners.delete(listener);
 }
 
-/** A balancer notices an end first: a shim takes up to seconds to end the leftover processes of its command. */
+/** A balancer notices an exit first: a shim may take seconds to kill the leftover processes of its command. In milliseconds. */
 const WAIT_FOR_END_MS = 30_000;
 const MAX_WAITING = 64;
 const MAX_TEXT = 200;
 
-/** Reports requests that end the processes that run them, once these processes are known to have ended. */
+/** Reports requests that crash the processes that run them, once these processes are known to have exited. */
 export class PoisonEvents {
-  /** Findings whose processes are still running, each with the timer that drops it. */
+  /** Reports whose processes are still running, each with the timer that drops it. */
   private readonly waiting = new Map<Poison, NodeJS.Timeout>();
 
   constructor(
@@ -129,7 +129,7 @@ export class PoisonEvents {
     );
   }
 
-  /** Checks the pending findings after a process has ended. */
+  /** Checks the pending reports after a process has exited. */
   processEnded(): void {
     for (const [found, timer] of this.waiting) {
       if (!this.tell(found)) continue;
@@ -143,7 +143,7 @@ export class PoisonEvents {
     this.waiting.clear();
   }
 
-  /** Returns false while any of the processes runs: it has only closed the connection so far. */
+  /** Returns false while any of the processes is running: it has only closed the connection so far. */
   private tell({ pool, request, processes }: Poison): boolean {
     if (processes.some(this.isAlive)) return false;
     const message =

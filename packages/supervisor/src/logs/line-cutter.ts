@@ -9,12 +9,12 @@ const NOTHING = Buffer.alloc(0);
 export class LineCutter {
   private lost = 0;
   private partial: Buffer = NOTHING;
-  /** A piece of the current line was already printed, so its end is not a lost line. */
+  /** Whether a piece of the current line was already printed, so that its end is not a lost line. */
   private isContinued = false;
-  /** The rest of the current line is skipped. */
+  /** Whether the rest of the current line is skipped. */
   private isLosing = false;
 
-  /** The length of the current line so far, as far as it is not passed on or skipped. */
+  /** The length of the part of the current line that is neither passed on nor skipped. */
   get partialBytes(): number {
     return this.partial.length;
   }
@@ -25,7 +25,7 @@ export class LineCutter {
     if (first === -1) return this.keep(bytes, lines);
     this.endLine(bytes.subarray(0, first), lines);
     const last = bytes.lastIndexOf(NEWLINE);
-    // Can be decoded in one go, because a newline byte is never part of another character.
+    // The bytes can be decoded at once, because a newline byte is never part of another character.
     if (last > first)
       for (const line of bytes.toString("utf8", first + 1, last).split("\n")) lines.push(withoutCr(line));
     this.keep(bytes.subarray(last + 1), lines);

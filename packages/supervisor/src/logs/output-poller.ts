@@ -1,13 +1,13 @@
-/** Decides when output files are read: at an interval while they grow, and on the next write after a pause. */
+/** Decides when output files are read: at an interval while they grow, and at the next write after a pause. */
 import { type FSWatcher, watch } from "node:fs";
 import type { OutputFile } from "./output.js";
 
 const POLL_MS = 200;
-/** How soon to check again whether the log accepts more. */
+/** How soon to check again whether the log accepts more, in milliseconds. */
 const BUSY_MS = 5;
 /** After this many reads without news, the kernel reports the next write. Watching during writes would cost more than polling. */
 const QUIET_LOOKS = 10;
-/** How often the files are read while the kernel reports nothing. */
+/** How often the files are read while the kernel reports nothing, in milliseconds. */
 const WATCHED_POLL_MS = 10_000;
 /** On other systems a watched folder does not report writes to its files. */
 const CAN_WATCH = process.platform === "linux";
@@ -16,12 +16,12 @@ export interface OutputPollerOptions {
   /** The folder of the output files. */
   folder: string;
   files(): Iterable<OutputFile>;
-  /** Whether the log is behind. Files hold pending output better than memory. */
+  /** Whether the log is behind. Pending output is better kept in files than in memory. */
   isBusy(): boolean;
   /** Whether all lines that were read are in the log. Default: always. */
   isSettled?(): boolean;
   problem(error: unknown): void;
-  /** The polling interval. Default: 200. */
+  /** The polling interval in milliseconds. Default: 200. */
   pollMs?: number;
 }
 
@@ -29,7 +29,7 @@ export class OutputPoller {
   private timer: NodeJS.Timeout | undefined;
   private watcher: FSWatcher | undefined;
   private canWatch = CAN_WATCH;
-  /** Read since the positions were saved. */
+  /** The files that were read since the positions were saved. */
   private readonly unsaved = new Set<OutputFile>();
   private settling: NodeJS.Timeout | undefined;
   private quietLooks = 0;
@@ -51,7 +51,7 @@ export class OutputPoller {
     this.unwatch();
   }
 
-  /** Saves the positions when the log has what was read. */
+  /** Saves the positions once the log has the lines that were read. */
   private saveSoon(): void {
     const { isSettled = () => true } = this.options;
     this.settling ??= setTimeout(() => {
@@ -76,7 +76,7 @@ export class OutputPoller {
     this.quietLooks = isNew ? 0 : this.quietLooks + 1;
     // Lets other work run in between.
     if (isMore) return void setImmediate(() => !this.stopped && this.poll());
-    // Reads once more to find what was written before the watch started.
+    // Reads once more, to find output that was written before the watch started.
     if (this.quietLooks === QUIET_LOOKS) this.watch();
     this.arm(this.watcher !== undefined && this.quietLooks > QUIET_LOOKS ? WATCHED_POLL_MS : this.pollMs);
   }
@@ -102,7 +102,7 @@ export class OutputPoller {
     if (!this.canWatch || this.watcher !== undefined) return;
     try {
       const watcher = watch(this.options.folder, { persistent: false }, () => this.written(watcher));
-      // For example, if the kernel's limit of watches is reached; polling continues.
+      // For example, the kernel's limit of watches is reached; polling continues.
       watcher.on("error", () => this.giveUpWatching());
       this.watcher = watcher;
     } catch {

@@ -1,4 +1,4 @@
-/** A child's output: a file that the child appends to. We read it line by line and free the space of what is read. */
+/** A child's output: a file to which the child appends. It is read line by line, and the space of the read part is freed. */
 
 import { spawn } from "node:child_process";
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, unlinkSync } from "node:fs";
@@ -6,21 +6,24 @@ import type { Frame } from "../core/stacks.js";
 import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
 
 const LAST_LINES = 20;
-/** A Python traceback has more lines; its innermost frames come first. faulthandler writes those of at most 100 threads. */
+/**
+ * How many of the last lines are kept for a Python traceback, which has many; its innermost frames come first. faulthandler writes the
+ * tracebacks of at most 100 threads.
+ */
 const LAST_TRACEBACK_LINES = 1000;
 /** How many of them a report keeps. */
 export const REPORTED_LINES = 120;
 /** Only the beginning of a longer line is kept, in characters. */
 const LAST_LINE_CHARACTERS = 4096;
 const CHUNK_BYTES = MAX_LINE_BYTES;
-/** How much of one file is read before other files and other work get their turn. */
+/** How many bytes of one file are read before other files and other work get their turn. */
 const PASS_BYTES = 256 << 10;
-/** How much read data is freed at once. */
+/** How many read bytes are freed at once. */
 const RELEASE_BYTES = 1 << 20;
 
 /**
- * After reading this much from all files, Bun collects garbage; left alone, it piles up hundreds of megabytes of text. Half of it costs
- * twice the processor time per line, twice of it saves a tenth and takes 10 MB more memory.
+ * After this many bytes from all files, Bun's garbage is collected. Otherwise hundreds of megabytes of text accumulate. Half of it costs
+ * twice the CPU time per line; twice of it saves a tenth and takes 10 MB more memory.
  */
 const BYTES_BETWEEN_COLLECTIONS = 2 << 20;
 let readSinceCollection = 0;
@@ -34,7 +37,7 @@ export interface OutputSink {
   lost(count: number): void;
 }
 
-/** Where a supervisor goes on that takes over from a killed one. */
+/** The position from which a supervisor continues that takes over from a killed one. */
 interface SavedPosition {
   from: number;
   save(position: number): void;
@@ -43,15 +46,15 @@ interface SavedPosition {
 const NOT_SAVED: SavedPosition = { from: 0, save: () => {} };
 
 /**
- * The output file of one process. It grows without limit, but the part that was read is freed on disk. Truncating a file that is
- * being written to would lose what arrives between the last read and the truncation.
+ * The output file of one process. It grows without limit, but the disk space of the read part is freed. Truncating a file that is being
+ * written would lose the output between the last read and the truncation.
  */
 export class OutputFile {
-  /** For the child's stdout and stderr: every write appends to the end. */
+  /** For the child's stdout and stderr. Every write appends to the end. */
   readonly fd: number;
-  /** Takes out lines that are not the program's own. */
+  /** Returns whether a line is hidden, because it is not the program's own. */
   hides: ((line: string) => boolean) | undefined;
-  /** The last lines written, the newest last. */
+  /** The last lines, newest last. */
   readonly lastLines: string[] = [];
   /** When each of them was read, by performance.now(). */
   private readonly lastTimes: number[] = [];
@@ -81,7 +84,7 @@ export class OutputFile {
 
   /** Returns those of the last lines that were read at this time, by performance.now(), or later. */
   linesSince(time: number): string[] {
-    // What a template has said of its process has no time.
+    // Lines that a template has reported about the process have no time.
     const from = this.lastTimes.findIndex((at) => at >= time);
     return this.lastLines.slice(from < 0 ? this.lastTimes.length : from);
   }
@@ -96,7 +99,7 @@ export class OutputFile {
     return this.offset;
   }
 
-  /** What was passed on is in the log, and need not be read again. */
+  /** Records that the lines passed on are in the log and need not be read again. */
   savePosition(): void {
     if (this.closed || this.saved === this.printedBytes) return;
     this.saved = this.printedBytes;
@@ -138,7 +141,7 @@ export class OutputFile {
   /** Reads the rest and deletes the file. */
   close(): void {
     if (this.closed) return;
-    // Processes that the child started may still write, so this reads only what is there now.
+    // Processes that the child started may still be writing, so only the current content is read.
     for (const { size } = fstatSync(this.fd); this.offset < size && this.read(); );
     const lines: string[] = [];
     this.cutter.end(lines);
@@ -156,9 +159,9 @@ export class OutputFile {
   private release(): void {
     const { released } = this;
     this.released = releaseRead(this.fd, this.released, this.offset, Math.min(this.maxBytes >> 1, RELEASE_BYTES));
-    // What is freed cannot be read again.
+    // Freed content cannot be read again.
     if (this.released !== released) this.savePosition();
-    // Without hole punching the file is truncated when it was just read to its end; output written in between is lost.
+    // Without hole punching, the file is truncated when it was just read to its end. Output written in between is lost.
     if (canRelease() || this.offset <= this.maxBytes || fstatSync(this.fd).size !== this.offset) return;
     ftruncateSync(this.fd, 0);
     this.offset = this.skipTo = this.released = 0;
@@ -182,19 +185,19 @@ export class OutputFile {
     const excess = Math.max(0, this.lastLines.length - most);
     this.lastLines.splice(0, excess);
     this.lastTimes.splice(0, excess);
-    // Of many lines read at once, each would keep the text of all in memory.
+    // If many lines were read at once, each of them would keep the text of all in memory.
     if (lines.length > LAST_LINES)
       for (const [at, line] of this.lastLines.entries()) this.lastLines[at] = Buffer.from(line).toString();
     this.sink.lines(lines);
   }
 }
 
-/** Returns a copy: a slice would keep the whole line in memory. */
+/** Returns a copy, because a slice would keep the whole line in memory. */
 function beginOf(line: string): string {
   return line.length <= LAST_LINE_CHARACTERS ? line : Buffer.from(line.slice(0, LAST_LINE_CHARACTERS)).toString();
 }
 
-/** A smaller hole is not worth a call; holes cover whole blocks. */
+/** A smaller hole, in bytes, is not worth a call; holes cover whole blocks. */
 const LEAST_BYTES = 64 << 10;
 const BLOCK_BYTES = 4096;
 
@@ -209,8 +212,8 @@ if (process.versions.bun === undefined) punch = punchByProgram;
 else if (isPossible) import("./punch-bun.js").then(({ punchHole }) => (punch = punchHole), giveUp).catch(giveUp);
 
 /**
- * Whether holes work here (FALLOC_FL_PUNCH_HOLE of fallocate(2): the system function on Bun, util-linux's program on Node), as far as known.
- * They do on ext4, xfs, btrfs, tmpfs and overlays on these. Without them a file can only be truncated.
+ * Whether holes can be punched here, as far as known (FALLOC_FL_PUNCH_HOLE of fallocate(2): called directly on Bun, through util-linux's
+ * program on Node). They can on ext4, xfs, btrfs, tmpfs and overlays on these. Elsewhere a file can only be truncated.
  */
 export function canRelease(): boolean {
   return isPossible;
@@ -236,19 +239,19 @@ function punchByProgram(fd: number, from: number, length: number): void {
   child.on("exit", (code) => code !== 0 && giveUp());
 }
 
-/** The first line that faulthandler writes when a signal such as SIGABRT ends a process. */
+/** The start of the first line that faulthandler writes when a signal such as SIGABRT ends a process. */
 const FATAL_LINE = "Fatal Python error: ";
 
 const FRAME = /^ {2}File "(.*)", line (\d+) in (.*)$/;
 const THREAD = /^(Current thread|Thread) 0x/;
 const OUR_OWN = /[/\\](dist|server)[/\\]python[/\\](paceline[/\\]|fapws[/\\]|start\.py$)/;
 const LIBRARY = /[/\\](site|dist)-packages[/\\]|[/\\]lib(64)?[/\\]python\d[^/\\]*[/\\]|^</;
-/** Where the threads of a pool come from: the standard library's, and that of anyio, which Starlette uses. */
+/** The files from which threads of a pool are started: the standard library's, and that of anyio, which Starlette uses. */
 const THREAD_POOL = /[/\\]concurrent[/\\]futures[/\\]thread\.py$|[/\\]anyio[/\\]_backends[/\\]_asyncio\.py$/;
-/** The most threads that are reported. */
+/** The maximum number of threads that are reported. */
 const MAX_THREADS = 3;
 
-/** Returns a position such as `report (views.py:12), in readinto (socket.py:706)`; undefined if no app code was running. */
+/** Returns a position, for example `report (views.py:12), in readinto (socket.py:706)`; undefined if no app code was running. */
 export function whereInPython(lines: readonly string[]): string | undefined {
   const places = threadsOfApp(lines)
     .map(placeOf)
@@ -256,31 +259,33 @@ export function whereInPython(lines: readonly string[]): string | undefined {
   return places.length === 0 ? undefined : places.slice(0, MAX_THREADS).join("; ");
 }
 
-/** How an instance begins the stack of an event loop that one request blocks (asgi_instance.py). */
+/** The start of the stack with which an instance reports that one request blocks its event loop (asgi_instance.py). */
 const BLOCKS = /^Fatal Python error: (.+) blocks the event loop$/;
-/** How an instance says that its app has ended it (exits.py, and fatal.ts of the server). */
+/** The line with which an instance reports that its app has ended it (exits.py, and fatal.ts of the server). */
 const ENDED = /^(?:(\S+ (?:[/*].*)?): )?the app ended this process with /;
 
-/** Returns the request that blocked the event loop; undefined if that is not known. */
+/** Returns the request that blocked the event loop; undefined if unknown. */
 export function blockingInPython(lines: readonly string[]): string | undefined {
   const title = lines.findLast((line) => line.startsWith(FATAL_LINE));
   return title === undefined ? undefined : BLOCKS.exec(title)?.[1];
 }
 
-/** Returns how the app has ended its process, such as `GET /: the app ended this process with sys.exit(3)`, and during which request. */
+/**
+ * Returns how the app has ended its process, for example `GET /: the app ended this process with sys.exit(3)`, and during which request.
+ */
 export function exitOfApp(lines: readonly string[]): { text: string; request: string | undefined } | undefined {
   const text = lines.findLast((line) => ENDED.test(line));
   return text === undefined ? undefined : { text, request: ENDED.exec(text)?.[1] };
 }
 
-/** Returns the frames of the threads that ran code of the app, the innermost first; empty without a traceback of faulthandler. */
+/** Returns the frames of the threads that ran code of the app, innermost first; an empty list without a traceback of faulthandler. */
 export function stackOfPython(lines: readonly string[]): Frame[] {
   return threadsOfApp(lines).slice(0, MAX_THREADS).flat();
 }
 
 /**
- * Returns the threads that show where a request was: those of the server that ran code of the app, or else of the pools in which an
- * event loop runs functions (`def` endpoints of FastAPI, `asyncio.to_thread`), or else those that ran code of a library.
+ * Returns the threads that show where a request was. Preferred are those of the server that ran code of the app; then those of the thread
+ * pools in which an event loop runs functions (`def` endpoints of FastAPI, `asyncio.to_thread`); then those that ran code of a library.
  */
 function threadsOfApp(lines: readonly string[]): Frame[][] {
   const threads = pythonThreads(lines);
@@ -291,7 +296,7 @@ function threadsOfApp(lines: readonly string[]): Frame[][] {
   return pooled.length > 0 ? pooled : servers.filter((frames) => !waitsForEvents(frames));
 }
 
-/** Whether the thread is one of ours, and executes other code than ours. */
+/** Whether it is a thread of the server that executes other code than the server's. */
 function isServing(frames: readonly Frame[]): boolean {
   return frames[0] !== undefined && !OUR_OWN.test(frames[0].file) && frames.some(({ file }) => OUR_OWN.test(file));
 }
@@ -304,7 +309,7 @@ function isOfApp({ file }: Frame): boolean {
   return !OUR_OWN.test(file) && !LIBRARY.test(file);
 }
 
-/** Whether it is an idle event loop: its requests await something. */
+/** Whether it is an idle event loop, whose requests await something. */
 function waitsForEvents([innermost, caller]: readonly Frame[]): boolean {
   return innermost?.name === "select" && caller?.name === "_run_once";
 }
@@ -322,7 +327,7 @@ function pythonThreads(lines: readonly string[]): Frame[][] {
   return threads;
 }
 
-/** Returns the innermost frame of the app's files, or else of a library, and what it called. */
+/** Returns the innermost frame of the app's files, or of a library if there is none, and what it called. */
 function placeOf(frames: readonly Frame[]): string | undefined {
   const [innermost] = frames;
   if (innermost === undefined) return undefined;

@@ -1,4 +1,4 @@
-/** fallocate(2) on Bun: punches a hole into a file, so that this part takes no space. */
+/** fallocate(2) on Bun: punches a hole into a file, so that this part takes no disk space. */
 import { dlopen, FFIType } from "bun:ffi";
 import { arch } from "node:os";
 

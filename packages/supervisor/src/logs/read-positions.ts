@@ -1,6 +1,6 @@
 /**
- * How far the output files were read, for a supervisor that goes on after this one was killed: a row of eight bytes for each file. A
- * write survives the end of this process, as it is in the kernel's cache.
+ * How far the output files were read, for a supervisor that continues after this one was killed: a row of eight bytes for each file. A
+ * write survives this process, because it is in the kernel's cache.
  */
 import { closeSync, constants, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 
@@ -17,7 +17,7 @@ export class ReadPositions {
     private readonly onProblem: (message: string) => void,
   ) {}
 
-  /** Returns what an earlier supervisor has written; undefined for an unknown row. */
+  /** Returns the positions that an earlier supervisor has written; undefined for an unknown row. */
   read(): (row: number) => number | undefined {
     let bytes: Buffer;
     try {
@@ -50,7 +50,7 @@ export class ReadPositions {
     }
   }
 
-  /** The file was removed: the next write makes another one. */
+  /** Called when the file was removed: the next write creates a new one. */
   reopen(): void {
     if (this.fd !== undefined) closeSync(this.fd);
     this.fd = undefined;
@@ -60,7 +60,7 @@ export class ReadPositions {
     this.used.delete(row);
   }
 
-  /** No supervisor will go on: removes the file. */
+  /** Called when no supervisor will continue: removes the file. */
   end(): void {
     this.reopen();
     rmSync(this.path, { force: true });

@@ -1,4 +1,7 @@
-/** The text formats of metrics: OpenMetrics 1.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/) and Prometheus's older one, version 0.0.4. */
+/**
+ * The text formats of metrics: OpenMetrics 1.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/), and version 0.0.4 of Prometheus's
+ * older format.
+ */
 
 /** A measured value and its labels. */
 export interface Sample {
@@ -11,7 +14,7 @@ export interface HistogramSample {
   labels: Readonly<Record<string, string>>;
   /** The upper bounds, without the last one, which is infinite. */
   bounds: readonly number[];
-  /** The observations in each bucket, the infinite one included. */
+  /** The observations in each bucket, including the infinite one. */
   counts: readonly number[];
   sum: number;
 }
@@ -28,12 +31,12 @@ export const CONTENT_TYPES: Record<TextFormat, string> = {
   prometheus: "text/plain; version=0.0.4; charset=utf-8",
 };
 
-/** Returns the format that a scraper asks for by its Accept field. */
+/** Returns the format that a scraper requests in its Accept field. */
 export function formatFor(accept: string): TextFormat {
   return /\bapplication\/openmetrics-text\b/.test(accept) ? "openmetrics" : "prometheus";
 }
 
-/** Returns the text. Families without samples are left out. A counter's name is given without `_total`. */
+/** Returns the metrics as text. Families without samples are left out. A counter's name is passed without `_total`. */
 export function textOf(families: readonly Family[], format: TextFormat): string {
   let text = "";
   for (const family of families) if (family.samples.length > 0) text += familyText(family, format);

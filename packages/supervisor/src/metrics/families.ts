@@ -1,4 +1,4 @@
-/** The metrics of a fleet: what a status document and the latency totals say, as families. docs/metrics.md lists them. */
+/** The metrics of a fleet: the values of a status document and the latency totals, as families. docs/metrics.md lists them. */
 import { STATUS_CLASSES } from "@paceline/wire";
 import type { BalancerStatus, InstanceStatus, PoolStatus, Status } from "../control/api.js";
 import type { CertificateView } from "../core/certificates.js";
@@ -13,12 +13,12 @@ type LatenciesOf = (slot: string) => LatencyTotals | undefined;
 
 type Labels = Sample["labels"];
 
-/** A metric of each element of a list: a pool, an instance, a balancer. */
+/** A metric for each element of a list: a pool, an instance, a balancer. */
 interface Metric<Of> {
   name: string;
   type: "gauge" | "counter";
   help: string;
-  /** Null and undefined: no sample. */
+  /** Null and undefined: there is no sample. */
   value(of: Of): number | null | undefined;
 }
 
@@ -169,12 +169,12 @@ export function familiesOf(
   ];
 }
 
-/** A balancer has the label `pool`, too, so that one query covers all processes. No pool can have this name. */
+/** A balancer also has the label `pool`, so that one query covers all processes. No pool can have this name. */
 function labelsOfBalancer({ name }: BalancerStatus): Labels {
   return { pool: "balancer", process: name };
 }
 
-/** Requests without a route have an empty pool. */
+/** The pool is empty for requests without a route. */
 function labelsOfRoute({ pool, route, access }: RouteTotal): Labels {
   return { pool, route, access };
 }
@@ -191,7 +191,7 @@ function routeResponses(routes: readonly RouteTotal[]): Family {
   return { name: "paceline_route_responses", type: "counter", help, samples };
 }
 
-/** Always all classes, so that their number never grows. */
+/** All classes are always present, so that the number of series never grows. */
 function instanceResponses(instances: readonly Labelled<InstanceStatus>[]): Family {
   const samples = instances.flatMap(({ of, labels }) =>
     of.weight === null
@@ -212,7 +212,7 @@ function routeLatencies(routes: readonly RouteTotal[]): Family {
   return { name: "paceline_route_duration_seconds", type: "histogram", help, samples };
 }
 
-/** Of those that the configuration names: clients can make others. */
+/** Only certificates for names in the configuration, because clients can request any number of others. */
 function certificateExpiry(certificates: readonly CertificateView[]): Family {
   const samples = certificates.flatMap(({ names, source, notAfter, isOnDemand }) =>
     isOnDemand ? [] : [{ labels: { name: names[0] ?? "", source }, value: (notAfter ?? 0) / 1000 }],
@@ -221,7 +221,7 @@ function certificateExpiry(certificates: readonly CertificateView[]): Family {
   return { name: "paceline_certificate_expiry_timestamp_seconds", type: "gauge", help, samples };
 }
 
-/** What each process runs; its labels change only with its runtime. */
+/** The program of each process; its labels change only with its runtime. */
 function processInfo(
   instances: readonly Labelled<InstanceStatus>[],
   balancers: readonly Labelled<BalancerStatus>[],

@@ -1,17 +1,17 @@
 /**
  * Metrics and spans as OTLP in JSON (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): ids are hexadecimal, 64-bit
- * integers are texts, enums are numbers. Pure.
+ * integers are strings, enums are numbers. Pure.
  */
 import type { RecordedSpan } from "@paceline/wire";
 import type { Family, HistogramSample, Sample } from "./exposition.js";
 
-/** Who sends: attributes of the resource. */
+/** The sender: attributes of the resource. */
 export interface OtlpSource {
-  /** `service.name`. */
+  /** The attribute `service.name`. */
   fleet: string;
-  /** `host.name`. */
+  /** The attribute `host.name`. */
   host: string;
-  /** Of Paceline. */
+  /** The version of Paceline. */
   version: string;
   /** Further attributes of the resource. */
   attributes: Readonly<Record<string, string>>;
@@ -80,7 +80,7 @@ function bucketsOf({ labels, bounds, counts, sum }: HistogramSample): object {
   };
 }
 
-/** By the end of the name, as the metrics are named. */
+/** Returns the unit by the end of the name, which the naming of the metrics determines. */
 function unitOf(name: string): string {
   if (name.endsWith("_seconds")) return "s";
   if (name.endsWith("_bytes")) return "By";
@@ -94,8 +94,8 @@ export function tracesRequest(spans: readonly RecordedSpan[], source: OtlpSource
 }
 
 /**
- * Returns the span of a request at the edge and its parts: the wait for an instance, the way to it and back, and the handler, whose
- * end is taken to be that of the wait for the first byte.
+ * Returns the span of a request at the balancer and its parts: the wait for an instance, the way to it and back, and the handler. The
+ * handler is assumed to end with the wait for the first byte.
  */
 function spansOf(span: RecordedSpan, makeId: () => string): object[] {
   const { traceId, at, queuedMs, foundMs, sentMs, firstByteMs, handlerMs } = span;
@@ -126,7 +126,7 @@ function spansOf(span: RecordedSpan, makeId: () => string): object[] {
   return [edge, ...parts];
 }
 
-/** The names of the semantic conventions for HTTP, and ours. */
+/** Attributes with names from the semantic conventions for HTTP, and Paceline's own. */
 function edgeAttributes(span: RecordedSpan): Attribute[] {
   const { method, path, status, requestBytes, bytes, retries, pool, instance, outcome, phase } = span;
   return [
@@ -163,7 +163,7 @@ function numbersOf(numbers: Readonly<Record<string, number>>): Attribute[] {
   return Object.entries(numbers).map(([key, value]) => ({ key, value: { intValue: String(Math.round(value)) } }));
 }
 
-/** A double has not enough digits for today's nanoseconds. */
+/** A double does not have enough digits for today's time in nanoseconds. */
 function nanos(ms: number): string {
   const whole = Math.floor(ms);
   return `${whole}${String(Math.min(999_999, Math.round((ms - whole) * 1e6))).padStart(6, "0")}`;

@@ -1,4 +1,4 @@
-/** Goes on with the fleet of a supervisor that was killed: takes over its processes, and ends or starts what differs. */
+/** Continues the fleet of a supervisor that was killed: takes over its processes, and kills or starts those that differ. */
 import type { Hello } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import { adopt, restoreFleet, skipAttempt, slotsOfOtherGenerations } from "../core/adoption.js";
@@ -21,9 +21,9 @@ import type { RouteTotals } from "../stats/totals.js";
 import { counted } from "./fleet-questions.js";
 import { placeLateSpawn } from "./late-spawns.js";
 
-/** Processes try to connect four times a second, unless they are busy. */
+/** How long to wait, in milliseconds: processes try to connect four times a second, unless they are busy. */
 const HELLO_TIMEOUT_MS = 30_000;
-/** The most snapshots that the killed supervisor may have sent since it wrote its state. */
+/** The maximum number of snapshots that the killed supervisor may have sent since it wrote its state. */
 const UNSAVED_VERSIONS = 1000;
 
 interface AdoptingParts {
@@ -37,7 +37,7 @@ interface AdoptingParts {
   log: EventLog;
   positions: ReadPositions;
   socketPath(processId: string): string;
-  /** Sends one snapshot for all that `change` does. */
+  /** Sends one snapshot for everything that `change` does. */
   publishOnce(change: () => void): void;
 }
 
@@ -47,9 +47,9 @@ export class FleetAdoption {
   private resolveSettled = () => {};
   private timer: NodeJS.Timeout | undefined;
   private text = "";
-  /** Resolves when what the state does not name has ended. */
+  /** Resolves when the processes that the state does not contain have exited. */
   strangersEnded: Promise<void> = Promise.resolve();
-  /** Resolves when all processes have connected, or have had time for it. */
+  /** Resolves when all processes have connected, or have had time to. */
   readonly settled: Promise<void>;
 
   constructor(
@@ -62,7 +62,7 @@ export class FleetAdoption {
     });
   }
 
-  /** Before the control channel is served: its processes are known by their tokens from here on. */
+  /** Called before the control channel is served: from here on, its processes are recognized by their tokens. */
   prepare(): void {
     const { children, coordination, positions, runner, slots, stats, routes } = this.parts;
     const { state } = this;
@@ -80,7 +80,7 @@ export class FleetAdoption {
     runner.set(this.withStrangers(restoreFleet(state.fleet, -performance.timeOrigin, state.stoppedFrom)));
   }
 
-  /** Takes over processes that were spawned just before the kill, and numbers later spawns after all others. */
+  /** Takes over processes that were spawned just before the supervisor was killed, and numbers later spawns after all others. */
   private withStrangers(saved: Fleet): Fleet {
     const { children, configs, coordination, positions, slots, socketPath } = this.parts;
     let fleet = saved;
@@ -88,7 +88,7 @@ export class FleetAdoption {
       const child = children.get(id);
       return child?.pid != null && isRunningProcess(child.pid, child.startTime);
     };
-    // A process that has not said it yet counts as one of HTTP/1.1.
+    // A process that has not reported its protocol yet counts as one of HTTP/1.1.
     const protocolOf = (pool: string, generation: number) =>
       this.state.processes.find(
         (each) => each.pool === pool && each.generation === generation && each.protocol !== "http1",
@@ -114,7 +114,7 @@ export class FleetAdoption {
     return fleet;
   }
 
-  /** Takes up the fleet, and ends what is not in it. */
+  /** Adopts the fleet, and kills processes that do not belong to it. */
   begin(): void {
     const { parts, strangers } = this;
     const { runner, children } = parts;
@@ -137,10 +137,10 @@ export class FleetAdoption {
     this.strangersEnded = this.endStrangers();
   }
 
-  /** A process has connected. */
+  /** Called when a process has connected. */
   heard(child: LiveProcess, { phase }: Hello): void {
     if (!this.awaited.delete(child)) return;
-    // It lost patience, or got a signal, while no supervisor was there; another takes its place when it has ended.
+    // It started to drain, or got a signal, while there was no supervisor. Another process replaces it when it has exited.
     if (phase === "draining") {
       this.parts.runner.change((fleet, context) => {
         const member = findSlot(fleet, child.pool, child.index)?.member.process;
@@ -151,7 +151,7 @@ export class FleetAdoption {
     this.settle();
   }
 
-  /** A process has ended. */
+  /** Called when a process has exited. */
   ended(process: Pick<LiveProcess, "id">): void {
     for (const child of this.awaited) if (child.id === process.id) this.awaited.delete(child);
     this.settle();
@@ -163,7 +163,7 @@ export class FleetAdoption {
     this.resolveSettled();
   }
 
-  /** The pools in which a rollout was cut off after some slots, which have the unfinished generation. */
+  /** Returns the pools in which a rollout was interrupted after some slots, which have the unfinished generation. */
   unfinished(): { pool: string; slots: number[]; generation: number }[] {
     return this.parts.runner.fleet.pools.flatMap((pool) => {
       const slots = pool.name === BALANCER_POOL ? [] : slotsOfOtherGenerations(pool);
@@ -171,7 +171,7 @@ export class FleetAdoption {
     });
   }
 
-  /** The slots whose apps were told that a stop follows, which did not come. */
+  /** Returns the slots whose apps were told of a stop that did not follow. */
   announced(): { pool: string; slots: number[]; generation: number }[] {
     if (this.state.stoppedFrom === undefined) return [];
     const { runner, children } = this.parts;
@@ -191,7 +191,7 @@ export class FleetAdoption {
     this.resolveSettled();
   }
 
-  /** Ends processes that run but do not connect, unless their pool lets an event loop be blocked for ever. */
+  /** Kills processes that run but do not connect, unless their pool allows a blocked event loop. */
   private giveUp(): void {
     const { parts } = this;
     for (const child of [...this.awaited]) {
@@ -205,7 +205,7 @@ export class FleetAdoption {
     this.settle();
   }
 
-  /** After the balancers know nothing of them any more. */
+  /** Called when the balancers no longer use them. */
   private async endStrangers(): Promise<void> {
     const { coordination, log } = this.parts;
     if (this.strangers.length === 0) return;

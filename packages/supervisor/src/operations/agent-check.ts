@@ -1,4 +1,7 @@
-/** Responds to HAProxy's agent-check: one line for each connection, then it closes. The supervisor listens, so that there is one for all balancers. */
+/**
+ * Responds to HAProxy's agent-check with one line per connection, which is then closed. The supervisor listens, so that there is one for
+ * all balancers.
+ */
 import { createServer, type Socket } from "node:net";
 import { type BoxFacts, type BoxLoad, weigh } from "../core/box-weight.js";
 import type { Pool } from "../core/fleet.js";
@@ -12,17 +15,20 @@ interface AgentCheckOptions {
   isStopping(): boolean;
   /** The pools that get requests. */
   pools(): readonly Pool[];
-  /** The mean loads that the balancers reported last. */
+  /** The last mean loads that the balancers reported. */
   loads(now: number): readonly { inFlight: number; waiting: number }[];
-  /** Milliseconds between two attempts to listen. Default: a second. */
+  /** The time between two attempts to listen, in milliseconds. Default: 1,000. */
   retryMs?: number;
 }
 
-/** Connections that have their line and wait for the peer to close; the oldest gives way to a further one, so that idle peers keep none out. */
+/**
+ * The maximum number of connections that have their line and wait for the peer to close. The oldest one is closed for a further one, so
+ * that idle peers do not keep others out.
+ */
 const MAX_CONNECTIONS = 64;
-/** How long a peer may take to close. */
+/** How long a peer may take to close, in milliseconds. */
 const TIMEOUT_MS = 2000;
-/** Several fronts ask at their own times: within this long they hear the same. */
+/** Several proxies ask at different times. Within this time they get the same line. In milliseconds. */
 const FRESH_MS = 500;
 
 export class AgentCheck {
@@ -61,12 +67,12 @@ export class AgentCheck {
     socket.on("error", () => {});
     socket.on("close", () => this.sockets.delete(socket));
     socket.setTimeout(TIMEOUT_MS, () => socket.destroy());
-    // HAProxy may send a line of its own (agent-send), which says nothing here.
+    // HAProxy may send a line of its own (agent-send), which is ignored.
     socket.resume();
     socket.end(`${this.line()}\n`);
     if (this.sockets.size <= MAX_CONNECTIONS) return;
     const [oldest] = this.sockets;
-    // The kernel has its line.
+    // The kernel already has its line.
     oldest?.destroy();
     if (oldest !== undefined) this.sockets.delete(oldest);
   }

@@ -1,4 +1,7 @@
-/** Sends alerts to webhooks and commands: each destination one after another, with retries, within deadlines, and never in anybody's way. */
+/**
+ * Sends alerts to webhooks and commands: for each destination one after another, with retries and deadlines, without blocking anything
+ * else.
+ */
 import { hostname } from "node:os";
 import { basename } from "node:path";
 import type { AlertStatus, FleetEvent, OperationResult, ProgressListener } from "../control/api.js";
@@ -17,15 +20,15 @@ interface AlertsOptions {
   config(): FleetConfig;
   environment(): Record<string, string>;
   runDir: string;
-  /** Milliseconds between two attempts. Default: those of core/alerts.ts. */
+  /** Returns the time between two attempts, in milliseconds. Default: that of core/alerts.ts. */
   retryDelayMs?: (attempt: number) => number;
 }
 
-/** Of one destination; beyond that an alert is lost and counted. */
+/** The maximum number of waiting alerts of one destination. Further ones are lost and counted. */
 const MAX_WAITING = 64;
-/** How often the end of quiet hours is looked for. */
+/** How often to check whether the quiet hours are over, in milliseconds. */
 const LOOK_EVERY_MS = 30_000;
-/** A destination that fails is reported once in this time. */
+/** The minimum time between two reports of a failing destination, in milliseconds. */
 const REPORT_AFTER_MS = 600_000;
 const MAX_TEXT = 2_000;
 const MAX_OUTPUT = 200;
@@ -37,7 +40,7 @@ export class Alerts {
 
   constructor(private readonly options: AlertsOptions) {}
 
-  /** Follows the configuration in service. Alerts that wait for an unchanged destination stay queued. */
+  /** Applies the configuration in service. Alerts that wait for an unchanged destination stay queued. */
   follow(): void {
     const { alerts = [] } = this.options.config();
     const former = this.destinations;
@@ -59,7 +62,7 @@ export class Alerts {
 
   private heard({ kind, level, subject, message, at }: FleetEvent): void {
     if (kind === undefined) return;
-    // A message can have an app's own words, and the receiver may be a terminal.
+    // A message can contain text of an app, and the receiver may be a terminal.
     const shown = visible(message.slice(0, MAX_TEXT)).slice(0, MAX_TEXT);
     for (const each of this.destinations) each.offer({ kind, level, subject, message: shown, at });
   }
@@ -72,7 +75,7 @@ export class Alerts {
     return this.destinations.map((each) => each.status());
   }
 
-  /** Sends a test to each destination, without further attempts. */
+  /** Sends a test to each destination, without retries. */
   async test(onProgress: ProgressListener): Promise<OperationResult> {
     if (this.destinations.length === 0)
       return { ok: false, code: "failed", message: "the configuration has no alerts; see docs/alerts.md" };
@@ -92,7 +95,7 @@ export class Alerts {
     return { ok: false, code: "failed", message: `${failures} of ${all} test alerts were not delivered` };
   }
 
-  /** Ends what is under way; what waits is lost. */
+  /** Aborts deliveries; waiting alerts are lost. */
   close(): void {
     this.unsubscribe();
     clearInterval(this.timer);
@@ -103,7 +106,7 @@ export class Alerts {
 class Destination {
   /** The host of the webhook, or the program. */
   host: string;
-  /** Its place in the configuration. */
+  /** Its position in the configuration. */
   index = 0;
   private readonly desk = new AlertDesk();
   private readonly waiting: Alert[] = [];
@@ -123,7 +126,7 @@ class Destination {
     this.host = nameOf(config);
   }
 
-  /** Two webhooks of a host, or runs of a program, are told apart by their place. */
+  /** Several webhooks with one host, or commands with one program, are distinguished by their position. */
   get name(): string {
     return this.isShared(this.host) ? `${this.host} (alerts[${this.index}])` : this.host;
   }
@@ -133,7 +136,7 @@ class Destination {
     if (due !== undefined) this.push(due);
   }
 
-  /** Delivers what was held, if the quiet hours are over. */
+  /** Delivers held alerts if the quiet hours are over. */
   look(): void {
     const due = this.desk.release(this.config, Date.now(), minuteOfDay(this.config));
     if (due !== undefined) this.push(due);
@@ -147,7 +150,7 @@ class Destination {
     };
   }
 
-  /** Returns why it failed. */
+  /** Returns the reason if it failed. */
   async test(): Promise<string | undefined> {
     const message = "this is a test; nothing has happened";
     const alert: Alert = { kind: "test", level: "info", subject: "paceline", message, at: Date.now(), count: 1 };
@@ -259,7 +262,7 @@ class Destination {
   }
 }
 
-/** `text` is what Slack, Mattermost and Teams show, `content` what Discord shows. */
+/** `text` is shown by Slack, Mattermost and Teams, `content` by Discord. */
 function bodyOf(fleet: string, alert: Alert): object {
   const text = alertText(fleet, alert);
   return { text, content: text.slice(0, MAX_TEXT), fleet, host: hostname(), ...alert };

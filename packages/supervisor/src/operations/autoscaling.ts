@@ -1,4 +1,4 @@
-/** Scales pools whose size follows their load: measures them once a period, and carries out what core/autoscale.ts decides. */
+/** Scales pools whose size follows their load: measures them once in each period, and carries out what core/autoscale.ts decides. */
 import { type CronTimes, readCron } from "@paceline/wire/cron";
 import type { LastScaling, ScalingStatus } from "../control/api.js";
 import { decideSize, NEW_SCALING, type ScalingState } from "../core/autoscale.js";
@@ -21,10 +21,10 @@ interface AutoscalingOptions {
   log: Pick<EventLog, "event">;
   /** Returns null for a pool with a fixed number of instances. */
   configOf(pool: string): ScalingConfig | null;
-  /** Whether an operation other than a recycling changes the pool. */
+  /** Whether an operation other than a recycling is changing the pool. */
   isBusy(pool: string): boolean;
   isStopping(): boolean;
-  /** Default: a second. */
+  /** In milliseconds. Default: 1,000. */
   periodMs?: number | undefined;
 }
 
@@ -43,7 +43,7 @@ export class Autoscaling {
 
   constructor(private readonly options: AutoscalingOptions) {}
 
-  /** Begins to measure once there is an autoscaled pool. */
+  /** Starts to measure once there is an autoscaled pool. */
   start(): void {
     this.options.runner.watch(() => this.arm());
     this.arm();
@@ -61,7 +61,7 @@ export class Autoscaling {
     return { ...this.boundsOf(scaled), floor, target: config.target, figure, last };
   }
 
-  /** Sets the least size until the next reload. Returns why not, if it is out of bounds. */
+  /** Sets the minimum size until the next reload. Returns the reason if it is out of range. */
   setFloor(pool: string, instances: number): string | undefined {
     const scaled = this.scaledOf(pool);
     if (scaled === undefined) return undefined;
@@ -72,7 +72,7 @@ export class Autoscaling {
     return undefined;
   }
 
-  /** What `setFloor` has set and is in force, for a supervisor that takes over. */
+  /** The minimum sizes set with `setFloor` that are in force, for a supervisor that takes over. */
   floors(): [pool: string, instances: number][] {
     return [...this.pools.keys()].flatMap((pool) => {
       const floor = this.scaledOf(pool)?.floor ?? null;
@@ -80,7 +80,7 @@ export class Autoscaling {
     });
   }
 
-  /** Takes over the floors of an earlier supervisor. */
+  /** Takes over the minimum sizes of an earlier supervisor. */
   restoreFloors(floors: readonly [pool: string, instances: number][]): void {
     for (const [pool, floor] of floors) {
       const scaled = this.scaledOf(pool);
@@ -121,11 +121,11 @@ export class Autoscaling {
     const unready = pool.wanted - drained - serving;
     const sample = { ...load, wanted: pool.wanted, drained, unready, isBusy: busy };
     const { config } = scaled;
-    // An operation has its own size; bounds are kept when it has ended.
+    // An operation has its own size; the limits are enforced after it.
     const bounds = busy ? { min: pool.wanted, max: pool.wanted } : this.boundsOf(scaled);
     const { state, wanted, reason } = decideSize(scaled.state, sample, { ...config, ...bounds }, now);
     scaled.state = state;
-    // The slots that are left would get no requests.
+    // The remaining slots would get no requests.
     if (leavesOnlyDrained(pool, wanted)) return;
     if (reason !== null && wanted !== pool.wanted) this.resize(pool, scaled, wanted, reason);
   }
@@ -143,7 +143,7 @@ export class Autoscaling {
     return { min: Math.min(max, Math.max(min, floor ?? min)), max };
   }
 
-  /** Returns what is known of a pool; undefined if its size is fixed. Its history ends with its rules. */
+  /** Returns the state of a pool; undefined if its size is fixed. The state is discarded when the pool's rules change. */
   private scaledOf(pool: string): Scaled | undefined {
     const config = this.options.configOf(pool);
     if (config === null) return undefined;
@@ -158,12 +158,12 @@ export class Autoscaling {
   }
 }
 
-/** Returns the size with which a pool starts: an entry of its schedule may be in force already. */
+/** Returns the size with which a pool starts; an entry of its schedule may already apply. */
 export function firstSizeOf({ instances, scaling }: { instances: number; scaling: ScalingConfig | null }): number {
   return scaling === null ? instances : sizeWithin(scaling, instances);
 }
 
-/** Returns the size with which an autoscaled pool goes on after a reload. */
+/** Returns the size with which an autoscaled pool continues after a reload. */
 export function sizeWithin(config: ScalingConfig, wanted: number): number {
   const { min, max } = new SizeSchedule(config).at(Date.now());
   return Math.min(max, Math.max(min, wanted));
@@ -174,11 +174,11 @@ interface Bounds {
   max: number;
 }
 
-/** The bounds of an autoscaled pool at a time: those of the entry of its schedule that began last. */
+/** The limits of an autoscaled pool at a time: those of the last entry of its schedule that has come into force. */
 export class SizeSchedule {
   private readonly entries: readonly { times: CronTimes; bounds: Bounds }[];
   private current: Bounds;
-  /** The clock times between which `current` holds. */
+  /** The times by the clock between which `current` is valid. */
   private from = Number.POSITIVE_INFINITY;
   private until = Number.NEGATIVE_INFINITY;
 
@@ -191,14 +191,14 @@ export class SizeSchedule {
     });
   }
 
-  /** @param at Unix time in milliseconds; a clock that was set back is noticed */
+  /** @param at Unix time in milliseconds; a clock that was set back is detected */
   at(at: number): Bounds {
     if (at >= this.from && at < this.until) return this.current;
     let began = Number.NEGATIVE_INFINITY;
     this.current = { min: this.config.min, max: this.config.max };
     this.until = Number.POSITIVE_INFINITY;
     for (const { times, bounds } of this.entries) {
-      // A pattern is due at this very moment, too.
+      // A pattern that is due at this very moment counts, too.
       const last = times.previous(at + 1) ?? Number.NEGATIVE_INFINITY;
       if (last > began) {
         began = last;

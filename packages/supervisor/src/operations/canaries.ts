@@ -1,4 +1,6 @@
-/** Tries a release: starts its canaries, gives them their share, compares them, and asks them before the release goes on. */
+/**
+ * Tries a release: starts its canaries, gives them their share of requests, compares them, and checks them before the release is promoted.
+ */
 import type { DeployStatus, OperationResult, ProgressListener } from "../control/api.js";
 import {
   canaryPercentNow,
@@ -23,13 +25,13 @@ import type { WarmMemory } from "./warm-memory.js";
 /** The processes that a deploy compares, by id. */
 export interface Arms {
   canary: string[];
-  /** Of the generation in service. */
+  /** The processes of the generation in service. */
   old: string[];
-  /** Those of them that were started beside the canaries, for figures that depend on age. */
+  /** Those of them that were started together with the canaries, for figures that depend on age. */
   fresh: string[];
 }
 
-/** Compares the arms of one pool from its creation until `close`; called about twice a second. */
+/** Compares the arms of one pool from its creation until `close`. Called about twice a second. */
 export interface PoolJudge {
   look(arms: Arms): Judgement;
   close(): void;
@@ -40,21 +42,21 @@ export interface CanariesOptions {
   rollouts: Rollouts;
   /** Returns when a process was started, by performance.now(). */
   spawnedAt(id: string): number | undefined;
-  /** Asks a process, and returns what is wrong with it; undefined if it responds and is healthy. */
+  /** Checks a process. Returns what is wrong with it; undefined if it responds and is healthy. */
   examine(id: string): Promise<string | undefined>;
-  /** Returns the requests a second to a pool, as of the last report. */
+  /** Returns the requests per second to a pool, by the last report. */
   rateOf(pool: string): number;
   publish(): void;
-  /** How often it looks. Default: twice a second. */
+  /** How often the canaries are compared, in milliseconds. Default: twice a second. */
   periodMs?: number | undefined;
 }
 
 const SECONDARY = "another pool was rolled back";
 const PERIOD_MS = 500;
-/** How long the canaries wait for a process of the version in service, if none is ready. */
+/** How long the canaries wait for a process of the version in service if none is ready, in milliseconds. */
 const ALONE_MS = 5000;
 const NO_PROGRESS = { elapsedMs: 0, isDoubtful: false, isClear: false };
-/** A canary that does not respond when the release is to go on may recover for so long. */
+/** How long a canary that does not respond before the promotion may take to recover, in milliseconds. */
 const RECOVER_MS = 10_000;
 
 /** A pool of a deploy. */
@@ -67,9 +69,9 @@ export interface Part {
   slots: number[];
   /** The number of instances that it has after a return. */
   size: number;
-  /** The number that the deploy gives it, unless an operator scales it meanwhile. */
+  /** The number that the deploy sets, unless an operator scales it meanwhile. */
   nextSize: number;
-  /** Whether canaries are tried. */
+  /** Whether it has canaries. */
   isTried: boolean;
 }
 
@@ -86,20 +88,20 @@ export interface Trial {
   config: DeployConfig;
   readonly since: number;
   phase: DeployStatus["phase"];
-  /** Since when the canaries are compared, and until when; null before they are. */
+  /** The start of the comparison, and below its end; null before it. */
   judgedSince: number | null;
   judgeBy: number | null;
   readonly judgements: Map<string, Judgement>;
-  /** The pools whose rollout has begun, until the deploy is in service or taken back. */
+  /** The pools whose rollout has started, until the deploy is in service or rolled back. */
   readonly begun: Set<string>;
-  /** Set if an operator wants it taken back. */
+  /** The reason if an operator wants it rolled back. */
   takenBack: string | undefined;
-  /** An operator wants it to wait after the verdict, or to go on without. */
+  /** Whether an operator wants it to wait after the verdict; below, to continue without it. */
   isHeld: boolean;
   wantsPromotion: boolean;
-  /** All slots have, or had, the release. */
+  /** Whether all slots have, or had, the release. */
   isWhole: boolean;
-  /** Ends the reading of the release's config. */
+  /** Aborts the loading of the release's config. */
   readonly loading: AbortController;
   wake(): void;
 }
@@ -134,7 +136,7 @@ export class Canaries {
       return { part, result };
     });
     for (let said = ""; ; await this.pause(trial)) {
-      // A canary that is lost ends the rollout of its pool, and thereby the deploy.
+      // A canary that is lost ends the rollout of its pool, and so the deploy.
       if (hasEnded) return { rolls, told: { do: "takeBack", isTold: true, reason: SECONDARY } };
       if (trial.takenBack !== undefined)
         return { rolls, told: { do: "takeBack", isTold: true, reason: trial.takenBack } };
@@ -158,7 +160,10 @@ export class Canaries {
     }
   }
 
-  /** Asks the canaries before the release goes on: one that is blocked or unhealthy at that moment shows in no count yet. */
+  /**
+   * Checks the canaries before the release is promoted: a canary that is blocked or unhealthy at that moment is not visible in the counts
+   * yet.
+   */
   private async problemOf(tried: readonly Part[], trial: Trial, isOver: () => boolean): Promise<string | undefined> {
     const until = performance.now() + RECOVER_MS;
     for (;;) {
@@ -184,7 +189,7 @@ export class Canaries {
       onProgress(`the canaries get up to ${canaryPercent} % of the requests; judged for ${seconds(judgeMs)}`);
   }
 
-  /** Compares the canaries of a pool, and gives them the share that they have earned. */
+  /** Compares the canaries of a pool, and sets the share of requests that their results allow. */
   private look({ config, judgements, judgedSince, since }: Trial, part: Part, judge: PoolJudge): void {
     const judgement = judge.look(this.armsOf(part, since));
     judgements.set(part.name, judgement);
@@ -196,7 +201,7 @@ export class Canaries {
     if (this.options.rollouts.setCanaryShare(part.name, percent)) this.options.publish();
   }
 
-  /** A release that is worse is taken back at once, even before all canaries are up. */
+  /** A worse release is rolled back at once, even before all canaries are ready. */
   private stepOf(trial: Trial, onProgress: ProgressListener): NextStep {
     const { judgements, judgedSince, judgeBy, config } = trial;
     const { judgeMs, onNoTraffic } = config;
@@ -231,7 +236,7 @@ export class Canaries {
     // In place, the former code is gone, and a control would run the new one.
     const hasControls = before.release !== after.release && judgeMs > 0;
     const first = judgeMs === 0 ? canaryPercent : canaryPercentNow({ ...NO_PROGRESS, rate }, canaryPercent, judgeMs);
-    // Whoever accepts clients itself would go on with that.
+    // An instance that accepts clients itself would continue to do so.
     const mayStay = after.serves && before.mode !== "direct";
     return this.options.rollouts.run("deploy", name, slots, next, onProgress, {
       formerGeneration: former,
@@ -289,7 +294,7 @@ function verdictText(judgements: ReadonlyMap<string, Judgement>): string {
     .join("; ");
 }
 
-/** Returns why the deploy failed, the first cause. */
+/** Returns why the deploy failed: the first cause. */
 export function failureOf(results: readonly [Part, OperationResult][]): OperationResult | undefined {
   const failures = results.flatMap(([, result]) => (result.ok ? [] : [result]));
   return failures.find(({ message }) => !message.includes(SECONDARY)) ?? failures[0];

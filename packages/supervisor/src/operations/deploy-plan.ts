@@ -1,4 +1,4 @@
-/** What a deploy does with each pool: in which one canaries are tried, and which releases it refuses because nothing would be. */
+/** Decides what a deploy does with each pool: which pools have canaries, and which releases it refuses because there would be none. */
 import type { DeployRequest, OperationResult } from "../control/api.js";
 import { DEPLOY_DEFAULTS, type DeployConfig } from "../core/deploy.js";
 import { drainedLast, findPool, type Pool } from "../core/fleet.js";
@@ -12,7 +12,7 @@ import { sizeOf } from "./pool-changes.js";
 export class DeployPlan {
   constructor(private readonly options: { runner: FleetRunner; configs: PoolConfigs }) {}
 
-  /** Refuses a release that would put pools in service in place of others, with nothing to compare. */
+  /** Refuses a release that would replace pools without any comparison. */
   refusal(config: FleetConfig): OperationResult | undefined {
     const { runner, configs } = this.options;
     const names = new Set(config.pools.map(({ name }) => name));
@@ -45,12 +45,12 @@ export class DeployPlan {
   }
 
   private isTried(after: PoolConfig, before: PoolConfig, slots: readonly number[]): boolean {
-    // Without a balancer nobody gives canaries a share, or counts.
+    // Without a balancer, canaries get no share and nothing is counted.
     const areDirect = isDirect(after) || isDirect(before);
     return after.serves && before.serves && after.overlap && !areDirect && slots.length > 0;
   }
 
-  /** Returns the pools that exist already; those that the release adds follow when it is in service. */
+  /** Returns the pools that already exist. Pools that the release adds follow when it is in service. */
   plan(config: FleetConfig): Part[] {
     const { runner, configs } = this.options;
     return config.pools.flatMap((after): Part[] => {
@@ -87,7 +87,7 @@ export function addedPools({ pools }: FleetConfig, present: readonly { name: str
   return pools.flatMap(({ name }) => (present.some((each) => each.name === name) ? [] : [name]));
 }
 
-/** Returns why nothing is tried in a pool that serves. */
+/** Returns why a serving pool has no canaries. */
 export function untriedText({ name, before, after, slots, isTried }: Part): string | undefined {
   if (isTried || !(after.serves || before.serves)) return undefined;
   const areDirect = isDirect(after) || isDirect(before);
@@ -96,7 +96,7 @@ export function untriedText({ name, before, after, slots, isTried }: Part): stri
   return `${name} ${why}, so nothing was tried there`;
 }
 
-/** Returns the settings of the release, with those of the command before them. */
+/** Returns the settings of the release, overridden by those of the command. */
 export function settings({ deploy }: FleetConfig, request: DeployRequest): DeployConfig {
   const given = Object.entries(request).filter(([key, value]) => key in DEPLOY_DEFAULTS && value !== undefined);
   return { ...DEPLOY_DEFAULTS, ...deploy, ...Object.fromEntries(given) };

@@ -1,4 +1,4 @@
-/** Tries a release that has been loaded, then puts it in service in all pools or takes it back. */
+/** Tries a loaded release, then puts it into service in all pools or rolls it back. */
 import type { OperationResult } from "../control/api.js";
 import { failingText } from "../core/deploy.js";
 import { findPool } from "../core/fleet.js";
@@ -14,25 +14,25 @@ import { sizeOf } from "./pool-changes.js";
 import type { Rollbacks, RollbacksOptions } from "./rollbacks.js";
 import type { BeforeDeploy } from "./state-keeper.js";
 
-/** What a deploy loads: the configuration, and what later reloads read if it succeeds, or after a rollback. */
+/** What a deploy loads: the configuration, and the sources that later reloads read if it succeeds, or after a rollback. */
 export type DeployLoad =
   | { ok: true; config: FleetConfig; deployed: Deployed; former: Deployed; note?: string | undefined }
   | { ok: false; problems: string[] };
 
 export interface DeployTrialsOptions extends CanariesOptions, RollbacksOptions {
   openJudge(pool: string, limits: VerdictLimits): PoolJudge;
-  /** Returns what reads whether that process has had a client's request, as far as is reported, also after its end. */
+  /** Returns a function that returns whether that process has had a client's request, as far as reported, even after its exit. */
   watchRequests(pool: string, id: string): () => boolean;
   isStopping(): boolean;
-  /** Resolves when the next supervisor would go on from here. */
+  /** Resolves when the next supervisor would continue from here. */
   saveState(): Promise<void>;
 }
 
-/** How often processes report. */
+/** How often processes report, in milliseconds. */
 const REPORT_MS = 1000;
 
 export class DeployTrials {
-  /** For the state file: set from when all slots have the release until its hooks agree, or it is taken back. */
+  /** For the state file: set from the time when all slots have the release until its hooks succeed, or it is rolled back. */
   undecided: BeforeDeploy | undefined;
 
   constructor(
@@ -42,14 +42,14 @@ export class DeployTrials {
     private readonly last: Rollbacks,
   ) {}
 
-  /** Whoever calls a deploy learns from the code whether the release has had a client's request. */
+  /** The caller of a deploy can see by the code whether the release has had a client's request. */
   async run(trial: Trial, loaded: DeployLoad & { ok: true }, about: HookContext): Promise<OperationResult> {
     const { openJudge, publish, runner, periodMs = REPORT_MS } = this.options;
     const serving = trial.parts.filter(({ after }) => after.serves);
     const judges = serving.map((part) => {
       return { part, judge: openJudge(part.name, trial.config.limits), seen: new Map<string, () => boolean>() };
     });
-    // The balancers count from the next snapshot on.
+    // The balancers start to count with the next snapshot.
     if (judges.length > 0) publish();
     const note = () => {
       for (const { part, seen } of judges)
@@ -66,8 +66,8 @@ export class DeployTrials {
         judges.filter(({ part }) => part.isTried),
       );
       if (result.ok || !isOfRelease(result.code)) return result;
-      // The last requests of a process are reported after it has ended.
-      // A process that was never ready had no client. A release that was in all slots counts as seen.
+      // The last requests of a process are reported after it has exited. A process that was never ready had no client. A release that was
+      // in all slots counts as seen.
       const isAsked = trial.takenBack !== undefined;
       const isInService = trial.isWhole && isAsked;
       const hadCanaries = judges.some(({ seen }) => seen.size > 0);
@@ -99,7 +99,7 @@ export class DeployTrials {
     else for (const { name } of tried) rollouts.takeBack(name, told.reason);
     const results = await this.canaries.settle(trial, rolls);
     if (isStopping()) return STOPPING;
-    // Pools without canaries, such as workers, follow when the others are through.
+    // Pools without canaries, for example workers, follow when the others have succeeded.
     for (const part of trial.parts.filter(({ isTried }) => !isTried)) {
       if (results.some(([, { ok }]) => !ok) || trial.takenBack !== undefined) break;
       this.planning.renew(part);
@@ -126,7 +126,7 @@ export class DeployTrials {
     }
     this.undecided = undefined;
     this.last.deployed(deployed, former, trial.parts);
-    // The hook `after` may take long, and the release is in service by now.
+    // The hook `after` may take long, and the release is already in service.
     await this.options.saveState();
     const pools = trial.parts.map(({ name, next }) => `${name} generation ${next}`).join(", ");
     const tookMs = performance.now() - trial.since;
@@ -136,7 +136,7 @@ export class DeployTrials {
     return { ok: true, message: [done, ...failing, ...untried, ...addition, ...unsaid].join("; ") };
   }
 
-  /** The new generation is that of its pools from now on; then adds and removes pools, and changes the balancers. */
+  /** Makes the new generation that of its pools from now on; then adds and removes pools, and changes the balancers. */
   private async commit(trial: Trial, about: HookContext): Promise<OperationResult> {
     const { reload, runner, operations, configs } = this.options;
     trial.isWhole = true;
@@ -165,7 +165,7 @@ function backText(stuck: OperationResult | undefined): string {
     : `the old version could not be restored: ${stuck.message}`;
 }
 
-/** The result of a deploy that an operator has taken back. */
+/** Returns the result of a deploy that an operator has rolled back. */
 export function asked(reason: string): OperationResult {
   return { ok: false, code: "taken-back", message: reason };
 }
@@ -174,7 +174,7 @@ function isOfRelease(code: string): boolean {
   return code === "release-refused" || code === "taken-back";
 }
 
-/** A release that has had no client's request was refused. */
+/** A release that had no client's request counts as refused. */
 function asSeen(result: OperationResult & { ok: false }, wasSeen: boolean, wasAsked: boolean): OperationResult {
   const [code, from, to] = wasSeen
     ? (["taken-back", ": refused: ", ": rolled back: "] as const)

@@ -1,4 +1,4 @@
-/** Deploy and rollback: one at a time, its status, and what an operator does to it; deploy-trials.ts tries the release. */
+/** Deploy and rollback: one at a time, with its status and an operator's commands; deploy-trials.ts tries the release. */
 import type { DeployRequest, DeployStatus, DeploySteering, OperationResult, ProgressListener } from "../control/api.js";
 import { DEPLOY_DEFAULTS } from "../core/deploy.js";
 import { findPool } from "../core/fleet.js";
@@ -17,7 +17,10 @@ interface DeploysOptions extends DeployTrialsOptions {
   hooks: Hooks;
   log: EventLog;
   source: RollbacksOptions["source"] & {
-    /** @param name the fleet's name, which stays; `wanted` aborts it */
+    /**
+     * @param name the fleet's name, which stays
+     * @param wanted aborts the load
+     */
     load(request: DeployRequest, name: string, wanted: AbortSignal): Promise<DeployLoad>;
   };
   isReloading(): boolean;
@@ -28,18 +31,18 @@ const STEERED: Record<DeploySteering, string> = {
   hold: "held by an operator: it waits after the verdict",
   resume: "no longer held",
 };
-/** The results of a deploy that an operator is alerted of. */
+/** The results of a deploy about which an operator is alerted. */
 const FAILED_CODES: ReadonlySet<string> = new Set(["failed", "release-refused", "taken-back", "untold"]);
 const RELOADING = { ok: false, code: "busy", message: "a reload is under way" } as const;
 
 export class Deploys {
   private trial: Trial | undefined;
-  /** The folder or config file that it was begun with. */
+  /** The folder or config file of the deploy in progress. */
   private named: string | undefined;
   private ended: Promise<OperationResult> | undefined;
-  /** Who began the deploy hears its steps, and who takes it back. */
+  /** The caller of the deploy gets its progress, and so does the caller of a rollback. */
   private readonly listeners = new Set<ProgressListener>();
-  /** What earlier deploys have left. */
+  /** The result of earlier deploys. */
   readonly last: Rollbacks;
   private readonly canaries: Canaries;
   private readonly planning: DeployPlan;
@@ -52,7 +55,7 @@ export class Deploys {
     this.trials = new DeployTrials(options, this.canaries, this.planning, this.last);
   }
 
-  /** For the state file: set from when all slots have the release until its hooks agree, or it is taken back. */
+  /** For the state file: set from the time when all slots have the release until its hooks succeed, or it is rolled back. */
   get undecided(): BeforeDeploy | undefined {
     return this.trials.undecided;
   }
@@ -66,12 +69,12 @@ export class Deploys {
     return { ok: false, code: "busy", message: `${what} is under way${hint}` };
   }
 
-  /** Whether a deploy replaces that pool: until it is in service in all pools, or taken back. */
+  /** Whether a deploy is replacing that pool: until it is in service in all pools, or rolled back. */
   holds(pool: string): boolean {
     return this.trial?.begun.has(pool) ?? false;
   }
 
-  /** Why a slot cannot be drained: its canary would get no requests, and the release would go on without a verdict. */
+  /** Returns why a slot cannot be drained: its canary would get no requests, and the release would be promoted without a verdict. */
   refusalToDrain(name: string): (OperationResult & { ok: false }) | undefined {
     const { trial } = this;
     const isTried = trial?.parts.some((part) => {
@@ -107,7 +110,7 @@ export class Deploys {
     };
   }
 
-  /** An operator goes on without the verdict, or waits after it. What fails is taken back all the same. */
+  /** Lets an operator continue without the verdict, or wait after it. A failing release is rolled back all the same. */
   steer(what: DeploySteering): OperationResult {
     const { trial } = this;
     if (trial === undefined || trial.phase === "rolling" || trial.phase === "back" || trial.takenBack !== undefined)
@@ -176,7 +179,7 @@ export class Deploys {
     }
   }
 
-  /** An operator may ask for it as long as the deploy is under way, also in its last hooks. */
+  /** An operator may request it as long as the deploy is in progress, even in its last hooks. */
   private async unlessTakenBack(
     trial: Trial,
     result: OperationResult,
@@ -186,7 +189,7 @@ export class Deploys {
     trial.phase = "back";
     const back = await this.last.undo(onProgress);
     if (back.ok) return asked(`${trial.takenBack}: ${back.message}`);
-    // The rollback says why.
+    // The rollback gives the reason.
     return { ...result, message: `${result.message}; not rolled back: ${back.message}` };
   }
 
@@ -197,7 +200,7 @@ export class Deploys {
     return { reason: "deploy", config, environment: configs.environment, generation, pools, onProgress };
   }
 
-  /** Returns why this configuration cannot be deployed, whatever is under way. */
+  /** Returns why this configuration cannot be deployed, whatever is in progress. */
   refusalOf(config: FleetConfig): OperationResult | undefined {
     return this.options.reload.refusal(config, undefined) ?? this.planning.refusal(config);
   }
@@ -210,7 +213,7 @@ export class Deploys {
     return undefined;
   }
 
-  // Rollback.
+  // Rollback:
 
   /** @param release undefined: whatever was deployed last */
   async rollback(release: string | undefined, onProgress: ProgressListener): Promise<OperationResult> {
@@ -232,7 +235,7 @@ export class Deploys {
     trial.wake();
     for (const { name } of trial.parts) this.options.rollouts.takeBack(name, trial.takenBack);
     const result = await this.ended;
-    // It could not be taken back.
+    // The deploy could not be rolled back while it was in progress.
     if (result?.ok) return this.rollback(undefined, onProgress);
     if (this.options.isStopping()) return STOPPING;
     const pools = trial.parts.map(({ name, former, before }) => `${name} generation ${former} (${before.release})`);

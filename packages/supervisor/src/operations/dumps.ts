@@ -1,4 +1,4 @@
-/** Has a process write its stack, heap or CPU profile into a file of the run directory, from which the caller takes it. */
+/** Lets a process write its stack, heap or CPU profile into a file of the run directory, from which the caller takes it. */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Dumped, type DumpKind, readRegularFile } from "@paceline/wire";
@@ -16,9 +16,9 @@ interface DumpsOptions {
   stalledMs(id: string): number | null;
 }
 
-/** How long a process may take: a large heap takes a minute. */
+/** How long a process may take, in milliseconds; a large heap takes a minute. */
 const TIMEOUTS_MS: Record<DumpKind, number> = { stack: 4000, heap: 120_000, cpu: 30_000 };
-/** Afterwards a file that nobody has taken is removed. */
+/** After this time, a file that nobody has taken is removed. In milliseconds. */
 const KEPT_MS = 600_000;
 const MAX_STACK_CHARACTERS = 64 << 10;
 
@@ -33,7 +33,7 @@ export class Dumps {
     this.waiting.get(id)?.(problem?.slice(0, 1000));
   }
 
-  /** @param durationMs how long CPU time is observed */
+  /** @param durationMs how long the CPU is profiled */
   async dump(target: string, what: DumpKind, durationMs: number): Promise<OperationResult> {
     const path = join(this.options.folder, `${target.replace(/[^\w.-]/g, "_")}-${this.next}.dump`);
     if (target === "paceline") {
@@ -77,7 +77,7 @@ export class Dumps {
   private async ask(child: LiveProcess, what: DumpKind, path: string, durationMs: number): Promise<string | undefined> {
     const id = this.next++;
     const timeoutMs = TIMEOUTS_MS[what] + durationMs;
-    // A snapshot blocks the process, which is not a hang.
+    // A heap snapshot blocks the process, which must not count as a hang.
     child.isDumping = true;
     let timer: NodeJS.Timeout | undefined;
     try {

@@ -1,4 +1,4 @@
-/** Compares what is in service with what a reload or a deploy would load now; nothing is changed. */
+/** Compares the version in service with the one that a reload or a deploy would load now, without changing anything. */
 import { isAbsolute } from "node:path";
 import type { FleetDiff, OperationResult } from "../control/api.js";
 import { keyChanges, type PoolSide, releaseChanges, variableChanges } from "../core/config-diff.js";
@@ -14,7 +14,7 @@ interface FleetDiffOptions {
   children: Pick<Children, "alive">;
   fleet(): Fleet;
   loadConfig: ConfigLoader;
-  /** Why what is loaded cannot be put in service. */
+  /** Returns why the loaded configuration cannot be put into service. */
   refusal(next: FleetConfig): OperationResult | undefined;
   /** The absolute paths of the runtimes. */
   runtimes: { bun?: string; node: string };
@@ -45,7 +45,7 @@ export async function diffFleet(
   const after = next.pools.filter(isMeant);
   const sides = after.map((config): PoolSide => ({ config, environment: environment ?? configs.environment }));
   const before: FleetConfig = { ...configs.fleet, pools: inService.map(({ config }) => config) };
-  // A reload of one pool leaves the fleet's own keys as they are.
+  // A reload of one pool does not change the fleet's own keys.
   const keys = keyChanges(before, { ...next, pools: after }).filter((key) => pool === undefined || key.pool !== null);
   const pids = new Map([...children.alive()].flatMap(({ pool, pid }) => (pid === null ? [] : [[pool, pid]])));
   const refused = refusal(next);
@@ -62,7 +62,7 @@ export async function diffFleet(
   return { ok: true, message: "compared", details: { ...details } };
 }
 
-/** Returns the absolute path of the program that would run the pool's instances; undefined if its version says nothing of the app. */
+/** Returns the absolute path of the program that would run the pool's instances; undefined if its version does not matter for the app. */
 function programOf({ launch, runtime }: PoolConfig, runtimes: FleetDiffOptions["runtimes"]): string | undefined {
   if ("command" in launch) return isAbsolute(launch.command) ? launch.command : undefined;
   return launch.entry === "server" ? runtimes[runtime] : undefined;

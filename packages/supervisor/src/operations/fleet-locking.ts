@@ -1,4 +1,4 @@
-/** The operator's lock on the fleet: a file in the run directory, so that it outlives the supervisor and a stop. */
+/** The operator's lock on the fleet. It is a file in the run directory, so that it outlives the supervisor and a stop. */
 import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readRegularFile } from "@paceline/wire";
@@ -9,13 +9,13 @@ import type { EventLog } from "../logs/event-log.js";
 import { replaceFile } from "../run-dir/run-dir-files.js";
 import type { Refusal } from "./rollouts.js";
 
-/** More than any lock takes. */
+/** More than the size of any lock, in bytes. */
 const MAX_BYTES = 64 << 10;
 const HOW_TO_UNLOCK = "paceline unlock removes the lock";
 
 export class FleetLocking {
   private lock: FleetLock | undefined;
-  /** What identifies the content of the file that `lock` was read from. */
+  /** Identifies the contents of the file from which `lock` was read. */
   private version = "";
   private readonly path: string;
 
@@ -34,7 +34,7 @@ export class FleetLocking {
     return { reason, by: callerText(by), since };
   }
 
-  /** Returns why nothing is changed now; undefined without a lock. */
+  /** Returns why changes are refused now; undefined without a lock. */
   refusal(): Refusal | undefined {
     this.look();
     if (this.lock === undefined) return undefined;
@@ -75,7 +75,7 @@ export class FleetLocking {
     return { ok: true, message: `unlocked; it was ${was}` };
   }
 
-  /** Reads the file again if somebody has changed it. Removing it unlocks nothing until the next supervisor. */
+  /** Reads the file again if it was changed. If it was removed, the fleet stays locked until the next supervisor. */
   private look(): void {
     const version = this.versionNow();
     if (version === "" || version === this.version) return;

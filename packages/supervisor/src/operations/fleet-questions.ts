@@ -5,18 +5,18 @@ import type { ProcessPolicy } from "../core/model.js";
 import { NOT_READY, remedyFor } from "../core/words.js";
 import type { SlotBook } from "../processes/slot-book.js";
 
-/** A slot that was never ready counts as failed after this many failed starts in a row. */
+/** A slot that was never ready counts as failed after this many consecutive failed starts. */
 const HOPELESS_STARTS = 2;
 
 interface ReadinessOptions {
-  /** Whether only the current processes count, not earlier ready ones. */
+  /** Whether only the current processes count, as opposed to earlier ready ones. */
   areNew?: boolean;
   workloadOf?(pool: string): Record<string, unknown> | undefined;
 }
 
 /**
- * Returns the result once it is known whether these slots become ready, else `undefined`. A failed slot decides it, and so does
- * one that was never ready and failed to start twice, or was not ready in time while no slot of its pool ever was.
+ * Returns the result once it is known whether these slots become ready; until then undefined. The start fails if a slot is `failed`. It
+ * also fails if a slot was never ready and failed to start twice, or was not ready in time while no slot of its pool ever was.
  */
 export function readiness(
   slots: readonly Slot[],
@@ -81,11 +81,11 @@ export function wantedSlots(fleet: Fleet): Slot[] {
 
 /** Whether each wanted slot has been ready once. */
 export function wereAllReady(fleet: Fleet, book: SlotBook): boolean {
-  // Without pools if the control socket responds before they are added.
+  // There are no pools if the control socket responds before they are added.
   return fleet.pools.length > 0 && wantedSlots(fleet).every(({ name }) => book.of(name).everReady);
 }
 
-/** Only a start is `starting`: a fleet that has once started runs, also while a further instance is not ready yet. */
+/** Only a start is `starting`. A fleet that has started once is running, even while an additional instance is not ready yet. */
 export function fleetState(
   fleet: Fleet,
   book: SlotBook,
@@ -103,7 +103,7 @@ export function generationsInUse(fleet: Fleet, poolName: string): Set<number> {
   return used;
 }
 
-/** Whether this process ended unexpectedly: a member that was meant to keep running. */
+/** Whether this process exited unexpectedly: it was a member that should have kept running. */
 export function isUnwantedEnd(fleet: Fleet, ended: { pool: string; index: number; attempt: number }): boolean {
   const process = findSlot(fleet, ended.pool, ended.index)?.member.process;
   if (process === undefined || process.attempt !== ended.attempt) return false;
@@ -111,7 +111,7 @@ export function isUnwantedEnd(fleet: Fleet, ended: { pool: string; index: number
   return process.state === "starting" || process.state === "ready";
 }
 
-/** Returns the longest time that ending a process may take, including SIGKILL, its warning and a margin. */
+/** Returns the maximum time that stopping a process may take, including SIGKILL, its warning and a margin. */
 export function longestEndMs(policy: ProcessPolicy): number {
   return (
     Math.max(policy.drainTimeoutMs, policy.readyTimeoutMs) + policy.termTimeoutMs + 2 * policy.killTimeoutMs + 2000

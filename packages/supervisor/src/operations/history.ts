@@ -16,7 +16,7 @@ import type { EventLog } from "../logs/event-log.js";
 import { NumberedFiles, readDocuments } from "../run-dir/numbered-files.js";
 import { isHistoryEntry } from "../run-dir/report-files.js";
 
-/** Steps that come together are written together. */
+/** Steps within this time are written together, in milliseconds. */
 const SAVE_STEPS_AFTER_MS = 1000;
 
 interface HistoryOptions {
@@ -36,7 +36,7 @@ interface HistoryBegin {
   by?: Caller | undefined;
 }
 
-/** An operation that is under way. */
+/** An operation in progress. */
 interface HistoryRecord {
   readonly id: number | null;
   step(text: string): void;
@@ -51,7 +51,7 @@ export class History {
     this.files = new NumberedFiles(options.folder, (kept) => entriesToRemove(kept));
   }
 
-  /** What a killed supervisor had begun is not under way any more. */
+  /** Operations that a killed supervisor had started are no longer in progress. */
   settle(): void {
     const { documents, unusable } = readDocuments(this.options.folder, isHistoryEntry);
     const [first] = unusable;
@@ -81,7 +81,7 @@ export class History {
       entry = this.files.add(command, (id) => boundEntry({ ...entry, id }));
     });
     this.options.onBegin?.(entry);
-    // Saved at each step, so that the steps of a supervisor that is killed can be read, too.
+    // Saved at each step, so that the steps can be read even if the supervisor is killed.
     let saving: NodeJS.Timeout | undefined;
     const save = () => {
       saving = undefined;
@@ -94,7 +94,7 @@ export class History {
       },
       step: (text) => {
         entry.steps.push({ afterMs: elapsedMs(), text });
-        // Writing bounds them, too; this bounds the memory of a long operation.
+        // Writing limits them, too. This limits the memory of a long operation.
         if (entry.steps.length > 2 * MAX_STEPS) entry = boundEntry(entry);
         saving ??= setTimeout(save, SAVE_STEPS_AFTER_MS).unref();
       },
@@ -108,7 +108,8 @@ export class History {
           durationMs: elapsedMs(),
         });
         if (isWritten && this.write(() => this.files.update(entry))) return;
-        // On a full disk the earlier entry would be under way for ever. Without it there may be room, or by now.
+        // On a full disk, the earlier version of the entry would stay "under way" forever. Removing it may make room, or there may be room
+        // by now.
         if (isWritten) this.write(() => this.files.remove(entry.id));
         isWritten = this.write(() => {
           entry = this.files.add(command, (id) => ({ ...entry, id }));
@@ -117,7 +118,7 @@ export class History {
     };
   }
 
-  /** Runs an operation and records it; its progress is its steps. */
+  /** Runs an operation and records it; its progress messages are its steps. */
   async record(
     begin: HistoryBegin,
     onProgress: ProgressListener,
@@ -137,7 +138,7 @@ export class History {
     }
   }
 
-  /** A failure to write is reported once, and stops no operation. */
+  /** A failure to write is reported once, and does not stop any operation. */
   private write(write: () => void): boolean {
     try {
       write();
@@ -157,7 +158,10 @@ export class History {
   }
 }
 
-/** Returns the caller of what no command has asked for. @param via such as `SIGHUP` */
+/**
+ * Returns the caller of an operation that no command has requested.
+ * @param via for example `SIGHUP`
+ */
 export function callerVia(via: string): Caller {
   return { uid: null, user: null, sudoUser: null, actor: null, job: null, from: null, via };
 }

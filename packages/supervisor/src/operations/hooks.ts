@@ -1,4 +1,4 @@
-/** Runs the hooks of a reload or deploy: once for each, with their output in its progress. */
+/** Runs the hooks of a reload or deploy, each once, and includes their output in its progress. */
 import type { OperationErrorCode, OperationResult, ProgressListener } from "../control/api.js";
 import type { FleetConfig, HookName } from "../core/model.js";
 import { seconds } from "../core/words.js";
@@ -10,7 +10,7 @@ import { STOPPING } from "./operations.js";
 
 export interface HookContext {
   reason: "reload" | "deploy";
-  /** The configuration that is put in service; its first pool has the hooks' folder and environment. */
+  /** The configuration that is put into service. Its first pool determines the hooks' folder and environment. */
   config: FleetConfig;
   /** The caller's environment. */
   environment: Record<string, string>;
@@ -21,13 +21,13 @@ export interface HookContext {
   onProgress: ProgressListener;
   /** For `onFailure`: the message of the operation. */
   failure?: string | undefined;
-  /** Returns why the operation is taken back; from then on only `onFailure` runs. */
+  /** Returns why the operation is being rolled back. From then on, only `onFailure` runs. */
   takenBack?: () => string | undefined;
 }
 
 type HookFailure = OperationResult & { ok: false };
 
-/** Of a hook's output these are passed on: the first lines and the last. */
+/** How many of the first lines of a hook's output are passed on; below, of the last. */
 const FIRST_LINES = 60;
 const LAST_LINES = 20;
 const MAX_FAILURE = 2_000;
@@ -35,10 +35,10 @@ const MAX_FAILURE = 2_000;
 export class Hooks {
   private readonly running = new Map<HookProcess, HookName>();
   private isEnded = false;
-  /** What a killed supervisor has left running. */
+  /** The processes that a hook of a killed supervisor has left running. */
   private former: FormerHook | undefined;
 
-  /** @param runDir in PACELINE_RUN_DIR, so that commands in a hook find the fleet */
+  /** @param runDir for PACELINE_RUN_DIR, so that commands in a hook find the fleet */
   constructor(
     private readonly log: Pick<EventLog, "event">,
     private readonly runDir: string,
@@ -77,7 +77,7 @@ export class Hooks {
     return failure === undefined ? outcome : { ...outcome, message: `${outcome.message}; ${failure.message}` };
   }
 
-  /** Runs the hook, if it is configured. Returns why it failed. */
+  /** Runs the hook, if it is configured. Returns the reason if it failed. */
   async run(name: HookName, context: HookContext): Promise<HookFailure | undefined> {
     const { config, onProgress } = context;
     const hook = config.hooks?.[name];
@@ -124,7 +124,7 @@ export class Hooks {
     return { ok: false, code: "failed", message, lastLines: output.lastLines };
   }
 
-  /** Ends the hook that runs, because its operation is taken back; `onFailure` runs on. Returns what that waits for. */
+  /** Stops the running hook, because its operation is being rolled back; `onFailure` continues. Returns what the rollback waits for. */
   takeBack(reason: string): string | undefined {
     const [running] = this.running;
     if (running === undefined && this.former !== undefined && this.former.name !== "onFailure") {
@@ -138,7 +138,7 @@ export class Hooks {
     return `ending the hook ${name}: it gets SIGTERM, and SIGKILL after ${seconds(KILL_AFTER_MS)}`;
   }
 
-  /** Ends the hooks that run, and starts no others: the fleet stops. */
+  /** Stops the running hooks and starts no others, because the fleet stops. */
   async end(): Promise<void> {
     this.isEnded = true;
     const children = [...this.running.keys()];
@@ -177,7 +177,7 @@ class HookOutput {
     if (this.lastLines.length > LAST_LINES) this.lastLines.shift();
   }
 
-  /** Passes on the last lines, if they were not. */
+  /** Passes on the last lines, unless that was done before. */
   end(): void {
     const left = Math.min(LAST_LINES, this.count - FIRST_LINES);
     if (left <= 0) return;

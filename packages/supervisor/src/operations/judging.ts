@@ -1,4 +1,4 @@
-/** Gathers what a deploy's canaries and the version in service have done since the trial began, and judges it. */
+/** Collects the counts of a deploy's canaries and of the version in service since the trial started, and judges it. */
 import { routeClassNames } from "@paceline/wire";
 import { unendedRequests } from "../core/deploy.js";
 import { LOOKS, type MemoryReading } from "../core/memory-slope.js";
@@ -11,7 +11,7 @@ import type { JudgedCounts } from "../stats/judged-counts.js";
 import type { UsageSampler } from "../stats/usage.js";
 import type { Arms, PoolJudge } from "./canaries.js";
 
-/** The time between two readings of memory, at least; samples are taken every two seconds. */
+/** The minimum time between two readings of memory, in milliseconds; samples are taken every two seconds. */
 const READ_EVERY_MS = 1500;
 const MAX_READINGS = LOOKS.at(-1) as number;
 
@@ -29,7 +29,7 @@ interface JudgingOptions {
 export function openJudge(pool: string, limits: VerdictLimits, options: JudgingOptions): PoolJudge {
   const { counts, routesOf } = options;
   const routes = routesOf();
-  // Processes that have ended still count.
+  // Processes that have exited still count.
   const members = { canary: new Set<string>(), old: new Set<string>(), fresh: new Set<string>() };
   const memory: MemoryReading[] = [];
   counts.begin(pool);
@@ -69,13 +69,13 @@ function failedPercentOf({ errors, resets, requests }: Arm): number {
   return requests === 0 ? 0 : (100 * (errors + resets)) / requests;
 }
 
-/** A request counts as open after this time, at least, or after so many times the p99 of the control. */
+/** The minimum time after which a request counts as open, in milliseconds; below, the multiple of the control's p99. */
 const OPEN_MS = 5000;
 const OPEN_FACTOR = 10;
-/** A client that leaves after this part of that time has not left early. */
+/** A client that leaves after this fraction of that time has not left early. */
 const LATE_PART = 5;
 
-/** Returns how long a request may take before it counts as open: far longer than those of the slowest route class. */
+/** Returns how long a request may take before it counts as open: far longer than requests of the slowest route class. */
 function openAfterMs({ durations }: Arm): number {
   const all = Object.values(durations).map((each) => new QuantileComparison(each, each, P99, NO_SLACK).controlMs ?? 0);
   return Math.max(OPEN_MS, OPEN_FACTOR * Math.max(0, ...all));

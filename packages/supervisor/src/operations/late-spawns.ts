@@ -1,4 +1,7 @@
-/** Processes that were spawned just before their supervisor was killed: its state does not name them, but their environment does. */
+/**
+ * Processes that were spawned just before their supervisor was killed. Its state does not contain them, but their environment identifies
+ * them.
+ */
 import { uptime } from "node:os";
 import { socketsBoundTo } from "@paceline/wire/socket-file";
 import { takePlace } from "../core/adoption.js";
@@ -12,7 +15,7 @@ import type { Orphan } from "../run-dir/orphans.js";
 interface LateSpawn {
   fleet: Fleet;
   process: Omit<SavedProcess, "outputRow">;
-  /** Whether it replaces a process that ended unexpectedly. */
+  /** Whether it replaces a process that exited unexpectedly. */
   isRestart: boolean;
   /** The generation whose config it has, if its own is unknown. */
   configOf: number;
@@ -21,16 +24,16 @@ interface LateSpawn {
 interface LateSpawnContext {
   configs: Pick<PoolConfigs, "balancer" | "generation">;
   socketPath(processId: string): string;
-  /** What processes of that generation speak, as one of them has said; undefined if none has. */
+  /** Returns the protocol of processes of that generation, if one of them has reported it. */
   protocolOf(pool: string, generation: number): SavedProcess["protocol"] | undefined;
-  /** Whether the state names that process, and it runs. */
+  /** Whether that process is in the state and running. */
   isRunning(processId: string): boolean;
 }
 
 /**
- * Puts the process into its slot if that has lost its own one: it has replaced that one if it is of another generation, for
- * example in a reload while a full disk kept the state from being written. Undefined for any other, such as a replacement beside
- * the slot's process: the processes in service are proven.
+ * Puts the process into its slot if the slot has lost its process. If it is of another generation, it has replaced that process, for
+ * example in a reload while a full disk kept the state from being written. Returns undefined for any other process, such as a replacement
+ * beside the slot's process, because the processes in service are proven.
  */
 export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnContext): LateSpawn | undefined {
   const { pool, name, attempt, generation, token, pid, identity, command, spawnTag = null } = orphan;
@@ -55,7 +58,7 @@ export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnC
   const hasSocket = instances !== undefined && (command === undefined || command.address !== undefined);
   const socket = hasSocket ? socketPath(id) : null;
   const protocol = context.protocolOf(pool, generation);
-  // Otherwise its hello says it: balancers must not speak HTTP/1.1 to a lane.
+  // If unknown, its hello reports it, because balancers must not speak HTTP/1.1 to a lane.
   const isKnown =
     protocol !== undefined || instances?.protocol === "http1" || !("app" in workload || "static" in workload);
   const isReady =
@@ -78,7 +81,7 @@ export function placeLateSpawn(fleet: Fleet, orphan: Orphan, context: LateSpawnC
 
 const TICK_MS = 10;
 
-/** Returns the Unix time of a start time in the kernel's clock ticks. */
+/** Converts a start time in the kernel's clock ticks to Unix time. */
 function startOf(ticks: string): number {
   return Date.now() - Math.max(0, Math.round(uptime() * 1000 - Number(ticks) * TICK_MS));
 }

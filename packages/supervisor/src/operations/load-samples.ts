@@ -1,4 +1,4 @@
-/** Measures the load of autoscaled pools once a period: CPU time from /proc, the rest from the reports of processes. */
+/** Measures the load of autoscaled pools once in each period: CPU time from /proc, the rest from the reports of processes. */
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { attempt, readStat } from "@paceline/wire/proc";
@@ -29,7 +29,7 @@ export class LoadSamples {
 
   constructor(private readonly options: LoadSamplesOptions) {}
 
-  /** Begins a period: what all pools have in common is measured once. */
+  /** Starts a period: values that all pools share are measured once. */
   begin(): void {
     const box = boxTimes();
     const { box: before } = this;
@@ -38,7 +38,7 @@ export class LoadSamples {
     this.box = box;
   }
 
-  /** Forgets pools that are not measured any more. */
+  /** Forgets pools that are no longer measured. */
   keepOnly(pools: ReadonlySet<string>): void {
     for (const pool of this.times.keys()) if (!pools.has(pool)) this.times.delete(pool);
   }
@@ -68,7 +68,7 @@ export class LoadSamples {
     };
   }
 
-  /** Returns the responses that clients got per second; what the instances report, if the balancers do not report it. */
+  /** Returns the responses that clients got per second. If the balancers do not report them, returns the instances' counts. */
   private throughput(loads: readonly { perSecond: number | null }[], reported: () => number): number {
     if (loads.length === 0 || loads.some(({ perSecond }) => perSecond === null)) return reported();
     return loads.reduce((all, { perSecond }) => all + (perSecond ?? 0), 0);
@@ -81,7 +81,7 @@ export class LoadSamples {
     let percent = 0;
     let isKnown = before !== undefined && now > before.at && processes.length > 0;
     for (const [leader, pids] of processGroups(processes)) {
-      // The shim of a command is listed apart, and not counted.
+      // The shim of a command is listed separately, and not counted.
       if (leader < 0) continue;
       for (const pid of pids) {
         const cpuMs = readStat(pid)?.cpuMs;
@@ -99,12 +99,12 @@ export class LoadSamples {
   }
 }
 
-/** Returns the CPU time of all processors since the machine started, in any unit. */
+/** Returns the CPU time of all CPUs since the machine started, in any unit. */
 export function boxTimes(): { busy: number; all: number } {
   const [, ...ticks] =
     (attempt(() => readFileSync("/proc/stat", "latin1")) ?? "").split("\n", 1)[0]?.split(/\s+/) ?? [];
   if (ticks.length >= 8) {
-    // user nice system idle iowait irq softirq steal; guests are counted as users already.
+    // The fields are user nice system idle iowait irq softirq steal; guest time is already part of user time.
     const [user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0, steal = 0] = ticks.map(Number);
     const busy = user + nice + system + irq + softirq + steal;
     return { busy, all: busy + idle + iowait };

@@ -109,7 +109,7 @@ interface Sources {
   series: Pick<SeriesKeeper, "errorsPerMinute">;
 }
 
-/** Returns the processes of a pool that have not ended, also those that are being replaced. */
+/** Returns the processes of a pool that have not exited, including those that are being replaced. */
 export function processesOf({ children }: Pick<Sources, "children">, { slots }: Pick<Pool, "slots">): LiveProcess[] {
   return slots.flatMap((slot) =>
     occupants(slot).flatMap(({ occupant }) => {
@@ -129,7 +129,7 @@ export function poolFigures(sources: Sources, pool: Pick<Pool, "name" | "slots">
   return { inFlight, cpuPercent, rssBytes, latencyMs, latencyShape, errorsPerMinute };
 }
 
-/** Returns sums, the latencies taken together, and the age of the oldest. */
+/** Returns sums, the latencies of all together, and the age of the oldest process. */
 export function figuresOf(
   { usage, liveness }: Pick<Sources, "usage" | "liveness">,
   processes: readonly LiveProcess[],
@@ -161,7 +161,7 @@ export function figuresOf(
   };
 }
 
-/** Returns the figures of the processes with these ids, as of one of them on average; null if none runs. */
+/** Returns the figures of the processes with these ids, per process on average; null if none is running. */
 export function armFigures(sources: Sources, ids: readonly string[], now: number): ArmFigures | null {
   const processes = ids.flatMap((id) => {
     const child = sources.children.get(id);

@@ -1,4 +1,6 @@
-/** Who outside hears of the fleet: alerts and a collector. Their code is loaded with the first configuration that has them. */
+/**
+ * The receivers outside the fleet: alerts and an OpenTelemetry collector. Their code is loaded with the first configuration that has them.
+ */
 import type { RecordedSpans } from "@paceline/wire";
 import type { AlertStatus, LogStatus, OperationResult, ProgressListener } from "../control/api.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -34,7 +36,7 @@ export class Observers {
 
   constructor(private readonly sources: ObserverSources) {}
 
-  /** Follows the configuration in service. */
+  /** Applies the configuration in service. */
   async follow(): Promise<void> {
     const { alerts, otlp } = this.sources.configs.fleet;
     if (alerts !== undefined && this.alerts === undefined) await this.loadAlerts();

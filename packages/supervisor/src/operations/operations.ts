@@ -19,12 +19,12 @@ interface OperationsOptions {
   log: EventLog;
   isStopping(): boolean;
   isReloading(pool: string): boolean;
-  /** Whether a deploy holds that pool: its processes have another generation than the pool, or a hook decides on them. */
+  /** Whether a deploy holds that pool: its processes are of another generation than the pool, or a hook decides about them. */
   isDeploying(pool: string): boolean;
   sizesOf: PoolConfigs["sizesOf"];
   /** How many of a pool's instances are backups. */
   backupsOf(pool: string): number;
-  /** Makes the size the least one of an autoscaled pool; returns why not, and undefined for other pools. */
+  /** Makes the size the minimum of an autoscaled pool. Returns the reason if it is out of range; undefined for other pools. */
   setFloor(pool: string, instances: number): string | undefined;
   isAutoscaled(pool: string): boolean;
 }
@@ -32,12 +32,12 @@ interface OperationsOptions {
 export const STOPPING: Refusal = { ok: false, code: "failed", message: "the fleet is stopping" };
 
 export class Operations {
-  /** The pools that are being scaled, by how many operations. */
+  /** The pools that are being scaled, with the number of operations. */
   private readonly scaling = new Map<string, number>();
 
   constructor(private readonly options: OperationsOptions) {}
 
-  /** Whether an operation waits for a pool to have its new size. */
+  /** Whether an operation is waiting for a pool to reach its new size. */
   isScaling(pool: string): boolean {
     return this.scaling.has(pool);
   }
@@ -95,7 +95,7 @@ export class Operations {
     this.scaling.set(name, (this.scaling.get(name) ?? 0) + 1);
     try {
       runner.change((fleet, context) => resize(fleet, name, instances, context));
-      // Bounded, because starting, draining and killing have deadlines, and failures a budget.
+      // This ends, because starting, draining and killing have deadlines, and failures have a budget.
       return (await runner.until(settled)) ?? STOPPING;
     } finally {
       endProgress();

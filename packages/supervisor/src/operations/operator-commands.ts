@@ -1,4 +1,6 @@
-/** The operator's commands: refused while the fleet is locked, in the history, and saved before they are reported as done. */
+/**
+ * The operator's commands. They are refused while the fleet is locked, recorded in the history, and saved before they are reported as done.
+ */
 import type {
   DeploySteering,
   OperationResult,
@@ -29,9 +31,9 @@ interface CommandParts {
 interface CommandListeners {
   onReloading(): void;
   onReloadEnded(result: OperationResult, pool: string | undefined): void;
-  /** The fleet's configuration may be another one. */
+  /** Called when the fleet's configuration may have changed. */
   onConfigChanged(): void;
-  /** All pools run the config that was read last. */
+  /** Called when all pools run the config that was read last. */
   onConfigInService(): void;
 }
 
@@ -122,7 +124,7 @@ export class OperatorCommands
     return result;
   }
 
-  /** Waits until the state is written: if this supervisor were killed before, a change reported as done would be lost. */
+  /** Waits until the state is written. If this supervisor were killed before, a change reported as done would be lost. */
   private async saved(operation: Promise<OperationResult>, onProgress: ProgressListener): Promise<OperationResult> {
     const result = await operation;
     await this.parts.state.saved();
@@ -142,7 +144,7 @@ function turnText(change: TurnChange): string | undefined {
   return change.do === "drain" && change.isForced ? "by force" : undefined;
 }
 
-/** Returns such as `to 4` or `by -1`. */
+/** Returns for example `to 4` or `by -1`. */
 function sizeText(change: ScaleChange): string {
   return "by" in change ? `by ${change.by}` : `to ${change.instances}`;
 }

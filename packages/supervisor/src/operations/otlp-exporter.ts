@@ -1,4 +1,4 @@
-/** Sends metrics and spans to an OpenTelemetry collector: batched, bounded, within deadlines, and never in anybody's way. */
+/** Sends metrics and spans to an OpenTelemetry collector: in batches, limited, with deadlines, without blocking anything else. */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import type { RecordedSpan, RecordedSpans } from "@paceline/wire";
@@ -26,7 +26,7 @@ const BATCH_MS = 2_000;
 const MAX_BATCH = 512;
 const MAX_WAITING = 4_096;
 const RETRIES = 3;
-/** A failure is reported once in this time. */
+/** The minimum time between two reports of a failure, in milliseconds. */
 const REPORT_AFTER_MS = 600_000;
 
 export class OtlpExporter {
@@ -42,7 +42,7 @@ export class OtlpExporter {
 
   constructor(private readonly options: OtlpOptions) {}
 
-  /** Follows the configuration in service. */
+  /** Applies the configuration in service. */
   follow(): void {
     const everyMs = this.options.config()?.metricsEveryMs ?? 0;
     if (everyMs === this.everyMs) return;
@@ -51,7 +51,7 @@ export class OtlpExporter {
     if (everyMs > 0) this.metricsTimer = setInterval(() => void this.sendMetrics(), everyMs).unref();
   }
 
-  /** Takes what a balancer has recorded. */
+  /** Takes the spans that a balancer has recorded. */
   heard({ spans, lost }: Pick<RecordedSpans, "spans" | "lost">): void {
     if (this.options.config() === undefined || this.ending.signal.aborted) return;
     this.lost += lost;
@@ -65,13 +65,13 @@ export class OtlpExporter {
   /** Sends the metrics now. */
   async sendMetrics(): Promise<void> {
     const config = this.options.config();
-    // A collector that is slower than the period gets them less often.
+    // A collector that is slower than the period gets metrics less often.
     if (config === undefined || this.isSendingMetrics) return;
     this.isSendingMetrics = true;
     try {
       const { families, startedAt } = this.options;
       const body = JSON.stringify(metricsRequest(families(), this.source(config), startedAt, Date.now()));
-      // The next ones have all that these have.
+      // The next metrics contain all that these do.
       const { problem } = await this.post(config, "metrics", body);
       this.note(problem, "metrics");
     } finally {
@@ -149,7 +149,7 @@ export class OtlpExporter {
     });
   }
 
-  /** Ends what is under way; what waits is lost. */
+  /** Aborts requests; waiting spans are lost. */
   close(): void {
     this.ending.abort();
     clearInterval(this.metricsTimer);

@@ -1,4 +1,4 @@
-/** Reports what nobody else has an event for: a pool that serves nobody any more, and a log or state that cannot be written. */
+/** Reports problems that have no other event: a pool that no longer serves, and a log or state that cannot be written. */
 import type { LogStatus } from "../control/api.js";
 import type { Fleet } from "../core/fleet.js";
 import { slotServes, unservedReason } from "../core/serving.js";
@@ -7,7 +7,7 @@ import type { EventLog } from "../logs/event-log.js";
 interface OutageSources {
   log: Pick<EventLog, "event">;
   fleet(): Fleet;
-  /** Whether the fleet has started and does not stop. */
+  /** Whether the fleet has started and is not stopping. */
   isRunning(): boolean;
   getsRequests(pool: string): boolean;
   problem(): string | null;
@@ -17,7 +17,7 @@ interface OutageSources {
 const LOOK_EVERY_MS = 5_000;
 
 export class Outages {
-  /** The pools that are down, and since when by performance.now(). */
+  /** The pools that are down, and since when, by performance.now(). */
   private readonly down = new Map<string, number>();
   private readonly wasUp = new Set<string>();
   private problem: string | null = null;
@@ -38,7 +38,7 @@ export class Outages {
       if (reason === undefined) {
         const since = down.get(pool.name);
         down.delete(pool.name);
-        // One that is scaled to 0 serves nobody, as was wanted.
+        // A pool that was scaled to 0 serves nobody, as wanted.
         if (!pool.slots.some(slotServes)) continue;
         wasUp.add(pool.name);
         if (since === undefined) continue;

@@ -1,4 +1,4 @@
-/** What a reload does with one pool: brings it to a new version, adds or removes it, or replaces the balancers. */
+/** The steps of a reload for one pool: brings it to a new version, adds or removes it, or replaces the balancers. */
 import { isDeepStrictEqual } from "node:util";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { type Fleet, findPool, isDown } from "../core/fleet.js";
@@ -31,7 +31,7 @@ export type Environment = Record<string, string>;
 /** A completed step of a reload, and how to undo it if a later step fails. */
 export interface Done {
   pool: string;
-  /** The message after undoing it, such as `returned to /srv/shop/releases/6`. */
+  /** The message after undoing it, for example `returned to /srv/shop/releases/6`. */
   undone: string;
   /** Null if the configuration and code of its processes did not change. */
   undo: (() => Promise<OperationResult>) | null;
@@ -45,14 +45,14 @@ interface PoolGoal {
 }
 
 export class PoolChanges {
-  /** A reload ended between two balancers, or is at them, so no config describes all of them. */
+  /** Whether a reload ended between two balancers, or is at them, so that no config describes all of them. */
   areBalancersMixed = false;
-  /** Whether a reload of all pools has reached the balancers, near its end. Before that, others may restart or scale them. */
+  /** Whether a reload of all pools has reached the balancers, near its end. Before that, other operations may restart or scale them. */
   isAtBalancers = false;
 
   constructor(private readonly options: PoolChangesOptions) {}
 
-  /** The pools are of these generations from now on, which their processes are already. */
+  /** Makes these generations those of the pools; their processes are already of these. */
   enter(goals: readonly { config: PoolConfig; generation: number }[]): void {
     const { runner, configs, publish } = this.options;
     for (const { config, generation } of goals) {
@@ -192,7 +192,7 @@ export class PoolChanges {
       const rolled = await rollouts.run("reload", BALANCER_POOL, slots, 1, onProgress);
       this.areBalancersMixed = !rolled.ok;
       if (!rolled.ok) {
-        // Remaining balancers and their restarts keep the former settings; the next reload tries again.
+        // The remaining balancers and their restarts keep the former settings; the next reload tries again.
         configs.fleet = { ...before, pools: configs.fleet.pools };
         publish();
         return rolled;
@@ -206,7 +206,10 @@ export class PoolChanges {
   }
 }
 
-/** A manually scaled size is kept, unless the configured size has changed; that of an autoscaled pool is kept within its bounds. */
+/**
+ * Returns the size of a pool after a reload. A size that was set with `scale` is kept, unless the configured size has changed; for an
+ * autoscaled pool, it is kept within its limits.
+ */
 export function sizeOf(next: PoolConfig, before: PoolConfig | undefined, wanted: number): number {
   if (next.scaling !== null) return sizeWithin(next.scaling, wanted);
   const isUnchanged = before === undefined || (before.scaling === null && before.instances === next.instances);

@@ -1,13 +1,13 @@
-/** Sends JSON by HTTP to a server of the operator: within a deadline, without redirects, and with headers that files may hold. */
+/** Sends JSON over HTTP to a server of the operator: with a deadline, without redirects, and with headers whose values may be in files. */
 import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { readSecret } from "../config/secrets.js";
 import type { SecretText } from "../core/model.js";
 import { unreachableText } from "../core/words.js";
 
-/** What a server may say of a failure is cut there. */
+/** The maximum size of a failure's response that is read, in bytes. */
 const MAX_RESPONSE_BYTES = 512;
-/** So much of it is in a problem: often it is a page. */
+/** How much of that is included in a problem, because it is often a web page. */
 const MAX_SHOWN = 80;
 
 interface PostOptions {
@@ -15,11 +15,11 @@ interface PostOptions {
   headers: Readonly<Record<string, string>>;
   body: string;
   timeoutMs: number;
-  /** Ends it before the deadline. */
+  /** Aborts it before the deadline. */
   signal?: AbortSignal | undefined;
 }
 
-/** How it ended: `problem` is missing after a status of 2xx. */
+/** The result; `problem` is missing after a 2xx status. */
 interface Posted {
   status: number | null;
   problem?: string;
@@ -27,7 +27,7 @@ interface Posted {
   mayRetry: boolean;
 }
 
-/** Never rejects. The URL, which may be a secret, is in no problem. */
+/** Never rejects. A problem does not contain the URL, which may be a secret. */
 export function postJson({ url, headers, body, timeoutMs, signal }: PostOptions): Promise<Posted> {
   return new Promise((resolve) => {
     let isOver = false;
@@ -87,7 +87,7 @@ function reasonOf({ code, message }: NodeJS.ErrnoException): string {
   }
 }
 
-/** Reads the texts that files or credentials hold, at each use, so that a changed file needs no reload. Returns why one cannot be read. */
+/** Reads texts from files or credentials at each use, so that a changed file needs no reload. Returns the reason if one cannot be read. */
 export function readTexts<Name extends string>(
   given: Readonly<Record<Name, SecretText>>,
 ): { texts: Record<Name, string> } | { problem: string } {

@@ -1,4 +1,4 @@
-/** What the balancers are told of the fleet: snapshots, one alone for a change of many steps, and whether requests are recorded. */
+/** The balancers' view of the fleet: snapshots, only one for a change of many steps, and whether requests are recorded. */
 import type { CommandSpec, IdentityRules, RecordedRequests, Snapshot } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { RecordingLine } from "../control/api.js";
@@ -18,31 +18,31 @@ interface PublishingOptions {
   judged: JudgedCounts;
   recordings: Recordings;
   stickyCookies: StickyCookies;
-  /** Where balancers store large bodies, unless the config says another folder. */
+  /** The folder in which balancers store large bodies, unless the config sets another one. */
   spoolDir: string;
   /** The addresses of the listening sockets. */
   listensOn(): string[];
-  /** The fleet has changed. */
+  /** Called when the fleet has changed. */
   onChange(): void;
 }
 
 export class Publishing {
-  /** The balancers say that the fleet is not ready, before a stop. */
+  /** Whether the balancers report the fleet as not ready, before a stop. */
   isUnready = false;
-  /** No snapshot is sent. */
+  /** Whether snapshots are held back. */
   private isHeld = false;
-  /** The processes that the next snapshot does not have any more. */
+  /** The processes that the next snapshot no longer contains. */
   private heldLeaves: string[] = [];
 
   constructor(private readonly options: PublishingOptions) {}
 
-  /** A process leaves its pool with the next snapshot. */
+  /** Removes a process from its pool with the next snapshot. */
   leave(id: string): void {
     if (this.isHeld) this.heldLeaves.push(id);
     else this.options.coordination.leave(id);
   }
 
-  /** Sends one snapshot for all that `change` does. */
+  /** Sends one snapshot for everything that `change` does. */
   publishOnce(change: () => void): void {
     this.isHeld = true;
     try {
@@ -95,7 +95,7 @@ export class Publishing {
     return reach === undefined || sendProxy === undefined ? reach : { ...reach, sendProxy };
   }
 
-  /** Returns the address of a process, with the cookies of its slot and generation if its pool recognizes clients by one. */
+  /** Returns the address of a process, with the cookies of its slot and generation if its pool recognizes clients by a cookie. */
   private reach(id: string): Reach | undefined {
     const { children, configs, stickyCookies } = this.options;
     const reach = this.reachOfProgram(id);
@@ -108,7 +108,7 @@ export class Publishing {
   }
 }
 
-/** Returns which pool gets the connections of an address, and what happens to them before. */
+/** Returns which pool gets the connections of an address, and how they are handled before. */
 function traitsOf({
   pool,
   tls,
@@ -129,18 +129,18 @@ function identityRules({ requestId, trace }: BalancerConfig): IdentityRules | un
 
 type Listener = (lines: readonly RecordingLine[]) => void;
 
-/** The recordings under way: the balancers report their requests while there is one. */
+/** The recordings in progress. The balancers report their requests while there is one. */
 export class Recordings {
   private readonly listeners = new Set<Listener>();
 
-  /** @param follow tells the balancers what `areOn` is. Resolves when they know */
+  /** @param follow tells the balancers the value of `areOn`. Resolves when they know it */
   constructor(private readonly follow: () => Promise<unknown>) {}
 
   get areOn(): boolean {
     return this.listeners.size > 0;
   }
 
-  /** Returns a function that ends it. */
+  /** Returns a function that ends the recording. */
   add(listener: Listener): () => void {
     this.listeners.add(listener);
     void this.follow().then(() => {

@@ -1,4 +1,7 @@
-/** Measures processes against the limits of their pools and has core/recycle.ts decide which one is replaced; the replacement is ready before it drains. */
+/**
+ * Compares processes with the limits of their pools, and lets core/recycle.ts decide which one is replaced. The replacement is ready before
+ * the process drains.
+ */
 import type { CronTimes } from "@paceline/wire/cron";
 import type { RecycleStatus } from "../control/api.js";
 import { type Fleet, type Pool, processId } from "../core/fleet.js";
@@ -44,26 +47,26 @@ interface RecyclingOptions {
   requestsOf(pool: string): number;
 }
 
-/** What is known of one process. */
+/** The state of one process. */
 interface Watched {
   /** The random jitter, 0 to 1. */
   readonly draw: number;
-  /** When its schedule is due, as Unix time in milliseconds; undefined before the first look at it. */
+  /** When its schedule is due, as Unix time in milliseconds; undefined before the first check. */
   scheduledAt: number | null | undefined;
   memoryBytes: number | null;
   readAt: number;
   trend: MemoryTrend;
-  /** As of the reading at `foreseenAt`. */
+  /** Computed from the reading at `foreseenAt`. */
   forecast: Forecast | null;
   foreseenAt: number;
   isForetold: boolean;
 }
 
-/** Reports within this time are checked together. */
+/** Reports within this time are checked together, in milliseconds. */
 const TOGETHER_MS = 1000;
 /** From this share of its limit on, a process's memory is read more often. */
 const PRESSING_SHARE = 0.75;
-/** A limit that is reached later is not reported yet. */
+/** A limit that is reached later than this is not reported yet, in milliseconds. */
 const FORETELL_MS = 7 * 86_400_000;
 const HOUR_MS = 3_600_000;
 
@@ -84,7 +87,10 @@ export class Recycling {
     clearTimeout(this.timer);
   }
 
-  /** Schedules a check after a report or a reading of the memory. Idle processes report every 10 s, which covers pools that were left alone. */
+  /**
+   * Schedules a check after a report or a reading of the memory. Idle processes report every 10 s, so pools without activity are also
+   * covered.
+   */
   lookSoon(): void {
     if (this.isStopped) return;
     this.timer ??= setTimeout(() => {
@@ -108,7 +114,7 @@ export class Recycling {
     if (start !== null) this.start(start);
   }
 
-  /** Returns what `paceline status` shows of a process. */
+  /** Returns the values that `paceline status` shows for a process. */
   statusOf(child: LiveProcess | undefined): RecycleStatus | null {
     const known = child === undefined ? undefined : this.watched.get(child);
     if (child === undefined || known === undefined) return null;
@@ -122,7 +128,7 @@ export class Recycling {
     };
   }
 
-  /** Returns for how long a pool is left alone after a failed replacement; null if it is not. */
+  /** Returns how much longer a pool is not recycled after a failed replacement; null if it is. */
   pauseSeconds(pool: string): number | null {
     const leftMs = (this.state.pauses.get(pool)?.until ?? 0) - performance.now();
     return leftMs > 0 ? Math.round(leftMs / 1000) : null;
@@ -196,7 +202,7 @@ export class Recycling {
   private readMemory(child: LiveProcess, known: Watched, limits: RecycleLimits, share: number): void {
     if (limits.maxMemoryMb === 0) return;
     const reading = this.options.memoryOf(child, limits.memoryMetric);
-    // A reading from before its start is that of an earlier process with its pid.
+    // A reading from before its start belongs to an earlier process with the same pid.
     if (reading === undefined || reading.at < child.spawnedAt) return;
     const limitBytes = memoryLimitBytes(limits, share);
     if (reading.bytes >= limitBytes * PRESSING_SHARE) this.isPressing = true;
@@ -211,7 +217,7 @@ export class Recycling {
     this.foretell(child, known, limits);
   }
 
-  /** Reports once that a process leaks. */
+  /** Reports once that a process leaks memory. */
   private foretell({ name }: LiveProcess, known: Watched, { maxMemoryMb }: RecycleLimits): void {
     const { forecast: seen, isForetold } = known;
     if (seen === null || isForetold || seen.leftMs > FORETELL_MS) return;
@@ -231,7 +237,7 @@ export class Recycling {
     return known.scheduledAt !== null && Date.now() >= known.scheduledAt;
   }
 
-  /** Returns undefined while the library is being loaded: only pools with a schedule need it. */
+  /** Returns undefined while the library is being loaded; only pools with a schedule need it. */
   private timesOf(schedule: string): CronTimes | undefined {
     if (this.readCron === undefined) {
       void import("@paceline/wire/cron").then(({ readCron }) => {

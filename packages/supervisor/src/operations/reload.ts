@@ -1,4 +1,4 @@
-/** Reload: loads the config again and changes the fleet to match it, pool by pool; pool-changes.ts has what is done with each. */
+/** Reload: loads the config again and changes the fleet to match it, pool by pool; pool-changes.ts handles each pool. */
 import { formatListenAddress } from "../config/listen-address.js";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { findPool } from "../core/fleet.js";
@@ -11,7 +11,7 @@ import { STOPPING } from "./operations.js";
 import { type Done, type Environment, PoolChanges, type PoolChangesOptions } from "./pool-changes.js";
 
 export type ConfigLoader = () => Promise<
-  /** `note`: a hint that the operator may not expect. */
+  /** `note`: a hint about something that the operator may not expect. */
   { ok: true; config: FleetConfig; note?: string | undefined } | { ok: false; problems: string[] }
 >;
 
@@ -30,7 +30,7 @@ export class Reload {
     this.changes = new PoolChanges(options);
   }
 
-  /** @param environment replaces the caller's environment for new processes; unchanged if undefined */
+  /** @param environment replaces the caller's environment for new processes; undefined: unchanged */
   async run(
     poolName: string | undefined,
     environment: Environment | undefined,
@@ -71,26 +71,26 @@ export class Reload {
         : await this.one(about, poolName, done);
     if (result.ok && environment !== undefined) configs.environment = environment;
     const outcome = result.ok || isStopping() ? result : await this.undo(done, result, about.onProgress);
-    // Until here a pool might have had to go back.
+    // Only here it is certain that no pool has to go back.
     this.prune(poolName);
     return outcome;
   }
 
-  /** Forgets the generations that nothing uses or returns to. */
+  /** Forgets the generations that are neither in use nor needed for a return. */
   prune(poolName?: string): void {
     const { configs, runner } = this.options;
     for (const { name } of runner.fleet.pools)
       if (poolName === undefined || name === poolName) configs.prune(name, generationsInUse(runner.fleet, name));
   }
 
-  /** Does what is left of a reload when the existing pools are new. If it fails, the added pools are removed again. */
+  /** Does the rest of a reload when the existing pools are new. If it fails, the added pools are removed again. */
   async rest(about: HookContext): Promise<OperationResult> {
     const done: Done[] = [];
     const result = await this.steps(about, [], done);
     return result.ok || this.options.isStopping() ? result : this.undo(done, result, about.onProgress);
   }
 
-  /** Returns completed pools to their former version, the last one first, so that all pools end up with the same version. */
+  /** Returns completed pools to their former version, last one first, so that all pools end up with the same version. */
   private async undo(done: readonly Done[], failure: Failure, onProgress: ProgressListener): Promise<OperationResult> {
     const outcomes: string[] = [];
     for (const { pool, undone, undo } of [...done].reverse()) {
@@ -107,7 +107,7 @@ export class Reload {
     return { ...failure, message: [failure.message, ...outcomes].join("; ") };
   }
 
-  /** Returns why this configuration cannot be put in service by a reload. */
+  /** Returns why this configuration cannot be put into service by a reload. */
   refusal(config: FleetConfig, poolName: string | undefined): OperationResult | undefined {
     const { configs } = this.options;
     const before = addressesIn(configs.fleet);
@@ -126,7 +126,7 @@ export class Reload {
   }
 
   /**
-   * New pools first, so that an error in one changes nothing; removed pools last.
+   * New pools come first, so that an error in one changes nothing; removed pools come last.
    * @param rolled the pools whose processes are replaced if they exist
    */
   private async steps(about: HookContext, rolled: readonly PoolConfig[], done: Done[]) {
@@ -178,13 +178,13 @@ export class Reload {
   }
 }
 
-/** Returns all addresses, for people and to compare. */
+/** Returns all addresses, for display and comparison. */
 function addressesIn({ listen, pools }: FleetConfig): string {
   const direct = pools.flatMap(({ bind = [] }) => bind.map((address) => `${describeAddress(address)} (direct mode)`));
   return [...listen.map(describeAddress), ...direct].join(", ");
 }
 
-/** For people, and to compare: also whether a unix socket is one of a pool in tcp mode. */
+/** For display and comparison. Includes whether a unix socket belongs to a pool in tcp mode. */
 function describeAddress(address: ListenAddress): string {
   const { kind, pool } = address;
   return `${formatListenAddress(address)}${kind === "unix" && pool !== undefined ? " (tcp mode)" : ""}`;

@@ -1,4 +1,4 @@
-/** What deploys have left: the way back to the version before the last one, at once where its processes are warm. */
+/** The results of deploys: the way back to the version before the last one, which is immediate if its processes are warm. */
 import { existsSync, realpathSync } from "node:fs";
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { findPool, type Pool } from "../core/fleet.js";
@@ -22,7 +22,7 @@ export interface RollbacksOptions {
   reload: Reload;
   configs: PoolConfigs;
   source: {
-    /** Reloads read this from now on, until the fleet's own path leads elsewhere than now. Returns it with that. */
+    /** Makes reloads read this from now on, until the fleet's own path points elsewhere than now. Returns it with that path. */
     set(deployed: Deployed | undefined): Deployed | undefined;
   };
   publishOnce(change: () => void): void;
@@ -32,7 +32,7 @@ export class Rollbacks {
   isUnderWay = false;
   /** Whether the last deploy was rolled back. */
   private isUndone = false;
-  /** What reloads read now, and would read after a rollback. */
+  /** What reloads read now; below, what they would read after a rollback. */
   private current: Deployed | undefined;
   private formerly: Deployed | undefined;
 
@@ -54,7 +54,7 @@ export class Rollbacks {
     return this.current?.dir ?? (kind === "config" ? file : undefined);
   }
 
-  /** A deploy has put these pools in service. */
+  /** Called when a deploy has put these pools into service. */
   deployed(deployed: Deployed, former: Deployed, parts: readonly Part[]): void {
     const { configs, source } = this.options;
     for (const { name, former: generation, size, nextSize } of parts) {
@@ -65,7 +65,7 @@ export class Rollbacks {
     this.current = source.set(deployed);
   }
 
-  /** A reload has put another version of a pool, or of all, in service, which knows no former one. */
+  /** Called when a reload has put another version of a pool, or of all pools, into service, which has no former one. */
   forget(pool: string | undefined): void {
     const { former } = this.options.configs;
     this.isUndone = false;
@@ -126,7 +126,7 @@ export class Rollbacks {
     return { ok: true, message: [text, ...notes].join("; ") };
   }
 
-  /** Returns how many instances a pool gets by a rollback: as before the deploy, unless it was scaled since. */
+  /** Returns how many instances a pool gets by a rollback: the number before the deploy, unless it was scaled since. */
   private sizeBefore({ name, wanted }: Pool, { scaling }: PoolConfig): [size: number, note?: string] {
     const [before, after] = this.options.configs.formerSizes.get(name) ?? [wanted, wanted];
     if (scaling !== null) return [sizeWithin(scaling, wanted)];
@@ -134,13 +134,13 @@ export class Rollbacks {
     return [wanted, `${name} keeps ${counted(wanted)}, because it was scaled since the deploy began`];
   }
 
-  /** Returns pools to their former generation: at once where its processes are warm, else like a reload. Returns a failure. */
+  /** Returns pools to their former generation: at once if its processes are warm, otherwise like a reload. Returns a failure. */
   async rollBack(parts: readonly Part[], onProgress: ProgressListener): Promise<OperationResult | undefined> {
     const { rollouts, reload, publishOnce, runner, operations } = this.options;
     this.isUnderWay = true;
     try {
       let rolls: Promise<OperationResult>[] = [];
-      // One snapshot for all.
+      // One snapshot for all pools.
       publishOnce(() => {
         rolls = parts.map(({ name, slots, former }) =>
           rollouts.run("rollback", name, slots, former, onProgress, { usesWarm: true }),
@@ -165,7 +165,7 @@ export class Rollbacks {
   }
 }
 
-/** Puts the slots first that serve again at once: the others start their processes one after another. */
+/** Puts the slots first that can serve again at once. The others start their processes one after another. */
 function warmFirst(pool: Pool, generation: number, slots: readonly number[]): number[] {
   const isAtHand = (index: number) => {
     const warm = pool.slots.find((slot) => slot.index === index)?.warm;
@@ -174,7 +174,7 @@ function warmFirst(pool: Pool, generation: number, slots: readonly number[]): nu
   return [...slots.filter(isAtHand), ...slots.filter((index) => !isAtHand(index))];
 }
 
-/** Whether both are the same folder or file, by whichever links. */
+/** Whether both are the same folder or file, with symbolic links resolved. */
 export function isSamePlace(one: string, other: string | undefined): boolean {
   const real = (path: string) => (existsSync(path) ? realpathSync(path) : path);
   return other !== undefined && (one === other || real(one) === real(other));

@@ -1,4 +1,4 @@
-/** Carries out the actions of a rollout on its slots, and reports the state of these to it. */
+/** Carries out the actions of a rollout on its slots, and reports the state of the slots to it. */
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { ProgressListener } from "../control/api.js";
 import { type Fleet, findSlot, processId, type Slot } from "../core/fleet.js";
@@ -23,28 +23,28 @@ export interface RolloutSlotsOptions {
   examine(child: LiveProcess): Promise<string | undefined>;
 }
 
-/** How a rollout differs from a reload. */
+/** The options in which a rollout differs from a reload. */
 export interface RolloutWays {
-  /** The generation that completed slots return to if a replacement fails. Default: none. */
+  /** The generation to which completed slots return if a replacement fails. Default: none. */
   formerGeneration?: number | undefined;
-  /** This percentage of the slots is tried first, with that percentage of the requests, until `promote` or `takeBack`. */
+  /** The percentage of the slots that become canaries, and the percentage of the requests that they get, until `promote` or `takeBack`. */
   canary?: { ofSlots: number; percent: number; hasControls: boolean; onHeld(): void } | undefined;
-  /** Returns for how long a replaced process is kept warm from now on. Default: it is not. */
+  /** Returns how long a replaced process is kept warm from now on, in milliseconds. Default: not at all. */
   keepWarmMs?(): number;
-  /** A process of the wanted generation that was kept warm takes its slot again, without a start. */
+  /** Whether a warm process of the wanted generation takes its slot again without a start. */
   usesWarm?: boolean;
 }
 
-/** A rollout that is under way. */
+/** A rollout in progress. */
 export interface Running {
   rollout: Rollout;
   readonly ways: RolloutWays;
   readonly generation: number;
-  /** Slots that wait for their second process to end before they get a replacement. */
+  /** Slots that wait until their second process exits, before they get a replacement. */
   readonly awaited: Set<number>;
-  /** Slots whose new process is being started, or whose warm process is taking its place again. */
+  /** Slots whose new process is being started, or whose warm process is returning. */
   readonly renewing: Set<number>;
-  /** In place: the attempt of the process that each slot is to lose. */
+  /** In place: the attempt of the process that each slot will lose. */
   readonly former: Map<number, number>;
   /** Resolves when the rollout has ended. */
   readonly ended: Promise<void>;
@@ -61,10 +61,10 @@ interface Loss {
   lastLines: string[];
 }
 
-/** A drain that takes longer is reported. */
+/** A drain that takes longer than this is reported, in milliseconds. */
 const LONG_DRAIN_MS = 2_000;
 
-/** A replacement that fails its check may be about to exit. */
+/** A replacement that fails its check may be about to exit; this is how long to wait for that, in milliseconds. */
 const EXIT_GRACE_MS = 500;
 const LOOK_EVERY_MS = 20;
 
@@ -92,7 +92,7 @@ export class RolloutSlots {
       case "swap":
         if (state.rollout.kind === "recycle") this.options.slots.of(`${pool}.${index}`).recycles++;
         runner.change((fleet, context) => swap(fleet, pool, index, context, this.keepWarmMs(index, state)));
-        // The outgoing process may already be down, in which case nothing more happens in this slot.
+        // The outgoing process may already have exited, in which case nothing more happens in this slot.
         this.observe(pool, state);
         setTimeout(() => this.reportDrain(pool, index, state), LONG_DRAIN_MS).unref();
         return;
@@ -105,7 +105,7 @@ export class RolloutSlots {
     }
   }
 
-  /** Gets a slot its new process, or its warm one back, once: acting on another slot may already have led here. */
+  /** Starts a slot's new process, or returns its warm one, only once: an action on another slot may already have led here. */
   private renew(pool: string, index: number, state: Running): void {
     if (!state.awaited.has(index) || state.renewing.has(index)) return;
     const { runner } = this.options;
@@ -124,13 +124,13 @@ export class RolloutSlots {
     else this.observeSlot(pool, runner.fleet, state, { index });
   }
 
-  /** A control is replaced by a process of its own generation, to which nobody returns. */
+  /** A control is replaced by a process of its own generation, so it is not needed for a return. */
   private keepWarmMs(index: number, { rollout, ways }: Running): number {
     const isControl = rollout.current.some((slot) => slot.index === index && slot.isControl);
     return isControl || rollout.direction === "back" ? 0 : (ways.keepWarmMs?.() ?? 0);
   }
 
-  /** Reports what an outgoing process still has to finish. */
+  /** Reports which requests an outgoing process still has to finish. */
   private reportDrain(pool: string, index: number, { rollout, onProgress }: Running): void {
     const { runner, log, policyOf } = this.options;
     const slot = findSlot(runner.fleet, pool, index);
@@ -155,7 +155,7 @@ export class RolloutSlots {
     if (minReadyMs > 0) await new Promise((resolve) => setTimeout(resolve, minReadyMs));
     const problem = child === undefined || child.exit !== null ? undefined : await examine(child);
     if (child === undefined || problem === undefined) return state.send({ type: "proven", index });
-    // `observe` says how it has exited, which tells more than a check without a response.
+    // `observe` reports how it has exited, which is more helpful than a check without a response.
     for (let waitedMs = 0; child.exit === null && waitedMs < EXIT_GRACE_MS; waitedMs += LOOK_EVERY_MS)
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
     if (child.exit !== null) return;
@@ -182,7 +182,7 @@ export class RolloutSlots {
       return;
     }
     if (state.awaited.has(index) && slot !== undefined) {
-      // Bounded: a process that drains there is killed at its deadline.
+      // This ends, because a process that drains there is killed at its deadline.
       const isLeftOver = other?.role === "replacement" && other.process.goal === "up";
       if (other === null || isLeftOver) this.renew(pool, index, state);
       return;
@@ -210,7 +210,7 @@ export class RolloutSlots {
     this.observeInPlace(pool, runner.fleet, state, index);
   }
 
-  /** Reports the state of a slot whose old process ends before its new one starts. */
+  /** Reports the state of a slot whose old process exits before its new one starts. */
   private observeInPlace(pool: string, fleet: Fleet, state: Running, index: number): void {
     const former = state.former.get(index);
     const slot = findSlot(fleet, pool, index);
@@ -221,7 +221,7 @@ export class RolloutSlots {
     }
     const { process } = slot.member;
     const step = state.rollout.current.find((each) => each.index === index)?.step;
-    // Until the old process has ended.
+    // Until the old process has exited.
     if (process.attempt === former || step === undefined) return;
     if (process.state === "ready") return state.send({ type: "replacementReady", index });
     if (process.state === "starting" && step === "starting") return;

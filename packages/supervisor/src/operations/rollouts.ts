@@ -1,4 +1,4 @@
-/** Drives the rollouts of all pools, one at a time in each; rollout-slots.ts carries out what their state machine decides. */
+/** Runs the rollouts of all pools, at most one in each; rollout-slots.ts carries out the decisions of their state machine. */
 
 import type { OperationResult, ProgressListener } from "../control/api.js";
 import { findPool } from "../core/fleet.js";
@@ -8,11 +8,11 @@ import { readyCount } from "./fleet-questions.js";
 import { RolloutSlots, type RolloutSlotsOptions, type RolloutWays, type Running } from "./rollout-slots.js";
 
 interface RolloutsOptions extends RolloutSlotsOptions {
-  /** Whether old and new processes of this generation may run side by side. */
+  /** Whether old and new processes of this generation may run at the same time. */
   mayOverlap(pool: string, generation: number): boolean;
 }
 
-/** Why a recycling was ended. */
+/** The reason with which a recycling is interrupted. */
 const COMES_FIRST = "interrupted by another operation";
 
 export type Refusal = OperationResult & { ok: false };
@@ -31,7 +31,7 @@ export class Rollouts {
     return this.running.get(pool)?.rollout;
   }
 
-  /** Returns why a rollout of that pool cannot start: only one runs at a time. A requested one interrupts a recycling. */
+  /** Returns why a rollout of that pool cannot start, since only one runs at a time. A requested rollout interrupts a recycling. */
   refusal(pool: string): Refusal | undefined {
     this.endRecycling(pool);
     const rollout = this.of(pool);
@@ -64,14 +64,14 @@ export class Rollouts {
     return runner.fleet !== before;
   }
 
-  /** The verdict on the canaries of a pool, once they are held: they take their slots, and the rollout goes on. */
+  /** Called with the verdict on the canaries of a pool once they are held: they take their slots, and the rollout continues. */
   promote(pool: string): void {
     const { runner } = this.options;
     runner.set(setCanaryShare(runner.fleet, pool, undefined));
     this.running.get(pool)?.send({ type: "promote" });
   }
 
-  /** Returns the slots of a deploy that is under way to the former generation. */
+  /** Returns the slots of a deploy in progress to the former generation. */
   takeBack(pool: string, reason: string): void {
     this.running.get(pool)?.send({ type: "takeBack", reason });
   }
@@ -99,7 +99,7 @@ export class Rollouts {
         rollout: newRollout(kind, slots, {
           maxSurge: surgeOf(policyOf(pool, generation).maxSurge, findPool(runner.fleet, pool)?.wanted ?? slots.length),
           canGoBack: formerGeneration !== undefined,
-          // A pool that has just become a worker, or was one, takes the way that loses no request.
+          // If the pool has just become a worker, or was one, the way without lost requests is used.
           inPlace: !mayOverlap(pool, generation) && !mayOverlap(pool, formerGeneration ?? generation),
           ...(plan && { canaries: plan.canaries, controls: canary?.hasControls ? plan.controls : [] }),
         }),
@@ -130,7 +130,7 @@ export class Rollouts {
           onProgress(`${pool}: ${rollout.failure}; restoring the old version`);
         } else if (rollout.done !== before.done && rollout.outcome?.ok !== false)
           onProgress(`${pool}: ${rollout.done.length} of ${rollout.total}`);
-        // Registers all of them before the first starts, because starting one triggers an observation.
+        // Registers all of them before the first one starts, because a start triggers an observation.
         for (const { type, index } of actions) if (type === "startReplacement") state.awaited.add(index);
         for (const action of actions) this.slots.act(pool, action, state);
         if (isHeld(rollout) && !isHeld(before)) canary?.onHeld();
@@ -142,7 +142,7 @@ export class Rollouts {
       // Warm processes belong to an earlier deploy, unless this rollout uses them.
       if (kind !== "recycle" && kind !== "restart" && !ways.usesWarm)
         runner.change((fleet, context) => endWarm(fleet, pool, context));
-      // A recycling has said why and of which slot.
+      // A recycling has already reported its reason and its slot.
       if (kind !== "recycle") log.event("info", pool, `${kind} of ${slots.length}`);
       state.send({ type: "begin" });
     });
@@ -157,12 +157,15 @@ function surgeOf(maxSurge: number | string, wanted: number): number {
 
 interface End {
   level: "info" | "error";
-  /** The event. */
+  /** The text of the event. */
   text: string;
   result: OperationResult;
 }
 
-/** Returns what an operator is told of the end of a rollout. @param known whether the pool has a ready instance, and the last lines of the failed replacement */
+/**
+ * Returns the message for an operator at the end of a rollout.
+ * @param known whether the pool has a ready instance, and the last lines of the failed replacement
+ */
 function endOf(
   pool: string,
   rollout: Rollout,
@@ -189,7 +192,7 @@ function endOf(
   return isAside ? { level: "info", text: `recycle ends: ${COMES_FIRST}`, result } : { level: "error", text, result };
 }
 
-/** A deploy that has had no client's request differs for its caller from one that was taken back. */
+/** For the caller, a deploy without any client's request differs from one that was rolled back. */
 function codeOf({ kind, canary }: Rollout): "failed" | "release-refused" | "taken-back" {
   if (kind !== "deploy") return "failed";
   return canary?.hadRequests === false ? "release-refused" : "taken-back";

@@ -1,4 +1,4 @@
-/** Samples every process and pool once a second for the history that clients see, and keeps the marks of deaths and changes in it. */
+/** Samples every process and pool once a second for the history that clients see, and stores the marks of deaths and changes in it. */
 import { rssBytes as ownRssBytes, type SparseHistogram } from "@paceline/wire";
 import type { FigureHistory, HistoryMark } from "../control/api.js";
 import { type Fleet, occupants, processId } from "../core/fleet.js";
@@ -22,12 +22,12 @@ interface SeriesKeeperOptions {
   children: Pick<Children, "get">;
   stats: Pick<StatsBook, "takeEndedErrors">;
   usage: Pick<UsageSampler, "peek">;
-  /** Whether the pool gets requests, and whether it has the clients: balancers, and instances in direct mode. */
+  /** Whether the pool gets requests; below, whether it is connected to the clients: balancers, and instances in direct mode. */
   serves(pool: string): boolean;
   isFront(pool: string): boolean;
 }
 
-/** The name of the series of a process that replaces another one, or is tried beside it. */
+/** Returns the name of the series of a replacement or a canary. */
 function replacementName(slot: string): string {
   return `${slot} (replacement)`;
 }
@@ -68,7 +68,7 @@ export class SeriesKeeper {
     if (this.marks.length > MAX_MARKS) this.marks.shift();
   }
 
-  /** Returns how many responses with status 500 or more a process's slot or a pool had in the last minute. */
+  /** Returns how many responses with status 500 and above the slot or pool had in the last minute. */
   errorsPerMinute(name: string): number {
     return Math.round(this.book.sumOf(name, "errors5xx", 60));
   }
@@ -85,10 +85,10 @@ export class SeriesKeeper {
     return of;
   }
 
-  /** @param since a Unix time in milliseconds: only later samples */
+  /** @param since a Unix time in milliseconds; only later samples are returned */
   read(zoom: "seconds" | "minutes", since = 0): FigureHistory {
     const everyMs = zoom === "seconds" ? EVERY_MS : 60_000;
-    // The samples of all answers lie on one grid, so that they can be put together.
+    // The samples of all responses lie on one time grid, so that they can be joined.
     const now = this.startedUnix + Math.floor((this.second * EVERY_MS) / everyMs) * everyMs;
     const most = Math.max(0, Math.round((now - since) / everyMs));
     const { length, series } = this.book.read(zoom, most);
@@ -152,7 +152,7 @@ export class SeriesKeeper {
   }
 }
 
-/** Returns the sum; null where nothing is known. */
+/** Returns the sum; null where all are unknown. */
 function sumOf(samples: readonly SeriesSample[]): SeriesSample {
   const latency: SparseHistogram[] = [];
   const sums = { ...NOTHING, latency };

@@ -1,4 +1,4 @@
-/** The meaning of signals to the supervisor. */
+/** The meaning of signals for the supervisor. */
 import { closeSync, openSync } from "node:fs";
 import type { OperationResult } from "../control/api.js";
 import type { Pool } from "../core/fleet.js";
@@ -17,9 +17,9 @@ interface SignalTarget {
 }
 
 /**
- * Listens for signals and returns a function that stops it. SIGTERM, SIGQUIT and SIGINT stop the fleet; a second SIGINT stops it
- * at once. Without a controlling terminal, SIGHUP reloads, and SIGTTIN and SIGTTOU scale; with one, the terminal itself sends
- * these signals. A SIGHUP that was ignored at the start stays ignored.
+ * Listens for signals, and returns a function that stops it. SIGTERM, SIGQUIT and SIGINT stop the fleet; a second SIGINT stops it at once.
+ * Without a controlling terminal, SIGHUP reloads, and SIGTTIN and SIGTTOU scale; with one, the terminal itself sends these signals. A
+ * SIGHUP that was ignored at the start stays ignored.
  */
 export function watchSignals(
   target: SignalTarget,
@@ -31,7 +31,7 @@ export function watchSignals(
   const handlers: Partial<Record<NodeJS.Signals, () => void>> = {
     SIGTERM: () => target.stop("SIGTERM"),
     SIGQUIT: () => target.stop("SIGQUIT"),
-    // Without a listener these signals would end the process.
+    // Without a listener, these signals would end the process.
     SIGUSR2: () => ignored("SIGUSR2"),
     SIGALRM: () => ignored("SIGALRM"),
     SIGINT: () => {

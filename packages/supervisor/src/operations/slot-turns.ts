@@ -1,4 +1,4 @@
-/** What an operator does to an instance's turns at run time: drain and undrain, eject and readmit, weight. */
+/** An operator's changes to an instance's turns at run time: drain and undrain, eject and readmit, weight. */
 import type { StickyRule } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { OperationResult, ProgressListener, TurnChange } from "../control/api.js";
@@ -31,16 +31,16 @@ interface SlotTurnsOptions {
   healthOf(processId: string): "ejected" | "failing" | undefined;
   /** Whether balancers send requests to this pool. */
   getsRequests(pool: string): boolean;
-  /** By what a pool recognizes its clients; undefined if it does not. */
+  /** How a pool recognizes its clients; undefined if it does not. */
   stickyOf(pool: string): StickyRule | undefined;
 }
 
-/** How often a drain that lasts looks whether it was undone. */
+/** How often a long drain checks whether it was undone, in milliseconds. */
 const LOOK_MS = 1000;
 
 const NOT_READY = "is not ready, so it gets no requests";
 
-/** Returns which requests do not heed a weight in a pool that recognizes its clients. */
+/** Returns which requests ignore a weight in a pool with sticky clients. */
 function heedOf(sticky: StickyRule | undefined): string {
   if (sticky === undefined) return "";
   return sticky.by === "cookie"
@@ -54,7 +54,7 @@ interface Target {
 }
 
 export class SlotTurns {
-  /** The drains that have not ended, by slot. */
+  /** The drains in progress, by slot. */
   private readonly draining = new Map<string, Promise<"idle" | "undone">>();
 
   constructor(private readonly options: SlotTurnsOptions) {}
@@ -100,13 +100,13 @@ export class SlotTurns {
     if (isIdle) return { ok: true, message: `${name} is drained: nothing is in flight there` };
     if (!waits) return { ok: true, message: `${name} is drained; its requests in flight continue` };
     onProgress(`${name} is drained; waiting for its requests in flight`);
-    // Its caller limits the wait; the requests have deadlines of their own.
+    // The caller limits the wait, and the requests have deadlines of their own.
     if ((await end) === "idle") return { ok: true, message: `${name} is drained: nothing is in flight there` };
     if (this.options.isStopping()) return STOPPING;
     return { ok: false, code: "failed", message: `${name} was undrained or removed while requests were in flight` };
   }
 
-  /** Goes on with the drains of an earlier supervisor: those that have requests in flight once all balancers are back. */
+  /** Continues the drains of an earlier supervisor that have requests in flight once all balancers are connected again. */
   async resume(): Promise<void> {
     const { runner, coordination } = this.options;
     await coordination.whenApplied(coordination.version, FOLLOW_TIMEOUT_MS);
@@ -118,7 +118,7 @@ export class SlotTurns {
     }
   }
 
-  /** Watches a drain until nothing is in flight there, and says so. */
+  /** Watches a drain until nothing is in flight, and reports that. */
   private watch(pool: Pool, slot: Slot): Promise<"idle" | "undone"> {
     const { name } = slot;
     const end = this.whenIdle(pool.name, name).then((how) => {
@@ -136,7 +136,7 @@ export class SlotTurns {
     for (;;) {
       const ids = this.drainedIds(pool, name);
       if (ids === undefined) return "undone";
-      // Balancers that follow its end have nothing on it either.
+      // Balancers that no longer know the process have nothing on it, either.
       if (await coordination.whenIdle(ids, version, LOOK_MS))
         return this.drainedIds(pool, name) === undefined ? "undone" : "idle";
     }
@@ -147,7 +147,7 @@ export class SlotTurns {
     return ids !== undefined && this.options.coordination.isIdle(ids, 0);
   }
 
-  /** Returns the processes of a drained slot; undefined if it is not drained any more, or the fleet stops. */
+  /** Returns the processes of a drained slot; undefined if it is no longer drained, or the fleet stops. */
   private drainedIds(poolName: string, name: string): string[] | undefined {
     const { runner, isStopping } = this.options;
     const pool = findPool(runner.fleet, poolName);
@@ -214,7 +214,7 @@ export class SlotTurns {
     publish();
   }
 
-  /** Waits until all balancers follow the change. Returns what to say if one does not. */
+  /** Waits until all balancers have applied the change. Returns a message if one has not. */
   private async applied(): Promise<OperationResult | undefined> {
     const { coordination } = this.options;
     const late = await coordination.whenApplied(coordination.version, FOLLOW_TIMEOUT_MS);

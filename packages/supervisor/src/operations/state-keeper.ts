@@ -1,4 +1,4 @@
-/** Keeps `state.json` up to date: soon after a change, but rarely, and not at all while nothing changes. */
+/** Keeps `state.json` up to date: soon after a change, but not too often, and not at all while nothing changes. */
 import { basename } from "node:path";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { LastExit } from "../control/api.js";
@@ -35,26 +35,26 @@ export interface StateSources {
   log: Pick<EventLog, "event">;
   areBalancersMixed(): boolean;
   floors(): [pool: string, instances: number][];
-  /** What deploys have made the source of reloads, now and before the last one. */
+  /** The sources of reloads that deploys have set, now and before the last deploy. */
   deployed(): Pick<FleetState, "deployed" | "formerlyDeployed">;
-  /** What the next supervisor returns to, while the hooks of a deploy decide on a release that has all slots already. */
+  /** The version to which the next supervisor returns, while the hooks of a deploy decide about a release that all slots already have. */
   undecided?(): BeforeDeploy | undefined;
   /** The addresses that the fleet listens on, as URLs. */
   listensOn(): readonly string[];
 }
 
-/** Changes within this time are written together. */
+/** Changes within this time are written together, in milliseconds. */
 const TOGETHER_MS = 20;
-/** The least time between two writes. */
+/** The minimum time between two writes, in milliseconds. */
 const LEAST_PAUSE_MS = 100;
-/** After a failed write. */
+/** The delay after a failed write, in milliseconds. */
 const RETRY_MS = 5_000;
-/** How long a write may hold up who waits for it: a disk may hang. */
+/** How long a write may delay an operation, in milliseconds, because a disk may hang. */
 const SAVE_TIMEOUT_MS = 5_000;
 const MAX_EXIT_LINES = 20;
 const MAX_LINE_CHARACTERS = 500;
 
-/** A fleet before a deploy: its configuration, and the generations of its pools with their sizes, if the deploy may change these. */
+/** A fleet before a deploy: its configuration, and the generations of its pools, with their sizes if the deploy may change these. */
 export interface BeforeDeploy {
   config: FleetConfig;
   pools: readonly { name: string; generation: number; size: number | undefined }[];
@@ -65,13 +65,13 @@ export class StateKeeper {
   problem: string | null = null;
   /** When the fleet was started, in Unix time. */
   startedAt = Date.now();
-  /** The sizes of the pools before the stop that is under way. */
+  /** The sizes of the pools before the stop in progress. */
   private stoppedFrom: [pool: string, instances: number][] | undefined;
   private readonly file: StateFile;
   private timer: NodeJS.Timeout | undefined;
   private written = "";
   private writing: Promise<void> | undefined;
-  /** The next write may begin at this time, by performance.now(). */
+  /** The next write may start at this time, by performance.now(). */
   private notBefore = 0;
   private hasChanged = false;
   private isClosed = false;
@@ -80,20 +80,22 @@ export class StateKeeper {
     this.file = new StateFile(sources.runDir.path);
   }
 
-  /** Something in the state may have changed. */
+  /** Called when something in the state may have changed. */
   changed(): void {
     this.hasChanged = true;
     if (this.isClosed || this.timer !== undefined || this.writing !== undefined) return;
     this.arm(Math.max(TOGETHER_MS, this.notBefore - performance.now()));
   }
 
-  /** The file was removed: it is written again. */
+  /** Called when the file was removed: it is written again. */
   removed(): void {
     this.written = "";
     this.changed();
   }
 
-  /** Resolves when the present state is in the file, or could not be written: what is reported as done must survive this process. */
+  /**
+   * Resolves when the current state is in the file, or could not be written: a change that was reported as done must survive this process.
+   */
   async saved(): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
@@ -110,12 +112,12 @@ export class StateKeeper {
     await this.writing;
   }
 
-  /** A stop begins. If it is interrupted, the next start goes on with the present sizes. */
+  /** Called when a stop starts. If it is interrupted, the next start continues with the current sizes. */
   stopping(): void {
     this.stoppedFrom = this.sources.runner.fleet.pools.map(({ name, wanted }) => [name, wanted]);
   }
 
-  /** The fleet has stopped: removes the file, and writes no other. */
+  /** Called when the fleet has stopped: removes the file, and writes no other. */
   async end(): Promise<void> {
     this.isClosed = true;
     clearTimeout(this.timer);
@@ -124,7 +126,10 @@ export class StateKeeper {
     removeState(this.sources.runDir.path);
   }
 
-  /** Writes the present state for a supervisor that takes over, and nothing afterwards. @throws PacelineError such as `ENOSPC` */
+  /**
+   * Writes the current state for a supervisor that takes over, and nothing afterwards.
+   * @throws PacelineError, for example `ENOSPC`
+   */
   async handOver(): Promise<void> {
     this.isClosed = true;
     clearTimeout(this.timer);
@@ -132,7 +137,7 @@ export class StateKeeper {
     await this.file.write(this.text());
   }
 
-  /** The fleet was not handed over. */
+  /** Called when the fleet was not handed over. */
   resume(): void {
     this.isClosed = false;
     this.changed();
@@ -216,7 +221,10 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
   return before === undefined ? state : asBefore(state, before);
 }
 
-/** A deploy is not finished before its hooks agree: pools are of the former generation, and those that it has added are unknown. */
+/**
+ * A deploy is not finished before its hooks succeed: until then, pools are of the former generation, and those that it has added are
+ * unknown.
+ */
 function asBefore(state: FleetState, { config, pools }: BeforeDeploy): FleetState {
   const known = new Set(config.pools.map(({ name }) => name));
   const isAdded = (pool: string) => pool !== BALANCER_POOL && !known.has(pool);

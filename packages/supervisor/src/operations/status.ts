@@ -124,7 +124,7 @@ function machineBytes(): Pick<Status["machine"], "memoryBytes" | "availableBytes
   return { memoryBytes, availableBytes };
 }
 
-/** Who has the clients: the balancers, and the pools in direct mode. */
+/** Returns the pools that are connected to the clients: the balancers, and the pools in direct mode. */
 function frontsOf({ fleet, configs }: StatusSources): Pool[] {
   return fleet.pools.filter(({ name }) => name === BALANCER_POOL || configs.pool(name)?.mode === "direct");
 }
@@ -155,7 +155,7 @@ function trafficOf(sources: StatusSources, now: number): Status["traffic"] {
   };
 }
 
-/** Once the fleet has started, a pool that should serve requests and cannot is a problem. */
+/** Once the fleet has started, a pool that should serve requests but cannot is a problem. */
 function unserved({ state, fleet, configs }: StatusSources): string | undefined {
   if (state !== "running") return undefined;
   const reasons = fleet.pools.flatMap((pool) =>
@@ -186,7 +186,7 @@ function memoryOfAll({
     for (const key of commandTag === null ? [pid] : [pid, shimKey(pid)]) {
       rssBytes += usage.of(key)?.rssBytes ?? 0;
       const own = pss.of(key);
-      // A process started since the last reading is left out until the next.
+      // A process that was started since the last reading is left out until the next one.
       if (pssBytes === null || own === null) continue;
       pssBytes += own;
       pssOfRssBytes = (pssOfRssBytes ?? 0) + (pss.rssThen(key) ?? 0);
@@ -377,7 +377,7 @@ function otherOf(sources: StatusSources, pool: Pool, slot: Slot, now: number): I
   };
 }
 
-/** Returns the slot's process while it runs. */
+/** Returns the slot's process while it is running. */
 function memberOf(sources: StatusSources, slot: Slot): LiveProcess | undefined {
   const child = sources.children.get(processId(slot.name, slot.member.process.attempt));
   return child?.exit === null ? child : undefined;

@@ -6,7 +6,7 @@ import { endWarm } from "../core/fleet-changes.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 
-/** How often the memory is looked at while processes are kept warm. */
+/** How often the memory is checked while processes are kept warm, in milliseconds. */
 const MEMORY_PERIOD_MS = 5000;
 
 export class WarmMemory {
@@ -24,7 +24,7 @@ export class WarmMemory {
     return hasRoomForWarm(machineMemory());
   }
 
-  /** While memory is short, nothing is kept warm. */
+  /** While memory is short, no process is kept warm. */
   private watchMemory(): void {
     const { runner, log } = this;
     const warm = runner.fleet.pools.filter((pool) => isWarm(pool));

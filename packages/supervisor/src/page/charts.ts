@@ -1,4 +1,4 @@
-/** The charts: lines, sparklines, shapes of latencies and intervals, as SVG. Pure. */
+/** The charts: lines, sparklines, distributions of latencies and intervals, as SVG. Pure. */
 import type { HistoryMark } from "../control/api.js";
 import { SHAPE_BOUNDS_MS } from "../core/slowness.js";
 import { h, type Node } from "./dom.js";
@@ -7,7 +7,7 @@ import { squeezed, type Values } from "./series.js";
 
 const HEIGHT = 100;
 
-/** The lines of known values; what is unknown is a gap. `closed` fills each down to the bottom. */
+/** Returns the lines of known values; unknown ones are gaps. `closed` fills each line down to the bottom. */
 export function pathOf(values: Values, max: number, closed = false): string {
   let path = "";
   let from = -1;
@@ -20,7 +20,7 @@ export function pathOf(values: Values, max: number, closed = false): string {
       continue;
     }
     if (from < 0) continue;
-    // A single value would have no length.
+    // The line of a single value would have no length.
     if (from === at - 1) path += `h.5`;
     if (closed) path += `V${HEIGHT}H${from}Z`;
     from = -1;
@@ -28,7 +28,7 @@ export function pathOf(values: Values, max: number, closed = false): string {
   return path;
 }
 
-/** Returns the smallest of 1, 1.5, 2, 3, 5, 7.5 times a power of ten that has room for the value. */
+/** Returns the smallest of 1, 1.5, 2, 3, 5, 7.5 times a power of ten that is not below the value. */
 export function niceMax(value: number): number {
   if (!(value > 0)) return 1;
   const ten = 10 ** Math.floor(Math.log10(value));
@@ -43,7 +43,7 @@ export function highest(...series: Values[]): number {
 }
 
 export interface ChartOptions {
-  /** What is shown, such as `requests/s`. */
+  /** The shown figure, for example `requests/s`. */
   title: string;
   values: Values;
   /** A second line, in grey. */
@@ -52,18 +52,18 @@ export interface ChartOptions {
   /** The colour of the line. */
   hue: string;
   text(value: number): string;
-  /** The Unix time in milliseconds of the newest value, and the time between two. */
+  /** The Unix time in milliseconds of the newest value; below, the time between two values. */
   now: number;
   everyMs: number;
   marks: readonly HistoryMark[];
-  /** Where the pointer is, from 0 to 1; null: nowhere. */
+  /** The position of the pointer, from 0 to 1; null if it is elsewhere. */
   pointer: number | null;
   onPointer(at: number | null): void;
-  /** The most points. */
+  /** The maximum number of points. */
   points?: number;
 }
 
-/** A chart with its scale, its marks, and what it says at the pointer. */
+/** Returns a chart with its scale, its marks, and the values at the pointer. */
 export function chart(options: ChartOptions): Node {
   const { beside, hue, text, now, everyMs, pointer, points = 300 } = options;
   const values = squeezed(options.values, points);
@@ -141,7 +141,7 @@ function marksOf(marks: readonly HistoryMark[], { now, spanMs, last }: { now: nu
 
 const SPARK_POINTS = 100;
 
-/** A line without a scale of its own. */
+/** Returns a line without a scale of its own. */
 export function sparkline(values: Values, { max, hue, label }: { max: number; hue: string; label: string }): Node {
   const few = squeezed(values, SPARK_POINTS);
   const last = Math.max(1, few.length - 1);
@@ -159,14 +159,14 @@ export function sparkline(values: Values, { max, hue, label }: { max: number; hu
   );
 }
 
-/** The upper bounds of the parts of a latency shape; the last one has none. */
+/** The upper bounds of the parts of a latency distribution; the last one has none. */
 const BOUNDS = [...SHAPE_BOUNDS_MS.map((bound) => `≤ ${bound}`), "> 250"];
 
 function hueOf(part: number): string {
   return part < 5 ? "green" : part < 7 ? "yellow" : "red";
 }
 
-/** Ten cells from quick to slow: the stronger, the more responses. */
+/** Returns ten cells from fast to slow; a stronger colour means more responses. */
 export function shape(counts: readonly number[]): Node | string {
   const all = counts.reduce((sum, count) => sum + count, 0);
   if (all === 0) return "–";
@@ -186,7 +186,7 @@ export function shape(counts: readonly number[]): Node | string {
   );
 }
 
-/** A bar for each part of a latency shape. */
+/** Returns a bar for each part of a latency distribution. */
 export function latencyBars(counts: readonly number[]): Node {
   const all = counts.reduce((sum, count) => sum + count, 0);
   const most = Math.max(1, ...counts);
@@ -210,7 +210,7 @@ export function latencyBars(counts: readonly number[]): Node {
   );
 }
 
-/** A bar of a percentage of its room. */
+/** Returns a bar for a percentage. */
 export function bar(filled: number, hue: string): Node {
   const width = Math.round(10 * Math.min(100, Math.max(0, filled))) / 10;
   return h(
@@ -222,7 +222,7 @@ export function bar(filled: number, hue: string): Node {
 }
 
 interface IntervalOptions {
-  /** The ends of the interval of a difference; null: unknown. */
+  /** The ends of the interval of a difference; null if unknown. */
   interval: readonly [low: number | null, high: number | null];
   /** The largest difference that is allowed. */
   most: number;
@@ -232,14 +232,14 @@ interface IntervalOptions {
 const ZERO = 40;
 const LIMIT = 80;
 
-/** Returns where on a scale from 0 to 100 a difference is: none at 40, the limit at 80. */
+/** Returns the position of a difference on a scale from 0 to 100: zero is at 40, the limit at 80. */
 export function placeOnScale(value: number, most: number): number {
   const room = most > 0 ? (LIMIT - ZERO) / most : 0;
   const place = most > 0 ? ZERO + value * room : ZERO + Math.sign(value) * 50;
   return Math.round(10 * Math.min(100, Math.max(0, place))) / 10;
 }
 
-/** An interval of a difference beside its limit; an end that is unknown reaches the edge. */
+/** Returns an interval of a difference with its limit; an unknown end reaches the edge. */
 export function interval({ interval: [low, high], most, verdict }: IntervalOptions): Node {
   const limit = placeOnScale(most, most);
   const from = low === null ? 0 : placeOnScale(low, most);

@@ -1,4 +1,7 @@
-/** What the page asks the supervisor for: documents, streams and operations. The token goes with each request in a field that no other site can send. */
+/**
+ * The page's requests to the supervisor: documents, streams and operations. The token is sent with each request in a field that no other
+ * site can send.
+ */
 import type { OperationResult } from "../control/api.js";
 
 /** A message of a stream of server-sent events. */
@@ -7,7 +10,7 @@ interface StreamMessage {
   data: string;
 }
 
-/** Cuts a stream of server-sent events into its messages. Pure. */
+/** Splits a stream of server-sent events into its messages. Pure. */
 export class StreamParser {
   private pending = "";
 
@@ -26,7 +29,7 @@ export class StreamParser {
   }
 }
 
-/** Cuts a stream of lines into the lines that are complete. Pure. */
+/** Splits a stream of lines into the complete lines. Pure. */
 export class LineParser {
   private pending = "";
 
@@ -47,7 +50,7 @@ export class RequestError extends Error {
   }
 }
 
-/** Without a byte for so long, a stream that sends each second is lost. */
+/** A stream that sends each second is lost if no byte has arrived for this long. In milliseconds. */
 const SILENCE_MS = 10_000;
 
 export class Connection {
@@ -57,7 +60,10 @@ export class Connection {
     return (await this.request(path)).json() as Promise<Document>;
   }
 
-  /** Calls `onText` with each part of a response, until it ends. @throws RequestError */
+  /**
+   * Calls `onText` with each part of a response, until it ends.
+   * @throws RequestError
+   */
   async follow(
     path: string,
     onText: (text: string) => void,
@@ -71,7 +77,7 @@ export class Connection {
     });
   }
 
-  /** Runs an operation; a failed one is a result, too. */
+  /** Runs an operation; a failed one is also a result. */
   async operate(path: string, body: object, onProgress: (text: string) => void): Promise<OperationResult> {
     const headers = { "Content-Type": "application/json" };
     const response = await this.request(path, { method: "POST", headers, body: JSON.stringify(body) });
@@ -97,13 +103,13 @@ export class Connection {
     try {
       message = (JSON.parse(text) as { error: { message: string } }).error.message;
     } catch {
-      // Something else has answered.
+      // Some other server has responded.
     }
     throw new RequestError(message, response.status === 401);
   }
 }
 
-/** @param waits is called before each part, and what it returns after it */
+/** @param waits called before each part; the function that it returns is called after the part */
 async function readAll(response: Response, onText: (text: string) => void, waits = () => () => {}): Promise<void> {
   const reader = (response.body as ReadableStream<Uint8Array>).getReader();
   const decoder = new TextDecoder();

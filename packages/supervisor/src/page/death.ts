@@ -1,4 +1,4 @@
-/** The report of one death: how, what it was running, what was lost, its last minutes and lines. Pure. */
+/** The report of one death: how it died, what it was running, what was lost, its last minutes and lines. Pure. */
 import type { DeathReport } from "../core/deaths.js";
 import { type Child, h, type Node } from "./dom.js";
 import { age, clock, duration, megabytes, NONE, number } from "./format.js";

@@ -1,4 +1,4 @@
-/** Deploys: the verdict of the one under way with its steps, arms and tests, and what was done to the fleet before. Pure. */
+/** The view of deploys: the verdict of the one in progress with its steps, arms and tests, and earlier operations on the fleet. Pure. */
 import type { ArmFigures, DeployStatus, PoolStatus, Status } from "../control/api.js";
 import { callerText, changeText, type HistorySummary } from "../core/history.js";
 import { bar, interval, latencyBars } from "./charts.js";
@@ -24,7 +24,7 @@ import {
 export function deploy(state: State, status: Status, on: On): Child[] {
   if (state.route.name !== "") return [operation(state)];
   const all = status.pools.filter((pool) => pool.deploy !== null);
-  // Nothing is tried in a pool without requests.
+  // A pool without requests has no canaries.
   const tried = all.filter(({ deploy: each }) => each?.tests.length !== 0 || each.canaries.length > 0);
   const running = tried.length > 0 ? tried : all;
   return [
@@ -62,7 +62,7 @@ const PHASES: Record<DeployStatus["phase"], string> = {
 };
 const VERDICTS: Record<DeployStatus["verdict"], string> = { pass: "Passing", fail: "Failing", wait: "Judging" };
 
-/** Returns the one word for a deploy. */
+/** Returns a deploy's verdict in one word. */
 export function verdictWord({ phase, verdict, leftMs }: DeployStatus): string {
   if (phase !== "canary") return PHASES[phase];
   return leftMs === null ? "Starting the canaries" : VERDICTS[verdict];
@@ -188,7 +188,7 @@ function steps({ rollout, instances }: PoolStatus, deploy: DeployStatus): Node {
   );
 }
 
-/** What is compared of each process of an arm. */
+/** The figures of each process of an arm that are compared. */
 const ARM_FIGURES: readonly {
   title: string;
   of(arm: ArmFigures): number | null;
@@ -254,7 +254,7 @@ function arms({ arms: both }: DeployStatus): Node {
   );
 }
 
-/** Returns `+5.6 %`; empty without both. */
+/** Returns for example `+5.6 %`; empty unless both are known. */
 export function differenceText(before: number | null, after: number | null): string {
   if (before === null || after === null || before === 0) return "";
   const percent = (100 * (after - before)) / before;

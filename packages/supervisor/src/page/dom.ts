@@ -1,12 +1,15 @@
-/** Elements as values, and the smallest change of the document that shows them: what stays keeps its focus, selection and scroll position. */
+/**
+ * Elements as values, and the smallest change of the document that shows them: unchanged elements keep their focus, selection and scroll
+ * position.
+ */
 import { visible } from "../core/words.js";
 
-/** False and undefined: no such attribute. A function listens to the event of that name, as in `onclick`. */
+/** False and undefined: the attribute is absent. A function listens to the event of that name, as in `onclick`. */
 export type AttributeValue = string | number | boolean | undefined | ((event: never) => void);
 
 export interface Node {
   tag: string;
-  /** Tells siblings apart that may move. */
+  /** Distinguishes siblings that may move. */
   key: string | undefined;
   attributes: Record<string, AttributeValue>;
   children: (Node | string)[];
@@ -14,7 +17,7 @@ export interface Node {
 
 export type Child = Node | string | number | boolean | null | undefined | readonly Child[];
 
-/** Makes an element. The attribute `key` is not shown. */
+/** Creates an element. The attribute `key` is not shown. */
 export function h(tag: string, { key, ...attributes }: Record<string, AttributeValue> = {}, ...given: Child[]): Node {
   const children: Node["children"] = [];
   flatten(given, children);
@@ -30,10 +33,10 @@ function flatten(given: readonly Child[], into: Node["children"]): void {
 }
 
 const SVG = "http://www.w3.org/2000/svg";
-/** What is shown of each element that was made here. */
+/** The node that each element created here shows. */
 const shown = new WeakMap<Element, Node>();
 
-/** Gives `element` these children. */
+/** Sets the children of `element`. */
 export function show(element: Element, ...children: Child[]): void {
   const next: Node["children"] = [];
   flatten(children, next);
@@ -65,7 +68,7 @@ function setAttribute(element: Element, name: string, value: AttributeValue): vo
   }
   if (value === undefined || value === false) element.removeAttribute(name);
   else element.setAttribute(name, value === true ? "" : String(value));
-  // The attribute is only the first value of a field. Setting what it has already would move the caret.
+  // The attribute is only the initial value of a field. Setting the value that it already has would move the caret.
   const field = element as HTMLInputElement;
   if (name === "value" && field.value !== String(value ?? "")) field.value = String(value ?? "");
 }
@@ -94,7 +97,7 @@ function patchChildren(element: Element, before: Node["children"], after: Node["
   for (const node of nodes) if (!kept.has(node)) node.remove();
 }
 
-/** Returns the node that shows the child already, changed to what it is now; undefined if there is none. */
+/** Returns the document's node that already shows the child, updated to its new state; undefined if there is none. */
 function nodeFor(
   child: Node | string,
   at: number,

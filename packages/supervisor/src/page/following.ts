@@ -1,4 +1,4 @@
-/** Follows the fleet: its status and events, its log while a view shows it, and the documents that change seldom. */
+/** Follows the fleet: its status and events, its log while a view shows it, and the documents that change rarely. */
 import type { FigureHistory, FleetEvent, LogLine, OpenRequestStatus, Status } from "../control/api.js";
 import { Connection, LineParser, RequestError, StreamParser } from "./connection.js";
 import type { Change } from "./model.js";
@@ -8,7 +8,7 @@ import { send, set, state } from "./store.js";
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 10_000;
 const REFRESH_HISTORY_MS = 60_000;
-/** The history of operations is written a moment after their events. */
+/** The history of operations is written this long after their events, in milliseconds. */
 const REFRESH_OPERATIONS_MS = 1500;
 const REFRESH_OPEN_MS = 1900;
 const MAX_OPEN = 12;
@@ -82,7 +82,7 @@ function receive(event: string, data: unknown): void {
   }
 }
 
-/** The documents that change with an operation. */
+/** Returns a text that changes with the documents that an operation changes. */
 function changesOf({ pools, lock }: Status): string {
   const parts = pools.map(({ generation, wanted, rollout, deploy }) => [
     generation,
@@ -117,7 +117,7 @@ export async function refreshHistory(zoom: Zoom): Promise<void> {
 
 let openAskedAt = 0;
 
-/** The balancers are asked, so less often than for the status, and only for the process that is shown. */
+/** The balancers are asked for it, so it is read less often than the status, and only for the process that is shown. */
 async function refreshOpen(at: number): Promise<void> {
   const { view, name } = state.route;
   if (view !== "instance" || Math.abs(at - openAskedAt) < REFRESH_OPEN_MS) return;
@@ -135,7 +135,7 @@ async function refreshAll(): Promise<void> {
   await Promise.all([refreshHistory("seconds"), ...minutes, refresh("deaths"), refresh("operations"), readSubject()]);
 }
 
-/** Reads the report or the operation that the address names. */
+/** Reads the report or the operation that the page's address names. */
 async function readSubject(): Promise<void> {
   const { view, name } = state.route;
   if (name === "" || (view !== "death" && view !== "deploy")) return;
@@ -155,7 +155,7 @@ export function followView(): void {
   if (state.route.view === "deploy") void refresh("operations");
 }
 
-// The log, while a view shows it.
+// The log, while a view shows it:
 
 let log: { path: string; ending: AbortController } | undefined;
 let held: LogLine[] = [];
@@ -185,11 +185,11 @@ function openLog(): void {
     isReleasing = true;
   };
   connection.follow(path, take, { signal: ending.signal }).catch(() => {
-    // The other stream notices a lost connection, and begins anew. Only a name can be unknown here.
+    // The other stream notices a lost connection and reconnects. Only an unknown name can cause an error here.
   });
 }
 
-/** Many lines that come together are drawn once. */
+/** Many lines that arrive together are drawn once. */
 export function releaseHeld(): void {
   isReleasing = false;
   if (state.log.isPaused || held.length === 0) return;

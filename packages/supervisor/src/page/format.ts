@@ -1,19 +1,19 @@
-/** Numbers, times and states in few characters. Pure. */
+/** Formats numbers, times and states in few characters. Pure. */
 import type { FigureValue, ScheduleStatus, Unit } from "../core/figures.js";
 
-/** What is unknown, which is never zero. */
+/** Shown for an unknown value, which is never zero. */
 export const NONE = "–";
 
 type Maybe = number | null | undefined;
 
-/** Returns `1,234,567`; with a digit after the point below ten. */
+/** Returns `1,234,567`; below ten with one decimal. */
 export function number(value: Maybe): string {
   if (value == null) return NONE;
   if (value > 0 && value < 9.95) return String(Math.round(value * 10) / 10);
   return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
-/** Returns `12.4k` and `3.1M` for what has no room. */
+/** Returns `12.4k` and `3.1M` where there is little room. */
 export function short(value: Maybe): string {
   if (value == null || value < 99_950) return number(value);
   return value < 999_500 ? `${Math.round(value / 1000)}k` : `${(value / 1e6).toFixed(value < 9.95e6 ? 1 : 0)}M`;
@@ -42,7 +42,7 @@ export function age(seconds: Maybe): string {
   return seconds < 86_400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} d`;
 }
 
-/** Returns the local time of day: `10:31:07`; with the date if it is not of the last day. */
+/** Returns the local time of day: `10:31:07`; with the date if it is more than a day ago. */
 export function clock(at: number, now = at): string {
   const date = new Date(at);
   const two = (part: number) => String(part).padStart(2, "0");
@@ -81,7 +81,7 @@ function schedule({ last, nextInSeconds, runningSeconds }: ScheduleStatus): stri
   return `${last.failure === null ? "ok" : "failed"} ${age(last.durationSeconds)}, ${next}`;
 }
 
-/** The colour and the sign of a state; each is also a word. */
+/** The colour and the sign of a state; each is also shown as a word. */
 export type Tone = "good" | "busy" | "bad" | "canary" | "plain";
 
 export function toneOf(state: string): Tone {

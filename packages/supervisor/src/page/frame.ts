@@ -1,4 +1,4 @@
-/** What is around every view: the head with the fleet's state, messages, the form for the token, and dialogs. Pure. */
+/** The parts around every view: the head with the fleet's state, messages, the form for the token, and dialogs. Pure. */
 import type { Status } from "../control/api.js";
 import { hasStopped, isFailing } from "../core/words.js";
 import { death } from "./death.js";
@@ -11,7 +11,7 @@ import type { Dialog, State, View } from "./model.js";
 import { overview } from "./overview.js";
 import { actButton, button, type On, reloadQuestion, stateBadge } from "./parts.js";
 
-/** What the frame can do beside what views can. */
+/** The actions of the frame, in addition to those of views. */
 export interface OnFrame extends On {
   theme(): void;
   zoom(): void;
@@ -106,12 +106,12 @@ function chips({ status, link, events }: State): Child[] {
   ];
 }
 
-/** Returns how many processes are in trouble. */
+/** Returns how many processes have problems. */
 export function failingOf({ pools, balancers }: Status): number {
   return [...pools.flatMap(({ instances }) => instances), ...balancers].filter(isFailing).length;
 }
 
-/** For screen readers, which get no other changes by themselves. */
+/** For screen readers, which are not told of other changes. */
 function lastError({ events }: State): string {
   const last = events.findLast(({ level }) => level === "error");
   return last === undefined ? "" : `${last.subject}: ${last.message}`;

@@ -1,4 +1,4 @@
-/** One process: its figures beside the median of its pool, its latencies, open requests, last death and log. Pure. */
+/** The view of one process: its figures beside the median of its pool, its latencies, open requests, last death and log. Pure. */
 import type { Status } from "../control/api.js";
 import { FIGURES, type Figure, figureOf } from "../core/figures.js";
 import { latencyBars } from "./charts.js";
@@ -95,7 +95,7 @@ function head(process: Process, kind: string, { mayWrite }: State, on: On): Node
   );
 }
 
-/** Returns such as `2xx 1,234, 4xx 3`. */
+/** Returns for example `2xx 1,234, 4xx 3`. */
 function responsesText(responses: object): string {
   return Object.entries(responses)
     .filter(([, count]) => count > 0)
@@ -118,7 +118,7 @@ function charts(state: State, process: Process, group: string, others: readonly 
     chartText = text,
   ) => {
     const value = figureOf({ key }, process);
-    // Errors of others say nothing about it.
+    // Errors of other processes show nothing about this one.
     const isCompared = names.length > 0 && figure !== "errors5xx";
     const usual = isCompared ? others.flatMap((each) => figureOf({ key }, each) ?? []) : [];
     return card(

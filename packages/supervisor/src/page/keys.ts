@@ -1,11 +1,11 @@
-/** The address and the keys: which view is shown, and what has the focus. */
+/** The address and the keys: which view is shown, and which element has the focus. */
 import { follow, followView } from "./following.js";
 import { hrefOf, parseRoute, type State } from "./model.js";
 import { send, set, state } from "./store.js";
 
 /** Moves the focus when a new view has been drawn. */
 let moveFocus: (() => void) | undefined;
-/** The view that comes has a filter, which gets the focus. */
+/** Whether the next view has a filter that should get the focus. */
 let wantsFilter = false;
 
 /** Called after each drawing. */
@@ -14,7 +14,7 @@ export function focusNewView(): void {
   moveFocus = undefined;
 }
 
-/** Returns the view that the address names. A token in it is kept for this tab and disappears from the address and its history. */
+/** Returns the view that the address names. A token in it is stored for this tab, and removed from the address and its history. */
 export function takeRoute(): State["route"] {
   const [, token] = /^#token=(.+)$/.exec(location.hash) ?? [];
   if (token !== undefined) {
@@ -45,7 +45,10 @@ addEventListener("hashchange", () => {
 
 const VIEW_KEYS: Readonly<Record<string, string>> = { o: "#/", l: "#/log", d: "#/deploy" };
 
-/** Listens to the keys. @param does the actions of some keys */
+/**
+ * Listens to the keys.
+ * @param does the actions of some keys
+ */
 export function listenToKeys(does: Readonly<Record<string, () => void>>): void {
   addEventListener("keydown", (event) => {
     const { key, target } = event;
@@ -92,7 +95,7 @@ function keyAction(key: string): (() => void) | undefined {
   }
 }
 
-/** Arrows scroll the page, unless a process has the focus. */
+/** Arrow keys scroll the page, unless a process has the focus. */
 function rowAction(key: string, by: 1 | -1): (() => void) | undefined {
   const rows = document.querySelectorAll("tr.process a");
   const isOnRow = [...rows].includes(document.activeElement as Element);

@@ -1,10 +1,10 @@
-/** The log of the fleet: a filter, levels with their counts, and the lines as they come. Pure. */
+/** The log of the fleet: a filter, levels with their counts, and the lines as they arrive. Pure. */
 import { type Child, h, type Node } from "./dom.js";
 import { number, toneOf } from "./format.js";
 import { filtered, LEVELS, type Level, type State } from "./model.js";
 import { button, lineList, logRow, type On } from "./parts.js";
 
-/** More lines would make the page slow; a narrower filter shows older ones. */
+/** More lines would make the page slow. A narrower filter shows older ones. */
 const SHOWN_LINES = 600;
 
 export function log(state: State, on: On): Child[] {

@@ -6,10 +6,10 @@ import { focusNewView, listenToKeys, takeRoute } from "./keys.js";
 import { filtered, type State } from "./model.js";
 import { onChange, send, set, state } from "./store.js";
 
-/** Nobody looks at a page that has been hidden for so long. */
+/** Nobody is looking at a page that has been hidden for this long, in milliseconds. */
 const HIDDEN_MS = 30_000;
 
-// Drawing.
+// Drawing:
 
 const root = document.getElementById("app") as HTMLElement;
 let isDrawing = false;
@@ -46,7 +46,7 @@ function titleOf({ status, link }: State): string {
   return `${sign}${status.name} · Paceline`;
 }
 
-// Colours.
+// Colours:
 
 let theme = localStorage.getItem("theme") ?? "system";
 document.documentElement.dataset.theme = theme;
@@ -58,7 +58,7 @@ function changeTheme(): void {
   set({});
 }
 
-// What the views can do.
+// The actions of the views:
 
 const on: OnFrame = {
   ...{ send, set, theme: changeTheme },

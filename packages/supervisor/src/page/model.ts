@@ -1,4 +1,4 @@
-/** What the page knows, and what each message makes of it. Pure. */
+/** The page's state, and how each message changes it. Pure. */
 import type { DeathDetails, FigureHistory, FleetEvent, LogLine, OpenRequestStatus, Status } from "../control/api.js";
 import type { DeathReport } from "../core/deaths.js";
 import type { HistoryEntry, HistorySummary } from "../core/history.js";
@@ -6,7 +6,7 @@ import { advance, full, MINUTES, NO_SERIES, SECONDS, type Series, type Zoom } fr
 
 export type View = "overview" | "instance" | "log" | "deploy" | "death";
 
-/** A view, and the instance, death or pool that it is about. */
+/** A view, and the instance, death or pool that it shows. */
 export interface Route {
   view: View;
   name: string;
@@ -21,11 +21,11 @@ export interface Sort {
   isReversed: boolean;
 }
 
-/** A question before something that changes the fleet. */
+/** A question before an action that changes the fleet. */
 export interface Question {
   title: string;
   text: string;
-  /** What the button says, which does it. */
+  /** The label of the button that runs the action. */
   action: string;
   isHarmful: boolean;
   path: string;
@@ -54,20 +54,20 @@ export interface State {
   minutes: Series;
   events: readonly FleetEvent[];
   deaths: readonly DeathDetails[];
-  /** The report that is open; null while it is not known. */
+  /** The open report; null while it is not loaded. */
   death: DeathReport | null;
-  /** Of the process that is open, the oldest first. */
+  /** The requests of the open process, oldest first. */
   open: readonly OpenRequestStatus[];
   operations: readonly HistorySummary[];
   operation: HistoryEntry | null;
-  /** Why neither of them could be read; empty: it may be under way. */
+  /** Why neither of them could be read; empty while it may still be loading. */
   unread: string;
   log: LogState;
   sort: Sort;
-  /** Where the pointer is on a chart, from 0 to 1. */
+  /** The position of the pointer on a chart, from 0 to 1. */
   pointer: number | null;
   dialog: Dialog | null;
-  /** What an operation says: its progress, or its result. */
+  /** The message of an operation: its progress, or its result. */
   notice: { text: string; isBad: boolean } | null;
 }
 
@@ -100,7 +100,7 @@ export type Message =
   | { type: "events"; events: readonly FleetEvent[] }
   | { type: "history"; zoom: Zoom; history: FigureHistory }
   | { type: "logs"; lines: readonly LogLine[] }
-  /** The lines come anew from the beginning. */
+  /** The lines arrive again from the beginning. */
   | { type: "logsOpened" }
   | { type: "log"; change: Partial<Omit<LogState, "lines">> }
   | { type: "set"; change: Change };
@@ -138,7 +138,7 @@ export function reduce(state: State, message: Message): State {
   }
 }
 
-/** Adds entries that are not there yet. A fleet that was started anew counts from 1 again. */
+/** Adds entries that are not known yet. A fleet that was started again counts from 1 again. */
 function newer<Entry extends { sequence: number; at: number }>(
   known: readonly Entry[],
   more: readonly Entry[],
@@ -182,24 +182,24 @@ const ERROR =
   /\b(error|fatal|panic|exception|traceback|critical)\b|\b[A-Z]\w*(Error|Exception)\b|"level":\s*(50|60)\b/i;
 const WARN = /\bwarn(ing)?\b|"level":\s*40\b/i;
 
-/** Returns the level of an event; of output, what it looks like. */
+/** Returns the level of an event; for output, the level that the text suggests. */
 export function levelOf({ level, text, lost }: Pick<LogLine, "level" | "text" | "lost">): Level {
   if (level !== undefined) return level;
   if (lost !== undefined) return "warn";
-  // The level stands at the beginning of a line.
+  // The level is at the beginning of a line.
   const start = text.slice(0, 200);
   return ERROR.test(start) ? "error" : WARN.test(start) ? "warn" : "info";
 }
 
-/** A test of a line, and why the filter is none. */
+/** A test of a line; below, why the filter is invalid. */
 interface LineFilter {
   accepts(line: LogLine): boolean;
   problem: string | null;
 }
 
 /**
- * Parses a filter: words that a line must contain, `-word` that it must not, `/expression/`, and `name:web.3` or `name:web`. Ignores
- * the case of letters.
+ * Parses a filter: words that a line must contain, `-word` that it must not contain, `/expression/`, and `name:web.3` or `name:web`.
+ * Ignores case.
  */
 export function parseFilter(text: string): LineFilter {
   const tests: ((line: LogLine) => boolean)[] = [];
@@ -231,7 +231,7 @@ function testOf(word: string): ((line: LogLine) => boolean) | string {
   return ({ name: of, text }) => text.toLowerCase().includes(wanted) || of.toLowerCase().includes(wanted);
 }
 
-/** Returns the lines that the filter and the levels leave, and how many each level has. */
+/** Returns the lines that match the filter and the levels, and the number of lines of each level. */
 export function filtered({ lines, filter, hidden }: LogState): {
   lines: LogLine[];
   counts: Record<Level, number>;

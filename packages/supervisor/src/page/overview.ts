@@ -135,7 +135,7 @@ function tiles(state: State, status: Status, on: On): Node {
   );
 }
 
-/** The latencies of each route, if there are several: a route that is slow for all is slow at every instance. */
+/** The latencies of each route, if there are several: a slow route is slow at every instance. */
 function routes({ pools }: Status): Node | false {
   const all = pools.flatMap(({ name, routeClasses }) => routeClasses.map((each) => ({ name, ...each })));
   if (all.length < 2) return false;

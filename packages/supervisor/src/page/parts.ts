@@ -1,19 +1,19 @@
-/** What several views are made of: cards, states, buttons that act, lists of events and lines. Pure. */
+/** The parts that several views use: cards, states, buttons for actions, lists of events and lines. Pure. */
 import type { BalancerStatus, FleetEvent, InstanceStatus, LogLine, PoolStatus, Status } from "../control/api.js";
 import { type ChartOptions, chart } from "./charts.js";
 import { type AttributeValue, type Child, h, type Node } from "./dom.js";
 import { clock, type Tone, toneOf } from "./format.js";
 import { type Change, type Level, levelOf, type Message, type Question, type State, shown } from "./model.js";
 
-/** What views can do. */
+/** The actions of views. */
 export interface On {
   send(message: Message): void;
   set(change: Change): void;
-  /** Asks before it acts. */
+  /** Asks before an action. */
   ask(question: Question): void;
   decide(does: boolean): void;
   download(): void;
-  /** Shows the page with another token. */
+  /** Loads the page with another token. */
   enter(token: string): void;
 }
 
@@ -26,7 +26,7 @@ export function isInstance(process: Process): process is InstanceStatus {
   return "generation" in process;
 }
 
-/** Returns a process and its pool; undefined if there is none of that name. */
+/** Returns a process and its pool; undefined if there is none with that name. */
 export function findProcess(
   { pools, balancers }: Status,
   name: string,
@@ -46,7 +46,7 @@ export function stateOf(process: Process): string {
   return process.state === "ready" && turn !== null ? turn : process.state;
 }
 
-/** A sign, which is not only a colour, and a word. */
+/** A sign, which does not depend on colour, and a word. */
 const SIGNS: Record<Tone, string> = { good: "●", busy: "◐", bad: "▲", canary: "◆", plain: "○" };
 
 export function stateBadge(state: string, word = state): Node {
@@ -69,12 +69,12 @@ export function card(title: string, beside: Child, attributes: Record<string, st
   );
 }
 
-/** A chart of the zoom that is shown. */
+/** Returns a chart for the current zoom. */
 export function chartOf(
   state: State,
   on: On,
   options: Pick<ChartOptions, "title" | "values" | "hue" | "text" | "beside" | "besideTitle" | "points"> & {
-    /** Whose deaths are marked; default: all. */
+    /** The process whose deaths are marked; default: all. */
     name?: string;
   },
 ): Node {
@@ -114,7 +114,7 @@ function levelSign(level: Level): Node | false {
   );
 }
 
-/** A row of a list of lines. */
+/** Returns a row of a list of log lines. */
 export function logRow(line: LogLine, now: number): Node {
   const level = levelOf(line);
   const about = line.subject ?? line.name;
@@ -130,7 +130,7 @@ function row(key: string, level: Level, at: number, now: number, about: string, 
   return lineOf(key, timeOf(at, clock(at, now)), about, [levelSign(level), text], level);
 }
 
-/** A line of a list: its time, what it is about, and its text. */
+/** Returns a line of a list: its time, its subject, and its text. */
 export function lineOf(key: string, time: Node, about: Child, text: Child, kind = ""): Node {
   return h("li", { key, class: kind }, time, h("span", { class: "about" }, about), h("span", { class: "text" }, text));
 }
@@ -139,12 +139,12 @@ export function timeOf(at: number, text: string): Node {
   return h("time", { datetime: new Date(at).toISOString() }, text);
 }
 
-/** A cell of a table with a number. */
+/** Returns a table cell with a number. */
 export function numberCell(text: string, tone = ""): Node {
   return h("td", { class: `num ${tone}` }, text);
 }
 
-/** A list of facts: names and values. */
+/** Returns a list of facts: names and values. */
 export function facts(...entries: (readonly [name: string, value: Child] | false)[]): Node {
   return h(
     "dl",
@@ -153,7 +153,10 @@ export function facts(...entries: (readonly [name: string, value: Child] | false
   );
 }
 
-/** A table with a heading for each column. @param empty the text instead of a table without rows */
+/**
+ * Returns a table with a heading for each column.
+ * @param empty the text in place of a table without rows
+ */
 export function table(kind: string, titles: readonly string[], rows: readonly Node[], empty = ""): Node {
   if (rows.length === 0) return emptyText(empty);
   return h(
@@ -172,7 +175,10 @@ export function table(kind: string, titles: readonly string[], rows: readonly No
   );
 }
 
-/** A list of lines, which the keyboard can scroll. @param empty the text instead of a list without lines */
+/**
+ * Returns a list of lines that can be scrolled with the keyboard.
+ * @param empty the text in place of a list without lines
+ */
 export function lineList(label: string, rows: readonly Node[], empty = "", kind = ""): Node {
   if (rows.length === 0) return emptyText(empty);
   return h("ol", { class: `lines ${kind}`, tabindex: 0, "aria-label": label }, rows);
@@ -186,7 +192,7 @@ export function emptyText(text: string): Node {
   return h("p", { class: "empty" }, text);
 }
 
-// Questions before what changes the fleet.
+// Questions before actions that change the fleet:
 
 export function restartQuestion(name: string): Question {
   return {

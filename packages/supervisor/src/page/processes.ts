@@ -40,7 +40,7 @@ const TITLES: Readonly<Record<string, string>> = {
   },
 };
 
-/** Returns the columns of figures that some process has. */
+/** Returns the columns of figures that at least one process has. */
 export function columnsOf(processes: readonly Process[]): Column[] {
   const place = ({ key }: Figure) => (ORDER.includes(key) ? ORDER.indexOf(key) : ORDER.indexOf("restarts") - 0.5);
   return (FIGURES as readonly Figure[])
@@ -50,7 +50,7 @@ export function columnsOf(processes: readonly Process[]): Column[] {
     .map((figure) => ({ key: figure.key, title: TITLES[figure.key] ?? figure.titles[1].toLowerCase(), figure }));
 }
 
-/** The columns that are drawn, each after that of a figure. */
+/** The columns with drawings, each by the figure that it follows. */
 const DRAWN: Readonly<Record<string, string>> = {
   requestsPerSecond: "requests",
   "latencyMs.p99": "latency",
@@ -140,7 +140,7 @@ function heading(key: string, title: string, sort: Sort, on: On, kind: string): 
   );
 }
 
-/** Returns the processes in the order of a column: the highest first, unknown ones last; by their numbers if it is the name. */
+/** Returns the processes in the order of a column: highest first, unknown ones last; for the name by their numbers. */
 export function sorted<P extends Process>(processes: readonly P[], { key, isReversed }: Sort): P[] {
   const indexOf = ({ name }: P) => Number(name.slice(name.lastIndexOf(".") + 1));
   const rankOf = (process: P) => {
@@ -260,7 +260,7 @@ function figureCell(process: Process, figure: Figure): Node {
 
 const ROLES = { replacement: "next", outgoing: "last", warm: "warm" } as const;
 
-/** The process beside a slot's member: a canary is the new version of it, with figures of its own. */
+/** Returns the row of the process beside a slot's member. A canary is the new version of it, with figures of its own. */
 function otherRow(
   name: string,
   other: NonNullable<InstanceStatus["other"]>,

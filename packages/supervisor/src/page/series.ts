@@ -18,7 +18,7 @@ export interface Series {
 
 export const NO_SERIES: Series = { now: 0, everyMs: 1000, length: SECONDS, series: {}, marks: [] };
 
-/** Returns a history with every array of full length: what is older than the fleet is unknown. */
+/** Returns a history with every array at full length; values from before the fleet was started are unknown. */
 export function full(history: FigureHistory, length: number): Series {
   const blank = length - history.length;
   const series = Object.fromEntries(
@@ -46,8 +46,8 @@ function mapFigures(
 }
 
 /**
- * Returns the series with the newest samples of the same fleet. Samples that are known already are replaced; seconds that nobody
- * has seen stay unknown; names that have no samples any more are dropped.
+ * Returns the series with the newest samples of the same fleet. Known samples are replaced; seconds that were missed stay unknown; names
+ * that no longer have samples are dropped.
  */
 export function advance(before: Series, recent: FigureHistory): Series {
   const { length, everyMs } = before;
@@ -72,12 +72,12 @@ function joined(known: Values | undefined, recent: Values, shift: number, length
   return [...all.slice(0, length - recent.length), ...recent.slice(-length)];
 }
 
-/** Returns the values of a name; all unknown for an unknown one. */
+/** Returns the values of a name; all unknown if the name is unknown. */
 export function valuesOf({ series, length }: Series, name: string, figure: HistoryFigure): Values {
   return series[name]?.[figure] ?? new Array<null>(length).fill(null);
 }
 
-/** Returns the sum of several series; unknown where all are. */
+/** Returns the sum of several series; unknown where all of them are. */
 export function sumOf(all: Series, names: readonly string[], figure: HistoryFigure): Values {
   const values = names.map((name) => valuesOf(all, name, figure));
   return combine(values, all.length, (known) => known.reduce((sum, value) => sum + value, 0));

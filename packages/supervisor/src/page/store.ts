@@ -1,4 +1,4 @@
-/** The page's state, and the one way to change it. */
+/** The page's state, and the only way to change it. */
 import { type Change, FIRST, type Message, reduce, type State } from "./model.js";
 
 export let state: State = FIRST;

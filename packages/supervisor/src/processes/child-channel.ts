@@ -37,31 +37,31 @@ export interface ChildChannelEvents {
   onChannelLost(child: LiveProcess): void;
   onPoison(found: Poison): void;
   onDumped(dumped: Dumped): void;
-  /** A balancer lists the requests that instances have not finished. */
+  /** Called when a balancer lists the requests that instances have not finished. */
   onOpen(requests: OpenRequests): void;
-  /** A client of the balancer wants a name that has no certificate. */
+  /** Called when a client of the balancer requests a name that has no certificate. */
   onWantCertificate(balancer: LiveProcess, name: string): void;
-  /** A balancer reported its counts of routes. */
+  /** Called when a balancer reported its counts of routes. */
   onRoutes(balancer: LiveProcess, routes: readonly RouteStats[]): void;
-  /** A balancer reported requests of a recording. */
+  /** Called when a balancer reported requests of a recording. */
   onRecorded(recorded: RecordedRequests): void;
-  /** A balancer reported sampled requests. */
+  /** Called when a balancer reported sampled requests. */
   onSpans(recorded: RecordedSpans): void;
-  /** A balancer has lost requests at a process, which has ended or is about to. */
+  /** Called when a balancer has lost requests at a process, which has exited or is about to. */
   onLost(lost: LostRequests): void;
   onNotice(child: LiveProcess, message: string, level: FleetEvent["level"]): void;
-  /** Once for a pool and generation: its app's own server asked for this port, 0 for none, and is served elsewhere. */
+  /** Called once for a pool and generation: its app's own server asked for this port (0 for none), and is served elsewhere. */
   onAsked(child: LiveProcess, message: string, level: FleetEvent["level"], port: number): void;
-  /** A schedule reported a run that has ended. */
+  /** Called when a schedule reported a run that has ended. */
   onRun(child: LiveProcess, run: ScheduledRun): void;
-  /** Whether others may reach the process without a balancer. */
+  /** Whether others may be able to reach the process without a balancer. */
   mayBeReachable(child: LiveProcess): boolean;
-  /** The process listens, but may not be ready yet. */
+  /** Called when the process listens, although it may not be ready yet. */
   onListens(child: LiveProcess): void;
   onProbed(child: LiveProcess, probed: Probed): void;
-  /** A message of any kind arrived, so the event loop of the process is turning. */
+  /** Called when a message of any kind arrived, so that the event loop of the process is turning. */
   onHeard(child: LiveProcess): void;
-  /** A balancer, or the process itself, reported a request in it that runs too long. */
+  /** Called when a balancer, or the process itself, reported a request in it that runs too long. */
   onOverdue(child: LiveProcess): void;
 }
 
@@ -71,13 +71,13 @@ interface ChildChannelOptions {
   judged: Pick<JudgedCounts, "record">;
   unreported: Pick<UnreportedEnds, "trust" | "doubt">;
   find(id: string): LiveProcess | undefined;
-  /** Its channel closed. Returns whether the process had already ended. */
+  /** Called when its channel closed. Returns whether the process had already exited. */
   hasEnded(child: LiveProcess): boolean;
 }
 
-/** The text that a child sends as its runtime, for people. */
+/** The maximum length of the text that a child sends as its runtime, for display. */
 const MAX_RUNTIME_TEXT = 40;
-/** The most text of a request that is reported to people. */
+/** The maximum length of a request's text, for display. */
 const MAX_REQUEST_TEXT = 200;
 const MAX_NOTICE_TEXT = 1000;
 
@@ -100,7 +100,7 @@ export class ChildChannel {
     if (hello.name !== child.name || hello.attempt !== child.attempt) return `the token is that of ${child.id}`;
     if (child.isAdopted && hello.generation !== child.generation) return `${child.id} has another generation`;
     if (hello.role !== child.kind) return `${child.id} does not have the role ${hello.role}`;
-    // The token proves its identity; its template reports the pid shortly after.
+    // The token proves its identity; its template reports the pid soon.
     if (child.isForked) child.pid ??= hello.pid;
     return hello.pid === child.pid ? undefined : `the token is that of pid ${child.pid}`;
   }
@@ -186,7 +186,7 @@ export class ChildChannel {
         // Only templates send these messages.
         return;
       case "supervisorSpawned":
-        // Only to whoever asked for it.
+        // Only for the caller who requested it.
         return;
       default:
         message satisfies never;
@@ -197,7 +197,7 @@ export class ChildChannel {
     const { events } = this.options;
     const text = message.slice(0, MAX_NOTICE_TEXT);
     if (askedPort === undefined) return events.onNotice(child, text, level);
-    // Its other instances ask for the same.
+    // Its other instances ask for the same port.
     if (this.asked.get(child.pool) === child.generation) return;
     this.asked.set(child.pool, child.generation);
     events.onAsked(child, text, level, askedPort);
@@ -210,20 +210,20 @@ export class ChildChannel {
     if (hasEnded(child)) return;
     if (child.isForked) unreported.doubt(child.id);
     events.onChannelLost(child);
-    // Usually the process ends or reconnects at once; logs the loss only if it does neither.
+    // Usually the process exits or reconnects at once. The loss is logged only if it does neither.
     setTimeout(() => {
       if (child.exit !== null || child.heldExit !== null || child.connection !== null) return;
       events.report(child, { type: "channelLost", attempt: child.attempt });
     }, FINAL_REPORT_MS).unref();
   }
 
-  /** An instance in direct mode reports a request that has overrun its time, which no balancer sees. */
+  /** Records a request that an instance in direct mode reports because it has overrun its time, since no balancer sees it. */
   private recordOwn(child: LiveProcess, { overdue }: InstanceStats): void {
     noteOverdue(child, child.id, overdue);
     if (child.overdue?.by === child.id) this.options.events.onOverdue(child);
   }
 
-  /** Records the balancers' figures: only they know what a command or a stalled process is doing. */
+  /** Records the balancers' figures, because only they know what a command or a stalled process is doing. */
   private recordRelayed(balancer: LiveProcess, { upstreams, periodMs }: BalancerStats): void {
     for (const upstream of upstreams) {
       const child = this.options.find(upstream.id);
@@ -258,8 +258,9 @@ export function sendDrain({ connection, drainDeadline, released }: LiveProcess):
 }
 
 /**
- * Records what a stalled process is running, as `by` reports it. While it stays stalled, another balancer, such as one that has
- * replaced the first, knows only of requests that wait; nor does one that is sent once its end is decided count.
+ * Records the request that a stalled process is running, as `by` reports it. While the process stays stalled, reports of other balancers
+ * are ignored, for example of one that has replaced the first: they know only requests that wait. The same applies to a report after the
+ * kill was decided.
  */
 export function noteRunning(
   child: Pick<LiveProcess, "running" | "runningBy" | "verdict">,

@@ -1,4 +1,4 @@
-/** The end of a process: waits for its final report, cleans up after it, and describes in one line why it ended. */
+/** The exit of a process: waits for its final report, cleans up after it, and describes in one line why it exited. */
 import { rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { collectAll, controlLanePath } from "@paceline/wire";
@@ -15,21 +15,24 @@ import type { ControlGroups } from "./control-groups.js";
 import type { Ending, LiveProcess } from "./live-process.js";
 import { type Leftovers, signalGroup, startTimeOf } from "./processes.js";
 
-/** How long the final report of an ended process may take to arrive. */
+/** How long the final report of an exited process may take to arrive, in milliseconds. */
 export const FINAL_REPORT_MS = 1000;
 
 const NO_PID = -1;
 
-/** After this many ended processes all garbage is collected: what belongs to one is old by then, and Bun would leave it for long. */
+/**
+ * After this many exited processes all garbage is collected: the objects of each one are old by then, and Bun would keep them for a long
+ * time.
+ */
 const MANY = 50;
 const COLLECT_AFTER_MS = 1000;
-/** How often that is repeated after the last of them: each collection returns to the system what the one before has freed. */
+/** How often the collection is repeated after the last of them: each one returns to the system what the one before has freed. */
 const COLLECTIONS = 3;
 
-/** Signals that a program raises itself, so its output may explain them. */
+/** Signals that a program raises itself, so that its output may explain them. */
 const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
 
-/** A process that has ended; one that could not be started has no more than this. */
+/** A process that has exited. One that could not be started has only these fields. */
 type EndedProcess = Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt" | "generation"> &
   Partial<LiveProcess>;
 
@@ -44,24 +47,24 @@ export interface ChildEndsOptions {
   all(): Iterable<LiveProcess>;
   report(target: Pick<LiveProcess, "pool" | "index">, report: Report): void;
   onEnded(process: EndedProcess, ending: Ending): void;
-  /** The process has ended, and its final report has arrived or timed out. */
+  /** Called when the process has exited, and its final report has arrived or timed out. */
   onOver(child: LiveProcess): void;
 }
 
 export class ChildEnds {
   private readonly finalReports = new Map<string, NodeJS.Timeout>();
-  /** The scoreboards of processes that have just ended. */
+  /** The scoreboards of processes that have just exited. */
   private readonly leftScoreboards = new Map<string, NodeJS.Timeout>();
 
   private isClosed = false;
-  /** How many have ended since the last collection of garbage, and how many collections are left. */
+  /** How many have exited since the last collection of garbage; below, how many collections are left. */
   private over = 0;
   private collections = 0;
   private collecting: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: ChildEndsOptions) {}
 
-  /** Its channel closed. Returns whether the process had already ended. */
+  /** Called when its channel closed. Returns whether the process had already exited. */
   channelClosed(child: LiveProcess): boolean {
     if (child.heldExit !== null) this.ended(child, child.heldExit, null);
     if (child.exit === null) return false;
@@ -69,7 +72,7 @@ export class ChildEnds {
     return true;
   }
 
-  /** Forgets all ended processes without waiting for their final reports. Ends from here on are another supervisor's. */
+  /** Forgets all exited processes without waiting for their final reports. From here on, exits are handled by another supervisor. */
   close(): void {
     this.isClosed = true;
     for (const child of [...this.options.all()]) if (child.exit !== null) this.forget(child);
@@ -91,14 +94,14 @@ export class ChildEnds {
     if (child.exit !== null || this.isClosed) return;
     const { options } = this;
     const { commandTag } = child;
-    // A shim exits as its command did, as far as a process can.
+    // A shim exits with its command's status, as far as a process can.
     const status = child.commandExit ?? ownStatus;
     child.exit = status;
-    // The pid of a process that was not our child may be that of another one by now.
+    // The pid of a process that was not a child of this one may have been reused.
     const pid = child.isAdopted && isReused(child) ? null : child.pid;
-    // Kills what is left in its process group, which nothing could tell to exit later.
+    // Kills the rest of its process group, because nothing could tell it to exit later.
     if (pid !== null) signalGroup(pid, "SIGKILL");
-    // A shim that was killed could not end the processes that its command had started in other sessions.
+    // A shim that was killed could not kill the processes that its command had started in other sessions.
     const mayBeKilled = ownStatus.signal !== null || ownStatus.code === null;
     if (pid !== null && commandTag !== null && mayBeKilled) void endLeftoverProcesses({ leader: pid, tag: commandTag });
     if (child.pid !== null && child.tag !== null)
@@ -146,7 +149,7 @@ export class ChildEnds {
       );
   }
 
-  /** Returns why it ended: a shim reports that over the control channel, others in their last output. */
+  /** Returns why it exited: a shim reports that over the control channel, other processes in their last output. */
   private why(child: LiveProcess, { code, signal }: ExitStatus): string {
     const { commandTag, fault, verdict, output, death } = child;
     if (death.kernelKill != null && verdict === null && signal === "SIGKILL")
@@ -168,7 +171,7 @@ export class ChildEnds {
     return isOwn ? errorLineOf(output.linesSince(linesCountSince(child.stats.servedAt, performance.now()))) : "";
   }
 
-  /** Removes the scoreboard later, because balancers read from it what the process was running when it ended. */
+  /** Removes the scoreboard later, because balancers read from it what the process was running when it exited. */
   private removeLater(scoreboard: string): void {
     const timer = setTimeout(() => {
       this.leftScoreboards.delete(scoreboard);
@@ -198,10 +201,13 @@ export class ChildEnds {
   }
 }
 
-/** Older lines of a process that has served requests since say nothing about its end. */
+/** Lines that are older than this, in milliseconds, do not explain the exit of a process that has served requests since. */
 const SAID_AT_END_MS = 10_000;
 
-/** Returns from when on its lines may say why a process ended now, by performance.now(). @param servedAt when it last had a request */
+/**
+ * Returns the time from which on a process's lines may explain its exit, by performance.now().
+ * @param servedAt when it last had a request
+ */
 function linesCountSince(servedAt: number | undefined, now: number): number {
   return servedAt === undefined ? Number.NEGATIVE_INFINITY : Math.min(servedAt, now - SAID_AT_END_MS);
 }

@@ -1,4 +1,4 @@
-/** The OS processes of the fleet: spawns them, finds them by id or token, signals and drains them. */
+/** The OS processes of the fleet: spawns them, finds them by id or token, sends them signals and drains them. */
 import { randomBytes } from "node:crypto";
 import { closeSync } from "node:fs";
 import { dirname } from "node:path";
@@ -38,8 +38,9 @@ export interface ChildrenOptions extends ChildChannelEvents {
   isWanted: TemplatesOptions["isWanted"];
   onTemplateDied: TemplatesOptions["onTemplateDied"];
   /**
-   * Returns the descriptors that a process inherits as fd 3, 4, …: a balancer those of the fleet, an instance in direct mode those of its slot.
-   * @throws PacelineError if another balancer has them alone
+   * Returns the descriptors that a process inherits as fd 3, 4, …: a balancer those of the fleet, an instance in direct mode those of its
+   * slot.
+   * @throws PacelineError if another balancer has exclusive use of them
    */
   listeningFds(effect: FleetEffect): number[];
   groups: ControlGroups;
@@ -47,11 +48,11 @@ export interface ChildrenOptions extends ChildChannelEvents {
   memoryLimitOf(pool: string, generation: number): number;
   /** Called before the state machine is notified, also for a process that could not be started. */
   onEnded: ChildEndsOptions["onEnded"];
-  /** The process has ended and has reported for the last time, or will not. */
+  /** Called when the process has exited and has sent its last report, or will not send one. */
   onOver(child: LiveProcess): void;
 }
 
-/** What identifies a process, and does not change while it runs. */
+/** The fields that identify a process, and do not change while it runs. */
 type KnownOfProcess = Pick<
   LiveProcess,
   | (
@@ -129,7 +130,7 @@ export class Children {
     });
   }
 
-  /** Iterates over the processes that have not ended. */
+  /** Iterates over the processes that have not exited. */
   *alive(): Iterable<LiveProcess> {
     for (const child of this.byId.values()) if (child.exit === null) yield child;
   }
@@ -229,7 +230,7 @@ export class Children {
   }
 
   /**
-   * Takes over a process of an earlier supervisor, which may have ended. A template that forked it is not needed any more.
+   * Adopts a process of an earlier supervisor, which may have exited. The template that forked it is no longer needed.
    * @param outputBytes how much of its output was read
    */
   adopt(saved: SavedProcess, outputBytes: number): LiveProcess {
@@ -245,7 +246,7 @@ export class Children {
     return child;
   }
 
-  /** Whether an adopted process still runs. Handles its end. */
+  /** Whether an adopted process is still running. Handles its exit. */
   checkAdopted(child: LiveProcess): boolean {
     return this.adopted.check(child);
   }
@@ -311,21 +312,21 @@ export class Children {
     }
   }
 
-  /** Signals the process and its process group. */
+  /** Sends a signal to the process and its process group. */
   signal(id: string, signal: KillSignal, verdict?: string): void {
     const child = this.byId.get(id);
     if (child === undefined || child.exit !== null) return;
     if (verdict !== undefined || signal !== "SIGTERM")
       child.death.killedAs ??= kindOfVerdict(verdict, child.death.isOverMemory);
     if (child.pid === null) {
-      // A template that has not forked it by now is stuck in loading, or hangs.
+      // A template that has not forked it by now is stuck while loading, or hangs.
       if (signal === "SIGKILL") this.templates.giveUp(id, "did not fork in time");
       if (!this.templates.cancel(id)) return;
       child.verdict ??= verdict ?? null;
       setImmediate(() => this.ends.ended(child, { code: null, signal }, null));
       return;
     }
-    // Its pid may be that of another process by now.
+    // Its pid may have been reused.
     if (child.isAdopted && !this.adopted.check(child)) return;
     child.verdict ??=
       verdict === undefined ? null : `${verdict}${this.whereItListens(child, verdict)}${this.slowedText(child)}`;
@@ -346,13 +347,15 @@ export class Children {
     return addresses.length === 0 ? "" : `; it listens on ${addresses.join(", ")}`;
   }
 
-  /** Returns whether its memory is why it failed to respond: the kernel pauses a process above its `memory.high` again and again. */
+  /**
+   * Returns whether its memory is the reason why it did not respond: the kernel pauses a process above its `memory.high` again and again.
+   */
   private slowedText({ group, pool, generation }: LiveProcess): string {
     const { groups, memoryLimitOf } = this.options;
     return group === null ? "" : groups.slowedText(group, memoryLimitOf(pool, generation));
   }
 
-  /** Resolves when the leftover processes of all ended processes are gone. */
+  /** Resolves when the leftover processes of all exited processes are gone. */
   whenClean(): Promise<void> {
     return this.leftovers.whenSettled();
   }
@@ -376,7 +379,7 @@ export class Children {
     child.connection?.send({ type: "released" });
   }
 
-  /** Forgets all ended processes without waiting for their final reports. */
+  /** Forgets all exited processes without waiting for their final reports. */
   close(): void {
     this.adopted.close();
     this.ends.close();

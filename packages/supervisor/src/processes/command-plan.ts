@@ -8,7 +8,7 @@ import { forRuntime, type RuntimePrograms, runtimeCommand } from "../runtime/run
 
 /** The CommandSpec from the kind `command`, with unfilled placeholders. */
 type CommandSource = Omit<CommandSpec, "address" | "cwd" | "termTimeoutMs" | "readyTimeoutMs" | keyof HealthConfig> & {
-  /** Neither: it serves nothing. */
+  /** Missing if it serves nothing. */
   isOnSocket: boolean;
   hasPort: boolean;
   /** A module that the pool's runtime runs with `args`. */
@@ -24,7 +24,7 @@ interface CommandPlan {
 }
 
 const HOST = "127.0.0.1";
-/** These variables would affect the shim, which runs on Node or Bun; it passes them on. */
+/** These variables would affect the shim, which runs on Node or Bun. The shim passes them on to the command. */
 const OF_A_RUNTIME = /^(NODE|BUN)_/;
 
 /** @param environment the command's environment, without the entries of `env` that contain placeholders */
@@ -70,7 +70,7 @@ export function planCommand(
   };
 }
 
-/** Returns the words that run a module of the user; Node gets a loader for TypeScript. */
+/** Returns the words that run a module of the user. Node gets a loader for TypeScript. */
 function moduleWords(module: string, runtimes: RuntimePrograms, runtime: RuntimeName): string[] {
   const { command, args } = runtimeCommand(runtimes, runtime, { entry: module, hasUserCode: true });
   const isTypeScript = runtime === "node" && /\.[cm]?tsx?$/.test(module);

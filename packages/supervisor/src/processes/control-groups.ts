@@ -26,18 +26,18 @@ import {
   slowedText,
 } from "../core/control-groups.js";
 
-/** A process that forks while processes leave a group can be missed once. */
+/** The maximum number of rounds: a process that forks while processes leave a group can be missed in one round. */
 const MOST_ROUNDS = 10;
-/** How often, and how many times, a group whose processes are ending is looked at. */
+/** How often a group whose processes are exiting is checked, in milliseconds; below, the maximum number of checks. */
 const LOOK_EVERY_MS = 50;
 const MAX_LOOKS = 100;
-/** From this look on, remaining processes are killed: the search for leftover processes has ended. */
+/** From this check on, remaining processes are killed: the search for leftover processes is over. */
 const KILL_AT_LOOK = 10;
 
 interface ControlGroupsOptions {
-  /** Called once: the first process with a limit starts, and the kernel does not enforce it. */
+  /** Called once if the first process with a limit starts and the kernel does not enforce it. */
   onProblem(problem: string): void;
-  /** Before the paths of files. Default: none. */
+  /** The prefix for paths of files. Default: none. */
   root?: string;
   /** Removes a group. */
   remove?(path: string): void;
@@ -51,7 +51,7 @@ export class ControlGroups {
 
   constructor(private readonly options: ControlGroupsOptions) {}
 
-  /** Puts a process, which has just been started, into a group of its own. Returns its folder; null if there is none. */
+  /** Puts a process that has just been started into a group of its own. Returns its folder; null if there is none. */
   confine(id: string, pid: number, maxMemoryMb: number): string | null {
     if (maxMemoryMb === 0) return null;
     const place = this.open();

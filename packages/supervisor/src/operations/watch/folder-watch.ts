@@ -1,13 +1,13 @@
 /**
- * Reports changes in folders with one kernel watch per folder. `fs.watch` with `recursive` and file-watching libraries watch each
- * file: for 4,500 files in 300 folders they take 4,800 watches and 40 to 75 MB; this takes 300 and 6 to 9 MB.
+ * Reports changes in folders with one kernel watch per folder. `fs.watch` with `recursive` and file-watching libraries watch each file: for
+ * 4,500 files in 300 folders they take 4,800 watches and 40 to 75 MB; this takes 300 and 6 to 9 MB.
  */
 import { type FSWatcher, opendirSync, statSync, watch } from "node:fs";
 import { dirname, join, sep } from "node:path";
 
-/** The most watched folders. Apps have far fewer, and the kernel's limit covers all programs of a user. */
+/** The maximum number of watched folders. Apps have far fewer, and the kernel's limit covers all programs of a user. */
 const MAX_FOLDERS = 2_000;
-/** The most entries of one folder that are searched for subfolders. */
+/** The maximum number of entries of one folder that are searched for subfolders. */
 const MAX_ENTRIES = 10_000;
 
 /** The paths to watch. */

@@ -1,4 +1,4 @@
-/** Which folders and files a fleet depends on, and which pools a change affects. Pure except for paths. */
+/** Decides which folders and files a fleet depends on, and which pools a change affects. Pure, except for paths. */
 import { basename, dirname, relative, sep } from "node:path";
 import type { FleetConfig } from "../../core/model.js";
 
@@ -22,8 +22,8 @@ export class WatchPlan {
   private readonly poolsByFile = new Map<string, ChangedPools>();
 
   /**
-   * @param configFile the file the config was read from, if any
-   * @param runDir the folder that we write to
+   * @param configFile the file from which the config was read, if any
+   * @param runDir the folder to which Paceline writes
    */
   constructor(
     { pools }: Pick<FleetConfig, "pools">,
@@ -55,8 +55,8 @@ export class WatchPlan {
   }
 
   /**
-   * Whether `path` and everything below it is not app code: dependencies, dot files, logs and databases, editor backups, static
-   * files of a pool, and our own files.
+   * Whether `path` and everything below it is not app code: dependencies, dot files, logs and databases, editor backups, static files of a
+   * pool, and Paceline's own files.
    */
   isIgnored(path: string): boolean {
     if (path === this.runDir || path.startsWith(this.runDir + sep)) return true;
@@ -73,7 +73,7 @@ export class WatchPlan {
   }
 }
 
-/** Python finds modules from the working directory; for a script or file, also from its folder. */
+/** Python searches modules from the working directory; for a script or file, also from its folder. */
 function rootsOf(kind: string, source: string, cwd: string): string[] {
   const folder = dirname(source);
   if (kind === "app" || kind === "fapws" || kind === "worker") return [folder];

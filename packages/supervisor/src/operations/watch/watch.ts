@@ -8,11 +8,11 @@ import type { EventLog } from "../../logs/event-log.js";
 import { FolderWatch } from "./folder-watch.js";
 import { type ChangedPools, union, WatchPlan } from "./watch-plan.js";
 
-/** How long to wait before retrying a reload that another operation blocked. */
+/** How long to wait before a reload that another operation blocked is tried again, in milliseconds. */
 const BUSY_MS = 250;
 
 interface WatchOptions {
-  /** The file the config was read from. */
+  /** The file from which the config was read. */
   configFile: string | undefined;
   runDir: string;
   log: Pick<EventLog, "event">;
@@ -64,7 +64,7 @@ export class Watch {
     return { folders: this.folders.size, failure: [...this.failures.values()].at(-1)?.message ?? null };
   }
 
-  /** Records a completed reload, whoever requested it. */
+  /** Records a completed reload, by whatever caller. */
   reloaded(pool: string | undefined): void {
     if (pool !== undefined) return void this.failures.delete(pool);
     this.failures.clear();
@@ -136,7 +136,7 @@ export class Watch {
     this.observe();
   }
 
-  /** Leaves out files that existed only for a moment, such as an editor's temporary file. */
+  /** Omits files that existed only for a moment, for example an editor's temporary file. */
   private namesOf(paths: readonly string[]): string {
     const there = paths.filter((path) => existsSync(path));
     const [first = "", ...more] = there.length > 0 ? there : paths;
@@ -155,18 +155,18 @@ function failureOf(error: unknown): OperationResult & { ok: false } {
   return { ok: false, code: "failed", message: error instanceof Error ? error.message : `${error}` };
 }
 
-/** A burst of changes is over when nothing has changed for this long. */
+/** A burst of changes is over when nothing has changed for this time, in milliseconds. */
 const SETTLE_MS = 100;
-/** A longer burst is handled after this time. */
+/** A longer burst is handled after this time, in milliseconds. */
 const MAX_SETTLE_MS = 1_000;
-/** A file that changes during a reload, or this soon after it, may be written by the app itself. */
+/** A file that changes during a reload, or within this time after it, may be written by the app itself. In milliseconds. */
 const QUICK_MS = 1_500;
-/** Each time in a row multiplies the wait for that file by this factor. */
+/** Each consecutive time multiplies the wait for that file by this factor. */
 const SLOWER = 4;
 const MAX_QUIET_MS = 60_000;
-/** After this many times in a row it is reported. */
+/** After this many consecutive times it is reported. */
 const TOLD_TIMES = 4;
-/** The most paths that are remembered; changes beyond this are reported with these paths. */
+/** The maximum number of remembered paths; further changes are reported with these paths. */
 const MAX_PATHS = 1_000;
 
 interface ChangesOptions {
@@ -176,11 +176,11 @@ interface ChangesOptions {
   onWritten(path: string): void;
 }
 
-/** Collects file changes until a burst is over. Slows down for files that reloads themselves seem to change. */
+/** Collects file changes until a burst is over. Slows down for files that seem to be changed by the reloads themselves. */
 export class Changes {
   private readonly paths = new Set<string>();
   private readonly slow = new Map<string, NodeJS.Timeout>();
-  /** How often in a row each path has changed with a reload. */
+  /** How many consecutive times each path has changed with a reload. */
   private readonly quick = new Map<string, number>();
   private firstAt = 0;
   private timer: NodeJS.Timeout | undefined;

@@ -224,10 +224,7 @@ export function hearCa(budget: OrderBudget): OrderBudget {
   return { ...budget, pausedUntil: 0, failures: 0 };
 }
 
-/**
- * Called when a certificate was issued.
- * @param random from 0 to 1
- */
+/** Called when a certificate was issued. `random` is from 0 to 1. */
 export function succeedOrder(
   plan: NamePlan,
   { issued, challenge }: { issued: Validity; challenge: ChallengeKind | null },
@@ -250,10 +247,7 @@ export function succeedOnStaging(plan: NamePlan, challenge: ChallengeKind | null
   return { ...plan, isStagingNext: false, tried: [], proven: challenge ?? plan.proven, retryAt: 0 };
 }
 
-/**
- * Adopts a stored certificate, for example after a restart.
- * @param random from 0 to 1
- */
+/** Adopts a stored certificate, for example after a restart. `random` is from 0 to 1. */
 export function adoptIssued(plan: NamePlan, issued: Validity, random: number): NamePlan {
   const isKnown = plan.issued?.notAfter === issued.notAfter && plan.renewAt !== null;
   return isKnown ? plan : { ...plan, issued, renewAt: twoThirds(issued, random), window: null, askWindowAt: 0 };
@@ -264,10 +258,7 @@ function twoThirds({ notBefore, notAfter }: Validity, random: number): number {
   return Math.round(notBefore + lifetime * (2 / 3 - JITTER * random));
 }
 
-/**
- * Called when an order failed.
- * @param random from 0 to 1
- */
+/** Called when an order failed. `random` is from 0 to 1. */
 export function failOrder(
   plan: NamePlan,
   budget: OrderBudget,

@@ -8,6 +8,17 @@ import { rolldown } from "rolldown";
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 /**
+ * The files of the command line, in which a start costs Node as much for each file as for 20 KB of code: what every command needs,
+ * what those about a running fleet need, and those that start one. What else the supervisor shares with commands is a file, too.
+ */
+const STAGES = {
+  base: ["cli/program.js"],
+  fleet: ["fleet/find-fleet.js", "fleet/fleet.js", "cli/operate.js", "cli/format-status.js"],
+  start: ["cli/start-detached.js", "fleet/create-fleet.js"],
+  shared: "cli/start-foreground.js",
+};
+
+/**
  * The compiler's output of each program, and its folder in the package's `dist`. A program with a top-level await of one of its
  * own files cannot start as one file: that file would wait for it.
  */
@@ -16,7 +27,7 @@ const PROGRAMS = [
   { entry: "packages/server/dist/kinds/command/bin.js", folder: "programs/command" },
   { entry: "packages/server/dist/app/load-only.js", folder: "programs/load-only" },
   { entry: "packages/balancer/dist/bin.js", folder: "programs/balancer" },
-  { entry: "packages/supervisor/dist/cli/main.js", folder: "programs/cli" },
+  { entry: "packages/supervisor/dist/cli/main.js", folder: "programs/cli", stages: STAGES },
   { entry: "packages/supervisor/dist/config/load-child.js", folder: "programs/config" },
 ];
 
@@ -26,18 +37,17 @@ export const KEPT_APART = ["jiti", "blessed"];
 /** Bundles the programs below the folder `dist`. Resolves with the files that went into each. */
 export function bundlePrograms(dist) {
   return Promise.all(
-    PROGRAMS.map(({ entry, folder, startsAsOneFile }) =>
-      bundle([join(ROOT, entry)], join(dist, folder), startsAsOneFile),
-    ),
+    PROGRAMS.map(({ entry, folder, ...options }) => bundle([join(ROOT, entry)], join(dist, folder), options)),
   );
 }
 
 /**
  * Bundles the modules `input` with all packages that they import into `folder`; returns the files that went into the
- * bundle. With `startsAsOneFile`, everything that is imported without `import()` is one file. Packages are included since the operator's tsconfig.json, whose `paths` affect imports, applies to some programs.
+ * bundle. With `startsAsOneFile`, everything that is imported without `import()` is one file; `stages` are as in STAGES. Packages are
+ * included since the operator's tsconfig.json, whose `paths` affect imports, applies to some programs.
  */
-export async function bundle(input, folder, startsAsOneFile = false) {
-  const start = staticImports();
+export async function bundle(input, folder, { startsAsOneFile = false, stages } = {}) {
+  const start = staticImports(stages);
   const build = await rolldown({
     input,
     plugins: [start.plugin],
@@ -55,7 +65,7 @@ export async function bundle(input, folder, startsAsOneFile = false) {
     entryFileNames: "[name].js",
     chunkFileNames: "[name].js",
     comments: false,
-    ...(startsAsOneFile && { codeSplitting: { groups: [{ name: "start", test: start.has }] } }),
+    ...((startsAsOneFile || stages) && { codeSplitting: { groups: start.groups } }),
     // Each process keeps its source text: without indentation that is 0.5 MB less in 30. Names stay, for stack traces.
     minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
     // Bun does not parse such a file twice, which saves 0.1 MB per process.
@@ -70,31 +80,55 @@ export async function bundle(input, folder, startsAsOneFile = false) {
 const INDEX = join(ROOT, "packages/wire/dist/index.js");
 const FROM_INDEX = /^import\s*\{([^}]*)\}\s*from\s*"@paceline\/wire"/gm;
 
-/** Returns a plugin, and whether an entry imports a module without `import()`. Of what an index passes on, only what is named counts. */
-function staticImports() {
-  const found = new Set();
+/** Returns a plugin, and the groups of modules that are one file each: those of the stages, or what the entry imports without `import()`. */
+function staticImports(stages) {
+  const found = new Map();
   const plugin = {
     name: "static-imports",
     buildEnd() {
       const infoOf = (id) => this.getModuleInfo(id);
-      const named = new Set();
-      const waiting = [...this.getModuleIds()].filter((id) => infoOf(id)?.isEntry);
-      for (;;) {
-        for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
-          if (found.has(id)) continue;
-          found.add(id);
-          const { code = "", importedIds = [] } = infoOf(id) ?? {};
-          for (const [, names = ""] of (code ?? "").matchAll(FROM_INDEX))
-            for (const name of names.split(",")) named.add(name.trim().split(/\s+as\s+/)[0]);
-          if (id !== INDEX) waiting.push(...importedIds);
-        }
-        const passedOn = found.has(INDEX) ? (infoOf(INDEX)?.importedIds ?? []) : [];
-        waiting.push(...passedOn.filter((id) => !found.has(id) && infoOf(id)?.exports.some((name) => named.has(name))));
-        if (waiting.length === 0) return;
-      }
+      const all = [...this.getModuleIds()];
+      const closure = (ids) => closureOf(ids, infoOf);
+      if (stages === undefined) return void found.set("start", closure(all.filter((id) => infoOf(id)?.isEntry)));
+      const named = (names) => all.filter((id) => names.some((name) => id.endsWith(`/supervisor/dist/${name}`)));
+      const [program] = named(stages.base);
+      const { shared, ...others } = stages;
+      for (const [name, modules] of Object.entries(others)) found.set(name, closure(named(modules)));
+      // Its exports keep their names.
+      found.get("base").delete(program);
+      const [supervisor] = named([shared]);
+      const onDemand = new Set(all.flatMap((id) => infoOf(id)?.dynamicallyImportedIds ?? []));
+      const elsewhere = closure([...onDemand].filter((id) => id !== supervisor && id !== program));
+      found.set("shared", new Set([...closure([supervisor])].filter((id) => elsewhere.has(id))));
     },
   };
-  return { plugin, has: (id) => found.has(id) };
+  const names = stages === undefined ? ["start"] : Object.keys(stages);
+  const groups = names.map((name, at) => ({
+    name,
+    priority: names.length - at,
+    test: (id) => found.get(name)?.has(id) === true,
+  }));
+  return { plugin, groups };
+}
+
+/** Returns what these modules import without `import()`, and themselves. Of what an index passes on, only what is named counts. */
+function closureOf(ids, infoOf) {
+  const found = new Set();
+  const named = new Set();
+  const waiting = [...ids];
+  for (;;) {
+    for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
+      if (found.has(id)) continue;
+      found.add(id);
+      const { code = "", importedIds = [] } = infoOf(id) ?? {};
+      for (const [, names = ""] of (code ?? "").matchAll(FROM_INDEX))
+        for (const name of names.split(",")) named.add(name.trim().split(/\s+as\s+/)[0]);
+      if (id !== INDEX) waiting.push(...importedIds);
+    }
+    const passedOn = found.has(INDEX) ? (infoOf(INDEX)?.importedIds ?? []) : [];
+    waiting.push(...passedOn.filter((id) => !found.has(id) && infoOf(id)?.exports.some((name) => named.has(name))));
+    if (waiting.length === 0) return found;
+  }
 }
 
 /** Bun reads such a file byte by byte: non-ASCII text would be garbled. */

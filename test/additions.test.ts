@@ -127,7 +127,7 @@ test("a command: a file, and a line in the registry", async () => {
   );
   scratch.insert("cli/commands/index.js", {
     'import { top } from "./top.js";': 'import { hello } from "./hello.js";',
-    "export const commands = [": "hello,",
+    "export const commands = {": "hello,",
   });
   const { run } = await scratch.load("cli/program.js");
   const { exitCode } = process;

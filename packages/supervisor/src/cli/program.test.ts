@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { expect, test } from "vitest";
 import { exitStatusOfCode } from "../errors.js";
+import { commands } from "./commands/index.js";
 import { commandLine } from "./program.js";
 
 const page = readFileSync(new URL("../../../../docs/cli.md", import.meta.url), "utf8");
@@ -11,6 +12,15 @@ const page = readFileSync(new URL("../../../../docs/cli.md", import.meta.url), "
 function allCommands(): readonly Command[] {
   return commandLine(() => async () => {}).commands.filter((command) => command.name() !== "complete");
 }
+
+test("a command is registered by its name, and is defined alone where it is named", () => {
+  for (const name of Object.keys(commands)) {
+    const defined = commandLine(() => async () => {}, undefined, name).commands.map((command) => command.name());
+    expect(defined).toEqual([name]);
+  }
+  for (const name of ["list", "help", "-v", "toString"])
+    expect(commandLine(() => async () => {}, undefined, name).commands).toHaveLength(Object.keys(commands).length);
+});
 
 test("docs/cli.md has every command in a heading", () => {
   const headings = [...page.matchAll(/^## (.*)$/gm)].flatMap(([, heading = ""]) => heading.split(", "));

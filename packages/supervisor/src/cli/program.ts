@@ -18,7 +18,7 @@ export async function run(args: string[]): Promise<void> {
     process.exitCode = hosts;
     return;
   }
-  const program = commandLine(settle, (all) => {
+  const prepare = (all: Command) => {
     all
       .showHelpAfterError("(paceline --help lists all commands)")
       .configureOutput({
@@ -27,7 +27,10 @@ export async function run(args: string[]): Promise<void> {
       })
       .exitOverride()
       .hook("preAction", (_, command) => refuseEmpty(command));
-  });
+  };
+  // Completion is about all of them.
+  const only = args[0] === "complete" ? undefined : args[0];
+  const program = commandLine(settle, prepare, only);
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
@@ -59,10 +62,12 @@ async function onHosts(args: readonly string[], wantsJson: boolean): Promise<num
 /**
  * Returns the definitions of all commands. Help, completion and the man page are generated from them.
  * @param prepare sets the properties that all commands inherit
+ * @param only the only command that is needed, because defining all of them takes milliseconds; if there is none of that name, all are defined
  */
 export function commandLine(
   action: Parameters<DefineCommand>[1],
   prepare: (program: Command) => void = () => {},
+  only = "",
 ): Command {
   const program = new Command("paceline")
     .description("Runs N single-process web servers behind a round-robin balancer, supervised.")
@@ -73,7 +78,8 @@ export function commandLine(
     // An option after the command belongs to the command.
     .enablePositionalOptions();
   prepare(program);
-  for (const define of commands) define(program, action);
+  const needed = Object.hasOwn(commands, only) ? [commands[only] as DefineCommand] : Object.values(commands);
+  for (const define of needed) define(program, action);
   return program;
 }
 

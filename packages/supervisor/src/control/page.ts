@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
-import { gzipSync } from "node:zlib";
+import type * as Zlib from "node:zlib";
 import { builtFile } from "../package.js";
 import type { FleetEvent, Status, SupervisorApi } from "./api.js";
 import { ControlError } from "./responses.js";
@@ -53,6 +53,8 @@ function readPage(): PageDocument {
 
 /** Several short blocks of codes suit scripts and styles better than the one long block of the usual memory level. */
 export function compress(html: Buffer): Buffer {
+  // Most supervisors never send the page.
+  const { gzipSync } = process.getBuiltinModule("node:zlib") as typeof Zlib;
   return gzipSync(html, { level: 9, memLevel: 7 });
 }
 

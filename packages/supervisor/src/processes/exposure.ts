@@ -8,6 +8,7 @@ import {
   type ProcessRow,
   processesOf,
   readProcessTable,
+  unixSockets,
 } from "@paceline/wire/proc";
 import type { EventLog } from "../logs/event-log.js";
 import type { LiveProcess } from "./live-process.js";
@@ -52,6 +53,7 @@ export class Exposure {
     const children = this.due.get(at) ?? [];
     this.due.delete(at);
     let sockets: ListeningSocket[] | undefined;
+    let unix: Set<string> | undefined;
     let rows: ProcessRow[] | undefined;
     for (const child of children) {
       const { pid, commandTag } = child;
@@ -60,7 +62,11 @@ export class Exposure {
       const pids = [pid, ...(rows === undefined || commandTag === null ? [] : processesOf(pid, rows))];
       this.tell(
         child,
-        listenersOf(pids, () => (sockets ??= this.readSockets())),
+        listenersOf(
+          pids,
+          () => (sockets ??= this.readSockets()),
+          () => (unix ??= unixSockets()),
+        ),
       );
     }
   }

@@ -1,5 +1,4 @@
 /** The fleet's listening sockets: bound here once, and inherited by the balancers, which listen on them. */
-import { lookup } from "node:dns/promises";
 import {
   chmodSync,
   closeSync,
@@ -259,6 +258,7 @@ async function resolve(address: TcpListenAddress): Promise<{ host: string; famil
   const family = isIP(host);
   if (family !== 0) return { host, family: family as 4 | 6 };
   try {
+    const { lookup } = await import("node:dns/promises");
     const found = await lookup(host);
     return { host: found.address, family: found.family as 4 | 6 };
   } catch (cause) {

@@ -1,4 +1,5 @@
 /** Listening sockets in /proc. */
+import { spawn } from "node:child_process";
 import { createServer } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { hasNoTcp6, hostOf, isLoopback, listenersOf } from "./listeners.js";
@@ -30,6 +31,17 @@ test.skipIf(process.platform !== "linux").for(["127.0.0.1", "::1"])(
     expect(listenersOf([process.pid]).filter((each) => each.port === port)).toEqual([{ host, port }]);
   },
 );
+
+test.skipIf(process.platform !== "linux")("a process that has only unix sockets needs no table of TCP", () => {
+  // The pipes of a child are such sockets.
+  const child = spawn("sleep", ["60"]);
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const tables = () => {
+    throw new Error("it was read");
+  };
+  expect(listenersOf([child.pid as number], tables)).toEqual([]);
+  expect(() => listenersOf([child.pid as number], tables, () => new Set())).toThrow("it was read");
+});
 
 test.each([
   ["TCP6: inuse 0\nUDP6: inuse 3\n", true],

@@ -41,13 +41,17 @@ export interface ListeningSocket extends Listener {
  * Returns the addresses on which these processes listen, each once.
  * @param sockets the listening sockets of this machine; they should be read once for several processes, because the kernel scans a table
  * of some 100,000 places for each reading, 2 to 4 ms
+ * @param unix the inodes of unix sockets: a process that has no other sockets needs no such reading
  */
 export function listenersOf(
   pids: Iterable<number>,
   sockets: () => Iterable<ListeningSocket> = listeningSockets,
+  unix: () => ReadonlySet<string> = unixSockets,
 ): Listener[] {
   const inodes = socketsOf(pids);
   if (inodes.size === 0) return [];
+  const known = unix();
+  if ([...inodes].every((inode) => known.has(inode))) return [];
   const found = new Map<string, Listener>();
   for (const { host, port, inode } of sockets()) {
     if (inodes.has(inode)) found.set(`${host} ${port}`, { host, port });
@@ -82,6 +86,12 @@ export function connectingOf(pid: number): string[] {
     }
   }
   return [...found];
+}
+
+/** Returns the inodes of all unix sockets of this machine. */
+export function unixSockets(): Set<string> {
+  const rows = attempt(() => readFileSync("/proc/net/unix", "latin1")) ?? "";
+  return new Set(Array.from(rows.matchAll(/^[0-9a-f]+: (?:[0-9A-F]+ ){5} *([0-9]+)/gm), ([, inode = ""]) => inode));
 }
 
 /** Yields all listening TCP sockets of this machine. */

@@ -1,4 +1,4 @@
-/** The registry of commands, in the order in which help lists them. */
+/** The registry of commands by their names, in the order in which help lists them. */
 
 import type { DefineCommand } from "../options.js";
 import { alerts } from "./alerts.js";
@@ -37,7 +37,7 @@ import { drain, eject, readmit, undrain, weight } from "./turns.js";
 import { upgrade } from "./upgrade.js";
 import { watch } from "./watch.js";
 
-export const commands: readonly DefineCommand[] = [
+export const commands: Readonly<Record<string, DefineCommand>> = {
   start,
   serve,
   status,
@@ -73,10 +73,10 @@ export const commands: readonly DefineCommand[] = [
   rehearse,
   record,
   init,
-  importConfig,
+  import: importConfig,
   schema,
   completion,
   complete,
-  exportUnit,
+  export: exportUnit,
   startup,
-];
+};

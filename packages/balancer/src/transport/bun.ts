@@ -1,5 +1,5 @@
 /** The transport over Bun's sockets, whose `write` may take only part of the bytes and keeps none. */
-import { free, leaveToCollector } from "@paceline/wire";
+import { free, leaveToCollector, localPeer, readWhenStale, unreadOfPeer } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { WaitingBytes } from "./buffers.js";
 import {
@@ -42,6 +42,8 @@ export class BunConnection implements Connection {
   private isCorkable = true;
   /** Whether what is written goes to the kernel as it is. */
   private isPlain = true;
+  /** The name of a peer on this machine in the kernel's table; empty until it is determined. */
+  private peer: string | undefined = "";
 
   constructor(
     private socket: BunSocket,
@@ -82,7 +84,8 @@ export class BunConnection implements Connection {
   }
 
   get progressBytes(): number {
-    return this.acknowledgedBytes();
+    if (this.peer === "") this.peer = localPeer(this.socket);
+    return Math.max(0, this.acknowledgedBytes() - (this.peer === undefined ? 0 : unreadOfPeer(this.peer)));
   }
 
   get seesAcknowledgements(): boolean {
@@ -286,8 +289,8 @@ export function bunTransport(): Transport {
     get openSockets() {
       return openSockets.count;
     },
-    // Each connection is asked directly.
-    lookAtPeers: () => Number.POSITIVE_INFINITY,
+    // Each connection is asked directly, except for what peers on this machine have not read.
+    lookAtPeers: readWhenStale,
     listen(fd, onConnection): Listener {
       // The types allow `fd` only for connect, but Bun.listen accepts it, too.
       const options = {

@@ -1,4 +1,7 @@
-/** The kernel's table of TCP connections, with the bytes that peers have not acknowledged. Node has no call for this. */
+/**
+ * The kernel's table of TCP connections, with the bytes that peers have not acknowledged: Node has no call for this. It also has the
+ * sockets of peers on this machine, with what these have not read.
+ */
 import type { Socket } from "node:net";
 import { fs } from "../proc/bun-memory.js";
 import type { AcknowledgingConnection } from "./slow-reader.js";
@@ -7,6 +10,14 @@ const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
 /** The size of a read. The kernel fills a page with whole rows, about 25. */
 const PIECE_BYTES = 16_384;
+
+/**
+ * How many pieces are read in one turn of the event loop, and how long one takes, in milliseconds: by a turn for each a busy process would
+ * read a large table for many seconds.
+ */
+const PIECES_IN_TURN = 8;
+const PIECE_MS = 0.05;
+let piecesRead = 0;
 
 /** The maximum length of a row. */
 const MAX_ROW_BYTES = 1024;
@@ -33,11 +44,11 @@ interface TcpRow {
 
 /**
  * Calls `take` for each open connection.
- * @param isOfInterest selects the rows to decode, by whether the kernel holds bytes for the peer and whether the peer has sent FIN
+ * @param isOfInterest selects rows to decode, by whether the kernel holds bytes for the peer or from it, and whether the peer has sent FIN
  */
 export async function eachTcpRow(
   take: (row: TcpRow) => void,
-  isOfInterest: (holds: boolean, isCloseWait: boolean) => boolean,
+  isOfInterest: (holds: boolean, isCloseWait: boolean, isUnread: boolean) => boolean,
   tables: readonly string[] = TABLES,
 ): Promise<void> {
   for (const table of tables) {
@@ -57,11 +68,13 @@ export async function eachTcpRow(
 async function eachRow(
   fd: number,
   take: (row: TcpRow) => void,
-  isOfInterest: (holds: boolean, isCloseWait: boolean) => boolean,
+  isOfInterest: (holds: boolean, isCloseWait: boolean, isUnread: boolean) => boolean,
 ): Promise<void> {
   const piece = Buffer.allocUnsafeSlow(PIECE_BYTES + MAX_ROW_BYTES);
-  for (let rest = 0; ; ) {
-    const bytesRead = await readPiece(fd, piece, rest);
+  for (let rest = 0, n = 0; ; n++) {
+    piecesRead++;
+    const isOwnTurn = n % PIECES_IN_TURN === 0;
+    const bytesRead = isOwnTurn ? await readPiece(fd, piece, rest) : fs().readSync(fd, piece, rest, PIECE_BYTES, null);
     if (bytesRead === 0) return;
     const end = rest + bytesRead;
     let start = 0;
@@ -69,7 +82,7 @@ async function eachRow(
       const stateAt = stateOf(piece, start, lf);
       if (stateAt > 0 && piece[stateAt + 1] !== SIX) {
         const isCloseWait = piece[stateAt + 1] === EIGHT;
-        if (isOfInterest(hasQueue(piece, stateAt + 3), isCloseWait))
+        if (isOfInterest(hasQueue(piece, stateAt + 3), isCloseWait, hasQueue(piece, stateAt + 12)))
           take({ text: piece.toString("latin1", start, lf), isCloseWait });
       }
       start = lf + 1;
@@ -92,7 +105,7 @@ function stateOf(bytes: Buffer, start: number, end: number): number {
   let colon = start;
   while (colon < end && bytes[colon] !== COLON) colon++;
   const stateAt = colon + (bytes[colon + GAP_AT.v4] === SPACE ? STATE_AT.v4 : STATE_AT.v6);
-  return stateAt + 11 < end ? stateAt : 0;
+  return stateAt + 20 < end ? stateAt : 0;
 }
 
 /** Whether eight hex digits are not all zero. */
@@ -101,10 +114,7 @@ function hasQueue(bytes: Buffer, at: number): boolean {
   return false;
 }
 
-/**
- * How long a reading is used, in milliseconds; below, as a multiple of the time that it took: a table of 100,000 rows costs the kernel 0.1
- * s.
- */
+/** How long a reading is used, also in multiples of the time that it takes the kernel: 0.2 s for a table of 100,000 rows. */
 const FRESH_MS = 1000;
 const FRESH_TIMES = 4;
 
@@ -114,7 +124,9 @@ const seesOutgoing = process.platform === "linux";
 let outgoing: ReadonlyMap<number, number> = new Map();
 /** The inodes of connections whose peer has sent FIN. */
 let ended: ReadonlySet<number> = new Set();
-/** The time at which the reading was requested; below, until when it is used. */
+/** What peers on this machine have not read, by `localPeer`. */
+let unreadOfPeers: ReadonlyMap<string, number> = new Map();
+/** The time of the reading's request, and until when it is used. */
 let readAt = Number.NEGATIVE_INFINITY;
 let isFreshUntil = Number.NEGATIVE_INFINITY;
 let isReading = false;
@@ -127,7 +139,41 @@ interface Handle {
   readonly writeQueueSize?: number;
 }
 
-/** How many of the bytes written to a socket its peer has acknowledged. */
+/**
+ * Returns what a peer on this machine is called in the table, where its own socket has a row; undefined for others. Over loopback a kernel
+ * tells nothing of 64 KB that its program reads, which takes a slow one a minute.
+ */
+export function localPeer(ends: {
+  remoteAddress?: string | undefined;
+  remotePort?: number | undefined;
+  localAddress?: string | undefined;
+  localPort?: number | undefined;
+}): string | undefined {
+  const { remoteAddress, remotePort, localAddress, localPort } = ends;
+  if (remoteAddress === undefined || remotePort === undefined || localPort === undefined) return undefined;
+  const bytes = /(?:^|:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(remoteAddress)?.slice(1).map(Number);
+  if (remoteAddress !== "::1" && (bytes === undefined || (bytes[0] !== 127 && remoteAddress !== localAddress)))
+    return undefined;
+  return `${(bytes ?? LOOPBACK_V6_END)
+    .map((byte) => hex(byte, 2))
+    .reverse()
+    .join("")}:${hex(remotePort, 4)} ${hex(localPort, 4)}`;
+}
+
+/** The last bytes of ::1. */
+const LOOPBACK_V6_END = [0, 0, 0, 1];
+/** The length of the end of an address in the table that tells addresses of this machine apart, and of a port with its colon. */
+const END_LENGTH = 8;
+const PORT_LENGTH = 5;
+
+const hex = (number: number, length: number) => number.toString(16).toUpperCase().padStart(length, "0");
+
+/** Returns what this peer had not read at the last reading, in bytes. A call starts no reading. */
+export function unreadOfPeer(peer: string): number {
+  return unreadOfPeers.get(peer) ?? 0;
+}
+
+/** Which of the bytes written to a socket its peer has acknowledged. */
 export class SocketAcknowledgements implements AcknowledgingConnection {
   /** Identifies it in the kernel's tables; 0 until it is determined. */
   private inode = 0;
@@ -135,6 +181,8 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
   private takenBytes = 0;
   private takenAt = Number.NEGATIVE_INFINITY;
   private sureBytes = 0;
+  /** Empty until it is determined; undefined if the peer is elsewhere. */
+  private peer: string | undefined = "";
 
   constructor(private readonly socket: Socket) {}
 
@@ -151,11 +199,20 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
   }
 
-  /** Like `acknowledgedBytes`, but synchronous: uses the kernel's queue size of the last reading; 0 without one. */
+  /**
+   * What the peer's kernel has acknowledged, without what a peer on this machine has not read. Synchronous: uses the queues' sizes of the last
+   * reading, 0 without one.
+   */
   get progressBytes(): number {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
     this.findInode(fd);
-    return bytesWritten - writeQueueSize - (outgoing.get(this.inode) ?? 0);
+    return bytesWritten - writeQueueSize - this.queuedBytes;
+  }
+
+  /** What the kernel holds for the peer, and holds unread of a peer on this machine. */
+  private get queuedBytes(): number {
+    const { peer } = this;
+    return (outgoing.get(this.inode) ?? 0) + (peer === undefined ? 0 : unreadOfPeer(peer));
   }
 
   /**
@@ -166,7 +223,7 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
     this.findInode(fd);
     if (readAt >= this.takenAt) {
-      this.sureBytes = Math.max(this.sureBytes, this.takenBytes - (outgoing.get(this.inode) ?? 0));
+      this.sureBytes = Math.max(this.sureBytes, this.takenBytes - this.queuedBytes);
       this.takenBytes = bytesWritten - writeQueueSize;
       this.takenAt = performance.now();
     }
@@ -186,7 +243,9 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
   }
 
   private findInode(fd: number): void {
-    if (this.inode === 0 && this.seesAcknowledgements) this.inode = inodeOf(fd);
+    if (this.inode !== 0 || !this.seesAcknowledgements) return;
+    this.inode = inodeOf(fd);
+    this.peer = localPeer(this.socket);
   }
 }
 
@@ -220,30 +279,36 @@ async function readTables(now: number): Promise<void> {
   isReading = true;
   const found = new Map<number, number>();
   const foundEnded = new Set<number>();
+  const foundUnread = new Map<string, number>();
+  const before = piecesRead;
   // Without the tables, bytes count once they have left this process.
-  await takeTables(found, foundEnded).catch(() => {});
+  await takeTables(found, foundEnded, foundUnread).catch(() => {});
   outgoing = found;
   ended = foundEnded;
+  unreadOfPeers = foundUnread;
   readAt = now;
-  isFreshUntil = now + Math.max(FRESH_MS, FRESH_TIMES * (performance.now() - now));
+  isFreshUntil = now + Math.max(FRESH_MS, FRESH_TIMES * PIECE_MS * (piecesRead - before));
   isReading = false;
 }
 
-/** Collects the kernel's queued bytes, and the peers that have sent FIN, by the sockets' inodes. */
+/** Collects the kernel's queued bytes, and the peers that have sent FIN, by the sockets' inodes; and what is unread, by `localPeer`. */
 export async function takeTables(
   found: Map<number, number>,
   ended: Set<number>,
+  unread: Map<string, number>,
   tables?: readonly string[],
 ): Promise<void> {
   await eachTcpRow(
     ({ text, isCloseWait }) => {
-      const fields = text.trim().split(/\s+/);
-      const inode = Number(fields[9]);
-      const tx = Number.parseInt(fields[4] ?? "", 16);
-      if (tx > 0) found.set(inode, tx);
-      if (isCloseWait) ended.add(inode);
+      const [, own = "", peers = "", , queues = "", , , , , inode] = text.trim().split(/\s+/);
+      const [tx = "", rx = ""] = queues.split(":");
+      const sent = Number.parseInt(tx, 16);
+      const received = Number.parseInt(rx, 16);
+      if (sent > 0) found.set(Number(inode), sent);
+      if (received > 0) unread.set(`${own.slice(-END_LENGTH - PORT_LENGTH)} ${peers.slice(1 - PORT_LENGTH)}`, received);
+      if (isCloseWait) ended.add(Number(inode));
     },
-    (holds, isCloseWait) => holds || isCloseWait,
+    (holds, isCloseWait, isUnread) => holds || isCloseWait || isUnread,
     tables,
   );
 }

@@ -90,7 +90,7 @@ const LEAST_QUEUED_MS = 1_000;
 function overload(phase: PhaseEvidence): Finding {
   return {
     kind: "overload",
-    what: `${phase.name}: ${phase.lost} of ${phase.sent} requests waited in the request queue and got 503, since the other instances could not carry the load`,
+    what: `${phase.name}: ${phase.lost} of ${phase.sent} requests waited in the request queue and got 503, since the other instances could not handle the load`,
     evidence: [describeLosses(phase)],
     todo: "Run more instances, or a lower --rate if real clients send less.",
   };

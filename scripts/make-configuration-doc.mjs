@@ -168,7 +168,7 @@ The other keys of this section are only valid in the pools.`,
     section("OTLP", "These keys are in `otlp`. [otlp.md](otlp.md) describes what is sent.", otlpFields),
     section(
       "TLS",
-      "These keys are in `tls`. [tls.md](tls.md) describes addresses and certificates, [certificates.md](certificates.md) those that Paceline orders.",
+      "These keys are in `tls`. [tls.md](tls.md) describes addresses and certificates, and [certificates.md](certificates.md) describes the certificates that Paceline orders.",
       tlsFields,
     ),
     section("The log", "These keys are in `log`. [operations.md](operations.md#logs) describes the log.", logFields),

@@ -37,7 +37,9 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     const unsaved = /warning: .*state\.json cannot be written: .*; if the supervisor ends now/;
     expect(await project.scale("web", 3)).toMatchObject({ code: 0, output: expect.stringMatching(unsaved) });
     expect(await project.scale("web", 2)).toMatchObject({ code: 0 });
-    expect(await project.events()).toMatch(/the history is incomplete: .*no space left on device.*; operations continue/i);
+    expect(await project.events()).toMatch(
+      /the history is incomplete: .*no space left on device.*; operations continue/i,
+    );
     await kill(before.pid);
     for (let n = 0; n < 6; n++) expect((await get(project.port, "/")).body).toBe("served");
     expect((await project.startDetached()).output).toMatch(/all ready/);

@@ -1,283 +1,67 @@
 /** Formats entries of the access log as lines: JSON, or a template such as the combined format. No client can inject a line. Pure. */
+import { ACCESS_FIELDS, type AccessField, parseTemplate, type TemplatePart } from "@paceline/wire/access-log";
 import {
-  ACCESS_FIELDS,
-  type AccessField,
-  type AccessOutcome,
-  type AccessPhase,
-  type HedgeResult,
-  parseTemplate,
-  type TemplatePart,
-} from "@paceline/wire/access-log";
-import { ascii, writeDecimal } from "../http1/bytes.js";
-import { LOGGED, type LoggedHead } from "./logged-head.js";
+  type AccessEntry,
+  MAX_ESCAPED_BYTES,
+  MAX_SHORT_BYTES,
+  NUMBERS,
+  putClientId,
+  putMillisecond,
+  putMilliseconds,
+  putNumber,
+  putPart,
+  putRequestLine,
+  putSeconds,
+  putText,
+  QUOTE,
+  TEXTS,
+} from "./access-values.js";
+import { LOGGED } from "./logged-head.js";
 
-/** Durations are in milliseconds; a negative one is unknown. */
-export interface AccessEntry {
-  /** The time of the request, in milliseconds since 1970. */
-  timeMs: number;
-  clientAddress: string;
-  isHttps: boolean;
-  /** The request's head; undefined if it was unreadable. */
-  head: LoggedHead | undefined;
-  /** The bytes that contain the head; below, its start in them. */
-  headBytes: Uint8Array;
-  start: number;
-  status: number;
-  requestBytes: number;
-  /** The size of the response's body without framing. */
-  bytes: number;
-  durationMs: number;
-  firstByteMs: number;
-  queueMs: number;
-  connectMs: number;
-  handlerMs: number;
-  laneMs: number;
-  retries: number;
-  hedge: HedgeResult | undefined;
-  pool: string | undefined;
-  /** The last instance that had the request, for example `web.3`. */
-  instance: string | undefined;
-  outcome: AccessOutcome;
-  phase: AccessPhase;
-  /** Created or kept by the balancer; undefined: the client's X-Request-Id is logged. */
-  requestId: string | undefined;
-  traceId: string | undefined;
-}
-
-/** Longer texts from clients are cut and end in `...`. */
-const MAX_FIELD_BYTES = 2048;
-/** Room for a text of the longest escapes (`\u00e9`), its quotes and its name. */
-const MAX_ESCAPED_BYTES = 6 * MAX_FIELD_BYTES + 8;
-/** A bound for the other fields: addresses, names, ids, numbers. */
-const MAX_SHORT_BYTES = 256;
-
-/** A client's request id is omitted if it is longer, or has characters that are not printable. */
-const MAX_REQUEST_ID_BYTES = 200;
-
-const QUOTE = 34;
 const HYPHEN = 45;
-const POINT = 46;
-const ZERO = 48;
-const BACKSLASH = 92;
-const [SMALL_U, SMALL_X] = [117, 120];
-const HEX = ascii("0123456789ABCDEF");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** The bytes that are written unchanged: printable ASCII without quotes and backslashes. */
-const IS_PLAIN = new Uint8Array(256);
-for (let byte = 32; byte < 127; byte++) IS_PLAIN[byte] = byte === QUOTE || byte === BACKSLASH ? 0 : 1;
+/** How a field is written. */
+const [TEXT, PART, NUMBER, SECONDS, MILLISECONDS, MILLISECOND, LINE, REQUEST_ID, END] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
 
-/** The three digits of each number below 1,000. */
-const THREE_DIGITS = new Uint8Array(3000);
-for (let value = 0; value < 1000; value++) THREE_DIGITS.set(ascii(String(value).padStart(3, "0")), 3 * value);
+/** Stand in texts of a format for the time of the request up to its second. */
+const CLOCK = "\0";
+const ISO_TIME = "\x01";
 
-const MAX_INTEGER = 2 ** 31;
-
-/** How many bytes may be written behind a text; the next text overwrites them. */
-const OVERSHOOT_BYTES = 7;
-
-/**
- * An ASCII text of the formatter itself, stored as numbers that are written eight bytes at a time. None of them is NaN, whose bytes a
- * runtime may change.
- */
-class PackedText {
-  readonly numbers: Float64Array;
-  readonly length: number;
-
-  constructor(text: string) {
-    const bytes = Buffer.alloc(Math.ceil(text.length / 8) * 8);
-    bytes.write(text, "latin1");
-    this.numbers = new Float64Array(bytes.length / 8);
-    for (let i = 0; i < this.numbers.length; i++) this.numbers[i] = bytes.readDoubleLE(8 * i);
-    this.length = text.length;
-  }
-}
-
-/**
- * A line that is being written, with the two ways to write a value. A missing value is `-`, and is omitted in JSON. Bytes are stored one by
- * one: a call of the runtime for each of these short texts would cost more than the whole line.
- */
-class Line {
-  to: Uint8Array = new Uint8Array(0);
-  private view: DataView = new DataView(new ArrayBuffer(0));
-  at = 0;
-
-  constructor(private readonly isJson: boolean) {}
-
-  missing(): boolean {
-    if (!this.isJson) this.to[this.at++] = HYPHEN;
-    return false;
-  }
-
-  begin(to: Uint8Array, at: number): void {
-    this.at = at;
-    if (this.to === to) return;
-    this.to = to;
-    this.view = new DataView(to.buffer, to.byteOffset, to.length);
-  }
-
-  put({ numbers, length }: PackedText): void {
-    const { view, at } = this;
-    for (let i = 0; i < numbers.length; i++) view.setFloat64(at + 8 * i, numbers[i] as number, true);
-    this.at = at + length;
-  }
-
-  private raw(text: string): void {
-    const { to } = this;
-    let { at } = this;
-    for (let i = 0; i < text.length; i++) to[at++] = text.charCodeAt(i);
-    this.at = at;
-  }
-
-  /** Writes a text of the formatter itself, which needs no escapes. */
-  text(text: string | undefined): boolean {
-    if (text === undefined || text === "") return this.missing();
-    if (this.isJson) this.to[this.at++] = QUOTE;
-    this.raw(text);
-    if (this.isJson) this.to[this.at++] = QUOTE;
-    return true;
-  }
-
-  number(value: number): boolean {
-    if (value < 0) return this.missing();
-    if (value < 10) this.to[this.at++] = ZERO + value;
-    else if (value < 1000) {
-      for (let i = value < 100 ? 1 : 0; i < 3; i++) this.to[this.at++] = THREE_DIGITS[3 * value + i] as number;
-    } else this.at = writeDecimal(value, this.to, this.at);
-    return true;
-  }
-
-  private threeDigits(value: number): void {
-    const { to, at } = this;
-    const from = 3 * value;
-    to[at] = THREE_DIGITS[from] as number;
-    to[at + 1] = THREE_DIGITS[from + 1] as number;
-    to[at + 2] = THREE_DIGITS[from + 2] as number;
-    this.at = at + 3;
-  }
-
-  /** Writes up to three decimals, for example `1.5`. */
-  milliseconds(value: number): boolean {
-    if (value < 0) return this.missing();
-    const micros = Math.round(value * 1000);
-    // Integer operations are faster. Times of more than half an hour do not fit.
-    const whole = micros < MAX_INTEGER ? ((micros | 0) / 1000) | 0 : Math.floor(micros / 1000);
-    this.number(whole);
-    const rest = (micros - 1000 * whole) | 0;
-    if (rest === 0) return true;
-    this.to[this.at++] = POINT;
-    this.threeDigits(rest);
-    while (this.to[this.at - 1] === ZERO) this.at--;
-    return true;
-  }
-
-  /** Writes milliseconds as seconds with six decimals. */
-  seconds(value: number): boolean {
-    const micros = Math.max(0, Math.round(value * 1000));
-    const whole = micros < 1_000_000 ? 0 : Math.floor(micros / 1_000_000);
-    // Uses integer operations from here on.
-    const rest = (micros - 1_000_000 * whole) | 0;
-    const thousands = (rest / 1000) | 0;
-    this.number(whole);
-    this.to[this.at++] = POINT;
-    this.threeDigits(thousands);
-    this.threeDigits(rest - 1000 * thousands);
-    return true;
-  }
-
-  /**
-   * Writes a text of a client. Quotes, backslashes and everything but printable ASCII are escaped as \xHH, as in nginx, and in JSON as
-   * \u00HH.
-   */
-  bytes(from: Uint8Array, start: number, end: number): boolean {
-    if (start >= end) return this.missing();
-    const { to, isJson } = this;
-    let { at } = this;
-    if (isJson) to[at++] = QUOTE;
-    const last = Math.min(end, start + MAX_FIELD_BYTES);
-    for (let i = start; i < last; i++) {
-      const byte = from[i] as number;
-      if (IS_PLAIN[byte] === 1) {
-        to[at++] = byte;
-        continue;
-      }
-      to[at++] = BACKSLASH;
-      to[at++] = isJson ? SMALL_U : SMALL_X;
-      if (isJson) to[at++] = ZERO;
-      if (isJson) to[at++] = ZERO;
-      to[at++] = HEX[byte >> 4] as number;
-      to[at++] = HEX[byte & 15] as number;
-    }
-    if (last < end) for (let i = 0; i < 3; i++) to[at++] = POINT;
-    if (isJson) to[at++] = QUOTE;
-    this.at = at;
-    return true;
-  }
-
-  /**
-   * Writes a part of the request's head.
-   * @param field one of LOGGED
-   */
-  part({ head, headBytes, start }: AccessEntry, field: number): boolean {
-    if (head === undefined) return this.missing();
-    const { positions } = head;
-    return this.bytes(headBytes, start + (positions[field] as number), start + (positions[field + 1] as number));
-  }
-
-  /** Writes the request line with the version that the client speaks. */
-  requestOfHttp2(entry: AccessEntry): boolean {
-    const { head, headBytes, start } = entry;
-    const at = start + ((head?.positions[LOGGED.LINE + 1] as number) - VERSION_2.length);
-    headBytes.set(VERSION_2, at);
-    const isWritten = this.part(entry, LOGGED.LINE);
-    headBytes.set(VERSION_1, at);
-    return isWritten;
-  }
-}
-
-const VERSION_1 = ascii("1.1");
-const VERSION_2 = ascii("2.0");
-
-type Write = (entry: AccessEntry, line: Line) => boolean;
-
-/** Writes each field. Returns false if the entry has no such value. */
-const WRITERS: Readonly<Record<AccessField, Write>> = {
-  time: ({ timeMs }, line) => line.text(isoTime(timeMs)),
-  clientAddress: ({ clientAddress }, line) => line.text(clientAddress),
-  protocol: ({ head, isHttps }, line) => line.text(head && (isHttps ? "https" : "http")),
-  httpVersion: ({ head }, line) => line.text(head && (head.isHttp2 ? "2.0" : head.minorVersion === 1 ? "1.1" : "1.0")),
-  host: (entry, line) => line.part(entry, LOGGED.HOST),
-  method: ({ head }, line) => line.text(head?.method),
-  target: (entry, line) => line.part(entry, LOGGED.TARGET),
-  status: ({ status }, line) => line.number(status),
-  requestBytes: ({ requestBytes }, line) => line.number(requestBytes),
-  bytes: ({ bytes }, line) => line.number(bytes),
-  durationMs: ({ durationMs }, line) => line.milliseconds(durationMs),
-  firstByteMs: ({ firstByteMs }, line) => line.milliseconds(firstByteMs),
-  queueMs: ({ queueMs }, line) => line.milliseconds(queueMs),
-  connectMs: ({ connectMs }, line) => line.milliseconds(connectMs),
-  handlerMs: ({ handlerMs }, line) => line.milliseconds(handlerMs),
-  laneMs: ({ laneMs }, line) => line.milliseconds(laneMs),
-  retries: ({ retries }, line) => line.number(retries),
-  hedge: ({ hedge }, line) => line.text(hedge),
-  pool: ({ pool }, line) => line.text(pool),
-  instance: ({ instance }, line) => line.text(instance),
-  outcome: ({ outcome }, line) => line.text(outcome),
-  phase: ({ phase }, line) => line.text(phase),
-  requestId: (entry, line) => {
-    if (entry.requestId !== undefined) return line.text(entry.requestId);
-    return isIdOfClient(entry) ? line.part(entry, LOGGED.REQUEST_ID) : line.missing();
-  },
-  traceId: ({ traceId }, line) => line.text(traceId),
-  referer: (entry, line) => line.part(entry, LOGGED.REFERER),
-  userAgent: (entry, line) => line.part(entry, LOGGED.USER_AGENT),
-  clock: ({ timeMs }, line) => {
-    line.put(clockOf(timeMs));
-    return true;
-  },
-  request: (entry, line) => (entry.head?.isHttp2 === true ? line.requestOfHttp2(entry) : line.part(entry, LOGGED.LINE)),
-  seconds: ({ durationMs }, line) => line.seconds(durationMs),
+/** How each field is written, and the place of its value in the entry. The clock is part of the text around it. */
+const SOURCES: Readonly<Record<Exclude<AccessField, "clock">, readonly [how: number, place: number]>> = {
+  time: [MILLISECOND, NUMBERS.timeMs],
+  clientAddress: [TEXT, TEXTS.clientAddress],
+  protocol: [TEXT, TEXTS.protocol],
+  httpVersion: [TEXT, TEXTS.httpVersion],
+  host: [PART, LOGGED.HOST],
+  method: [TEXT, TEXTS.method],
+  target: [PART, LOGGED.TARGET],
+  status: [NUMBER, NUMBERS.status],
+  requestBytes: [NUMBER, NUMBERS.requestBytes],
+  bytes: [NUMBER, NUMBERS.bytes],
+  durationMs: [MILLISECONDS, NUMBERS.durationMs],
+  firstByteMs: [MILLISECONDS, NUMBERS.firstByteMs],
+  queueMs: [MILLISECONDS, NUMBERS.queueMs],
+  connectMs: [MILLISECONDS, NUMBERS.connectMs],
+  handlerMs: [MILLISECONDS, NUMBERS.handlerMs],
+  laneMs: [MILLISECONDS, NUMBERS.laneMs],
+  retries: [NUMBER, NUMBERS.retries],
+  hedge: [TEXT, TEXTS.hedge],
+  pool: [TEXT, TEXTS.pool],
+  instance: [TEXT, TEXTS.instance],
+  outcome: [TEXT, TEXTS.outcome],
+  phase: [TEXT, TEXTS.phase],
+  requestId: [REQUEST_ID, TEXTS.requestId],
+  traceId: [TEXT, TEXTS.traceId],
+  referer: [PART, LOGGED.REFERER],
+  userAgent: [PART, LOGGED.USER_AGENT],
+  request: [LINE, LOGGED.LINE],
+  seconds: [SECONDS, NUMBERS.durationMs],
 };
+
+/** The fields whose JSON is a text. */
+const QUOTED: ReadonlySet<number> = new Set([TEXT, PART, MILLISECOND, LINE, REQUEST_ID]);
 
 /** Fields with text of a client. */
 const LONG: ReadonlySet<AccessField> = new Set(["host", "target", "request", "referer", "userAgent", "requestId"]);
@@ -285,67 +69,141 @@ const LONG: ReadonlySet<AccessField> = new Set(["host", "target", "request", "re
 /** Fields that need the times within a request. */
 const TIMED: ReadonlySet<AccessField> = new Set(["firstByteMs", "queueMs", "connectMs", "handlerMs", "laneMs"]);
 
-/** A field and the text before it; in JSON, the text is its name. */
+/** How many bytes may be written behind a text, and are then written over. */
+const OVERSHOOT_BYTES = 7;
+/** Texts with a time are kept for so many seconds: requests of several end at once. */
+const COPIES = 8;
+/**
+ * The numbers of each step of a program: where its text begins, the words from one copy of it to the next, and its length; how the value
+ * after it is written, the value's place, and whether a quote follows.
+ */
+const STEP = 6;
+
+/** A text of a format, and the value after it. */
 interface Step {
-  readonly before: PackedText;
-  readonly write: Write;
+  readonly before: string;
+  readonly how: number;
+  readonly place: number;
+  readonly field?: AccessField;
 }
 
-/** A compiled format. Its lines are at most `maxBytes` long. */
+/** A text, and where it is packed. */
+interface Packed {
+  readonly text: string;
+  readonly word: number;
+  readonly words: number;
+}
+
+/**
+ * A compiled format. Its lines are at most `maxBytes` long. It is a program of numbers, run by one loop, with all texts of the format in
+ * one array: beside the relay's own code, functions and objects for each field would rarely be in the processor's caches.
+ */
 export class AccessFormat {
   readonly maxBytes: number;
   /** Whether its lines have the times within a request. */
   readonly hasTimes: boolean;
   private readonly isJson: boolean;
-  private readonly line: Line;
-  private readonly fields: readonly AccessField[];
-  private readonly steps: readonly Step[];
-  /** The text after the last field. */
-  private readonly end: PackedText;
+  readonly fields: ReadonlySet<AccessField>;
+  private readonly program: Int32Array;
+  /** The texts, eight bytes in each number. None of them is NaN, whose bytes a runtime may change. */
+  private readonly words: Float64Array;
+  /** The texts with a time; the first of their copies. */
+  private readonly timed: readonly Packed[];
+  /** The second of each copy. */
+  private readonly seconds = new Float64Array(COPIES).fill(-1);
+  private view: DataView = new DataView(new ArrayBuffer(0));
+  private viewed: Uint8Array | undefined;
 
   /** @param format `json`, or a template, validated with the configuration */
   constructor(format: string) {
     this.isJson = format === "json";
-    this.line = new Line(this.isJson);
-    const template = this.isJson ? ACCESS_FIELDS.map((field) => ({ field })) : parseTemplate(format);
-    const parts: readonly TemplatePart[] = typeof template === "string" ? [] : template;
-    const steps: Step[] = [];
-    const fields: AccessField[] = [];
-    let before = "";
-    for (const part of parts) {
-      if ("text" in part) before += part.text;
-      else {
-        const name = `${fields.length === 0 ? "{" : ","}"${part.field}":`;
-        steps.push({ before: new PackedText(this.isJson ? name : before), write: WRITERS[part.field] });
-        fields.push(part.field);
-        before = "";
-      }
+    const steps = stepsOf(format, this.isJson);
+    this.fields = new Set(steps.flatMap(({ field }) => field ?? []));
+    this.program = new Int32Array(steps.length * STEP);
+    const timed: Packed[] = [];
+    const fixed: Packed[] = [];
+    let word = 0;
+    let bytes = OVERSHOOT_BYTES;
+    for (const [at, { before: text, how, place, field }] of steps.entries()) {
+      const { length } = textAt(0, text);
+      const words = Math.ceil(length / 8);
+      const isTimed = text.includes(CLOCK) || text.includes(ISO_TIME);
+      const isQuoted = this.isJson && QUOTED.has(how);
+      this.program.set([word, isTimed ? words : 0, length, how, place, isQuoted ? 1 : 0], at * STEP);
+      (isTimed ? timed : fixed).push({ text, word, words });
+      word += isTimed ? COPIES * words : words;
+      bytes += length + (field !== undefined && LONG.has(field) ? MAX_ESCAPED_BYTES : MAX_SHORT_BYTES);
     }
-    this.fields = fields;
-    this.steps = steps;
-    this.end = new PackedText(this.isJson ? "}\n" : `${before}\n`);
-    this.hasTimes = fields.some((field) => TIMED.has(field));
-    const boundOf = (field: AccessField) => (LONG.has(field) ? MAX_ESCAPED_BYTES : MAX_SHORT_BYTES);
-    const texts = steps.reduce((sum, step) => sum + step.before.length, this.end.length + OVERSHOOT_BYTES);
-    this.maxBytes = fields.map(boundOf).reduce((sum, bytes) => sum + bytes, texts);
-  }
-
-  has(field: AccessField): boolean {
-    return this.fields.includes(field);
+    this.words = new Float64Array(word);
+    this.timed = timed;
+    for (const each of fixed) pack(each.text, this.words, each.word);
+    this.hasTimes = [...this.fields].some((field) => TIMED.has(field));
+    this.maxBytes = bytes;
   }
 
   /** Writes the line and its end at `at`, where `maxBytes` fit. Returns the position after it. */
   write(entry: AccessEntry, to: Uint8Array, at: number): number {
-    const { line, isJson } = this;
-    line.begin(to, at);
-    for (const { before, write } of this.steps) {
-      const from = line.at;
-      line.put(before);
-      // JSON omits a field without a value. Its first field always has one.
-      if (!write(entry, line) && isJson) line.at = from;
+    const { program, words, isJson } = this;
+    const { numbers, texts } = entry;
+    if (this.viewed !== to) {
+      this.viewed = to;
+      this.view = new DataView(to.buffer, to.byteOffset, to.length);
     }
-    line.put(this.end);
-    return line.at;
+    const { view } = this;
+    const copy = this.timed.length === 0 ? 0 : this.copyOf(Math.floor((numbers[NUMBERS.timeMs] as number) / 1000));
+    let position = at;
+    for (let step = 0; ; step += STEP) {
+      const from = position;
+      let word = (program[step] as number) + copy * (program[step + 1] as number);
+      const value = from + (program[step + 2] as number);
+      for (; position < value; position += 8) view.setFloat64(position, words[word++] as number, true);
+      position = value;
+      const place = program[step + 4] as number;
+      switch (program[step + 3]) {
+        case TEXT:
+          position = putText(texts[place], to, value);
+          break;
+        case PART:
+          position = putPart(entry, place, to, value, isJson);
+          break;
+        case NUMBER:
+          position = putNumber(numbers[place] as number, to, value);
+          break;
+        case SECONDS:
+          position = putSeconds(numbers[place] as number, to, value);
+          break;
+        case MILLISECONDS:
+          position = putMilliseconds(numbers[place] as number, to, value);
+          break;
+        case MILLISECOND:
+          position = putMillisecond(numbers[place] as number, to, value);
+          break;
+        case LINE:
+          position = putRequestLine(entry, to, value, isJson);
+          break;
+        case REQUEST_ID:
+          position = putText(texts[place], to, value);
+          if (position === value) position = putClientId(entry, to, value, isJson);
+          break;
+        default:
+          return value;
+      }
+      if (position > value) {
+        if (program[step + 5] === 1) to[position++] = QUOTE;
+      }
+      // JSON has no field without a value; its first one is always there.
+      else if (isJson) position = from;
+      else to[position++] = HYPHEN;
+    }
+  }
+
+  /** Returns which copy of the texts with a time is that of this second. */
+  private copyOf(second: number): number {
+    const copy = second & (COPIES - 1);
+    if (this.seconds[copy] === second) return copy;
+    this.seconds[copy] = second;
+    for (const { text, word, words } of this.timed) pack(textAt(second, text), this.words, word + copy * words);
+    return copy;
   }
 
   /** Returns the line that replaces lost ones. */
@@ -355,43 +213,47 @@ export class AccessFormat {
   }
 }
 
-/** Whether the client's X-Request-Id is short enough and has no spaces, so that it can be logged. */
-function isIdOfClient({ head, headBytes, start }: AccessEntry): boolean {
-  const from = head?.positions[LOGGED.REQUEST_ID] ?? 0;
-  const to = head?.positions[LOGGED.REQUEST_ID + 1] ?? 0;
-  if (from === to || to - from > MAX_REQUEST_ID_BYTES) return false;
-  for (let at = start + from; at < start + to; at++) {
-    const byte = headBytes[at] as number;
-    if (byte <= 32 || byte >= 127) return false;
+function stepsOf(format: string, isJson: boolean): Step[] {
+  const template = isJson ? ACCESS_FIELDS.map((field) => ({ field })) : parseTemplate(format);
+  const parts: readonly TemplatePart[] = typeof template === "string" ? [] : template;
+  const steps: Step[] = [];
+  let before = "";
+  for (const part of parts) {
+    const field = "text" in part ? undefined : part.field;
+    if (field === undefined || field === "clock") {
+      before += "text" in part ? part.text : CLOCK;
+      continue;
+    }
+    const [how, place] = SOURCES[field];
+    if (isJson) before = `${steps.length === 0 ? "{" : ","}"${field}":${QUOTED.has(how) ? '"' : ""}`;
+    if (field === "time") before += ISO_TIME;
+    steps.push({ before, how, place, field });
+    before = "";
   }
-  return true;
+  return [...steps, { before: isJson ? "}\n" : `${before}\n`, how: END, place: 0 }];
 }
 
-let clockSecond = Number.NaN;
-let clock = new PackedText("");
+/** Returns a text of a format with the time in it. */
+function textAt(second: number, text: string): string {
+  return text.replaceAll(CLOCK, () => clockOf(second)).replaceAll(ISO_TIME, () => isoOf(second));
+}
 
-/** Returns `10/Oct/2000:13:55:36 +0000`; computed once per second. */
-function clockOf(timeMs: number): PackedText {
-  const now = Math.floor(timeMs / 1000);
-  if (now === clockSecond) return clock;
-  clockSecond = now;
-  const date = new Date(now * 1000);
+/** Returns `10/Oct/2000:13:55:36 +0000`. */
+function clockOf(second: number): string {
+  const date = new Date(second * 1000);
   const two = (value: number) => String(value).padStart(2, "0");
   const day = `${two(date.getUTCDate())}/${MONTHS[date.getUTCMonth()]}/${date.getUTCFullYear()}`;
-  clock = new PackedText(
-    `${day}:${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())} +0000`,
-  );
-  return clock;
+  return `${day}:${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())} +0000`;
 }
 
-let isoMillisecond = Number.NaN;
-let iso = "";
+/** Returns `2000-10-10T13:55:36.`. */
+function isoOf(second: number): string {
+  return new Date(second * 1000).toISOString().slice(0, -"000Z".length);
+}
 
-/** Returns `2000-10-10T13:55:36.000Z`; computed once per millisecond. */
-function isoTime(timeMs: number): string {
-  const now = Math.floor(timeMs);
-  if (now === isoMillisecond) return iso;
-  isoMillisecond = now;
-  iso = new Date(now).toISOString();
-  return iso;
+/** Writes a text of ours, in ASCII, as numbers of eight bytes. */
+function pack(text: string, words: Float64Array, word: number): void {
+  const bytes = Buffer.alloc(Math.ceil(text.length / 8) * 8);
+  bytes.write(text, "latin1");
+  for (let i = 0; 8 * i < bytes.length; i++) words[word + i] = bytes.readDoubleLE(8 * i);
 }

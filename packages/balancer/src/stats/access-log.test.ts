@@ -8,30 +8,45 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { SavedHead } from "../exchange/saved-head.js";
 import { Forwarded, type Peer } from "../http1/forwarded.js";
 import { RequestHead } from "../http1/request-head.js";
-import { type AccessEntry, AccessFormat } from "./access-line.js";
+import { AccessFormat } from "./access-line.js";
 import { AccessLog, type Finished } from "./access-log.js";
+import { AccessEntry, NUMBERS, TEXTS } from "./access-values.js";
 import { LoggedHead } from "./logged-head.js";
 
 const limits = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 1000 };
 
-function line(request: string, more: Partial<AccessEntry> = {}, format = COMBINED, isHttp2 = false): string {
+type Values = { [Key in keyof typeof NUMBERS]: number } & { [Key in keyof typeof TEXTS]: string | undefined };
+
+interface Known extends Partial<Values> {
+  isHttps?: boolean;
+  isHttp2?: boolean;
+  isUnreadable?: boolean;
+}
+
+function line(request: string, more: Known = {}, format = COMBINED): string {
+  const { isHttps = false, isHttp2 = false, isUnreadable = false, ...values } = more;
   const bytes = Buffer.from(request, "latin1");
   const head = new RequestHead(limits);
   expect(head.parse(bytes, 0, bytes.length)).toBe(bytes.length);
   const logged = new LoggedHead();
   logged.note(head, 0, bytes.length);
   logged.isHttp2 = isHttp2;
+  const entry = new AccessEntry();
+  entry.head = isUnreadable ? undefined : logged;
   // Where the head lies in its bytes does not matter.
-  const [headBytes, start] = [Buffer.concat([Buffer.from("xyz"), bytes]), 3];
-  const entry: AccessEntry = {
-    ...{ timeMs: Date.UTC(2000, 9, 10, 13, 55, 36), clientAddress: "192.0.2.1", isHttps: false, head: logged },
-    ...{ headBytes, start },
+  entry.headBytes = Buffer.concat([Buffer.from("xyz"), bytes]);
+  entry.start = 3;
+  entry.describeHead(isHttps);
+  const known: Partial<Values> = {
+    ...{ timeMs: Date.UTC(2000, 9, 10, 13, 55, 36), clientAddress: "192.0.2.1" },
     ...{ status: 200, requestBytes: 0, bytes: 12, durationMs: 1.5, firstByteMs: 1.25, queueMs: 0, connectMs: 0.1 },
-    ...{ handlerMs: -1, laneMs: -1, retries: 0, hedge: undefined },
-    ...{ pool: "web", instance: "web.3", outcome: "whole", phase: "response" },
-    ...{ requestId: undefined, traceId: undefined },
-    ...more,
+    ...{ handlerMs: -1, laneMs: -1, retries: 0 },
+    ...{ pool: "web", instance: "web.3", outcome: "whole", phase: "response", ...values },
   };
+  for (const [name, value] of Object.entries(known)) {
+    if (name in NUMBERS) entry.numbers[NUMBERS[name as keyof typeof NUMBERS]] = value as number;
+    else entry.texts[TEXTS[name as keyof typeof TEXTS]] = value as string | undefined;
+  }
   const compiled = new AccessFormat(format);
   const to = Buffer.alloc(compiled.maxBytes);
   return to.toString("latin1", 0, compiled.write(entry, to, 0));
@@ -49,7 +64,40 @@ test("a combined line has seconds and the instance at its end", () => {
 
 test("a request over HTTP/2 has its version, and its head stays as it is kept", () => {
   const request = "GET /a HTTP/1.1\r\nhost: x\r\n\r\n";
-  expect(line(request, {}, "{request} {httpVersion}", true)).toBe("GET /a HTTP/2.0 2.0\n");
+  expect(line(request, { isHttp2: true }, "{request} {httpVersion}")).toBe("GET /a HTTP/2.0 2.0\n");
+});
+
+/** Writes lines in one format, whose numbers change. */
+function writer(format: string): (numbers: Partial<Record<keyof typeof NUMBERS, number>>) => string {
+  const compiled = new AccessFormat(format);
+  const entry = new AccessEntry();
+  const to = Buffer.alloc(compiled.maxBytes);
+  return (numbers) => {
+    for (const [name, value] of Object.entries(numbers)) entry.numbers[NUMBERS[name as keyof typeof NUMBERS]] = value;
+    return to.toString("latin1", 0, compiled.write(entry, to, 0));
+  };
+}
+
+test("all digits of numbers and times are written", () => {
+  const write = writer("{bytes} {seconds}");
+  const values = [...Array.from({ length: 1000 }, (_, at) => at), 1000, 9999, 10_000, 999_999, 1_000_000, 2 ** 31 - 1];
+  expect(values.map((value) => write({ bytes: value, durationMs: value / 1000 }))).toEqual(
+    values.map((value) => `${value} ${(value / 1e6).toFixed(6)}\n`),
+  );
+  expect(write({ bytes: 2 ** 52, durationMs: 0 })).toBe(`${2 ** 52} 0.000000\n`);
+});
+
+test("each line has its own second, however many requests of how many seconds end at once", () => {
+  const write = writer("{time} [{clock}] {status} at {clock}");
+  const at = (second: number, millisecond: number) =>
+    write({ status: 200, timeMs: Date.UTC(2000, 11, 31, 23, 59, second, millisecond) + 0.9 });
+  for (const round of [0, 1]) {
+    for (let second = 40; second < 60; second += 1 + round) {
+      const clock = `31/Dec/2000:23:59:${second} +0000`;
+      expect(at(second, 7)).toBe(`2000-12-31T23:59:${second}.007Z [${clock}] 200 at ${clock}\n`);
+    }
+  }
+  expect(at(60, 999)).toBe("2001-01-01T00:00:00.999Z [01/Jan/2001:00:00:00 +0000] 200 at 01/Jan/2001:00:00:00 +0000\n");
 });
 
 test.each([
@@ -87,7 +135,14 @@ test("a JSON line has all fields that there are, and a template those it names",
     ...{ pool: "web", instance: "web.3", outcome: "whole", phase: "response", ...ids },
     ...{ hedge: "won", userAgent: "x" },
   });
-  const unread = { head: undefined, pool: undefined, instance: undefined, firstByteMs: -1, queueMs: -1, connectMs: -1 };
+  const unread = {
+    isUnreadable: true,
+    pool: undefined,
+    instance: undefined,
+    firstByteMs: -1,
+    queueMs: -1,
+    connectMs: -1,
+  };
   expect(Object.keys(JSON.parse(line(request, unread, "json")))).toEqual([
     ...["time", "clientAddress", "status", "requestBytes", "bytes", "durationMs", "retries", "outcome", "phase"],
   ]);

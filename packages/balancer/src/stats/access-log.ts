@@ -1,9 +1,10 @@
 /** The access log of a balancer: decides which requests are logged, and collects the values of each. */
-import type { AccessLogRule, AccessOutcome, AccessPhase, HedgeResult } from "@paceline/wire/access-log";
+import type { AccessField, AccessLogRule, AccessOutcome, AccessPhase, HedgeResult } from "@paceline/wire/access-log";
 import type { SavedHead } from "../exchange/saved-head.js";
 import type { Forwarded, ForwardedFields, Peer } from "../http1/forwarded.js";
 import { RequestHead, type RequestHeadLimits } from "../http1/request-head.js";
-import { type AccessEntry, AccessFormat } from "./access-line.js";
+import { AccessFormat } from "./access-line.js";
+import { AccessEntry, NUMBERS, TEXTS } from "./access-values.js";
 import { LogFile } from "./log-file.js";
 
 /**
@@ -33,15 +34,6 @@ export interface Finished {
   phase: AccessPhase;
 }
 
-/** One per process: it is written before the next request is filled in. */
-const NOTHING_KNOWN: AccessEntry = {
-  ...{ timeMs: 0, clientAddress: "", isHttps: false, status: 0, requestBytes: 0, bytes: 0 },
-  ...{ head: undefined, headBytes: new Uint8Array(0), start: 0 },
-  ...{ durationMs: 0, firstByteMs: -1, queueMs: -1, connectMs: -1, handlerMs: -1, laneMs: -1, retries: 0 },
-  ...{ hedge: undefined, pool: undefined, instance: undefined, outcome: "refused", phase: "head" },
-  ...{ requestId: undefined, traceId: undefined },
-};
-
 export interface AccessLogOptions {
   rule: AccessLogRule;
   /** The descriptor of the balancer's output, opened for appending. */
@@ -55,6 +47,15 @@ export interface AccessLogOptions {
 /** How often the clock is read; times between two readings are computed. */
 const CLOCK_EVERY_MS = 1000;
 
+/** The fields of the combined format and those of its parts, and the times; the others are details. */
+const USUAL: ReadonlySet<AccessField> = new Set([
+  ...(["time", "clock", "clientAddress", "request", "host", "target", "status", "bytes"] as const),
+  ...(["referer", "userAgent", "seconds", "durationMs", "instance"] as const),
+  ...(["firstByteMs", "queueMs", "connectMs", "handlerMs", "laneMs"] as const),
+]);
+/** The head of an entry that was written: an entry does not hold the client's bytes. */
+const NO_BYTES = new Uint8Array(0);
+
 export class AccessLog {
   /** Whether the times within a request are logged. */
   readonly takesTimes: boolean;
@@ -63,23 +64,23 @@ export class AccessLog {
   private readonly file: LogFile;
   private readonly forwarded: Forwarded;
   private readonly sample: number;
-  private readonly hasIds: boolean;
+  private readonly hasDetails: boolean;
   private readonly hasTraces: boolean;
-  private readonly entry: AccessEntry = { ...NOTHING_KNOWN };
+  /** It is written before the next request is filled in. */
+  private readonly entry = new AccessEntry();
   /** Grows with each request by the share that is logged. When it reaches 1, a request is logged. */
   private due = 0;
   /** The offset from `performance.now` to the time of day, and when it was computed. */
   private clockOffset = 0;
   private clockReadAt = Number.NEGATIVE_INFINITY;
-  private readonly putEntry = (to: Uint8Array, at: number) => this.format.write(this.entry, to, at);
 
   constructor({ rule, outputFd, forwarded, limits, onProblem }: AccessLogOptions) {
     const format = new AccessFormat(rule.format);
     const lostLine = (lines: number) => format.lostLine(lines, Date.now());
     this.format = format;
     this.takesTimes = format.hasTimes;
-    this.hasIds = format.has("requestId");
-    this.hasTraces = format.has("traceId");
+    this.hasDetails = [...format.fields].some((field) => !USUAL.has(field));
+    this.hasTraces = format.fields.has("traceId");
     this.file = new LogFile({ target: rule.file ?? outputFd, lostLine, onProblem });
     this.sample = rule.sample;
     this.forwarded = forwarded;
@@ -97,8 +98,9 @@ export class AccessLog {
 
   /** Logs a finished request. @param now the time of `performance.now` */
   request(kept: SavedHead, peer: Peer, finished: Finished, now: number): void {
-    if (!this.takes(finished.status)) return;
-    const { entry } = this;
+    const { entry, file, format } = this;
+    if (!this.takes(finished.status) || !file.hasRoom(format.maxBytes)) return;
+    const { numbers, texts } = entry;
     const { bytes, logged } = kept;
     const { startedAt } = finished;
     if (now - this.clockReadAt >= CLOCK_EVERY_MS) {
@@ -107,28 +109,33 @@ export class AccessLog {
     }
     const isKnown = bytes !== undefined && logged !== undefined;
     const client = isKnown && peer.isTrusted ? this.saidBy(peer, kept) : undefined;
-    entry.durationMs = now - startedAt;
-    entry.timeMs = startedAt + this.clockOffset;
-    entry.clientAddress = client?.client ?? peer.node;
-    entry.isHttps = (client ?? peer.fields).isHttps;
     entry.head = isKnown ? logged : undefined;
     if (isKnown) entry.headBytes = bytes;
     entry.start = kept.start;
-    entry.status = finished.status;
-    entry.requestBytes = finished.requestBytes;
-    entry.bytes = finished.bodyBytes;
-    if (this.takesTimes) fillTimes(entry, finished, now);
-    entry.retries = finished.retries;
-    entry.hedge = finished.hedge;
-    entry.pool = finished.pool;
-    entry.instance = finished.instance;
-    entry.outcome = finished.outcome;
-    entry.phase = finished.phase;
-    entry.requestId = this.hasIds ? kept.identity?.requestId : undefined;
-    entry.traceId = this.hasTraces ? kept.traceId() : undefined;
-    this.file.add(this.format.maxBytes, this.putEntry);
-    // Releases the client's bytes.
-    entry.headBytes = NOTHING_KNOWN.headBytes;
+    numbers[NUMBERS.timeMs] = startedAt + this.clockOffset;
+    numbers[NUMBERS.status] = finished.status;
+    numbers[NUMBERS.bytes] = finished.bodyBytes;
+    numbers[NUMBERS.durationMs] = now - startedAt;
+    texts[TEXTS.clientAddress] = client?.client ?? peer.node;
+    texts[TEXTS.instance] = finished.instance;
+    if (this.takesTimes) fillTimes(numbers, finished, now);
+    if (this.hasDetails) this.fillDetails(kept, finished, (client ?? peer.fields).isHttps);
+    file.added(format.write(entry, file.filled, file.length));
+    entry.headBytes = NO_BYTES;
+  }
+
+  private fillDetails(kept: SavedHead, finished: Finished, isHttps: boolean): void {
+    const { entry } = this;
+    const { numbers, texts } = entry;
+    entry.describeHead(isHttps);
+    numbers[NUMBERS.requestBytes] = finished.requestBytes;
+    numbers[NUMBERS.retries] = finished.retries;
+    texts[TEXTS.hedge] = finished.hedge;
+    texts[TEXTS.pool] = finished.pool;
+    texts[TEXTS.outcome] = finished.outcome;
+    texts[TEXTS.phase] = finished.phase;
+    texts[TEXTS.requestId] = kept.identity?.requestId;
+    texts[TEXTS.traceId] = this.hasTraces ? kept.traceId() : undefined;
   }
 
   /** Returns the client as a trusted proxy reported it. */
@@ -139,9 +146,20 @@ export class AccessLog {
 
   /** Logs unreadable input, or a connection beyond the limit. */
   refused(peer: Peer, status: number, bytes: number): void {
-    if (!this.takes(status)) return;
-    Object.assign(this.entry, NOTHING_KNOWN, { timeMs: Date.now(), clientAddress: peer.node, status, bytes });
-    this.file.add(this.format.maxBytes, this.putEntry);
+    const { entry, file, format } = this;
+    if (!this.takes(status) || !file.hasRoom(format.maxBytes)) return;
+    const { numbers, texts } = entry;
+    entry.head = undefined;
+    numbers.fill(-1);
+    numbers[NUMBERS.timeMs] = Date.now();
+    numbers[NUMBERS.status] = status;
+    numbers[NUMBERS.bytes] = bytes;
+    numbers[NUMBERS.requestBytes] = numbers[NUMBERS.durationMs] = numbers[NUMBERS.retries] = 0;
+    texts.fill(undefined);
+    texts[TEXTS.clientAddress] = peer.node;
+    texts[TEXTS.outcome] = "refused";
+    texts[TEXTS.phase] = "head";
+    file.added(format.write(entry, file.filled, file.length));
   }
 
   /** Reopens the file after it was moved. */
@@ -155,11 +173,12 @@ export class AccessLog {
   }
 }
 
-function fillTimes(entry: AccessEntry, finished: Finished, now: number): void {
+function fillTimes(numbers: Float64Array, finished: Finished, now: number): void {
   const { startedAt, queuedAt, foundAt, sentAt, firstByteAt, handlerMicros } = finished;
-  entry.firstByteMs = firstByteAt === 0 ? -1 : firstByteAt - startedAt;
-  entry.queueMs = foundAt > 0 ? foundAt - queuedAt : finished.phase === "queue" ? now - queuedAt : -1;
-  entry.connectMs = foundAt === 0 ? -1 : (sentAt >= foundAt ? sentAt : now) - foundAt;
-  entry.handlerMs = handlerMicros < 0 ? -1 : handlerMicros / 1000;
-  entry.laneMs = handlerMicros < 0 ? -1 : Math.max(0, firstByteAt - sentAt - entry.handlerMs);
+  const handlerMs = handlerMicros < 0 ? -1 : handlerMicros / 1000;
+  numbers[NUMBERS.firstByteMs] = firstByteAt === 0 ? -1 : firstByteAt - startedAt;
+  numbers[NUMBERS.queueMs] = foundAt > 0 ? foundAt - queuedAt : finished.phase === "queue" ? now - queuedAt : -1;
+  numbers[NUMBERS.connectMs] = foundAt === 0 ? -1 : (sentAt >= foundAt ? sentAt : now) - foundAt;
+  numbers[NUMBERS.handlerMs] = handlerMs;
+  numbers[NUMBERS.laneMs] = handlerMicros < 0 ? -1 : Math.max(0, firstByteAt - sentAt - handlerMs);
 }

@@ -36,9 +36,10 @@ interface Rest {
 
 export class LogFile {
   private fd: number;
-  private filled: Buffer = newBuffer();
+  /** The lines that are not yet being written, and the position after them: where the next one begins. */
+  filled: Buffer = newBuffer();
+  length = 0;
   private spare: Buffer | undefined = newBuffer();
-  private length = 0;
   /** Lines that are lost and not yet reported in a buffer. */
   private lost = 0;
   /** The number of lost lines that are reported at the start of the buffer: of the one being filled, and of the one being written. */
@@ -76,14 +77,18 @@ export class LogFile {
     this.options.onProblem(problem);
   }
 
-  /** Adds a line: `put` writes up to `maxBytes` of the buffer at a position and returns the position after them. */
-  add(maxBytes: number, put: (to: Uint8Array, at: number) => number): void {
-    if (this.length + maxBytes > this.filled.length) {
-      this.lost++;
-      return this.tell("the access log loses lines: they are not written as fast as they come");
-    }
-    this.length = put(this.filled, this.length);
-    if (this.length >= FLUSH_AT_BYTES) this.flush();
+  /** Whether a line of up to `maxBytes` fits at `length` of `filled`; otherwise it is counted as lost. */
+  hasRoom(maxBytes: number): boolean {
+    if (this.length + maxBytes <= this.filled.length) return true;
+    this.lost++;
+    this.tell("the access log loses lines: they are not written as fast as they come");
+    return false;
+  }
+
+  /** A line was written into `filled`. @param end the position after it */
+  added(end: number): void {
+    this.length = end;
+    if (end >= FLUSH_AT_BYTES) this.flush();
     else this.timer ??= setTimeout(() => this.flush(), FLUSH_AFTER_MS);
   }
 

@@ -21,8 +21,8 @@ export class LoggedHead {
   /** Whether the client speaks HTTP/2. The head is then kept in the form of HTTP/1.1. */
   isHttp2 = false;
   /**
-   * Start and end of each field, relative to the start of the head, whose bytes may be copied elsewhere. Both are 0 if the field is
-   * missing.
+   * Start and end of each field, relative to the start of the head, whose bytes may be copied elsewhere. The end is 0 if the field
+   * is missing.
    */
   readonly positions = new Int32Array(12);
 
@@ -36,7 +36,7 @@ export class LoggedHead {
     const { bytes, count } = fields;
     this.method = head.method;
     this.minorVersion = head.minorVersion;
-    positions.fill(0, LOGGED.REFERER);
+    positions[LOGGED.REFERER + 1] = positions[LOGGED.USER_AGENT + 1] = positions[LOGGED.REQUEST_ID + 1] = 0;
     const line = bytes[start] === CR ? CRLF_BYTES : 0;
     const lineEnd = (count > 0 ? fields.nameStart(0) : end - CRLF_BYTES) - CRLF_BYTES - start;
     positions[LOGGED.LINE] = line;

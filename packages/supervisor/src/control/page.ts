@@ -5,7 +5,7 @@ import type { ServerResponse } from "node:http";
 import type * as Zlib from "node:zlib";
 import { builtFile } from "../package.js";
 import type { FleetEvent, Status, SupervisorApi } from "./api.js";
-import { ControlError } from "./responses.js";
+import { ControlError, jsonForAll } from "./responses.js";
 
 interface PageDocument {
   html: Buffer;
@@ -131,7 +131,7 @@ export class StatusStream {
     const at = Date.now();
     // Includes some more seconds than one. A follower drops those that it has, and loses none if a message is late.
     const recent = this.supervisor.history("seconds", at - RECENT_MS);
-    return messageOf("status", { at, status, recent });
+    return message("status", `{"at":${at},"status":${jsonForAll(status)},"recent":${JSON.stringify(recent)}}`);
   }
 
   private send(text: string): void {
@@ -148,7 +148,11 @@ export class StatusStream {
   }
 }
 
-/** JSON contains no line feeds, so each message has one line of data. */
 function messageOf(event: string, data: object): string {
-  return `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
+  return message(event, JSON.stringify(data));
+}
+
+/** JSON contains no line feeds, so each message has one line of data. */
+function message(event: string, json: string): string {
+  return `event: ${event}\ndata: ${json}\n\n`;
 }

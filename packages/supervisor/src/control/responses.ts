@@ -106,11 +106,14 @@ const MAX_LINES_BYTES = 16 << 20;
 /** Skipped lines are counted per name. Beyond this many names, the rest is counted under one name. */
 const MAX_NAMES = 1_000;
 
+/** A line, or its JSON. */
+export type Line = object | string;
+
 /** Calls `onLines` with new lines as they arrive. Returns a function that ends the subscription. */
-export type Subscribe = (onLines: (lines: readonly object[]) => void) => () => void;
+export type Subscribe = (onLines: (lines: readonly Line[]) => void) => () => void;
 
 interface LineSource {
-  recent: object[];
+  recent: Line[];
   subscribe: Subscribe;
 }
 
@@ -162,14 +165,23 @@ export function lines(
   response.on("close", finish);
 }
 
-function textOf(lines: readonly object[]): string {
-  let text = "";
-  for (const line of lines) text += `${JSON.stringify(line)}\n`;
+const documents = new WeakMap<object, string>();
+
+/** Returns the JSON of a document that several followers get, made once for all of them. */
+export function jsonForAll(document: object): string {
+  const text = documents.get(document) ?? JSON.stringify(document);
+  documents.set(document, text);
   return text;
 }
 
-function countLost(lost: Map<string, number>, line: object): void {
-  const { name, subject = "", lost: already } = line as Partial<LogLine>;
+function textOf(lines: readonly Line[]): string {
+  let text = "";
+  for (const line of lines) text += `${typeof line === "string" ? line : JSON.stringify(line)}\n`;
+  return text;
+}
+
+function countLost(lost: Map<string, number>, line: Line): void {
+  const { name, subject = "", lost: already } = (typeof line === "string" ? {} : line) as Partial<LogLine>;
   const of = name ?? subject;
   const key = lost.has(of) || lost.size < MAX_NAMES ? of : "paceline";
   lost.set(key, (lost.get(key) ?? 0) + (already ?? 1));

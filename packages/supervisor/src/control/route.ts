@@ -1,7 +1,7 @@
 /** The definition of a route of the control socket: its path, the shape of its body, and how it responds. */
 import type { Caller } from "../core/history.js";
 import type { OperationResult, ProgressListener, SupervisorApi } from "./api.js";
-import type { Subscribe } from "./responses.js";
+import type { Line, Subscribe } from "./responses.js";
 
 /** The type of a body's key. Keys that end in `?` are optional. */
 type BodyKey = keyof BodyKinds;
@@ -86,7 +86,7 @@ type Reply<Body> =
   /** Responds with progress lines while it runs, then with the result. */
   | { kind: "operation"; run(input: RouteInput<Body>, onProgress: ProgressListener): Promise<OperationResult> }
   /** Responds with the stored lines; with `follow=1` also with new ones. */
-  | { kind: "lines"; open(input: RouteInput<Body>): { recent: object[]; subscribe: Subscribe } };
+  | { kind: "lines"; open(input: RouteInput<Body>): { recent: Line[]; subscribe: Subscribe } };
 
 export interface Route {
   method: "GET" | "POST";

@@ -2,7 +2,7 @@
 import type { DumpKind } from "@paceline/wire";
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
 import type { Heir, NamedRelease, Status, SupervisorApi } from "./api.js";
-import { ControlError } from "./responses.js";
+import { ControlError, jsonForAll } from "./responses.js";
 import { type Route, route } from "./route.js";
 
 /** The only program to which a fleet is handed over, of any version. */
@@ -32,7 +32,7 @@ export const routes: readonly Route[] = [
       const lineOf = (status: Status) => {
         const history = supervisor.history("seconds", since);
         since = history.now;
-        return { ...status, history };
+        return `${jsonForAll(status).slice(0, -1)},"history":${JSON.stringify(history)}}`;
       };
       return {
         recent: [lineOf(supervisor.status())],

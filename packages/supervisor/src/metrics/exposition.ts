@@ -38,41 +38,54 @@ export function formatFor(accept: string): TextFormat {
 
 /** Returns the metrics as text. Families without samples are left out. A counter's name is passed without `_total`. */
 export function textOf(families: readonly Family[], format: TextFormat): string {
+  const labelled = labelTexts();
   let text = "";
-  for (const family of families) if (family.samples.length > 0) text += familyText(family, format);
+  for (const family of families) if (family.samples.length > 0) text += familyText(family, format, labelled);
   return format === "openmetrics" ? `${text}# EOF\n` : text;
 }
 
 const SUFFIXES = { gauge: "", counter: "_total", info: "_info" };
 
-function familyText(family: Family, format: TextFormat): string {
+function familyText(family: Family, format: TextFormat, labelled: LabelTexts): string {
   const { type, name } = family;
   const suffix = type === "histogram" ? "" : SUFFIXES[type];
   const isOpen = format === "openmetrics";
   const named = isOpen ? name : name + suffix;
   let text = `# HELP ${named} ${escapedHelp(family.help)}\n# TYPE ${named} ${type === "info" && !isOpen ? "gauge" : type}\n`;
   if (family.type === "histogram") {
-    for (const sample of family.samples) text += histogramText(name, sample);
+    for (const sample of family.samples) text += histogramText(name, sample, labelled(sample.labels));
     return text;
   }
-  for (const { labels, value } of family.samples) text += `${name}${suffix}${labelText(labels)} ${numberText(value)}\n`;
+  for (const { labels, value } of family.samples) text += `${name}${suffix}${labelled(labels)} ${numberText(value)}\n`;
   return text;
 }
 
-function histogramText(name: string, { labels, bounds, counts, sum }: HistogramSample): string {
+function histogramText(name: string, { bounds, counts, sum }: HistogramSample, labelled: string): string {
+  const bucket = `${name}_bucket${labelled === "" ? "{" : `${labelled.slice(0, -1)},`}le="`;
   let text = "";
   let total = 0;
   for (const [at, count] of counts.entries()) {
     total += count;
     const bound = bounds[at];
     const le = bound === undefined ? "+Inf" : numberText(bound);
-    text += `${name}_bucket${labelText({ ...labels, le })} ${numberText(total)}\n`;
+    text += `${bucket}${le}"} ${numberText(total)}\n`;
   }
-  const labelled = labelText(labels);
   return `${text}${name}_count${labelled} ${numberText(total)}\n${name}_sum${labelled} ${numberText(Math.round(sum * 1e6) / 1e6)}\n`;
 }
 
-function labelText(labels: Readonly<Record<string, string>>): string {
+type LabelTexts = (labels: Sample["labels"]) => string;
+
+/** Returns a function that returns the text of labels, made once of each: all samples of a process have the same ones. */
+function labelTexts(): LabelTexts {
+  const texts = new Map<Sample["labels"], string>();
+  return (labels) => {
+    const known = texts.get(labels) ?? labelText(labels);
+    texts.set(labels, known);
+    return known;
+  };
+}
+
+function labelText(labels: Sample["labels"]): string {
   const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapedValue(value)}"`);
   return pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
 }

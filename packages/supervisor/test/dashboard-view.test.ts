@@ -512,6 +512,7 @@ test("ASCII alone, where nothing else can be shown", () => {
     expect(all).toMatch(/^[\n\x20-\x7e]*$/);
     expect(all).toMatch(/^>web\.1 /m);
   }
+  expect(text(plainView(model, 120)).join("\n")).toMatch(/^[\n\x20-\x7e]*$/);
 });
 
 test("a press selects a row, and on a title sorts", () => {

@@ -65,6 +65,7 @@ function slopesOf(readings: readonly MemoryReading[]): Float64Array {
 /** The memory of a process in the last seconds, newest last; null where it is unknown. */
 interface MemoryRecord {
   readonly uptimeSeconds: number;
+  readonly generation: number;
   readonly bytes: readonly (number | null)[];
 }
 
@@ -92,18 +93,16 @@ const PEAK_TIMES = 1.1;
 
 /**
  * Returns by how many bytes per minute the memory of each process of a pool grows, if that is certain; otherwise null. It is certain if the
- * process is larger than all others of its age and grows faster, or if it has grown for minutes without slowing down. Memory that falls
- * back to where it was before its garbage collector ran does not grow.
+ * process is larger than all others of its age (without such, than all older ones of its generation) and grows faster, or if it has grown
+ * for minutes without slowing down. Memory that falls back to where it was before its garbage collector ran does not grow.
  */
 export function growthsPerMinute(processes: readonly MemoryRecord[]): (number | null)[] {
-  const highest = processes.map(({ bytes }) => bytes.reduce<number>((most, value) => Math.max(most, value ?? 0), 0));
-  return processes.map((own, at) => {
-    let most = 0;
-    const alike = processes.filter((each, other) => {
-      const isAlike = other !== at && isOfOneAge(own.uptimeSeconds, each.uptimeSeconds);
-      if (isAlike) most = Math.max(most, highest[other] as number);
-      return isAlike;
-    });
+  const highest = new Map(
+    processes.map((each) => [each, each.bytes.reduce<number>((most, value) => Math.max(most, value ?? 0), 0)]),
+  );
+  return processes.map((own) => {
+    const alike = othersBeside(own, processes);
+    const most = alike.reduce((bytes, each) => Math.max(bytes, highest.get(each) as number), 0);
     // Only few of all processes are examined more closely.
     const isLarger = alike.length > 0 && (own.bytes.at(-1) ?? 0) >= LARGER_TIMES * most;
     const beside = isLarger ? readingsOf(own, alike, LOADING_SECONDS) : [];
@@ -114,6 +113,14 @@ export function growthsPerMinute(processes: readonly MemoryRecord[]): (number | 
       grown(readingsOf(own, [], WARM_UP_SECONDS), all, LEAST_SPAN_MS.alone)
     );
   });
+}
+
+/** Returns the others of its age, or else the older ones with its code: a process that was restarted alone outgrows them by no warm-up. */
+function othersBeside(own: MemoryRecord, processes: readonly MemoryRecord[]): MemoryRecord[] {
+  const { uptimeSeconds, generation } = own;
+  const alike = processes.filter((each) => each !== own && isOfOneAge(uptimeSeconds, each.uptimeSeconds));
+  if (alike.length > 0) return alike;
+  return processes.filter((each) => each.uptimeSeconds > uptimeSeconds && each.generation === generation);
 }
 
 function isOfOneAge(a: number, b: number): boolean {

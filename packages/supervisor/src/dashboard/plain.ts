@@ -1,4 +1,4 @@
-/** Prints the status once a second as text or JSON, for logs and simple terminals, until the fleet stops. */
+/** Prints the status once a second as text in ASCII or as JSON, for logs and simple terminals, until the fleet stops. */
 import type { FigureHistory, FleetEvent } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { hasStopped } from "../core/words.js";
@@ -27,7 +27,7 @@ interface PlainOptions {
 
 /** @throws PacelineError with `once` if there is no status to print */
 export async function runPlain({ socketPath, json, once, width, print, signal }: PlainOptions): Promise<void> {
-  let model = initialModel("attached", { width: width ?? DEFAULT_WIDTH, height: 1 });
+  let model = initialModel("attached", { width: width ?? DEFAULT_WIDTH, height: 1 }, "ascii");
   const show = (status: Parameters<Parameters<typeof feedStatus>[1]["onStatus"]>[0]) => {
     if (json) return print(JSON.stringify(status));
     model = update(model, { type: "status", status, at: Date.now() }).model;

@@ -27,8 +27,11 @@ export function screenOf(model: Model): Screen {
   const lines = [...fill(screen.lines, room), ...bottom]
     .slice(0, height)
     .map((line) => padLine(fitLine(line, width), width));
-  const drawn = model.glyphs === "ascii" ? lines.map((line) => inAscii(line, cells, widthOf)) : lines;
-  return { ...screen, lines: drawn };
+  return { ...screen, lines: drawn(model, lines) };
+}
+
+function drawn({ glyphs }: Model, lines: Line[]): Line[] {
+  return glyphs === "ascii" ? lines.map((line) => inAscii(line, cells, widthOf)) : lines;
 }
 
 function contentOf(model: Model, width: number, height: number): Screen {
@@ -58,7 +61,7 @@ function contentOf(model: Model, width: number, height: number): Screen {
 
 /** Returns the header and the whole table, for output without a selection. */
 export function plainView(model: Model, width: number): Line[] {
-  return plainOf(model, width);
+  return drawn(model, plainOf(model, width));
 }
 
 function logOf(model: Model, width: number, height: number): Line[] {

@@ -14,12 +14,12 @@ const EVERY_MS = 1000;
 const MAX_MARKS = 256;
 const MAX_CLOCK_ERROR_MS = 2000;
 const GROWTH_EVERY_SECONDS = 5;
-/** The name of the supervisor's own series. */
+/** The name of the series of the supervisor, with the shims and templates: together with all pools it is the whole fleet. */
 export const SUPERVISOR = "supervisor";
 
 interface SeriesKeeperOptions {
   fleet(): Fleet;
-  children: Pick<Children, "get">;
+  children: Pick<Children, "get" | "helpers">;
   stats: Pick<StatsBook, "takeEndedErrors">;
   usage: Pick<UsageSampler, "peek">;
   /** Whether the pool gets requests; below, whether it is connected to the clients: balancers, and instances in direct mode. */
@@ -74,11 +74,16 @@ export class SeriesKeeper {
   }
 
   /** Returns by how many bytes a minute the memory of some of these processes of a pool grows, as core/memory-slope.ts decides. */
-  growthsOf(pool: string, processes: readonly { name: string; uptimeSeconds: number }[]): ReadonlyMap<string, number> {
+  growthsOf(
+    pool: string,
+    processes: readonly { name: string; uptimeSeconds: number; generation: number }[],
+  ): ReadonlyMap<string, number> {
     const known = this.growths.get(pool);
     if (known !== undefined && this.second - known.second < GROWTH_EVERY_SECONDS) return known.of;
     const found = growthsPerMinute(
-      processes.map(({ name, uptimeSeconds }) => ({ uptimeSeconds, bytes: this.book.memoryOf(name) })),
+      processes.map(({ name, uptimeSeconds, generation }) => ({
+        ...{ uptimeSeconds, generation, bytes: this.book.memoryOf(name) },
+      })),
     );
     const of = new Map(processes.flatMap(({ name }, at) => (found[at] == null ? [] : [[name, found[at]] as const])));
     this.growths.set(pool, { second: this.second, of });
@@ -119,7 +124,8 @@ export class SeriesKeeper {
       }
       samples.set(pool.name, sumOf(all));
     }
-    const own = this.ownSample(now);
+    const helpers = [...this.options.children.helpers()].map((key) => ({ ...NOTHING, ...this.usageOf(key) }));
+    const own = sumOf([this.ownSample(now), ...helpers]);
     const { pools } = this.options.fleet();
     const samplesOf = (some: Fleet["pools"]) => some.flatMap(({ name }) => samples.get(name) ?? []);
     const { cpuPercent } = sumOf([...samplesOf(pools), own]);
@@ -135,12 +141,16 @@ export class SeriesKeeper {
   }
 
   private sampleOf({ stats, pid }: LiveProcess, ofRequests: boolean, now: number): SeriesSample {
-    const usage = pid === null ? undefined : this.options.usage.peek(pid);
-    const memory = { rssBytes: usage?.rssBytes ?? null, cpuPercent: usage?.cpuPercent ?? null };
+    const memory = this.usageOf(pid);
     const { errors, latency } = stats.takeSample(now);
     if (!ofRequests) return { ...NOTHING, ...memory };
     const requests = stats.requestsPerSecond(now);
     return { requests, errors5xx: errors, inFlight: stats.last?.inFlight ?? 0, latency, ...memory };
+  }
+
+  private usageOf(key: number | null): Pick<SeriesSample, "rssBytes" | "cpuPercent"> {
+    const { rssBytes = null, cpuPercent = null } = (key === null ? undefined : this.options.usage.peek(key)) ?? {};
+    return { rssBytes, cpuPercent };
   }
 
   private ownSample(now: number): SeriesSample {

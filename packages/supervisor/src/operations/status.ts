@@ -180,17 +180,14 @@ function memoryOfAll({
   let { rssBytes } = supervisor;
   let pssBytes: number | null = supervisor.pssBytes;
   let pssOfRssBytes = pss.rssThen(process.pid);
-  const templates = [...children.templates.alive()].map(({ pid }) => ({ pid, commandTag: null }));
-  for (const { pid, commandTag } of [...children.alive(), ...templates]) {
-    if (pid === null) continue;
-    for (const key of commandTag === null ? [pid] : [pid, shimKey(pid)]) {
-      rssBytes += usage.of(key)?.rssBytes ?? 0;
-      const own = pss.of(key);
-      // A process that was started since the last reading is left out until the next one.
-      if (pssBytes === null || own === null) continue;
-      pssBytes += own;
-      pssOfRssBytes = (pssOfRssBytes ?? 0) + (pss.rssThen(key) ?? 0);
-    }
+  const pids = [...children.alive()].flatMap(({ pid }) => pid ?? []);
+  for (const key of [...pids, ...children.helpers()]) {
+    rssBytes += usage.of(key)?.rssBytes ?? 0;
+    const own = pss.of(key);
+    // A process that was started since the last reading is left out until the next one.
+    if (pssBytes === null || own === null) continue;
+    pssBytes += own;
+    pssOfRssBytes = (pssOfRssBytes ?? 0) + (pss.rssThen(key) ?? 0);
   }
   return { rssBytes, pssBytes, pssOfRssBytes, supervisor };
 }

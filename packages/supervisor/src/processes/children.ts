@@ -18,7 +18,7 @@ import { ChildChannel, type ChildChannelEvents, sendDrain } from "./child-channe
 import { ChildEnds, type ChildEndsOptions } from "./child-end.js";
 import type { ControlGroups } from "./control-groups.js";
 import { DeathNotes } from "./death-notes.js";
-import { BALANCER_POOL, type LiveProcess } from "./live-process.js";
+import { BALANCER_POOL, type LiveProcess, shimKey } from "./live-process.js";
 import { Leftovers, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import { Templates, type TemplatesOptions } from "./templates.js";
@@ -133,6 +133,12 @@ export class Children {
   /** Iterates over the processes that have not exited. */
   *alive(): Iterable<LiveProcess> {
     for (const child of this.byId.values()) if (child.exit === null) yield child;
+  }
+
+  /** Iterates over the keys by which memory and CPU time are known of processes outside of all slots: shims and templates. */
+  *helpers(): Iterable<number> {
+    for (const { pid, commandTag } of this.alive()) if (pid !== null && commandTag !== null) yield shimKey(pid);
+    for (const { pid } of this.templates.alive()) if (pid !== null) yield pid;
   }
 
   get(id: string): LiveProcess | undefined {

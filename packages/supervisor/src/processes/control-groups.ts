@@ -81,18 +81,21 @@ export class ControlGroups {
     return join(this.root, mount, path);
   }
 
-  /** How the OOM killer has ended processes of a group; undefined if it has not. */
+  /** How the OOM killer has killed processes of a group; undefined if it has not. */
   killIn(path: string): GroupKill | undefined {
     return killIn(attempt(() => readFileSync(join(path, "memory.events"), "latin1")) ?? "");
   }
 
-  /** Returns the end of a verdict on a process that the kernel slows down because of its memory; empty if it does not. */
+  /**
+   * Returns the last part of a verdict on a process that the kernel slows down because of its memory; empty if the kernel does not slow it
+   * down.
+   */
   slowedText(path: string, maxMemoryMb: number): string {
     const read = (file: string) => attempt(() => readFileSync(join(path, file), "latin1")) ?? "";
     return slowedText(read("memory.current"), read("memory.stat"), maxMemoryMb);
   }
 
-  /** Removes the group of a process that has ended, and kills leftover processes in it. */
+  /** Removes the control group of an exited process, and kills leftover processes in it. */
   end(path: string): void {
     if (this.removed(path)) return;
     this.ending.set(path, 0);
@@ -124,7 +127,7 @@ export class ControlGroups {
     const opened = this.prepare();
     this.opened = opened;
     if ("problem" in opened) this.options.onProblem(opened.problem);
-    // Those of processes that have ended while no supervisor was there.
+    // The groups of processes that exited while no supervisor was running.
     else this.sweep();
     return opened;
   }
@@ -158,7 +161,9 @@ export class ControlGroups {
     return (attempt(() => readFileSync(file, "latin1")) ?? "").trim().split(/\s+/);
   }
 
-  /** Counts the processes in a group that are not of this fleet, nor above it, like the first one of a container. */
+  /**
+   * Counts the processes in a group that do not belong to this fleet and are not its ancestors, such as the first process of a container.
+   */
   private strangersIn(group: string): number {
     const rows = readProcessTable();
     const parents = new Map(rows.map(({ pid, parent }) => [pid, parent]));
@@ -167,7 +172,10 @@ export class ControlGroups {
     return this.wordsIn(join(group, "cgroup.procs")).filter((pid) => pid !== "" && !own.has(Number(pid))).length;
   }
 
-  /** Moves all processes of a group into one below it, since a group with processes can have none with limits. */
+  /**
+   * Moves all processes of a group into a new child group, because a group with processes of its own cannot have child groups with limits
+   * (cgroups(7), "no internal processes").
+   */
   private leave(folder: string): void {
     const leaf = join(folder, SUPERVISOR_GROUP);
     if (!existsSync(leaf)) mkdirSync(leaf);
@@ -185,7 +193,7 @@ export class ControlGroups {
       if (isProcessGroup(name)) this.removed(join(folder, name));
   }
 
-  /** Returns false while processes are in it. */
+  /** Returns false while the group still has processes. */
   private removed(path: string): boolean {
     try {
       (this.options.remove ?? rmdirSync)(path);

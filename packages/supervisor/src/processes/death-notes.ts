@@ -1,44 +1,44 @@
-/** What is noted of a running process for the report of its death, and its figures of the last five minutes. */
+/** What is recorded about a running process for a report of its death, and its measurements of the last five minutes. */
 import type { LostRequest, LostRequests } from "@paceline/wire";
 import type { GroupKill } from "../core/control-groups.js";
 import { type DeathHistory, type DeathKind, MAX_REQUESTS } from "../core/deaths.js";
 import type { Frame } from "../core/stacks.js";
 
 const MAX_LOST_MESSAGES = 16;
-/** Balancers report what was lost at an end at most so long after we notice it. */
+/** Balancers report the requests that an exit has cost at most this long after we notice the exit. */
 export const TOGETHER_MS = 6000;
-/** They may notice it first, but only by a moment: whatever was lost earlier has another cause. */
+/** Balancers may notice an exit first, but only by a moment: a request lost earlier has another cause. */
 const BEFORE_MS = 500;
-/** A request that has overrun its time is lost when its client gets 504; the process is ended for it a little later. */
+/** A request that exceeds its time limit is lost when its client gets 504; the process is killed for it a little later. */
 const BEFORE_KILL_MS = 4000;
 
 export class DeathNotes {
-  /** Why we ended it; null if we did not. */
+  /** Why we killed it; null if we did not. */
   killedAs: DeathKind | null = null;
-  /** What its output says of the cause of its exit; empty if nothing. */
+  /** What its output says about the cause of its exit; empty if nothing. */
   said = "";
-  /** How the kernel ended a process of its control group: null if it did not, undefined without such a group. */
+  /** How the kernel killed a process of its control group: null if it did not, undefined without such a group. */
   kernelKill: GroupKill | null | undefined;
-  /** Whether it is being replaced because of its memory. */
+  /** Whether the process is being replaced because of its memory. */
   isOverMemory = false;
-  /** Where its code was when we ended it, the innermost frame first. */
+  /** Where its code was when we killed it, innermost frame first. */
   stack: string[] = [];
   /** The function of the app in that stack, such as `total (app.js:12)`. */
   place: string | undefined;
-  /** The stack that a dump has shown since it was last heard of: Node shows none twice while it is blocked. */
+  /** The stack that a dump has shown since the process last sent a message: Node does not show one again while it is blocked. */
   dumped: Frame[] = [];
-  /** The number of its report, until an event has named it. */
+  /** The number of its report, until an event has mentioned it. */
   report: number | null = null;
   readonly history = new ProcessHistory();
   private readonly losses: { at: number; requests: LostRequest[]; omitted: number }[] = [];
 
-  /** Records requests that a balancer has lost at it. A connection may break while the process goes on. */
+  /** Records requests that a balancer has lost at this process. A connection may break although the process continues to run. */
   lose({ requests, omitted }: LostRequests, at: number): void {
     this.losses.push({ at, requests: requests.slice(0, MAX_REQUESTS), omitted });
     if (this.losses.length > MAX_LOST_MESSAGES) this.losses.shift();
   }
 
-  /** Returns the requests lost at its end. */
+  /** Returns the requests lost when the process exited. */
   lostAtEnd(endedAt: number): { requests: LostRequest[]; requestsOmitted: number } {
     const beforeMs = this.killedAs === null ? BEFORE_MS : BEFORE_KILL_MS;
     const together = this.losses.filter(({ at }) => at >= endedAt - beforeMs);
@@ -48,7 +48,7 @@ export class DeathNotes {
     };
   }
 
-  /** Returns ` (paceline deaths show 17)` for the first event after the death. */
+  /** Returns ` (paceline deaths show 17)` for the first event after the death, then nothing. */
   takeReportText(): string {
     const text = this.report === null ? "" : ` (paceline deaths show ${this.report})`;
     this.report = null;
@@ -56,12 +56,12 @@ export class DeathNotes {
   }
 }
 
-/** 60 samples of 5 s take 0.7 kB a process. */
+/** 60 samples, one every 5 s, take 0.7 kB per process. */
 const SAMPLES = 60;
 export const SAMPLE_EVERY_MS = 5000;
 const FIGURES = 3;
 
-/** What is measured for a sample; undefined if nothing was. */
+/** What is measured for a sample; undefined if nothing was measured. */
 interface Sample {
   rssBytes: number | undefined;
   requestsTotal: number | undefined;
@@ -69,7 +69,7 @@ interface Sample {
 
 /** The last five minutes of a process: memory, delay of its event loop, requests. */
 export class ProcessHistory {
-  /** Made when something is known: a process that ends at once needs none. */
+  /** Created with the first measurement, so that a process that exits at once needs no memory for it. */
   private values: Float32Array | undefined;
   private taken = 0;
   private requestsTotal = 0;
@@ -82,7 +82,7 @@ export class ProcessHistory {
     this.lagMs = Math.max(this.lagMs ?? 0, ms);
   }
 
-  /** @param at milliseconds by a monotonic clock */
+  /** @param at milliseconds of the monotonic clock */
   add({ rssBytes, requestsTotal }: Sample, at: number): void {
     const isKnown = rssBytes !== undefined || requestsTotal !== undefined || this.lagMs !== undefined;
     if (this.values === undefined && !isKnown) return;
@@ -99,7 +99,7 @@ export class ProcessHistory {
     this.taken++;
   }
 
-  /** Returns the samples, the newest last; null if there are none. */
+  /** Returns the samples, oldest first; null if there are none. */
   read(): DeathHistory | null {
     const { values, taken } = this;
     if (values === undefined) return null;

@@ -1,4 +1,4 @@
-/** Writes a report of each unwanted death, with what the process did in its last minutes and what was lost with it. */
+/** Writes a report of each unexpected death, with what the process did in its last minutes and which requests were lost with it. */
 import type { LostRequests } from "@paceline/wire";
 import { type DeathReport, howItDied, kindOfDeath } from "../core/deaths.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -13,30 +13,30 @@ interface DeathWatchOptions {
   log: EventLog;
   usage: UsageSampler;
   oomKills: OomKills;
-  /** Iterates over the processes and templates that have not ended. */
+  /** Iterates over the processes and templates that have not exited. */
   alive(): Iterable<LiveProcess | Template>;
   releaseOf(pool: string, generation: number): string;
   onDeath?(report: DeathReport): void;
 }
 
-/** A process that has ended; one that could not be started has less. */
+/** An exited process; one that could not be started has fewer fields. */
 type Ended = Pick<LiveProcess, "id" | "name" | "pool" | "attempt" | "generation"> &
   Partial<Pick<LiveProcess, "pid" | "runtime" | "spawnedAt" | "running" | "overdue" | "stats" | "death">>;
 
 interface OpenReport {
   report: DeathReport;
   notes: DeathNotes;
-  /** By the monotonic clock. */
+  /** Milliseconds of the monotonic clock. */
   endedAt: number;
   timer: NodeJS.Timeout;
 }
 
-/** The most reports that may still get more: a storm of deaths would keep thousands in memory. */
+/** The maximum number of reports that may still be completed: a storm of deaths would keep thousands in memory. */
 const MAX_OPEN = 256;
 
 export class DeathWatch {
   private timer: NodeJS.Timeout | undefined;
-  /** Reports that may still get more. */
+  /** Reports that may still be completed. */
   private readonly open = new Set<OpenReport>();
   private newest: DeathReport | null = null;
   private hasFailed = false;
@@ -52,7 +52,7 @@ export class DeathWatch {
     }, SAMPLE_EVERY_MS);
   }
 
-  /** Completes what is left, and stops. */
+  /** Completes the remaining reports, and stops. */
   close(): void {
     this.isClosed = true;
     clearInterval(this.timer);
@@ -64,7 +64,7 @@ export class DeathWatch {
     return this.newest;
   }
 
-  /** Records requests that a balancer has lost at a process, which may have ended. */
+  /** Records requests that a balancer has lost at a process, which may have exited. */
   lost(process: LiveProcess | undefined, lost: LostRequests): void {
     const entry = [...this.open].find(({ report }) => report.process === lost.upstream);
     const notes = process?.death ?? entry?.notes;
@@ -82,7 +82,7 @@ export class DeathWatch {
     );
   }
 
-  /** Writes the report of a process that has ended in this state. */
+  /** Writes the report of a process that exited in this state. */
   ended(process: Ended, { status, at, reason, lastLines, isSpawnFailure = false }: Ending, state: string): void {
     if (this.isClosed) return;
     const { options } = this;
@@ -115,7 +115,7 @@ export class DeathWatch {
       notes,
     );
     if (notes.report === null) return;
-    // The event of its exit names the report, if there is one. An earlier event has said why we killed it.
+    // The event of its exit mentions the report, unless an earlier event has already said why we killed the process.
     const how = notes.killedAs === null ? reason : `has ended: ${howItDied({ kind, ...status })}`;
     setImmediate(() => {
       const text = notes.takeReportText();
@@ -150,7 +150,7 @@ export class DeathWatch {
     this.trying(() => this.options.files.update(entry.report));
   }
 
-  /** A full disk loses only the report. */
+  /** If the disk is full, only the report is lost. */
   private trying(write: () => void): void {
     try {
       write();

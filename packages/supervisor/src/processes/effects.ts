@@ -1,4 +1,4 @@
-/** Carries out the effects of the state machine: at once, at a time, or in a later turn. */
+/** Carries out the effects of the state machine: immediately, at a given time, or in a later turn of the event loop. */
 
 import { MAX_TIMER_MS } from "@paceline/wire/limits";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
@@ -12,7 +12,7 @@ import { BALANCER_POOL, subjectOf } from "./live-process.js";
 export class Timers {
   private readonly alarms = new Map<string, NodeJS.Timeout>();
 
-  /** Calls `ring` at `at` by the monotonic clock. Replaces a timer of the same name. */
+  /** Calls `ring` at `at`, in milliseconds of the monotonic clock. Replaces a timer of the same name. */
   set(name: string, at: number, ring: () => void): void {
     this.clear(name);
     const wait = () => {
@@ -45,7 +45,7 @@ interface EffectsOptions {
   log: EventLog;
   /** Sends a snapshot of the current fleet to the balancers. */
   publish(): void;
-  /** The newest snapshot, or the one that is about to be sent, does not have this process any more. */
+  /** The newest snapshot, or the one that is about to be sent, does not contain this process any more. */
   leave(id: string): void;
   onSpawn(effect: FleetEffect): void;
   onReady(effect: FleetEffect): void;
@@ -77,7 +77,7 @@ export class Effects {
       case "leavePool":
         if (target.pool === BALANCER_POOL) return;
         this.options.publish();
-        // An ended process has nobody to report to, and one without an address was never in a snapshot.
+        // An exited process cannot report anything, and one without an address was never in a snapshot.
         if (children.get(target.id)?.exit === null && children.reach(target.id) !== undefined)
           this.options.leave(target.id);
         return;
@@ -100,7 +100,7 @@ export class Effects {
         return;
       case "setDeadline":
         timers.set(target.id, effect.at, () => this.options.onDeadline(target));
-        // Each waiting state has a deadline, so this also notices whether requests still wait for a pool without ready processes.
+        // Each waiting state has a deadline, so this also detects whether requests still wait for a pool without ready processes.
         if (target.pool !== BALANCER_POOL) this.options.publish();
         return;
       case "clearDeadline":
@@ -121,10 +121,10 @@ export class Effects {
   }
 }
 
-/** The most processes started in one turn. */
+/** The maximum number of processes started in one turn of the event loop. */
 const PER_TURN = 4;
 
-/** Spreads spawns over turns of the event loop, so that messages of the first processes are read before the last are started. */
+/** Spreads spawns over turns of the event loop, so that messages of the first processes are read before the last processes are started. */
 export class SpawnTurns {
   private readonly waiting = new Map<string, FleetEffect>();
   private left = PER_TURN;
@@ -138,7 +138,7 @@ export class SpawnTurns {
     this.startSome();
   }
 
-  /** Starts a queued process at once, because something is about to be done to it. */
+  /** Starts a queued process immediately, because the next effect concerns it. */
   startNow(id: string): void {
     const effect = this.waiting.get(id);
     if (effect === undefined) return;

@@ -3,10 +3,10 @@ import type { UpstreamStats } from "@paceline/wire";
 import { seconds } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 
-/** An ejection of a process by one balancer. Times are those of `performance.now()`. */
+/** An ejection of a process by one balancer. Times are values of `performance.now()`. */
 export interface Ejection {
   reason: string;
-  /** It is this balancer's ejection of that number. */
+  /** The number that this balancer gave to the ejection. */
   number: number;
   since: number;
   until: number;
@@ -37,7 +37,10 @@ export function noteEjection(
   log.event("warn", child.name, `is ejected by ${balancer.name} for ${seconds(forMs)}: ${reason}`, "ejected");
 }
 
-/** Returns whether a process is out of turn for its health; "failing" if it should be, but all balancers concerned send it requests. */
+/**
+ * Returns whether a process gets no new requests because of its health; "failing" if it should get none, but all balancers concerned still
+ * send it requests.
+ */
 export function outForHealth(child: {
   readonly failsChecks: boolean;
   readonly ejections: ReadonlyMap<string, unknown>;

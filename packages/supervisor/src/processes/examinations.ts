@@ -1,29 +1,29 @@
-/** Reads the stacks of hung Node processes, and notices those whose event loop turns again meanwhile. */
+/** Reads the stacks of hung Node processes, and detects those whose event loop turns again in the meantime. */
 import type { Frame } from "../core/stacks.js";
 import type { LiveProcess } from "./live-process.js";
 import type { readNodeStack } from "./node-inspector.js";
 
 /** How long a process may take to show its stack before it is killed. */
 const STACK_MS = 4000;
-/** A process that shows its stack later than this was blocked outside JavaScript, and may not be any more. */
+/** A process that shows its stack later than this was blocked outside JavaScript, and may not be blocked any more. */
 const PROMPT_MS = 1000;
-/** How long it may then take to turn its event loop. */
+/** How long its event loop may take to turn after that. */
 const TURN_MS = 1000;
 
 type Examined = Pick<LiveProcess, "pid" | "output">;
 
 interface Finding {
-  /** Where its code was, the innermost frame first. */
+  /** Where its code was, innermost frame first. */
   frames: Frame[];
-  /** When its event loop turned again, in milliseconds from the beginning; undefined if it did not. */
+  /** When its event loop turned again, in milliseconds since the examination began; undefined if it did not. */
   ranAfterMs: number | undefined;
 }
 
-/** Rarely needed. */
+/** Imported only when needed, which is rare. */
 const readStack: typeof readNodeStack = async (options) => (await import("./node-inspector.js")).readNodeStack(options);
 
 export class Examinations {
-  /** What to call when one turns its event loop. */
+  /** For each examined process, what to call when its event loop turns again. */
   private readonly underWay = new Map<Examined, () => void>();
 
   constructor(private readonly read = readStack) {}
@@ -32,7 +32,7 @@ export class Examinations {
     return this.underWay.has(process);
   }
 
-  /** A message came from this process. */
+  /** Called for each message from this process. */
   heard(process: Examined): void {
     this.underWay.get(process)?.();
   }
@@ -56,7 +56,7 @@ export class Examinations {
       clearTimeout(timer);
     }
     this.underWay.delete(process);
-    // Closes its inspector.
+    // Closes the inspector of the process.
     if (ranAfterMs !== undefined) void this.read({ pid, output, timeoutMs: STACK_MS, goesOn: true });
     return { frames, ranAfterMs };
   }

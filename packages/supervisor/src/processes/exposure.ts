@@ -1,4 +1,4 @@
-/** Reports programs that listen on addresses that other machines can reach, bypassing the balancer. */
+/** Reports programs that listen on addresses that other machines can reach, which bypasses the balancer. */
 import {
   isLoopback,
   type Listener,
@@ -13,9 +13,9 @@ import {
 import type { EventLog } from "../logs/event-log.js";
 import type { LiveProcess } from "./live-process.js";
 
-/** When to check an instance after it became ready: some open another port later. */
+/** When to check an instance after it became ready: some programs open another port later. */
 const LOOK_AFTER_MS = [0, 500, 5_000];
-/** Checks due within this time are combined, because one reading of the kernel's tables serves all. */
+/** Checks due within this time are combined, because the kernel's tables need to be read only once for all of them. */
 const TOGETHER_MS = 250;
 
 function adviceFor({ commandTag, socket }: LiveProcess): string {
@@ -25,7 +25,7 @@ function adviceFor({ commandTag, socket }: LiveProcess): string {
 }
 
 export class Exposure {
-  /** The instances to check, by time (`performance.now()`). */
+  /** The instances to check, by due time (`performance.now()`). */
   private readonly due = new Map<number, Set<LiveProcess>>();
 
   constructor(
@@ -36,7 +36,7 @@ export class Exposure {
   /** Checks an instance three times after it became ready. Balancers are exempt: they are meant to be reachable. */
   watch(child: LiveProcess): void {
     if (child.kind === "balancer") return;
-    // An adopted one has been checked, and many connect at once.
+    // An adopted instance has been checked before, and many are adopted at once.
     for (const ms of child.isAdopted ? LOOK_AFTER_MS.slice(-1) : LOOK_AFTER_MS) this.lookAfter(child, ms);
   }
 

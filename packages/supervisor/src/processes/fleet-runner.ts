@@ -1,4 +1,4 @@
-/** Holds the current fleet, applies events to it, and has the effects carried out. */
+/** Holds the current fleet, applies events to it, and carries out the effects. */
 import { EMPTY_FLEET, type Fleet } from "../core/fleet.js";
 import { type FleetChange, type FleetContext, type FleetEffect, report } from "../core/fleet-changes.js";
 import type { Report } from "../core/process.js";
@@ -8,7 +8,7 @@ export class FleetRunner {
   private readonly queue: FleetEffect[] = [];
   private isPerforming = false;
   private readonly listeners = new Set<() => void>();
-  /** While frozen, the reports that arrive. */
+  /** The reports that arrive while the fleet is frozen. */
   private held: { pool: string; index: number; event: Report }[] | undefined;
 
   constructor(
@@ -32,7 +32,7 @@ export class FleetRunner {
     if (fleet === this.present && effects.length === 0) return;
     this.present = fleet;
     this.queue.push(...effects);
-    // Effects of reports that arrive while effects are carried out come after those already decided.
+    // Effects of reports that arrive while effects are carried out come after the effects already decided.
     if (this.isPerforming) return;
     this.isPerforming = true;
     try {
@@ -43,7 +43,10 @@ export class FleetRunner {
     for (const listener of [...this.listeners]) listener();
   }
 
-  /** Nothing changes from now on: another supervisor takes over, or `thaw` goes on with what has been reported meanwhile. */
+  /**
+   * From now on the fleet does not change: either another supervisor takes over, or `thaw` continues with the reports that arrived in the
+   * meantime.
+   */
   freeze(): void {
     this.held ??= [];
   }
@@ -62,13 +65,13 @@ export class FleetRunner {
     this.change((fleet, context) => report(fleet, pool, index, event, context));
   }
 
-  /** Calls `listener` after every change. Returns a function that unsubscribes it. */
+  /** Calls `listener` after every change. Returns a function that removes the listener. */
   watch(listener: () => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
 
-  /** Calls `ask` now and after each change until it returns a value, and resolves with it; undefined after `timeoutMs`. */
+  /** Calls `ask` now and after each change until it returns a value, and resolves with that value; with undefined after `timeoutMs`. */
   async until<T>(ask: (fleet: Fleet) => T | undefined, timeoutMs?: number): Promise<T | undefined> {
     const now = ask(this.present);
     if (now !== undefined) return now;

@@ -1,4 +1,4 @@
-/** Warms instances up, and checks whether they are ready and, at intervals, healthy. A command's shim runs its own checks. */
+/** Warms up instances, and checks whether they are ready and then, at intervals, healthy. The shim of a command runs its own checks. */
 import { HEALTH_JITTER, type HealthConfig, type Probed, probe } from "@paceline/wire";
 import { type CheckCount, countCheck, hasSettled, NO_CHECKS } from "../core/checks.js";
 import type { PoolConfig, WarmupConfig } from "../core/model.js";
@@ -7,23 +7,23 @@ import type { LiveProcess } from "./live-process.js";
 
 interface HealthWatchOptions {
   healthOf(child: LiveProcess): HealthConfig | undefined;
-  /** Returns how a new instance is warmed up; undefined if it is not. */
+  /** Returns how to warm up a new instance; undefined if it needs no warm-up. */
   warmupOf(child: LiveProcess): WarmupConfig | undefined;
-  /** Whether it serves already, for example since before this supervisor started. */
+  /** Whether the instance already serves, for example since before this supervisor started. */
   isServing(child: LiveProcess): boolean;
-  /** The warm-up went wrong or took too long, and the instance takes traffic all the same. */
+  /** Called when the warm-up failed or took too long; the instance gets requests all the same. */
   onCold(child: LiveProcess, problem: string): void;
   report(child: LiveProcess, report: Report): void;
-  /** An instance goes out of turn or comes back: `child.failsChecks` has changed. */
+  /** Called when an instance stops getting new requests or gets them again: `child.failsChecks` has changed. */
   onTurn?(child: LiveProcess, message: string): void;
-  /** Returns a number from 0 to 1. Default: always the same. */
+  /** Returns a number from 0 to 1. Default: always the same number. */
   random?(): number;
 }
 
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 500;
 
-/** What an instance is asked for before and after it becomes ready; each may be absent. */
+/** The paths that an instance is checked with before and after it becomes ready; each may be missing. */
 interface Checks {
   readyPath: string | undefined;
   healthPath: string | undefined;
@@ -38,26 +38,29 @@ interface Question {
 }
 
 export class HealthWatch {
-  /** Instances that listen, each with its checks in progress by id. At most one check per path runs; further callers share it. */
+  /** Listening instances, each with its checks in progress by id. At most one check per path runs; further callers share it. */
   private readonly known = new WeakMap<LiveProcess, Map<number, Question>>();
   private questions = 0;
-  /** The checks in a row of serving instances. */
+  /** The number of consecutive results of the checks of serving instances. */
   private readonly counts = new WeakMap<LiveProcess, CheckCount>();
 
   constructor(private readonly options: HealthWatchOptions) {}
 
-  /** Handles an instance that listens, or says so again. It becomes ready when `readyPath` succeeds and its warm-up has ended, also if that failed. */
+  /**
+   * Called when an instance listens, or reports that again. It becomes ready when `readyPath` succeeds and its warm-up has finished, even
+   * if the warm-up failed.
+   */
   listens(child: LiveProcess): void {
     const isKnown = this.known.has(child);
     if (!isKnown) this.known.set(child, new Map());
     const isOurs = child.kind === "instance" && child.commandTag === null;
     const health = child.kind === "instance" ? this.options.healthOf(child) : undefined;
     const hasWarmup = child.kind === "instance" && this.options.warmupOf(child) !== undefined;
-    // A program's shim has asked for its readyPath.
+    // The shim of a program has already checked readyPath.
     const readyPath = isOurs ? health?.readyPath : undefined;
     const healthPath = isOurs ? health?.healthPath : undefined;
     const mustWait = health !== undefined && (readyPath !== undefined || hasWarmup);
-    // A reconnected instance is already ready or being checked.
+    // A reconnected instance is ready already, or is being checked.
     if (mustWait && !this.options.isServing(child)) {
       if (!isKnown) void this.untilReady(child, health, { readyPath, healthPath });
       return;
@@ -67,26 +70,26 @@ export class HealthWatch {
       void this.askAtIntervals(child, health, healthPath);
   }
 
-  /** Handles the result of a check over the control channel, or of a shim's own. */
+  /** Handles the result of a check over the control channel, or of a shim's own check. */
   probed(child: LiveProcess, { id, problem }: Probed): void {
     const health = id === 0 && child.commandTag !== null ? this.options.healthOf(child) : undefined;
-    // The shim ends its command by itself.
+    // The shim kills its command itself.
     if (health !== undefined) return void this.count(child, { ...health, healthFailures: 0 }, problem?.slice(0, 500));
     this.known.get(child)?.get(id)?.settle(problem?.slice(0, 500));
   }
 
-  /** Returns what is wrong with an instance that has been ready for a while; undefined if it is healthy or has no check. */
+  /** Returns what is wrong with an instance that has been ready for a while; undefined if it is healthy or has no health check. */
   async examine(child: LiveProcess): Promise<string | undefined> {
     const health = child.kind === "instance" ? this.options.healthOf(child) : undefined;
     if (health?.healthPath === undefined || isBusy(child)) return undefined;
     const problem = await this.ask(child, health, health.healthPath);
-    // One that is being ended has said why; that nothing listens any more follows from it.
+    // If the instance is being stopped, `fault` has the reason; that nothing listens any more is only a consequence.
     return problem === undefined ? undefined : (child.fault ?? problem);
   }
 
   private async untilReady(child: LiveProcess, health: HealthConfig, { readyPath, healthPath }: Checks): Promise<void> {
     if (readyPath !== undefined && !(await this.isGood(child, health, readyPath))) return;
-    // The time that is left begins now.
+    // Called here because the remaining time counts from now.
     const warmup = this.options.warmupOf(child);
     if (warmup !== undefined) {
       const ask = (path: string, timeoutMs: number) =>
@@ -99,9 +102,9 @@ export class HealthWatch {
     if (healthPath !== undefined) await this.askAtIntervals(child, health, healthPath);
   }
 
-  /** Asks until the response is good; resolves with false if the instance ends before. */
+  /** Repeats the check until it succeeds; resolves with false if the instance exits first. */
   private async isGood(child: LiveProcess, health: HealthConfig, path: string): Promise<boolean> {
-    // Bounded: starting has a deadline, and an ended process is no longer checked.
+    // Bounded: starting has a deadline, and an exited process is no longer checked.
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 1.5, MAX_PAUSE_MS)) {
       const problem = await this.ask(child, health, path);
       if (isOver(child)) return false;
@@ -118,7 +121,7 @@ export class HealthWatch {
     for (;;) {
       await pause(health.healthIntervalMs * (1 + HEALTH_JITTER * (2 * (this.options.random?.() ?? 0.5) - 1)));
       if (isOver(child)) return;
-      // It handles one request at a time and is busy with one, which requestTimeoutMs bounds.
+      // The instance handles one request at a time and is busy with one, whose duration requestTimeoutMs bounds.
       if (isBusy(child)) continue;
       const problem = await this.ask(child, health, path);
       if (isOver(child)) return;
@@ -129,7 +132,7 @@ export class HealthWatch {
     }
   }
 
-  /** Counts a check. It may move the instance out of turn or back. */
+  /** Counts the result of a check. This may take the instance out of service, or return it. */
   private count(child: LiveProcess, health: HealthConfig, problem: string | undefined): ReturnType<typeof countCheck> {
     const counted = countCheck(this.counts.get(child) ?? NO_CHECKS, problem === undefined, health);
     this.counts.set(child, counted);
@@ -200,10 +203,10 @@ function pause(ms: number): Promise<void> {
   });
 }
 
-/** A warm-up ends this long before a start must. */
+/** A warm-up must end this long before the deadline of the start. */
 const MARGIN_MS = 500;
 
-/** Returns what a process that was spawned at that time is asked for, and what is left of the time for it. */
+/** Returns the paths for the warm-up of a process that was spawned at `spawnedAt`, and the time that is left for it. */
 export function warmupOf(
   spawnedAt: number,
   pool: Pick<PoolConfig, "warmup" | "policy"> | undefined,
@@ -217,14 +220,14 @@ export function warmupOf(
 interface WarmUpOptions {
   paths: readonly string[];
   timeoutMs: number;
-  /** Sends a GET; resolves with what is wrong with the response, undefined for any status below 500. */
+  /** Sends a GET request; resolves with what is wrong with the response, or undefined for any status below 500. */
   ask(path: string, timeoutMs: number): Promise<string | undefined>;
-  /** Whether the instance has ended or is to end. */
+  /** Whether the instance has exited or is about to be stopped. */
   isOver(): boolean;
   now?: () => number;
 }
 
-/** Resolves with what went wrong, undefined if nothing did. A path that failed once is left out from then on. */
+/** Resolves with what went wrong, or undefined. A path that failed once is not requested again. */
 export async function warmUp(options: WarmUpOptions): Promise<string | undefined> {
   const { timeoutMs, ask, isOver, now = () => performance.now() } = options;
   const deadline = now() + timeoutMs;
@@ -243,7 +246,7 @@ export async function warmUp(options: WarmUpOptions): Promise<string | undefined
       if (problem === undefined) served.push(path);
       else problems.push(problem);
     }
-    // Times of other paths cannot be compared.
+    // Durations of different paths cannot be compared.
     rounds = served.length < paths.length ? [] : [...rounds, now() - began];
     paths = served;
   }

@@ -1,4 +1,4 @@
-/** Runs a command of the operator to its end or its deadline, in a process group of its own, and passes on its lines. */
+/** Runs a command of the operator until it exits or its deadline passes, in a process group of its own, and forwards its output lines. */
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 import { exitReason, seconds } from "../core/words.js";
@@ -14,17 +14,17 @@ interface HookProcessOptions {
 }
 
 export interface HookProcess {
-  /** The leader of its group; undefined if it could not be started. */
+  /** The leader of the process group; undefined if it could not be started. */
   readonly pid: number | undefined;
-  /** Resolves with why it failed; undefined if it exited with 0. */
+  /** Resolves with the reason for the failure; undefined if the command exited with 0. */
   readonly ended: Promise<string | undefined>;
-  /** Ends it before its deadline. */
+  /** Kills the command before its deadline. */
   kill(reason: string): void;
 }
 
-/** From SIGTERM to SIGKILL. */
+/** The time from SIGTERM to SIGKILL. */
 export const KILL_AFTER_MS = 5_000;
-/** How long a process outside the group may hold the output after the command has exited. */
+/** How long a process outside the group may hold the output open after the command has exited. */
 const REST_MS = 1_000;
 const MAX_LINE = 400;
 
@@ -32,7 +32,7 @@ export function runHookProcess({ command, cwd, environment, timeoutMs, onLine }:
   const [program = "", ...args] = command;
   let child: ChildProcess;
   try {
-    // Not a file: on a full disk a migration must run all the same.
+    // A pipe and not a file: a migration must run even if the disk is full.
     child = spawn(program, args, { cwd, env: environment, detached: true, stdio: ["ignore", "pipe", "pipe"] });
   } catch (error) {
     // Bun throws where Node emits an error.
@@ -59,7 +59,7 @@ export function runHookProcess({ command, cwd, environment, timeoutMs, onLine }:
     const reason = await exited;
     clearTimeout(deadline);
     clearTimeout(hardKill);
-    // Processes that it left in the background have no owner any more.
+    // Nobody owns the processes that the command left in the background.
     signal("SIGKILL");
     let rest: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
@@ -73,7 +73,7 @@ export function runHookProcess({ command, cwd, environment, timeoutMs, onLine }:
   return { pid: child.pid, ended: settle(), kill };
 }
 
-/** Longer lines are cut; what a line has beyond that is not kept. */
+/** Longer lines are cut; the rest of such a line is not kept. */
 function readLines(stream: Readable, onLine: (line: string) => void): Promise<void> {
   let line = "";
   const end = () => {

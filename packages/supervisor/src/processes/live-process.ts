@@ -1,4 +1,4 @@
-/** A process spawned by the supervisor, the template of a pool and the processes it forks, and which processes are counted as one. */
+/** A process spawned by the supervisor, the template of a pool and the processes it forks, and which processes count as one. */
 import { readFileSync } from "node:fs";
 import type { ScheduleReport, TcpAddress, UpstreamProtocol } from "@paceline/wire";
 import { attempt, type ProcessRow, processesOf, readProcessTable } from "@paceline/wire/proc";
@@ -12,99 +12,102 @@ import type { DeathNotes } from "./death-notes.js";
 import type { Ejection } from "./ejections.js";
 
 export interface LiveProcess {
-  /** Such as `web.3#7`. */
+  /** For example `web.3#7`. */
   readonly id: string;
   readonly pool: string;
-  /** The slot, such as `web.3`. */
+  /** The slot, for example `web.3`. */
   readonly name: string;
   readonly index: number;
   readonly attempt: number;
   readonly generation: number;
   readonly kind: "instance" | "balancer";
-  /** `bun` or `node`; for other programs their own name, such as `python 3.11.7`. */
+  /** `bun` or `node`; for other programs their own name, for example `python 3.11.7`. */
   runtime: string;
-  /** The version of Paceline that started it, as it says; null before its hello. */
+  /** The version of Paceline that started it, from its hello message; null before that. */
   version: string | null;
   /** Authenticates the process on the control channel. */
   readonly token: string;
-  /** The unix socket that an instance serves; null for a balancer or a worker. */
+  /** The unix socket that an instance listens on; null for a balancer or a worker. */
   readonly socket: string | null;
-  /** The TCP address that it serves instead. */
+  /** The TCP address that it listens on instead. */
   readonly tcp: TcpAddress | null;
-  /** For a shim, the spawn tag of its command's processes; null for a process of ours. */
+  /** For a shim, the spawn tag of its command's processes; null for a process that runs our code. */
   readonly commandTag: string | null;
   /** The spawn tag of the processes that it starts; null if none need to be found. */
   readonly tag: string | null;
-  /** The most requests that a balancer sends to it at once; null: only the balancer's own limits apply. */
+  /** The maximum number of requests that a balancer sends to it at once; null: only the balancer's own limits apply. */
   readonly maxInFlight: number | null;
-  /** Whether a template forks it; it has no pid before that. */
+  /** Whether a template forks it; it has no pid before the fork. */
   readonly isForked: boolean;
-  /** Whether a connection to it may carry the requests of only one client. */
+  /** Whether a connection to it may carry requests of only one client. */
   readonly perClient: boolean;
-  /** The upstream protocol of a ready instance. */
+  /** The upstream protocol of an instance that is ready. */
   protocol: UpstreamProtocol;
   readonly output: OutputFile;
-  /** Of its output's saved position. */
+  /** The row of its output's saved read position. */
   readonly outputRow: number;
   readonly stats: ProcessStats;
   readonly death: DeathNotes;
-  /** Milliseconds by the monotonic clock. */
+  /** Milliseconds of the monotonic clock. */
   readonly spawnedAt: number;
   /** Null if it could not be started, or is not forked yet. */
   pid: number | null;
-  /** It writes a dump, which may block it for long. */
+  /** Whether it is writing a dump, which may block it for long. */
   isDumping: boolean;
   /** The folder of its own control group; null if it has none. */
   group: string | null;
-  /** Identifies it together with the pid; undefined without /proc. */
+  /** Identifies the process together with its pid; undefined without /proc. */
   startTime: string | undefined;
   /** Whether an earlier supervisor started it, so that it is not our child. */
   readonly isAdopted: boolean;
   connection: ChannelConnection | null;
-  /** Why it is about to fail, as reported by itself. */
+  /** Why it is about to fail, from its own report. */
   fault: string | null;
-  /** Why we killed it; null if it ended by itself. */
+  /** Why we killed it; null if it exited by itself. */
   verdict: string | null;
-  /** The request that a stalled process is running, as reported by balancers. */
+  /** The request that a stalled process is running, from reports of balancers. */
   running: string | null;
   /** The balancer that reported it first. */
   runningBy: string | null;
-  /** A request that runs too long: the process that reported it, a balancer or in direct mode itself, and since when its response is due. */
+  /**
+   * A request that runs too long: the process that reported it (a balancer, or in direct mode the process itself), and since when its
+   * response is due.
+   */
   overdue: { by: string; request: string; since: number } | null;
-  /** The requests in flight of each balancer, as last reported. */
+  /** The number of requests in flight from each balancer, from its last report. */
   readonly relayed: Map<string, number>;
   /** Whether its health checks fail, so that it gets no new requests. */
   failsChecks: boolean;
   /** The balancers that have ejected it. */
   readonly ejections: Map<string, Ejection>;
-  /** The balancers that send it requests although it is ejected or fails its checks. */
+  /** The balancers that send it requests although it is ejected or its checks fail. */
   readonly servedAnywayBy: Set<string>;
   /** How often balancers have ejected it. */
   ejectionsTotal: number;
-  /** Whether it has requests in flight, as last reported by itself or a balancer. */
+  /** Whether it has requests in flight, from the last report of itself or a balancer. */
   readonly isBusy: boolean;
-  /** The non-loopback addresses on which it listens, such as `0.0.0.0:3000`. */
+  /** The non-loopback addresses on which it listens, for example `0.0.0.0:3000`. */
   exposed: string[];
-  /** The state of a worker's schedule, as its shim reported last. */
+  /** The state of a worker's schedule, from its shim's last report. */
   schedule: ScheduleReport | null;
   /** The exit status of a shim's command. */
   commandExit: ExitStatus | null;
-  /** When its drain must have ended, by the monotonic clock; null if it was not asked to drain. */
+  /** When its drain must be finished, in milliseconds of the monotonic clock; null if it was not asked to drain. */
   drainDeadline: number | null;
   released: boolean;
-  /** Its exit status, while waiting for its final report. */
+  /** Its exit status, while we wait for its final report. */
   heldExit: ExitStatus | null;
   exit: ExitStatus | null;
 }
 
-/** Whether SIGUSR1 opens its inspector, and only for us: it is a Node process of ours, started with the flags for that. */
+/** Whether SIGUSR1 opens its inspector, and only for us: it is a Node process that runs our code, started with the flags for that. */
 export function isInspectable({ runtime, commandTag, pid }: LiveProcess): boolean {
   if (runtime !== "node" || commandTag !== null || pid === null) return false;
   const commandLine = attempt(() => readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0")) ?? [];
   return INSPECTOR_FLAGS.every((flag) => commandLine.includes(flag));
 }
 
-/** The end of a process in one line, with its final report. */
+/** The exit of a process in one line, with its final report. */
 export interface Ending {
   status: ExitStatus;
   at: number;
@@ -116,15 +119,15 @@ export interface Ending {
 /** The balancers form a pool with this name. */
 export const BALANCER_POOL = "balancer";
 
-/** Returns the process's name in the log: `web.3` or `web.3 (replacement)`. */
+/** Returns the name of the process in the log: `web.3` or `web.3 (replacement)`. */
 export function subjectOf(effect: Pick<FleetEffect, "name" | "role">): string {
   return effect.role === "member" ? effect.name : `${effect.name} (${effect.role})`;
 }
 
-/** Groups processes that are counted as one by the pid that we spawned; shims are listed under their `shimKey`. */
+/** Groups processes that count as one by the pid that we spawned; shims are listed under their `shimKey`. */
 export function processGroups(children: Iterable<Pick<LiveProcess, "pid" | "commandTag">>): Map<number, number[]> {
   const groups = new Map<number, number[]>();
-  // Read once for all shims, and not at all without shims.
+  // Read once for all shims, and never without shims.
   let rows: ProcessRow[] | undefined;
   for (const { pid, commandTag } of children) {
     if (pid === null) continue;
@@ -135,32 +138,32 @@ export function processGroups(children: Iterable<Pick<LiveProcess, "pid" | "comm
   return groups;
 }
 
-/** Returns the key of a shim alone; its pid stands for the command. */
+/** Returns the key of the shim itself; its pid stands for the command. */
 export function shimKey(pid: number): number {
   return -pid;
 }
 
 /** A process to be forked. */
 export interface ForkRequest {
-  /** Such as `web.3#7`. */
+  /** For example `web.3#7`. */
   id: string;
   pool: string;
   generation: number;
-  /** The variables that differ from the template's environment. */
+  /** The variables that differ from the environment of the template. */
   environment: Record<string, string>;
   outputPath: string;
-  /** Returns its pid, which it may have reported before its template does. */
+  /** Returns the pid, if the process has reported it before its template does. */
   pid(): number | null;
   onForked(pid: number): void;
   onExit(status: ExitStatus): void;
   onFailed(reason: string): void;
-  /** The template ended before it forked the process. */
+  /** Called if the template exited before it forked the process. */
   onTemplateEnded(status: ExitStatus, fault: string | null, verdict: string | null, lastLines: string[]): void;
 }
 
 export interface Template {
   readonly kind: "template";
-  /** Such as `web.template#2`. */
+  /** For example `web.template#2`. */
   readonly id: string;
   readonly name: string;
   readonly pool: string;
@@ -175,11 +178,11 @@ export interface Template {
   connection: ChannelConnection | null;
   isReady: boolean;
   fault: string | null;
-  /** Why we ended it. */
+  /** Why we killed it. */
   verdict: string | null;
   hasEnded: boolean;
-  /** Requested and not forked yet. */
+  /** Processes that are requested and not forked yet. */
   readonly waiting: Map<string, ForkRequest>;
-  /** Forked and not ended. */
+  /** Processes that are forked and have not exited. */
   readonly living: Map<string, { request: ForkRequest; pid: number; startTime: string | undefined }>;
 }

@@ -1,4 +1,4 @@
-/** Pings the fleet's processes, and kills those that are hung or whose request overran its time. */
+/** Pings the fleet's processes, and kills those that are hung or whose request has exceeded its time limit. */
 import { type Fleet, findPool, isCanary, occupants, processId } from "../core/fleet.js";
 import { Liveness, type Watched } from "../core/liveness.js";
 import type { Report, SlotPolicy } from "../core/process.js";
@@ -16,7 +16,7 @@ interface LivenessWatchOptions {
   /** Returns the pool's `requestTimeoutMs`; 0: no limit. */
   requestTimeoutMs(pool: string): number;
   report(child: LiveProcess, report: Report): void;
-  /** It was hung, and its event loop turned while it was examined: it is not killed. */
+  /** Called if a process was hung, but its event loop turned while it was examined: it is not killed. */
   onRanAgain(child: LiveProcess, message: string): void;
 }
 
@@ -24,17 +24,17 @@ const TICK_MS = 1000;
 /** The tick interval while no messages arrive and no process has a request. */
 const QUIET_TICK_MS = 5000;
 const SHORTEST_TICK_MS = 50;
-/** How long pending messages are read between finding an overdue process and the verdict. */
+/** How long waiting messages are read between the detection of an overdue process and the verdict. */
 const READ_PASS_MS = 10;
-/** A report may leave a process just before a request arrives, and be read later. */
+/** A process may send a report just before a request arrives, and we may read that report later. */
 const REPORT_MS = 500;
 /** How long a Python process may take to write its tracebacks before it is killed. */
 const TRACEBACK_MS = 1500;
-/** How long a process may take to respond when it is asked. */
+/** How long a process may take to respond to a ping that a caller requested. */
 const ASK_MS = 2000;
-/** How long it may take to write the requested traceback. */
+/** How long the process may take to write the requested traceback. */
 const HEAR_MS = 300;
-/** How much later another balancer may report the request before it: balancers look every 100 ms. */
+/** How much later another balancer may report an older request: balancers check every 100 ms. */
 const BALANCERS_MS = 150;
 
 export class LivenessWatch {
@@ -42,12 +42,12 @@ export class LivenessWatch {
   private timer: NodeJS.Timeout | undefined;
   /** The timer of a check for overdue requests before the next tick. */
   private overdueTimer: NodeJS.Timeout | undefined;
-  /** The time of the last tick, and when the next one is due, by performance.now(). */
+  /** When the last tick was and when the next one is due, as values of performance.now(). */
   private tickedAt = performance.now();
   private dueAt = 0;
   private isOver = false;
   private readonly examinations = new Examinations();
-  /** Callers that wait for a message of a process, by its id. */
+  /** Callers that wait for a message of a process, by process id. */
   private readonly asking = new Map<string, Set<() => void>>();
 
   constructor(private readonly options: LivenessWatchOptions) {}
@@ -69,11 +69,11 @@ export class LivenessWatch {
     for (const heard of this.asking.get(child.id) ?? []) heard();
     if (child.verdict === null) child.running = null;
     if (child.death.dumped.length > 0) child.death.dumped = [];
-    // A request may have started, so the next tick must not be far away.
+    // A request may have started, so the next tick must be soon.
     if (this.dueAt > performance.now() + TICK_MS) this.arm(TICK_MS);
   }
 
-  /** Pings it, and returns that it does not respond; undefined if it does, or has no control channel. */
+  /** Pings the process, and returns a text if it does not respond; undefined if it does, or has no control channel. */
   ask({ id, connection }: LiveProcess): Promise<string | undefined> {
     if (connection === null) return Promise.resolve(undefined);
     return new Promise((resolve) => {
@@ -92,12 +92,12 @@ export class LivenessWatch {
     });
   }
 
-  /** Returns how long it has not responded to a ping; null while that is normal. */
+  /** Returns for how long a process has not responded to a ping, in milliseconds; null while that is normal. */
   stalledMs(id: string): number | null {
     return this.liveness.stalledMs(id);
   }
 
-  /** Checks its request, which may have overrun its time already or will do so before the next tick. */
+  /** Checks the reported request of a process, which may have exceeded its time limit already or may exceed it before the next tick. */
   lookAtOverdue({ overdue, pool }: LiveProcess): void {
     const timeoutMs = this.options.requestTimeoutMs(pool);
     if (overdue === null || timeoutMs === 0 || this.isOver || this.overdueTimer !== undefined) return;
@@ -112,20 +112,20 @@ export class LivenessWatch {
     );
   }
 
-  /** Ends processes, also draining ones, in which a request that nobody waits for has overrun its time. */
+  /** Kills processes, also draining ones, whose request has exceeded its time limit and has no client that waits for it. */
   private endOverdue(): void {
     for (const child of this.options.children.alive()) {
       if (child.overdue === null || child.verdict !== null) continue;
       const timeoutMs = this.options.requestTimeoutMs(child.pool);
       const forMs = performance.now() - child.overdue.since;
       if (timeoutMs === 0) continue;
-      // The oldest request at the instance ran first; the others waited for it.
+      // The oldest request at the instance ran first; the other requests waited for it.
       if (forMs < timeoutMs || (isSharedByBalancers(child) && forMs < timeoutMs + BALANCERS_MS)) {
         this.lookAtOverdue(child);
         continue;
       }
-      // A Python process reports its own requests, so a report that it is idle clears the request. Only reports from after the
-      // request count: a view that holds the interpreter sends none.
+      // A Python process reports its own requests, so a report that it is idle clears the request. Only reports sent after the request
+      // arrived count: a view that holds the interpreter sends none.
       if (child.commandTag === null && child.stats.hasReportedIdle(child.overdue.since, REPORT_MS))
         child.overdue = null;
       else
@@ -209,13 +209,13 @@ export class LivenessWatch {
     }
     condemn();
     if (child.maxInFlight === 1 || (type === "hung" && !isPython)) return report();
-    // If the process can still read this message, it writes the stack of the thread that runs the request, or blocks the event loop.
+    // If the process can still read this message, it writes the stack of the thread that runs the request or blocks the event loop.
     if (isPython) child.connection?.send({ type: "describeOverdue" });
-    // It leaves its pool at once, and the other requests that it has, from other balancers too, may end.
+    // The process leaves its pool immediately, and its other requests, also those of other balancers, may finish.
     report(HEAR_MS);
   }
 
-  /** Reads the stack of a hung process, then calls `end`, unless its event loop turns again meanwhile. */
+  /** Reads the stack of a hung process, then calls `end`, unless the event loop of the process turns again in the meantime. */
   private async examine(child: LiveProcess, end: () => void): Promise<void> {
     const blockedMs = this.liveness.unansweredMs(child.id);
     const { dumped } = child.death;
@@ -257,12 +257,12 @@ export class LivenessWatch {
   }
 }
 
-/** Whether a balancer other than the one with its overdue request has requests there, too. */
+/** Whether another balancer than the one that reported the overdue request also has requests at this process. */
 function isSharedByBalancers({ overdue, relayed }: LiveProcess): boolean {
   return [...relayed].some(([balancer, inFlight]) => inFlight > 0 && balancer !== overdue?.by);
 }
 
-/** Among several requests, the one that has waited longest need not be the cause. */
+/** If there are several requests, the one that has waited longest need not be the cause. */
 function nameOverdue(request: string, { maxInFlight }: LiveProcess): string {
   return (maxInFlight ?? 1) > 1 ? `${request}, its oldest request,` : request;
 }

@@ -1,29 +1,29 @@
-/** Reads the stack of a Node process, also while its event loop is blocked, through the inspector that SIGUSR1 opens. */
+/** Reads the stack of a Node process, even while its event loop is blocked, through the inspector that SIGUSR1 opens. */
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import type { Frame } from "../core/stacks.js";
 import type { OutputFile } from "../logs/output.js";
 
 const OPENED = /^Debugger listening on ws:\/\/127\.0\.0\.1:(\d{1,5})(\/[\w-]{1,100})$/;
-/** What Node says about its inspector, which is not the app's output. */
+/** Lines that Node writes about its inspector, which are not output of the app. */
 const SAID = /^(?:Debugger (?:listening on|ending on) ws:|Debugger attached\.|For help, see: https:\/\/nodejs\.org\/)/;
 const POLL_MS = 20;
-/** More than the description of a script or a deep stack has. */
+/** Larger than the description of any script or deep stack. */
 const MAX_MESSAGE_BYTES = 4 << 20;
 const MAX_SCRIPTS = 20_000;
-/** How long it may take to close the inspector of a process that goes on. */
+/** How long it may take to close the inspector of a process that continues to run. */
 const CLOSE_MS = 500;
 
 interface StackOptions {
   pid: number;
   output: OutputFile;
-  /** How long all of it may take. */
+  /** The time limit for all steps together. */
   timeoutMs: number;
-  /** Whether the process goes on, and the inspector is closed again. */
+  /** Whether the process continues to run, so that its inspector must be closed again. */
   goesOn: boolean;
 }
 
-/** What was found: frames, the innermost first; none if no JavaScript ran. Undefined: the process did not respond. */
+/** Resolves with the frames of the stack, innermost first; empty if no JavaScript ran, undefined if the process did not respond. */
 export async function readNodeStack({ pid, output, timeoutMs, goesOn }: StackOptions): Promise<Frame[] | undefined> {
   const deadline = performance.now() + timeoutMs;
   const address = await openInspector(pid, output, deadline);
@@ -53,7 +53,7 @@ async function openInspector(pid: number, output: OutputFile, deadline: number):
       if (address === undefined) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   } catch {
-    // It has ended, or its output cannot be read.
+    // The process has exited, or its output cannot be read.
   }
   return address;
 }
@@ -70,7 +70,7 @@ interface Message {
   params?: { scriptId?: string; url?: string; callFrames?: CallFrame[] };
 }
 
-/** Closes the inspector, once the event loop turns. */
+/** Closes the inspector when the event loop turns. */
 const CLOSE = 'setTimeout(() => process.getBuiltinModule("node:inspector").close(), 100)';
 
 /** One connection: a WebSocket client that understands what Node sends. */
@@ -98,7 +98,7 @@ class Session {
     );
   }
 
-  /** The time is over: if the process has responded, no JavaScript ran. */
+  /** Called when the time is over: if the process has responded, no JavaScript ran. */
   finish(): void {
     if (this.isOver) return;
     if (!this.goesOn || !this.isOpen) return this.end();
@@ -130,7 +130,7 @@ class Session {
     for (let text = this.takeText(); text !== undefined && !this.isOver; text = this.takeText()) this.hear(text);
   }
 
-  /** Returns the next whole message; Node does not split or mask them. */
+  /** Returns the next complete message; Node neither fragments nor masks its messages. */
   private takeText(): string | undefined {
     const { received } = this;
     if (received.length < 2) return undefined;
@@ -157,7 +157,7 @@ class Session {
     const { id, method, params } = message;
     if (method === "Debugger.scriptParsed" && this.urls.size < MAX_SCRIPTS)
       this.urls.set(params?.scriptId ?? "", params?.url ?? "");
-    // The pause is asked for; until the reply to it nothing else may stop the process.
+    // The pause is requested; until the reply to the request arrives, nothing else may stop the process.
     if (id === 2) this.frames ??= [];
     if (id === 4) return this.end();
     if (method !== "Debugger.paused") return;
@@ -181,7 +181,7 @@ class Session {
     const text = Buffer.from(JSON.stringify({ id, method, params }));
     const head =
       text.length < 126 ? [0x81, 0x80 | text.length] : [0x81, 0x80 | 126, text.length >> 8, text.length & 0xff];
-    // A mask of zeros is a mask: nothing between us and the process could be confused by the content.
+    // A mask of zeros is enough: masking protects proxies (RFC 6455, section 10.3), and there are none between us and the process.
     this.socket.write(Buffer.concat([Buffer.from([...head, 0, 0, 0, 0]), text]));
   }
 }

@@ -21,25 +21,25 @@ export interface Generation {
   since: number;
 }
 
-/** Even if a stop's deadline is over, an instance gets this time to save its state. */
+/** Even if the deadline of a stop has passed, an instance gets this time to save its state. */
 const LEAST_DRAIN_MS = 1000;
-/** The longest time that a new process has to stay ready under `start --watch`. */
+/** The maximum time that a new process must stay ready under `start --watch`. */
 const WATCHED_MIN_READY_MS = 100;
 
 export class PoolConfigs {
-  /** The config that was read last and applied, completely or partly. */
+  /** The last config that was read and applied, completely or partly. */
   fleet: FleetConfig;
-  /** The caller's environment. */
+  /** The environment of the caller. */
   environment: Record<string, string>;
   private readonly generations = new Map<string, Map<number, Generation>>();
-  /** The generation of a pool before its last deploy, to which a rollback returns. It is not forgotten. */
+  /** The generation of a pool before its last deploy, to which a rollback returns. It is never pruned. */
   readonly former = new Map<string, number>();
   /** The number of instances that a pool had before its last deploy and after it. */
   readonly formerSizes = new Map<string, readonly [before: number, after: number]>();
-  /** The pools that balancers know. A new pool is added only when it is ready, and one without requests or in direct mode never. */
+  /** The pools that balancers know. A new pool is added only when it is ready; a pool without requests or in direct mode is never added. */
   readonly routes = new Map<string, PoolRoutes>();
 
-  /** @param onForgotten called for each generation that is no longer used for spawns */
+  /** @param onForgotten called for each generation when no process is spawned from it any more */
   constructor(
     fleet: FleetConfig,
     environment: Record<string, string>,
@@ -71,7 +71,7 @@ export class PoolConfigs {
     return Math.max(0, ...(this.generations.get(pool)?.keys() ?? [])) + 1;
   }
 
-  /** Goes on with the generations and routes of an earlier supervisor. */
+  /** Continues with the generations and routes of an earlier supervisor. */
   restore(saved: {
     generations: readonly { pool: string; number: number; config: PoolConfig; environment: number; since?: number }[];
     environments: readonly Record<string, string>[];
@@ -89,7 +89,6 @@ export class PoolConfigs {
     for (const pool of this.fleet.pools) if (saved.routed.includes(pool.name)) this.setRoutes(pool);
   }
 
-  /** Iterates over all known generations. */
   *all(): Iterable<Generation & { name: string; number: number }> {
     for (const [name, known] of this.generations)
       for (const [number, generation] of known) yield { name, number, ...generation };
@@ -99,14 +98,14 @@ export class PoolConfigs {
     return this.generations.get(pool)?.get(number);
   }
 
-  /** An unknown generation of a pool gets the config of `known`, until its processes are replaced. */
+  /** Gives an unknown generation of a pool the config of the generation `known`, until its processes are replaced. */
   assumeGeneration(pool: string, known: number, unknown: number): void {
     const generations = this.generations.get(pool);
     const generation = generations?.get(known);
     if (generation !== undefined && !generations?.has(unknown)) generations?.set(unknown, generation);
   }
 
-  /** Forgets unused generations of a pool. The newest stays, so that numbers are never reused. */
+  /** Forgets the unused generations of a pool. The newest one is kept, so that numbers are never used again. */
   prune(pool: string, inUse: ReadonlySet<number>): void {
     const known = this.generations.get(pool);
     if (known === undefined) return;
@@ -118,29 +117,28 @@ export class PoolConfigs {
     }
   }
 
-  /** From now on balancers know the pool by these routes, if it gets requests. */
+  /** From now on balancers know the pool by these routes, if the pool gets requests. */
   setRoutes(pool: PoolConfig): void {
     if (pool.serves && pool.mode !== "direct") this.routes.set(pool.name, pool);
     else this.routes.delete(pool.name);
   }
 
-  /** Returns how many instances a pool can have: balancers are needed exactly where the fleet listens. */
+  /** Returns the minimum and maximum number of instances of a pool. Balancers run only if the fleet listens somewhere. */
   sizesOf(pool: string): { least: number; most: number } {
     if (pool !== BALANCER_POOL) return { least: 0, most: this.pool(pool)?.maxInstances ?? MAX_INSTANCES };
     return this.fleet.listen.length === 0 ? { least: 0, most: 0 } : { least: 1, most: MAX_INSTANCES };
   }
 
-  /** Returns the rules of an autoscaled pool; null for a fixed number of instances. */
+  /** Returns the scaling rules of an autoscaled pool; null if its number of instances is fixed. */
   scalingOf(pool: string): ScalingConfig | null {
     return this.pool(pool)?.scaling ?? null;
   }
 
-  /** Returns the pool's current configuration. */
   pool(name: string): PoolConfig | undefined {
     return this.fleet.pools.find((pool) => pool.name === name);
   }
 
-  /** Adds or replaces one pool's config, but not its routes. */
+  /** Adds or replaces the config of one pool, but not its routes. */
   setPool(pool: PoolConfig): void {
     const known = this.pool(pool.name) !== undefined;
     const { pools } = this.fleet;
@@ -159,14 +157,14 @@ export class PoolConfigs {
     this.routes.delete(name);
   }
 
-  /** Returns undefined if processes are not recycled. */
+  /** Returns undefined if processes of the pool are not recycled. */
   recycleLimitsOf(pool: string): RecycleLimits | undefined {
     const limits = this.pool(pool)?.recycle;
     const { maxMemoryMb, maxRequests, maxAgeMs, schedule } = limits ?? {};
     return maxMemoryMb || maxRequests || maxAgeMs || schedule ? limits : undefined;
   }
 
-  /** Balancers have no generations, and are never given up because nothing is served without them. */
+  /** Balancers have no generations, and are started again without limit, because nothing is served without them. */
   policyOf(pool: string, generation: number): SlotPolicy {
     if (pool === BALANCER_POOL) return { ...this.balancer.policy, giveUp: false, isUpstream: false };
     const known = this.generation(pool, generation)?.pool ?? this.pool(pool);
@@ -175,7 +173,10 @@ export class PoolConfigs {
   }
 }
 
-/** During a stop, a drain has the time left until the stop's deadline, by performance.now(), but at least a moment. */
+/**
+ * During a stop, a drain has the time that is left until the deadline of the stop (a value of performance.now()), but at least
+ * `LEAST_DRAIN_MS`.
+ */
 export function endingBy(stopBy: number | undefined, policy: SlotPolicy): SlotPolicy {
   if (stopBy === undefined) return policy;
   const leftMs = Math.max(LEAST_DRAIN_MS, Math.round(stopBy - performance.now()));
@@ -184,7 +185,7 @@ export function endingBy(stopBy: number | undefined, policy: SlotPolicy): SlotPo
   return { ...policy, drainTimeoutMs: leftMs, hasRestOfStop };
 }
 
-/** Shortens `minReadyMs` under --watch, where a developer waits for each reload; early crashes are still noticed. */
+/** Shortens `minReadyMs` under --watch, where a developer waits for each reload; crashes right after the start are still detected. */
 export function whileWatched(policy: SlotPolicy): SlotPolicy {
   return { ...policy, minReadyMs: Math.min(policy.minReadyMs, WATCHED_MIN_READY_MS) };
 }

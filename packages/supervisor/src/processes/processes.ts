@@ -1,4 +1,4 @@
-/** Starts and signals OS processes. Each has its own session and process group and survives the supervisor. */
+/** Starts and signals OS processes. Each has its own session and process group, and survives the supervisor. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { attempt, hasNotEnded, processesOf, readProcessTable, readStat, spawnTagOf } from "@paceline/wire/proc";
 import type { ExitStatus } from "../core/model.js";
@@ -8,7 +8,7 @@ import { spawnProblem } from "../runtime/runtimes.js";
 interface SpawnOptions {
   command: string;
   args: readonly string[];
-  /** Shown in the process list in place of the program's path. Default: `command`. */
+  /** What the process list shows in place of the program's path. Default: `command`. */
   title?: string | undefined;
   cwd: string;
   environment: Record<string, string>;
@@ -20,7 +20,9 @@ interface SpawnOptions {
   onSpawnFailed(reason: string): void;
 }
 
-/** Starts a process and returns its pid; null if it could not be started, which `onSpawnFailed` reports in a later turn. */
+/**
+ * Starts a process and returns its pid; null if it could not be started. Then `onSpawnFailed` is called in a later turn of the event loop.
+ */
 export function spawnDetached(options: SpawnOptions): number | null {
   let child: ChildProcess;
   try {
@@ -56,13 +58,13 @@ export function signalGroup(pid: number, signal: NodeJS.Signals): boolean {
     return process.kill(-pid, signal);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    // EPERM: the rest of the group is not ours any more, for example because a program has changed its user.
+    // EPERM: the rest of the group belongs to another user, for example because a program has changed its user.
     if (code === "ESRCH" || code === "EPERM") return false;
     throw error;
   }
 }
 
-/** Whether the process that started at that time still runs; a zombie does not count. */
+/** Whether the process that started at `startTime` still runs; a zombie does not count. */
 export function isRunning(pid: number, startTime: string | undefined): boolean {
   if (startTime !== undefined) {
     const stat = readStat(pid);
@@ -75,7 +77,7 @@ export function isRunning(pid: number, startTime: string | undefined): boolean {
   }
 }
 
-/** Returns the start time of a process, which identifies it together with the pid. Undefined if it has ended. */
+/** Returns the start time of a process, which identifies the process together with its pid. Undefined if the process has exited. */
 export function startTimeOf(pid: number): string | undefined {
   return readStat(pid)?.startTime;
 }
@@ -83,21 +85,21 @@ export function startTimeOf(pid: number): string | undefined {
 interface Ended {
   name: string;
   pid: number;
-  /** When it started, in clock ticks; 0 if unknown. Processes that it started are younger. */
+  /** When the exited process was started, in clock ticks; 0 if unknown. The processes that it started are younger. */
   startTime: number;
   found: Set<number>;
-  /** Searches in a row that found nothing. */
+  /** The number of consecutive searches that found nothing. */
   cleanLooks: number;
   looks: number;
 }
 
 const LOOK_EVERY_MS = 30;
-/** A process that forks during a search can be missed once. */
+/** One search is not enough: it can miss a process that forks at the same time. */
 const CLEAN_LOOKS = 2;
-/** Uninterruptible kernel work may delay a SIGKILL. */
+/** A SIGKILL takes effect late while the kernel does uninterruptible work for the process. */
 const MAX_LOOKS = 60;
 
-/** Ends processes that instances started in other sessions, after the instances have ended. A shim does this itself. */
+/** Kills processes that instances started in other sessions, after the instances have exited. A shim does this itself. */
 export class Leftovers {
   /** By spawn tag. */
   private readonly ended = new Map<string, Ended>();
@@ -106,14 +108,14 @@ export class Leftovers {
 
   constructor(private readonly log: EventLog) {}
 
-  /** Kills processes that an ended process has left behind, in its session or with its spawn tag, shortly after this call. */
+  /** Kills the processes that an exited process has left behind, in its session or with its spawn tag, shortly after this call. */
   endOf(name: string, pid: number, tag: string, startTime = "0"): void {
     this.ended.set(tag, { name, pid, startTime: Number(startTime), found: new Set(), cleanLooks: 0, looks: 0 });
-    // Many processes end together; one search covers all of them.
+    // Many processes exit at the same time; one search covers all of them.
     this.timer ??= setTimeout(() => this.look(), 0);
   }
 
-  /** Resolves when no search is left, within bounded time. */
+  /** Resolves, within bounded time, when no search is left. */
   whenSettled(): Promise<void> {
     if (this.ended.size === 0) return Promise.resolve();
     return new Promise((resolve) => this.settled.push(resolve));
@@ -124,7 +126,7 @@ export class Leftovers {
     const tagged = new Map<string, number[]>();
     const since = Math.min(...[...this.ended.values()].map(({ startTime }) => startTime));
     for (const { pid, startTime } of rows) {
-      // Reading its environment costs more than all the rest.
+      // Reading the environment of a process costs more than all other checks.
       if (startTime < since) continue;
       const tag = spawnTagOf(pid);
       if (tag !== undefined && this.ended.has(tag)) tagged.set(tag, [...(tagged.get(tag) ?? []), pid]);

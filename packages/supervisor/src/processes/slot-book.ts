@@ -1,4 +1,4 @@
-/** The history of each slot, beyond its current process. */
+/** The history of each slot, which outlives the slot's current process. */
 import type { ScheduledRun } from "@paceline/wire";
 import type { LastExit } from "../control/api.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -11,20 +11,20 @@ export interface SlotRecord {
   /** Processes replaced because they reached a limit of the pool. */
   recycles: number;
   lastExit: LastExit | null;
-  /** Whether it has ever been ready. If so, a failed start is probably not an error in the app or its config. */
+  /** Whether a process of the slot has ever been ready. If so, a failed start is probably not an error in the app or its config. */
   everReady: boolean;
-  /** The ends of the last attempts. */
+  /** The exits of the last attempts. */
   endings: Map<number, Ending>;
   /** Whether the next spawn follows an unexpected exit. */
   unwanted: boolean;
-  /** The last run of its schedule, also one that an earlier process ran. */
+  /** The last run of its schedule, even if an earlier process ran it. */
   lastRun: ScheduledRun | null;
   /** Lines of its processes' output, and how many of them were lost because they came too fast. */
   linesTotal: number;
   linesLost: number;
 }
 
-/** Only the ends of a slot's last attempts matter. */
+/** Only the exits of a slot's last attempts are needed. */
 const MAX_ENDINGS = 4;
 
 export class SlotBook {
@@ -48,7 +48,7 @@ export class SlotBook {
     record.unwanted = false;
   }
 
-  /** @param unwanted whether the process ended unexpectedly */
+  /** @param unwanted whether the process exited unexpectedly */
   ended(process: Pick<LiveProcess, "name" | "attempt">, ending: Ending, unwanted: boolean): void {
     const record = this.of(process.name);
     record.endings.set(process.attempt, ending);
@@ -60,7 +60,7 @@ export class SlotBook {
     record.lastExit = { ...ending.status, at: ending.at, reason: ending.reason, lastLines: ending.lastLines };
   }
 
-  /** Returns a sink that counts the output of `slot` and passes it to the log. */
+  /** Returns a sink that counts the output of `slot` and forwards it to the log. */
   outputSink(slot: string, log: EventLog): OutputSink {
     return {
       lines: (texts) => {

@@ -1,4 +1,4 @@
-/** Builds the command lines and environments of all children. */
+/** Builds the command lines and environments of all child processes. */
 
 import {
   BUN_LATE_FTL,
@@ -25,44 +25,50 @@ import type { Generation, PoolConfigs } from "./pool-configs.js";
 export interface SpawnPlan {
   command: string;
   args: string[];
-  /** Its argv[0]; undefined for Python, which finds its virtual environment by that and shows the title itself. */
+  /** Its argv[0]; undefined for Python, which finds its virtual environment by argv[0] and shows the title itself. */
   title?: string | undefined;
   cwd: string;
   environment: Record<string, string>;
   runtime: RuntimeName;
   maxOutputBytes: number;
-  /** The unix socket that an instance serves; null for a balancer or a worker. */
+  /** The unix socket that an instance listens on; null for a balancer or a worker. */
   socket: string | null;
-  /** The TCP address that it serves instead. */
+  /** The TCP address that it listens on instead. */
   tcp: TcpAddress | null;
   /** The spawn tag of a command's processes; null if there is none. */
   commandTag: string | null;
-  /** The spawn tag of the processes that an instance starts, to find them after its end; null if it starts none, or a shim handles them. */
+  /**
+   * The spawn tag of the processes that an instance starts, to find them after the instance has exited; null if it starts none, or a shim
+   * handles them.
+   */
   tag: string | null;
-  /** The most requests that a balancer sends to it at once; null: only the balancer's own limits apply. */
+  /** The maximum number of requests that a balancer sends to it at once; null: only the balancer's own limits apply. */
   maxInFlight: number | null;
   /** The variables that differ between forks of one template; null if the process is not forked. */
   own: Record<string, string> | null;
-  /** Whether a connection to it may carry the requests of only one client. */
+  /** Whether a connection to it may carry requests of only one client. */
   perClient: boolean;
 }
 
-/** The common input of all plans. */
+/** The input that all plans have in common. */
 export interface SpawnSettings {
   configs: PoolConfigs;
   runDir: RunDirPaths;
   /** The absolute paths of the programs. */
   runtimes: { bun?: string; node: string };
   entries: Record<"balancer" | "server" | "shim", string>;
-  /** Starts the supervisor again after it was killed; undefined for a fleet that ends with who started it. */
+  /** The command that starts the supervisor again after a kill; undefined for a fleet that ends with the process that started it. */
   restart: RestartCommand | undefined;
   /** Returns a free TCP port of the loopback interface that no other child uses. */
   takePort(): number;
-  /** NODE_ENV of JavaScript apps for which neither the caller nor the configuration sets it. */
+  /** NODE_ENV of JavaScript apps, if neither the caller nor the configuration sets it. */
   nodeEnv: "production" | "development";
 }
 
-/** Plans the process of a `spawn` effect. @throws PacelineError `ENORUNTIME`, `ENOCONFIG` */
+/**
+ * Plans the process of a `spawn` effect.
+ * @throws PacelineError `ENORUNTIME`, `ENOCONFIG`
+ */
 export function planSpawn(settings: SpawnSettings, effect: FleetEffect, token: string): SpawnPlan {
   const { configs, runDir } = settings;
   const identity = {
@@ -113,7 +119,10 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
   };
 }
 
-/** Plans the template that forks the instances of one generation of a pool. @throws PacelineError `ENOCONFIG` */
+/**
+ * Plans the template that forks the instances of one generation of a pool.
+ * @throws PacelineError `ENOCONFIG`
+ */
 export function planTemplate(
   settings: SpawnSettings,
   template: { id: string; name: string; pool: string; generation: number; attempt: number },
@@ -155,7 +164,7 @@ function planInstance(
     protocol,
     ...(pool.bind !== undefined && {
       direct: pool.bind.map(({ host, port }) => ({ host, port })),
-      // No balancer sees its requests.
+      // In direct mode no balancer can enforce the limit, so the instance has to.
       ...(pool.requestTimeoutMs > 0 && { requestTimeoutMs: pool.requestTimeoutMs }),
     }),
     limits,
@@ -186,7 +195,7 @@ function planInstance(
           hasUserCode,
           bunfig: launch.bunfig,
           maxHeadBytes: limits.maxHeadBytes,
-          // A user who debugs the app has chosen a port.
+          // A user who debugs the app has chosen an inspector port.
           isInspectable: !/--inspect/.test(all.NODE_OPTIONS ?? ""),
         })
       : launch),
@@ -201,16 +210,16 @@ function planInstance(
     tag,
     maxInFlight,
     own: pool.preload ? own : null,
-    // The upstream connections of a proxy belong to its clients; an ASGI app is served by a foreign server.
+    // The upstream connections of a proxy belong to its clients; an ASGI app runs in a server that is not ours.
     perClient: "proxy" in workload || "asgi" in workload,
   };
 }
 
-/** Variables that apps of JavaScript look for; the caller's and those of the configuration come before them. */
+/** Variables that JavaScript apps commonly read; the caller's variables and those of the configuration take precedence. */
 function usualVariables({ nodeEnv }: SpawnSettings, { PACELINE_INDEX }: Environment): Environment {
   return {
     NODE_ENV: nodeEnv,
-    // PM2's number of an instance, from 0.
+    // The name that PM2 uses for the number of an instance, counted from 0.
     ...(PACELINE_INDEX !== undefined && { NODE_APP_INSTANCE: String(Number(PACELINE_INDEX) - 1) }),
   };
 }
@@ -274,18 +283,18 @@ function titleOf({ PACELINE_INSTANCE = "" }: Environment, { configs }: SpawnSett
 /** Space for the fields that the balancer adds to a head of maximum size. */
 const BALANCER_FIELDS_BYTES = 4096;
 
-/** PWD would name the folder of the start, which may be another release by now. */
+/** PWD would name the folder where the fleet was started, which may be another release by now. */
 function fromCaller(environment: Record<string, string>, { cwd }: { cwd: string }): Record<string, string> {
   return { ...inheritable(environment), ...(environment.PWD !== undefined && { PWD: cwd }) };
 }
 
-/** Adds our variables last, and drops the caller's PACELINE_ variables, which exist when one fleet starts another. */
+/** Adds our variables last, and removes the caller's PACELINE_ variables, which exist if a process of one fleet starts another fleet. */
 function clean(base: Record<string, string>, own: Record<string, string>): Record<string, string> {
   const inherited = Object.entries(base).filter(([name]) => !name.startsWith("PACELINE_"));
   return { ...Object.fromEntries(inherited), ...own };
 }
 
-/** Returns the environment of a command that runs once for the pool's new generation. */
+/** Returns the environment of a command that runs once for a new generation of a pool. */
 export function hookEnvironment(pool: PoolConfig, environment: Environment, own: Environment): Environment {
   return clean({ ...fromCaller(environment, pool), ...environmentOf(pool) }, own);
 }

@@ -20,21 +20,21 @@ export interface TemplatesOptions {
   plan(template: Pick<Template, "id" | "name" | "pool" | "generation" | "attempt">, token: string): SpawnPlan;
   /** Whether processes of this generation may be requested again. */
   isWanted(pool: string, generation: number): boolean;
-  /** A template has ended that was still needed. */
+  /** Called when a template exited that was still needed. */
   onTemplateDied(template: Template, ending: Ending): void;
 }
 
-/** Uninterruptible kernel work may delay a SIGKILL. */
+/** A SIGKILL takes effect late while the kernel does uninterruptible work for the process. */
 const END_TIMEOUT_MS = 5000;
 
-/** The verdicts of templates whose end is wanted. */
+/** The verdicts of templates that we stopped on purpose. */
 const NO_LONGER_NEEDED = "is no longer needed";
 const STOPPING = "the fleet is stopping";
 
 export class Templates {
   private readonly all = new Set<Template>();
   private readonly attempts = new Map<string, number>();
-  /** Detects ended processes that no template reports. */
+  /** Detects exited processes that no template reports. */
   readonly unreported: UnreportedEnds;
   private ended: (() => void)[] = [];
 
@@ -52,12 +52,12 @@ export class Templates {
     return [...this.attempts];
   }
 
-  /** Numbers further templates after those of an earlier supervisor. */
+  /** Continues the numbering of templates after those of an earlier supervisor. */
   skipAttempts(attempts: readonly [pool: string, attempt: number][]): void {
     for (const [pool, attempt] of attempts) this.attempts.set(pool, attempt);
   }
 
-  /** Iterates over the templates that have not ended. */
+  /** Iterates over the templates that have not exited. */
   *alive(): Iterable<Template> {
     for (const template of this.all) if (!template.hasEnded) yield template;
   }
@@ -66,7 +66,10 @@ export class Templates {
     return [...this.alive()].find((template) => template.token === token);
   }
 
-  /** Has the generation's template fork the process; starts the template if needed. @throws like a spawn */
+  /**
+   * Lets the template of the generation fork the process; starts the template first if needed.
+   * @throws like a spawn
+   */
   fork(request: ForkRequest): void {
     const { pool, generation } = request;
     let template = [...this.alive()].find(
@@ -77,7 +80,7 @@ export class Templates {
     if (template.isReady) this.ask(template, request);
   }
 
-  /** Cancels a request. Returns false if the process was already forked, or never requested. */
+  /** Cancels a request. Returns false if the process was already forked, or was never requested. */
   cancel(id: string): boolean {
     for (const template of this.alive()) if (template.waiting.delete(id)) return true;
     return false;
@@ -88,7 +91,7 @@ export class Templates {
     for (const template of this.alive()) if (template.waiting.has(id)) this.kill(template, verdict);
   }
 
-  /** Ends templates whose generation is no longer used and whose processes have all ended. */
+  /** Stops templates whose generation is no longer used and whose processes have all exited. */
   retire(): void {
     for (const template of this.alive()) {
       const { pool, generation, waiting, living } = template;
@@ -97,7 +100,7 @@ export class Templates {
     }
   }
 
-  /** Ends all templates; resolves when they have ended, within bounded time. */
+  /** Stops all templates; resolves, within bounded time, when they have exited. */
   async end(): Promise<void> {
     const gone = new Promise<void>((resolve) => this.ended.push(resolve));
     for (const template of this.alive()) this.kill(template, STOPPING);
@@ -110,7 +113,7 @@ export class Templates {
     clearTimeout(timer);
   }
 
-  // The control channel.
+  // The control channel:
 
   objection(template: Template, hello: Hello): string | undefined {
     if (hello.role !== "template") return `${template.id} does not have the role ${hello.role}`;
@@ -150,7 +153,7 @@ export class Templates {
     }
   }
 
-  /** A template without its control channel forks no more and ends by itself. */
+  /** Without its control channel, a template does not fork any more and exits by itself. */
   linkClosed(template: Template, connection: ChannelConnection): void {
     if (template.connection !== connection) return;
     template.connection = null;
@@ -165,7 +168,7 @@ export class Templates {
     const request = template.waiting.get(id);
     template.waiting.delete(id);
     if (request === undefined) {
-      // The request was cancelled meanwhile.
+      // The request was cancelled in the meantime.
       signalGroup(pid, "SIGKILL");
       return;
     }
@@ -202,7 +205,7 @@ export class Templates {
   private kill(template: Template, verdict: string): void {
     template.verdict ??= verdict;
     template.death.killedAs ??= "hung";
-    // Signals only the template: instances may use other processes of its group.
+    // Signals only the template, because instances may use other processes of its group.
     if (template.pid !== null) signalProcess(template.pid);
   }
 
@@ -231,7 +234,7 @@ export class Templates {
     this.options.log.event(level, name, `${reason}${template.death.takeReportText()}`);
     for (const request of [...waiting.values()]) {
       const pid = request.pid();
-      // It was forked, but its template ended before it could report that.
+      // The process was forked, but its template exited before it could report that.
       if (pid !== null) this.forked(template, request.id, pid);
       else if (spawnFailure !== undefined) request.onFailed(spawnFailure);
       else request.onTemplateEnded(status, fault, verdict, [...output.lastLines]);
@@ -242,13 +245,13 @@ export class Templates {
     if ([...this.alive()].length === 0) for (const resolve of this.ended.splice(0)) resolve();
   }
 
-  /** Ends the processes that the app started while loading, once no instance can use them. */
+  /** Kills the processes that the app started while loading, when no instance can use them any more. */
   private clean(template: Template, hasJustEnded: boolean): void {
     this.all.delete(template);
     const { pid, name, tag } = template;
     if (pid === null) return;
     if (hasJustEnded) signalGroup(pid, "SIGKILL");
-    // Its pid may have been reused; the tag is unique.
+    // The pid of the template may have been reused; its tag is unique.
     this.options.leftovers.endOf(name, hasJustEnded ? pid : NO_PID, tag);
   }
 }
@@ -259,6 +262,6 @@ function signalProcess(pid: number): void {
   try {
     process.kill(pid, "SIGKILL");
   } catch {
-    // It has ended.
+    // The template has exited.
   }
 }

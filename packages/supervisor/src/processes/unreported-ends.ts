@@ -1,30 +1,30 @@
-/** Detects the ends of processes that nobody reports: those of a template that has ended or hangs, and adopted ones. */
+/** Detects exits of processes that nobody reports: those of a template that has exited or hangs, and those of adopted processes. */
 import type { LiveProcess, Template } from "./live-process.js";
 import { isRunning } from "./processes.js";
 
-/** How often to check the processes of ended templates, whose ends nobody reports. */
+/** How often the processes of exited templates are checked. */
 const LOOK_EVERY_MS = 200;
-/** How long a template may take to report the end of a process. */
+/** How long a template may take to report the exit of a process. */
 const REPORT_TIMEOUT_MS = 1000;
 
 interface UnreportedEndsOptions {
   all: ReadonlySet<Template>;
-  /** The process was forked, and said so before its template did. */
+  /** Called for a process that was forked and reported so before its template did. */
   onForked(template: Template, id: string, pid: number): void;
   onHung(template: Template, verdict: string): void;
-  /** The template and all of its processes have ended. */
+  /** Called when the template and all of its processes have exited. */
   onEmpty(template: Template): void;
 }
 
-/** Detects ended processes that their template does not report because it has ended or hangs. */
+/** Detects exited processes that their template does not report because it has exited or hangs. */
 export class UnreportedEnds {
-  /** Processes that may have ended, each with the time since when it seems so. */
+  /** Processes that may have exited, each with the time since when it no longer runs; null while it runs. */
   private readonly doubted = new Map<string, number | null>();
   private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly options: UnreportedEndsOptions) {}
 
-  /** Marks a process that may have ended without a report: it was killed, or its control channel was lost. */
+  /** Marks a process that may have exited without a report: it was killed, or its control channel was lost. */
   doubt(id: string): void {
     for (const template of this.options.all) {
       if (template.hasEnded) continue;
@@ -36,7 +36,7 @@ export class UnreportedEnds {
     if (this.doubted.has(id)) this.start();
   }
 
-  /** Clears the mark after a message of the process. */
+  /** Removes the mark, after a message of the process. */
   trust(id: string): void {
     this.doubted.delete(id);
   }
@@ -50,7 +50,7 @@ export class UnreportedEnds {
     clearInterval(this.timer);
   }
 
-  /** Checks the marked processes, and those of ended templates. */
+  /** Checks the marked processes, and those of exited templates. */
   private look(): void {
     this.lookAtDoubted();
     for (const template of [...this.options.all]) {
@@ -87,13 +87,13 @@ export class UnreportedEnds {
   }
 }
 
-/** How often processes without a control channel are looked at, and all others. */
+/** How often the processes without a control channel are checked, and how often all others. */
 const LOOK_AT_DOUBTED_EVERY_MS = 100;
 const LOOK_AT_ALL_EVERY_MS = 10_000;
 
 /**
- * Notices the ends of adopted processes, which are not our children. A process that ends closes its control channel, so only
- * processes without one are looked at often.
+ * Detects exits of adopted processes, which are not our children. The control channel of a process closes when the process exits, so only
+ * processes without a control channel are checked often.
  */
 export class AdoptedEnds {
   private readonly all = new Set<LiveProcess>();
@@ -101,7 +101,7 @@ export class AdoptedEnds {
   private isOften = false;
   private lookedAtAllAt = 0;
 
-  /** @param onEnd called once for each process, when it has ended */
+  /** @param onEnd called once for each process, after it has exited */
   constructor(private readonly onEnd: (child: LiveProcess) => void) {}
 
   add(child: LiveProcess): void {
@@ -109,12 +109,12 @@ export class AdoptedEnds {
     this.soon();
   }
 
-  /** Its control channel closed, so it may have ended. */
+  /** The control channel of the process closed, so the process may have exited. */
   doubt(child: LiveProcess): void {
     if (this.all.has(child)) this.soon();
   }
 
-  /** Whether it still runs. Notices its end. */
+  /** Returns whether the process still runs. Calls `onEnd` if not. */
   check(child: LiveProcess): boolean {
     if (!this.all.has(child)) return child.exit === null;
     if (child.pid !== null && isRunning(child.pid, child.startTime)) return true;

@@ -1,4 +1,4 @@
-/** What a rehearsal does to its fleet in each phase, while the load goes on. */
+/** What a rehearsal does to its fleet in each phase, during the load. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { processesOf, readProcessTable } from "@paceline/wire/proc";
 import type { InstanceStatus, PoolStatus } from "../control/api.js";
@@ -10,17 +10,17 @@ import type { PhaseName } from "./phases.js";
 import type { Tally } from "./tally.js";
 import { type SentSignal, statusOf } from "./watch.js";
 
-/** The deadline of one operation: with many instances that each drain up to theirs, it may need longer than anybody rehearses. */
+/** The deadline of one operation. It is generous, because many instances may each drain up to their own deadline. */
 const OPERATION_MS = 180_000;
 const LOOK_EVERY_MS = 50;
-/** How long an instance stands still. */
+/** How long an instance is stopped by SIGSTOP. */
 const PAUSE_MS = 2_000;
-/** Requests that are sent at once to each instance. */
+/** Requests that are sent to each instance at once. */
 const BURST_EACH = 4;
 const MAX_BURST = 64;
-/** By then a process has got its signal. */
+/** A process has got its signal after this time. */
 const ARRIVES_MS = 200;
-/** As many pools are disturbed. */
+/** The maximum number of pools that are disturbed. */
 const MAX_POOLS = 8;
 
 /** What the acts share. */
@@ -29,16 +29,19 @@ export interface Scene {
   /** The pools that get requests. */
   pools: readonly PoolConfig[];
   load: Load;
-  /** The slowest requests of a pool, which are the likeliest to be under way. */
+  /** The slowest requests of a pool, which are the most likely ones to be in progress. */
   slowest(pool: string): readonly Ask[];
   /** The signals sent so far. */
   sent: SentSignal[];
-  /** Processes that still ran when they should have ended after SIGTERM. */
+  /** Processes that still ran when they should have exited after SIGTERM. */
   stayed: { pool: string; process: string; afterMs: number }[];
   signal: AbortSignal;
 }
 
-/** An act resolves when it is over. @throws PacelineError if an operation fails */
+/**
+ * An act resolves when it is finished.
+ * @throws PacelineError if an operation fails
+ */
 type Act = (scene: Scene, tally: Tally) => Promise<void>;
 
 const operation = { timeoutMs: OPERATION_MS };
@@ -67,7 +70,7 @@ export const acts: Readonly<Record<Exclude<PhaseName, "state">, Act>> = {
     for (const { name, kind } of pools.slice(0, MAX_POOLS)) {
       const { pid } = (await poolOf(fleet, name)).instances.find(isReady) ?? {};
       if (pid == null) continue;
-      // The shim of a command goes on; the program stands still.
+      // Only the program of a command is stopped; its shim continues to run.
       pids.push(...(kind === "command" ? processesOf(pid, readProcessTable()) : [pid]));
     }
     for (const pid of pids) signalTo(pid, "SIGSTOP");
@@ -86,9 +89,9 @@ export const acts: Readonly<Record<Exclude<PhaseName, "state">, Act>> = {
       const endRequests = await keepUnderWay(scene, pool, tally);
       const startedAt = performance.now();
       end(scene, instance.pid, "SIGTERM");
-      // The signal arrives while it runs some.
+      // The signal must arrive while the process runs some of the requests.
       await sleep(ARRIVES_MS, undefined, { signal: scene.signal }).finally(endRequests);
-      // It drains, gets SIGTERM again for its program, and is killed.
+      // The instance drains, its program gets SIGTERM once more, and then it is killed.
       const mostMs = policy.drainTimeoutMs + 2 * policy.termTimeoutMs + policy.killTimeoutMs;
       if (await untilReplaced(scene, name, instance, mostMs)) continue;
       const afterMs = performance.now() - startedAt;
@@ -107,7 +110,7 @@ export const acts: Readonly<Record<Exclude<PhaseName, "state">, Act>> = {
   },
 
   stop: async (scene, tally) => {
-    // The balancers would wait for them.
+    // Without this, the balancers would wait for our idle connections.
     scene.load.forgetIdle();
     for (const pool of scene.pools.slice(0, MAX_POOLS)) await burst(scene, pool, tally);
     await scene.fleet.stop(operation);
@@ -137,7 +140,7 @@ function signalTo(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // It has just ended; what follows shows that.
+    // The process has just exited; the rest of the act shows that.
   }
 }
 
@@ -151,7 +154,7 @@ async function poolOf(fleet: FleetClient, name: string): Promise<PoolStatus> {
   return pools.find((pool) => pool.name === name) as PoolStatus;
 }
 
-/** Resolves with whether a new process is ready in the slot; false after `mostMs`. */
+/** Resolves with whether a new process is ready in the slot; false after `mostMs` milliseconds. */
 async function untilReplaced(
   { fleet, signal }: Scene,
   pool: string,

@@ -1,4 +1,7 @@
-/** The faults of an app that a rehearsal can name: one rule for each, from the evidence to what is wrong, how that was seen, and what to do. Pure. */
+/**
+ * The faults of an app that a rehearsal can recognize. One rule for each fault leads from the evidence to what is wrong, how it was
+ * detected, and what to do. Pure.
+ */
 import { addReading, forecast, type MemoryTrend, NO_TREND } from "../core/forecast.js";
 import type { DeathFacts, Evidence, Finding, LoggedLine, MemoryFacts, RepeatFacts } from "./evidence.js";
 import { countsAlone, differsWithCookie, isKnownToSome } from "./repeats.js";
@@ -81,7 +84,7 @@ export const causes = {
     inPools(memory).flatMap(([pool, facts]) => {
       const measured = facts.filter(({ samples }) => samples.length >= LEAST_SAMPLES);
       const growths = measured.flatMap((each) => growthOf(each) ?? []);
-      // All instances run the same code.
+      // All instances run the same code, so at least a third of them must grow.
       if (growths.length === 0 || growths.length * 3 < measured.length * 2) return [];
       return [
         {
@@ -98,7 +101,7 @@ export const causes = {
       const blocked = times.filter(({ durationMs, lagMs, behindMs }) => {
         return durationMs >= BLOCKED_MS && Math.max(lagMs, behindMs) >= BLOCKED_SHARE * durationMs;
       });
-      // Once may be the machine.
+      // A single delay may be caused by the machine.
       if (times.length < 2 || blocked.length < times.length) return [];
       return [
         {
@@ -126,7 +129,7 @@ export const causes = {
     })),
 } as const satisfies Record<string, (evidence: Evidence) => Finding[]>;
 
-/** A program that closes idle connections sooner loses the connection of every client that pauses, in milliseconds. */
+/** A program that closes idle connections sooner than this, in milliseconds, makes every client that pauses lose its connection. */
 const LEAST_IDLE_MS = 2_000;
 const LEAST_SAMPLES = 10;
 const LEAST_GROWTH_BYTES = 8e6;
@@ -134,16 +137,16 @@ const LEAST_GROWTH_SHARE = 0.1;
 const BLOCKED_MS = 500;
 const BLOCKED_SHARE = 0.6;
 
-/** What a listener or the stop() of the app has thrown while its instance left; the instance logs this line. */
+/** The line that an instance logs if a signal listener or the app's stop() threw an error while the instance was shutting down. */
 const LISTENER_FAILED = /^(?:a listener for SIG\w+|stop\(\)) failed:/;
-/** What a shim or the supervisor says of a process that has not ended by a deadline. */
+/** What a shim or the supervisor logs about a process that has not exited by a deadline. */
 const NOT_ENDED = /did not (?:exit|drain) within .+: SIG|^stop\(\) was cut off/;
 
 function isClosedEarly({ closedAfterMs, wasAnnounced }: Evidence["idle"][number]): boolean {
   return closedAfterMs !== null && closedAfterMs < LEAST_IDLE_MS && !wasAnnounced;
 }
 
-/** Returns the lines of the pools that are rehearsed; a balancer waits for its clients, which are ours. */
+/** Returns the lines of the rehearsed pools. Lines of balancers are left out: a balancer waits for its clients, which are ours. */
 function linesOf({ lines, pools }: Evidence, pattern: RegExp): LoggedLine[] {
   return lines.filter((line) => pattern.test(line.text) && pools.some(({ name }) => name === poolOf(line)));
 }
@@ -160,7 +163,7 @@ function isCutOnTerm(death: DeathFacts): boolean {
   return death.sent === "SIGTERM" && !isFailure(death) && death.kind !== "slow" && cutRequests(death).length > 0;
 }
 
-/** Kinds that get requests over HTTP/1.1, which does not show whether one was begun or waits in the kernel. */
+/** Kinds whose instances get requests over HTTP/1.1, which does not show whether a request was begun or still waits in the kernel. */
 const UNSEEN_KINDS = ["command", "wsgi", "fapws", "asgi"];
 
 function isUnseen({ pool }: DeathFacts, { pools }: Evidence): boolean {
@@ -168,8 +171,9 @@ function isUnseen({ pool }: DeathFacts, { pools }: Evidence): boolean {
 }
 
 /**
- * Returns a note on such processes that had requests under way when they exited on SIGTERM. Connections that a server has not accepted
- * yet are lost with its socket, however it drains, and Paceline itself waits for the last response before it ends one.
+ * Returns a note about such processes that had requests in progress when they exited on SIGTERM. Connections that a server has not accepted
+ * yet are lost when its socket closes, however well the server drains. Paceline itself avoids this: it waits for the last response before
+ * it stops a process.
  */
 export function unseenCutOnTerm(evidence: Evidence): string[] {
   const deaths = evidence.deaths.filter((death) => isCutOnTerm(death) && isUnseen(death, evidence));
@@ -184,7 +188,7 @@ function isUnexplained(death: DeathFacts): boolean {
   return death.sent === null && death.state !== "draining" && death.kind !== "slow";
 }
 
-/** Requests that it was running, and that no other instance had yet. */
+/** Requests that the process was running, and that no other instance had yet. */
 function cutRequests({ requests }: DeathFacts): DeathFacts["requests"] {
   return requests.filter(({ state }) => state !== "notStarted");
 }
@@ -220,7 +224,7 @@ function describeCount(facts: RepeatFacts): string[] {
   return numbers === undefined ? [] : [`each instance counts for itself: responses in turn have ${numbers.join(", ")}`];
 }
 
-/** A server that keeps the cookie of its client sets none, whether it knows it or not. */
+/** A server that keeps its client's cookie sets no new one, whether it knows the cookie or not. */
 function describeWithCookies(facts: RepeatFacts): string[] {
   const { cookies, instances, withCookies } = facts;
   if (countsAlone(facts) !== undefined || cookies.length === 0) return [];
@@ -239,7 +243,7 @@ interface Growth {
   text: string;
 }
 
-/** Returns the growth of a process that leaks; undefined if it does not grow for certain. */
+/** Returns the growth of a process that leaks memory; undefined if the growth is not certain. */
 function growthOf({ instance, samples, requests }: MemoryFacts): Growth | undefined {
   let trend: MemoryTrend = NO_TREND;
   for (const { ageMs, bytes } of samples) trend = addReading(trend, ageMs, bytes);
@@ -248,7 +252,7 @@ function growthOf({ instance, samples, requests }: MemoryFacts): Growth | undefi
   if (last === undefined || quarter === undefined || requests === 0) return undefined;
   const grownBytes = last.bytes - quarter.bytes;
   if (grownBytes < Math.max(LEAST_GROWTH_BYTES, LEAST_GROWTH_SHARE * quarter.bytes)) return undefined;
-  // It would have doubled within ten times the time of the rehearsal.
+  // If the growth continued, the memory would have doubled within ten times the duration of the rehearsal.
   if (forecast(trend, 2 * last.bytes) === undefined) return undefined;
   const spanMs = last.ageMs - quarter.ageMs;
   const perRequest = grownBytes / Math.max(1, (requests * spanMs) / Math.max(1, last.ageMs));
@@ -279,12 +283,12 @@ function inPools<T extends { pool: string }>(facts: readonly T[]): [pool: string
   return [...pools];
 }
 
-/** A line's subject begins with its pool. */
+/** The subject of a line begins with the name of its pool. */
 function poolOf({ subject }: LoggedLine): string {
   return subject.split(/[. ]/, 1)[0] ?? subject;
 }
 
-/** Groups what was seen of processes. */
+/** Groups observations of processes by pool. */
 function byPool<T extends { pool: string }>(
   deaths: readonly DeathFacts[],
   lines: readonly LoggedLine[],

@@ -1,4 +1,4 @@
-/** What a rehearsal has seen, as plain data, and the form of what is decided from it. Only types. */
+/** What a rehearsal has observed, as plain data, and the form of the findings. Only types. */
 import type { DeathReport } from "../core/deaths.js";
 import type { PhaseName } from "./phases.js";
 
@@ -9,12 +9,12 @@ interface PoolFacts {
   instances: number;
 }
 
-/** A request without a complete response of the app. */
+/** A request without a complete response from the app. */
 export interface LostAsk {
   request: string;
-  /** Such as `reset` or `502`. */
+  /** For example `reset` or `502`. */
   how: string;
-  /** How long it took. */
+  /** How long it took, in milliseconds. */
   ms: number;
 }
 
@@ -23,35 +23,35 @@ export interface PhaseEvidence {
   name: PhaseName;
   sent: number;
   lost: number;
-  /** The first of them. */
+  /** The first lost requests. */
   losses: readonly LostAsk[];
-  /** How often a request was sent to a further instance. */
+  /** How often a request was sent to another instance. */
   repeated: number;
-  /** Responses of 500 and above that the app gave, by request. */
+  /** The number of responses of the app with a status of 500 or above, by request. */
   errors: Readonly<Record<string, number>>;
-  /** In milliseconds; null without a response. */
+  /** In milliseconds; null if there was no response. */
   p50: number | null;
   p99: number | null;
   max: number | null;
-  /** Why an operation of this phase failed; null if none did. */
+  /** Why an operation of this phase failed; null if none failed. */
   failure: { message: string; lastLines: readonly string[] } | null;
 }
 
-/** The end of a process that nobody wanted, or that a signal of the rehearsal has caused. */
+/** The death of a process that was unexpected, or that a signal of the rehearsal caused. */
 export interface DeathFacts
   extends Pick<
     DeathReport,
     "process" | "pool" | "kind" | "code" | "signal" | "reason" | "state" | "requests" | "lastLines"
   > {
   phase: PhaseName;
-  /** The signal that the rehearsal has sent to it; null if it has sent none. */
+  /** The signal that the rehearsal has sent to the process; null if it has sent none. */
   sent: "SIGTERM" | "SIGKILL" | null;
 }
 
 /** A line of the fleet's log, with the phase in which it was written. */
 export interface LoggedLine {
   phase: PhaseName;
-  /** Such as `web.3`. */
+  /** For example `web.3`. */
   subject: string;
   text: string;
 }
@@ -61,22 +61,25 @@ export interface MemoryFacts {
   pool: string;
   instance: string;
   samples: readonly { ageMs: number; bytes: number }[];
-  /** Requests that it had meanwhile, on average of its pool. */
+  /** The requests that the process had during that time: the average of its pool. */
   requests: number;
 }
 
-/** One request, sent again and again to all instances in turn, while no other is sent. */
+/** One request that is sent to all instances in turn, several times, while no other request is sent. */
 export interface RepeatFacts {
   pool: string;
   request: string;
   instances: number;
   /** In the order of the requests. */
   bodies: readonly string[];
-  /** The same a moment later, which shows whether a number begins again by itself. */
+  /** The bodies of a second series, a moment later. It shows whether a number starts again by itself. */
   later: readonly string[];
-  /** The cookies that a response has set, and of each further request with them whether its response set it anew. */
+  /**
+   * The cookies that a response has set. `wasKnown`: for each further request that sends the cookie, whether the response left it
+   * unchanged.
+   */
   cookies: readonly { name: string; wasKnown: readonly boolean[] }[];
-  /** The same as `bodies` and `later`, with these cookies; empty without any. */
+  /** Like `bodies` and `later`, for requests with these cookies; empty if there are none. */
   withCookies: { bodies: readonly string[]; later: readonly string[] };
 }
 
@@ -84,17 +87,20 @@ export interface RepeatFacts {
 export interface IdleFacts {
   pool: string;
   instance: string;
-  /** After how long the instance closed it; null if it kept it as long as the rehearsal has waited. */
+  /** After how long the instance closed the connection; null if it did not while the rehearsal waited. */
   closedAfterMs: number | null;
-  /** Whether its last response had said so. */
+  /** Whether the last response on the connection had announced that. */
   wasAnnounced: boolean;
 }
 
-/** One slow request, sent alone and more than once. */
+/** One slow request, sent more than once while no other request of the load is sent. */
 export interface SlowFacts {
   pool: string;
   request: string;
-  /** Of each time: how long it took, how long the event loop of an instance stood still, and how long a quick request waited behind it. */
+  /**
+   * For each time, in milliseconds: how long the request took, how long the event loop of an instance was blocked, and how long a quick
+   * request had to wait behind it.
+   */
   times: readonly { durationMs: number; lagMs: number; behindMs: number }[];
 }
 
@@ -107,18 +113,18 @@ export interface Evidence {
   repeats: readonly RepeatFacts[];
   idle: readonly IdleFacts[];
   slow: readonly SlowFacts[];
-  /** Processes that still ran when they should have ended after SIGTERM. */
+  /** Processes that still ran when they should have exited after SIGTERM. */
   stayed: readonly { pool: string; process: string; afterMs: number }[];
 }
 
-/** Something that does not hold. */
+/** A promise that does not hold. */
 export interface Finding {
   kind: string;
   /** One sentence that begins with the pool or the phase. */
   what: string;
-  /** What was seen. */
+  /** What was observed. */
   evidence: string[];
   todo: string;
-  /** Phases whose lost requests this explains. */
+  /** Phases whose lost requests this finding explains. */
   explains?: readonly PhaseName[];
 }

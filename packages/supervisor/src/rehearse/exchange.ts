@@ -1,4 +1,4 @@
-/** One request and its response on a raw socket, with a deadline: a new connection, or one that an earlier exchange has kept. */
+/** One request and its response on a raw socket, with a deadline: on a new connection, or on one that an earlier exchange has kept open. */
 import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { ResponseReader } from "./response-reader.js";
 
@@ -10,7 +10,10 @@ export interface Ask {
   cookie?: string | undefined;
 }
 
-/** How a request was lost: no connection, no byte of a response, a part of one, no HTTP, or nothing in time. */
+/**
+ * How a request was lost: no connection was made, no byte of a response arrived, only a part of a response arrived, it was not HTTP, or it
+ * did not arrive in time.
+ */
 export type Loss = "refused" | "reset" | "cut" | "malformed" | "timeout";
 
 export interface Outcome {
@@ -19,21 +22,21 @@ export interface Outcome {
   status: number;
   /** Null for a complete response. */
   loss: Loss | null;
-  /** By performance.now(). */
+  /** A value of performance.now(). */
   startedAt: number;
   durationMs: number;
   cookies: readonly string[];
   body: string;
-  /** Whether the server has said when it closes the connection. */
+  /** Whether the server has announced when it closes the connection. */
   announcesClose: boolean;
-  /** The connection for a further request; null if it is closed. */
+  /** The connection, for use by a further request; null if it is closed. */
   socket: Socket | null;
 }
 
 interface ExchangeOptions {
   address: NetConnectOpts;
   deadlineMs: number;
-  /** An idle connection of the same server. */
+  /** An idle connection to the same server. */
   kept?: Socket | undefined;
   /** Whether the connection is to be closed after the response. */
   closes: boolean;
@@ -41,7 +44,7 @@ interface ExchangeOptions {
   onSent?: (() => void) | undefined;
 }
 
-/** Resolves in every case. A request on a kept connection that the server has just closed goes over a new one, as in browsers. */
+/** Never rejects. If the server has just closed a kept connection, the request is sent over a new one, as browsers do. */
 export async function exchange(ask: Ask, options: ExchangeOptions): Promise<Outcome> {
   const outcome = await attempt(ask, options);
   if (options.kept === undefined || outcome.loss !== "reset") return outcome;
@@ -89,7 +92,7 @@ function attempt(ask: Ask, { address, deadlineMs, kept, closes, onSent }: Exchan
     const timer = setTimeout(() => end("timeout"), deadlineMs);
     socket.on("data", hear).on("end", ended).on("close", closed);
     if (isNew) {
-      // "close" follows each error, also of an idle connection.
+      // "close" follows each error, even on an idle connection.
       socket.on("error", () => {});
       socket.on("connect", send);
     } else send();
@@ -103,7 +106,7 @@ function requestText({ method, path, host, cookie }: Ask, closes: boolean): stri
   return `${method} ${path} HTTP/1.1\r\n${fields.join("\r\n")}\r\n\r\n`;
 }
 
-/** Such as `GET /cart`. */
+/** Returns a name such as `GET /cart`. */
 export function nameOf({ method, path }: Pick<Ask, "method" | "path">): string {
   return `${method} ${path}`;
 }

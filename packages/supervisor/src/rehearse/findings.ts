@@ -1,4 +1,7 @@
-/** Decides from the evidence of a rehearsal what does not hold: a table of rules, each of which names one fault, with its proof and what to do. Pure. */
+/**
+ * Decides from the evidence of a rehearsal which promises do not hold. A table of rules: each finds one fault, with its proof and what to
+ * do. Pure.
+ */
 import { causes, unseenCutOnTerm } from "./causes.js";
 import type { Evidence, Finding, LostAsk, PhaseEvidence } from "./evidence.js";
 import { phaseOf } from "./phases.js";
@@ -6,10 +9,10 @@ import { phaseOf } from "./phases.js";
 /** Finds one kind of fault. */
 type Rule = (evidence: Evidence) => Finding[];
 
-/** At least so many errors or repeats are no accident: a busy machine lets an instance stand still, too. */
+/** This many errors or repeats are not a coincidence. Fewer may be, because on a busy machine an instance may also get no CPU time. */
 const LEAST_ERRORS = 3;
 
-/** What remains when the causes are known: each rule gets only phases that no cause explains. */
+/** Rules for what remains when the causes are known: each rule gets only phases that no cause explains. */
 const RULES: Readonly<
   Record<string, (phase: PhaseEvidence, steady: PhaseEvidence | undefined, evidence: Evidence) => Finding[]>
 > = {
@@ -67,7 +70,7 @@ const RULES: Readonly<
         ],
 };
 
-/** Returns what does not hold, the causes first. */
+/** Returns the promises that do not hold; findings with a known cause come first. */
 export function findingsOf(evidence: Evidence): Finding[] {
   const found = Object.values(causes).flatMap((rule: Rule) => rule(evidence));
   const explained = new Set(found.flatMap(({ explains = [] }) => explains));
@@ -79,12 +82,12 @@ export function findingsOf(evidence: Evidence): Finding[] {
   return found;
 }
 
-/** The balancers respond with 503 to a request for which no instance was free in time. */
+/** Balancers respond with 503 to a request if no instance became free in time. */
 function hasQueued({ how, ms }: LostAsk): boolean {
   return how === "503" && ms >= LEAST_QUEUED_MS;
 }
 
-/** A pool that has no instance at all responds with 503 at once. */
+/** A 503 that comes sooner was sent at once, because the pool has no instance at all. */
 const LEAST_QUEUED_MS = 1_000;
 
 function overload(phase: PhaseEvidence): Finding {
@@ -96,7 +99,7 @@ function overload(phase: PhaseEvidence): Finding {
   };
 }
 
-/** What is worth knowing, but breaks no promise. */
+/** Returns facts that are worth knowing, but break no promise. */
 export function notesOf(evidence: Evidence): string[] {
   const { phases } = evidence;
   const steady = phases.find(({ name }) => name === "steady");
@@ -108,23 +111,23 @@ export function notesOf(evidence: Evidence): string[] {
   return [...slow, ...unseenCutOnTerm(evidence)];
 }
 
-/** Less is the noise of a busy machine. */
+/** Shorter times may be the noise of a busy machine. */
 const SLOW_MS = 1_000;
 const SLOW_TIMES = 10;
 
-/** Whether a phase holds what is promised, for its row in the table. */
+/** Whether the promise of a phase holds, for its row in the table. */
 export function holds(phase: PhaseEvidence, findings: readonly Finding[]): boolean {
   return !findings.some(
     ({ what, explains = [] }) => explains.includes(phase.name) || what.startsWith(`${phase.name}: `),
   );
 }
 
-/** With one instance a kill leaves nobody to repeat a request: it waits for the next process, for a limited time. */
+/** If the pool has one instance, a request cannot be repeated elsewhere after a kill: it waits for the next process, for a limited time. */
 function isForgiven({ name }: PhaseEvidence, { pools }: Evidence): boolean {
   return (name === "kill" || name === "term") && pools.some(({ instances }) => instances < 2);
 }
 
-/** Such as `3 GET / (reset), 1 GET /cart (502)`. */
+/** Returns a text such as `3 GET / (reset), 1 GET /cart (502)`. */
 function describeLosses({ losses }: PhaseEvidence): string {
   const counts = new Map<string, number>();
   for (const { request, how } of losses) {

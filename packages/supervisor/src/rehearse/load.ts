@@ -1,23 +1,26 @@
-/** Sends requests at a constant rate, or as they were recorded, half of them over new connections; an open loop, whatever the responses take. */
+/**
+ * Sends requests at a constant rate, or as they were recorded, half of them over new connections. The load is an open loop: it does not
+ * slow down when responses take longer.
+ */
 import type { NetConnectOpts, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Ask, exchange, type Outcome } from "./exchange.js";
 import type { Replayed } from "./recording.js";
 import type { Tally } from "./tally.js";
 
-/** A request without a complete response by then is lost; longer than a balancer waits for an instance that stands still. */
+/** A request without a complete response after this time is lost. The time is longer than a balancer waits for an instance that hangs. */
 const DEADLINE_MS = 30_000;
-/** More are not sent: something has stopped. */
+/** No requests are sent beyond this number, because something hangs. */
 const MAX_IN_FLIGHT = 1_000;
 const MAX_IDLE = 16;
 const TICK_MS = 10;
-/** What was not sent because this process stood still is not made up for beyond this time. */
+/** If this process is delayed for longer than this, the requests of the further delay are left out. */
 const MOST_LATE_MS = 100;
 const MAX_SPREAD_MS = 500;
-/** As many requests follow one another, if nobody ends them. */
+/** The maximum number of consecutive requests, if nobody ends the series. */
 const MAX_IN_TURN = 500;
 
-/** Returns when a recording has begun that goes on at this request now: each phase goes on where the last one was. */
+/** Returns the start time with which a recording continues now at this request: each phase continues where the last one was. */
 export function resumedFrom(replayed: Replayed | undefined, at: number, now: number): number {
   return now - (replayed?.entries[at]?.atMs ?? 0);
 }
@@ -25,9 +28,9 @@ export function resumedFrom(replayed: Replayed | undefined, at: number, now: num
 export interface LoadOptions {
   address: NetConnectOpts;
   asks: readonly Ask[];
-  /** In requests a second. */
+  /** In requests per second. */
   rate: number;
-  /** Sent in place of `asks`, as they were recorded, again and again. */
+  /** A recording that is sent in place of `asks`, again and again. */
   replayed?: Replayed | undefined;
 }
 
@@ -40,7 +43,7 @@ export class Load {
   private dueAt = 0;
   private replayAt = 0;
   private replayedFrom = 0;
-  /** In requests a second. */
+  /** In requests per second. */
   rate: number;
   /** Requests that were not sent because too many were in flight. */
   unsent = 0;
@@ -49,7 +52,7 @@ export class Load {
     this.rate = options.rate;
   }
 
-  /** Sends from now on, counted in `tally`. */
+  /** Starts to send requests, counted in `tally`. */
   start(tally: Tally): void {
     this.tally = tally;
     this.dueAt = performance.now();
@@ -57,20 +60,20 @@ export class Load {
     this.timer ??= setInterval(() => this.tick(), TICK_MS);
   }
 
-  /** Sends no more, and resolves when every request has ended, by its deadline at the latest. */
+  /** Stops sending, and resolves when every request has finished or reached its deadline. */
   async pause(): Promise<void> {
     clearInterval(this.timer);
     this.timer = undefined;
     await Promise.all(this.inFlight);
   }
 
-  /** Sends a request that no tally counts, and resolves with its outcome. */
+  /** Sends a request that is counted in no tally, and resolves with its outcome. */
   ask(ask: Ask): Promise<Outcome> {
     return exchange(ask, { address: this.options.address, deadlineMs: DEADLINE_MS, closes: true });
   }
 
   /**
-   * Sends this many requests at once, counted in `tally`. Resolves when they are written or have failed.
+   * Sends `count` requests at once, counted in `tally`. Resolves when all are written or have failed.
    * @param every the requests, in turn
    */
   async burst(count: number, every: readonly Ask[], tally: Tally): Promise<void> {
@@ -85,9 +88,9 @@ export class Load {
   }
 
   /**
-   * Keeps this many requests under way, counted in `tally`: the next one follows each response. They begin evenly spread over
-   * the time that one takes, so that at every moment some are in the middle. Resolves when each has had a response.
-   * @returns ends it
+   * Keeps `count` requests in progress, counted in `tally`: each response is followed by the next request. Their starts are spread evenly
+   * over the duration of one request, so that at every moment some are half done. Resolves when each has had a response.
+   * @returns a function that ends the series
    */
   async keepUnderWay(count: number, ask: Ask, tally: Tally): Promise<() => void> {
     const { durationMs } = await this.ask(ask);
@@ -110,7 +113,7 @@ export class Load {
     this.forgetIdle();
   }
 
-  /** Closes the kept connections. */
+  /** Closes the idle connections that were kept. */
   forgetIdle(): void {
     for (const socket of this.idle.splice(0)) socket.destroy();
   }
@@ -123,7 +126,7 @@ export class Load {
     this.dueAt = Math.max(this.dueAt, now - MOST_LATE_MS);
     for (; this.dueAt <= now; this.dueAt += 1000 / this.rate) {
       const number = this.sent++;
-      // Each request is sent both ways, also if their number is even.
+      // Each request is sent over new and over kept connections, even if the number of requests is even.
       const isNew = (number + Math.floor(number / asks.length)) % 2 === 0;
       this.sendCounted(asks[number % asks.length] as Ask, isNew);
     }

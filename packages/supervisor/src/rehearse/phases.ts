@@ -1,17 +1,17 @@
 /** The phases of a rehearsal, in order, and what Paceline promises in each. */
 
 interface Phase {
-  /** What is done, for people. */
+  /** What the phase does, for display. */
   does: string;
-  /** The promise of docs/operations.md about the requests of this phase. */
+  /** The promise in docs/operations.md about the requests of this phase. */
   promise: string;
   /** Whether a request may be sent to a second instance. */
   mayRepeat: boolean;
-  /** Whether requests may take much longer than without it. */
+  /** Whether requests may take much longer than without the act. */
   mayBeSlow: boolean;
 }
 
-/** @param limits what differs from: a request may be sent again, and take much longer */
+/** @param limits what differs from the default: a request may be sent again, and may take much longer */
 const phase = (does: string, promise: string, limits: Partial<Phase> = {}): Phase => {
   return { does, promise, mayRepeat: true, mayBeSlow: true, ...limits };
 };

@@ -1,4 +1,4 @@
-/** What a rehearsal looks at while no load runs: idle connections, slow requests alone, and the same request to all instances. */
+/** What a rehearsal examines while no load runs: idle connections, slow requests one at a time, and the same request to all instances. */
 import { existsSync, readFileSync } from "node:fs";
 import type { NetConnectOpts } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,12 +11,12 @@ import { countsAlone, ROUNDS } from "./repeats.js";
 import type { Tally } from "./tally.js";
 import { statusOf } from "./watch.js";
 
-/** Pools whose instances serve HTTP with code that is not ours. */
+/** Kinds of pools whose instances serve HTTP with code that is not ours. */
 const OF_OTHERS = new Set(["app", "asgi", "command"]);
 const IDLE_MS = 2_200;
 const RESPONSE_MS = 2_000;
 
-/** Keeps a connection to an instance of each pool idle, and sees whether the instance closes it. */
+/** Keeps a connection to an instance of each pool idle, and observes whether the instance closes it. */
 export async function probeIdle({ fleet, pools, slowest }: Scene): Promise<IdleFacts[]> {
   const status = await statusOf(fleet);
   const rows = readProcessTable();
@@ -29,7 +29,8 @@ export async function probeIdle({ fleet, pools, slowest }: Scene): Promise<IdleF
     const { socket, announcesClose: wasAnnounced } = await exchange(ask, {
       ...{ address, deadlineMs: RESPONSE_MS, closes: false },
     });
-    // The socket of a fetch app speaks no HTTP, and one that says so may close it.
+    // No connection is kept if the socket is that of a fetch app, which does not speak HTTP, or if the instance has announced that it
+    // closes the connection.
     if (socket === null) return [];
     const from = performance.now();
     const closed = new Promise<number>((resolve) => socket.once("close", () => resolve(performance.now() - from)));
@@ -41,7 +42,7 @@ export async function probeIdle({ fleet, pools, slowest }: Scene): Promise<IdleF
   return (await Promise.all(probes)).flat();
 }
 
-/** Returns where a process serves, by the variables that Paceline has given it. */
+/** Returns the address that a process serves, from the variables that Paceline has given it. */
 function addressOf(pids: readonly number[]): NetConnectOpts | undefined {
   for (const pid of pids) {
     const { PACELINE_SOCKET: path, PORT, HOST: host = "127.0.0.1" } = environmentOf(pid);
@@ -51,7 +52,7 @@ function addressOf(pids: readonly number[]): NetConnectOpts | undefined {
   return undefined;
 }
 
-/** Empty if it is gone, or without /proc. */
+/** Returns an empty object if the process is gone, or without /proc. */
 function environmentOf(pid: number): Record<string, string> {
   try {
     const entries = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
@@ -63,14 +64,14 @@ function environmentOf(pid: number): Record<string, string> {
 
 const TIMES = 2;
 const MAX_SLOW = 3;
-/** A request that takes less blocks nobody for long. */
+/** A request that takes less time does not block others for long. */
 const SLOW_MS = 500;
 const LAG_EVERY_MS = 100;
-/** A report of the event loop may come this much later. */
+/** A report about the event loop may come this much later. */
 const REPORT_MS = 1_500;
 const BEHIND_AFTER_MS = 50;
 
-/** Sends each slow request alone, and sees whether anything else stands still meanwhile. */
+/** Sends each slow request while no other runs, and observes whether it delays anything else. */
 export async function probeSlow(
   scene: Scene,
   slow: readonly { pool: PoolConfig; ask: Ask; slowestMs: number; quick: Ask }[],
@@ -99,12 +100,12 @@ async function aloneOnce(
   let lagMs = 0;
   const asked = load.ask(ask);
   await sleep(BEHIND_AFTER_MS);
-  // A program's event loop cannot be measured from outside. Where requests queue for a free instance, they tell nothing.
+  // The event loop of a program cannot be measured from outside. Where requests queue for a free instance, quick requests show nothing.
   const isProgram = pool.kind === "command" && pool.maxInFlight === null && nameOf(quick) !== nameOf(ask);
   const behind = Array.from({ length: isProgram ? 2 * pool.instances : 0 }, () => load.ask(quick));
   const { durationMs } = await asked;
   const until = performance.now() + REPORT_MS;
-  // A process that stood still reports that when it runs again.
+  // A process that was blocked reports the delay when it runs again.
   for (;;) {
     lagMs = Math.max(lagMs, await lag());
     if (lagMs >= durationMs / 2 || performance.now() > until) break;
@@ -114,9 +115,9 @@ async function aloneOnce(
   return { durationMs, lagMs, behindMs: Math.max(0, ...others.map((each) => each.durationMs)) };
 }
 
-/** A number that begins again by itself does so within this time. */
+/** A number that starts again by itself does so within this time. */
 const LATER_MS = 1_200;
-/** On a busy machine, or a slow disk, within this one. */
+/** The same on a busy machine, or with a slow disk. */
 const MUCH_LATER_MS = 2_500;
 const MAX_REPEATED = 8;
 const MAX_COOKIES = 8;
@@ -142,7 +143,7 @@ export async function probeState(
   for (const { pool, ask } of targets.slice(0, MAX_REPEATED)) {
     const isSticky = pools.find(({ name }) => name === pool)?.relayed.sticky !== undefined;
     const instances = status.pools.find(({ name }) => name === pool)?.ready ?? 0;
-    // The clients of such a pool always meet the same instance.
+    // In such a pool, a client always gets the same instance.
     if (isSticky || instances < 2) continue;
     const bodies: string[] = [];
     for (let at = 0; at < ROUNDS * instances; at++) bodies.push((await counted(ask)).body);
@@ -169,7 +170,7 @@ export async function probeState(
   for (const { fact, ask } of again) {
     fact.withCookies = { ...fact.withCookies, later: await inTurn(fact, ask) };
   }
-  // A count that would be a fault is looked at once more.
+  // A count that would be a fault is examined once more.
   const counts = begun.flatMap(({ ask }, at) => {
     const fact = facts[at] as RepeatFacts;
     return countsAlone(fact) === undefined ? [] : [{ fact, ask }];

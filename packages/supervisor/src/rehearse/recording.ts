@@ -1,4 +1,7 @@
-/** Recordings of requests: a file with a line of JSON for each, without anything secret; reading one, and recording a running fleet. */
+/**
+ * Recordings of requests, in a file with one line of JSON for each request and nothing secret: how they are read, and how a running fleet
+ * is recorded.
+ */
 import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import { RECORDED_MASK, type RecordedRequest } from "@paceline/wire";
 import type { RecordingLine } from "../control/api.js";
@@ -10,7 +13,7 @@ import type { Ask } from "./exchange.js";
 const HEAD = { paceline: "recording", version: 1 } as const;
 
 interface Recorded extends Omit<RecordedRequest, "at"> {
-  /** Since the begin of the recording. */
+  /** Since the beginning of the recording, in milliseconds. */
   atMs: number;
 }
 
@@ -22,20 +25,23 @@ export function recordedLine(recorded: Recorded): string {
   return `${JSON.stringify(recorded)}\n`;
 }
 
-/** What is sent again of a recording. */
+/** The part of a recording that is sent again. */
 export interface Replayed {
   entries: readonly { atMs: number; ask: Ask }[];
-  /** From the first request to the last, and the mean pause. */
+  /** The time from the first request to the last plus the mean pause, in milliseconds. */
   lengthMs: number;
-  /** Requests that cannot be sent again: they had a body, or their path was not recorded. */
+  /** The number of requests that cannot be sent again: they had a body, or their path was not recorded. */
   skipped: number;
 }
 
-/** Methods of requests without a body, which change nothing. */
+/** Methods of requests that have no body and change nothing. */
 const REPLAYED_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 const MAX_RECORDED = 1_000_000;
 
-/** Reads a recording. @returns what is wrong with it, with the number of the line */
+/**
+ * Reads a recording.
+ * @returns the requests, or what is wrong with the recording, with the number of the line
+ */
 export function readRecording(text: string, host: string): Replayed | { problem: string } {
   const lines = text.split("\n");
   const head = parse(lines[0] ?? "") as Partial<typeof HEAD> | undefined;
@@ -46,7 +52,7 @@ export function readRecording(text: string, host: string): Replayed | { problem:
   for (const [at, line] of lines.entries()) {
     if (at === 0 || line === "") continue;
     const { atMs, method, path } = (parse(line) ?? {}) as Partial<Recorded>;
-    // The last line may be cut off, as on a full disk.
+    // The last line may be cut off, for example because the disk was full.
     if (at === lines.length - 1 && atMs === undefined) break;
     if (!isTime(atMs) || typeof method !== "string" || typeof path !== "string")
       return { problem: `line ${at + 1} is no recorded request` };
@@ -80,26 +86,26 @@ const MAX_FILE_BYTES = 64 << 20;
 
 export interface RecordOptions {
   fleet: FleetClient;
-  /** A new file. */
+  /** The path of the file to create. */
   file: string;
   forMs: number;
   /** Ends the recording early. */
   signal: AbortSignal;
-  /** All balancers report their requests from now on. */
+  /** Called when all balancers report their requests. */
   onBegin(): void;
 }
 
 interface RecordResult {
   requests: number;
-  /** Requests that came faster than they could be recorded. */
+  /** The number of requests that came too fast to be recorded. */
   lost: number;
-  /** Whether the file has reached its limit. */
+  /** Whether the file has reached its maximum size. */
   isFull: boolean;
 }
 
 /**
- * Records the requests of a running fleet. Also ends when the fleet stops.
- * @throws PacelineError `failed` if the file cannot be written; then there is no file
+ * Records the requests of a running fleet. The recording also ends when the fleet stops.
+ * @throws PacelineError `failed` if the file cannot be written; it is removed then
  */
 export async function record({ fleet, file, forMs, signal, onBegin }: RecordOptions): Promise<RecordResult> {
   const fd = open(file);

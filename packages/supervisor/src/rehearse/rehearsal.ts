@@ -1,4 +1,7 @@
-/** A rehearsal: starts the user's fleet on the side, sends it requests, does to it what happens to fleets, and finds what does not hold. */
+/**
+ * A rehearsal: starts a second fleet from the user's configuration, sends it requests, does to it what happens to fleets in production, and
+ * finds which promises do not hold.
+ */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PoolConfig } from "../core/model.js";
 import { PacelineError } from "../errors.js";
@@ -17,17 +20,17 @@ import { type Target, targetsOf } from "./targets.js";
 import { deathsIn, LineWatch, MemoryWatch, PhaseClock, RepeatWatch, type SentSignal, statusOf } from "./watch.js";
 
 interface RehearsalOptions {
-  /** What is rehearsed. */
+  /** The fleet to rehearse. */
   start: FleetStart;
-  /** The time of all phases together; an operation may take longer. */
+  /** The duration of all phases together, in milliseconds; an operation may take longer. */
   forMs: number;
-  /** In requests a second. Default: what leaves the instances enough time, 50 at most. */
+  /** In requests per second. Default: a rate that leaves the instances enough idle time, at most 50. */
   rate?: number | undefined;
-  /** Requested in place of what the configuration has. */
+  /** Paths to request in place of those that the configuration names. */
   paths: readonly string[];
-  /** The recording that is sent again, in place of the rate. */
+  /** The recording to send again; it replaces the constant rate. */
   replayed?: Replayed | undefined;
-  /** The phases, beside the steady one. */
+  /** The phases to run, in addition to the steady phase. */
   only: readonly PhaseName[];
   signal: AbortSignal;
   onProgress(message: string): void;
@@ -44,20 +47,20 @@ export interface Rehearsal {
   notes: string[];
 }
 
-/** The steady phase is longer than the others by this, since memory has to be seen to grow. */
+/** The steady phase is this many times as long as another phase, because it takes time to detect that memory grows. */
 const STEADY_SHARES = 3;
-/** Two reports of every process. */
+/** The time for two reports of every process. */
 const SETTLE_MS = 2 * REPORT_EVERY_MS + 100;
 const READY_MS = 60_000;
-/** How much longer the steady phase may last until the memory was read often enough. */
+/** How much longer the steady phase may last, until the memory has been read often enough. */
 const MEMORY_MS = 10_000;
 const MAX_WARM = 50;
 const MAX_OWN_RATE = 50;
 const BUSY_SHARE = 0.25;
-/** Slower requests are not sent in bursts or many times: the last one would come too late. */
+/** Slower requests are not sent in bursts or many times, because the last response would come too late. */
 const MAX_QUICK_MS = 500;
 
-/** @throws PacelineError if the fleet does not start; nothing is left then */
+/** @throws PacelineError if the fleet does not start; it leaves nothing behind then */
 export async function rehearse(options: RehearsalOptions): Promise<Rehearsal> {
   const stage = await setStage(options);
   let play: Play | undefined;
@@ -117,7 +120,7 @@ class Play {
       this.checkInterrupted();
       this.options.onProgress(`${name}: ${phaseOf(name).does}`);
       await this.play(name, (forMs / shares) * (name === "steady" ? STEADY_SHARES : 1));
-      // A fleet without its supervisor cannot be rehearsed on.
+      // If the supervisor of the fleet does not run any more, the rehearsal cannot continue.
       if (this.phases.at(-1)?.failure != null && !(await this.isServing())) break;
     }
     await sleep(SETTLE_MS);
@@ -146,7 +149,7 @@ class Play {
     this.lines.end();
   }
 
-  /** The first requests of a process load code, which no phase is to blame for. */
+  /** The first requests of a process load code. No phase should be blamed for that. */
   private async warm(): Promise<void> {
     const status = await statusOf(this.stage.fleet);
     const most = Math.max(...status.pools.map(({ ready }) => ready), 1);
@@ -160,14 +163,16 @@ class Play {
     this.repeats.since();
   }
 
-  /** Returns a rate that leaves a pool most of its time, so that the others can carry the requests of an instance that is away. */
+  /**
+   * Returns a rate that leaves a pool idle most of the time, so that the other instances can handle the requests of one that is missing.
+   */
   private async bearableRate(): Promise<number> {
     let busyMs = 0;
     const asked = this.targets.slice(0, MAX_WARM);
     for (const { pool, ask } of asked) {
       const { durationMs } = await this.load.ask(ask);
       const { instances = 1 } = this.facts.pools.find(({ name }) => name === pool) ?? {};
-      // Each request in turn takes this share of all its pool's time.
+      // If the requests are sent in turn, each takes this share of the time of all instances of its pool.
       busyMs += durationMs / instances / asked.length;
     }
     return Math.max(1, Math.min(MAX_OWN_RATE, Math.floor((BUSY_SHARE * 1000) / busyMs)));
@@ -208,7 +213,7 @@ class Play {
   private async act(name: Exclude<PhaseName, "state">, tally: Tally): Promise<PhaseEvidence["failure"]> {
     try {
       await this.orInterrupted(acts[name](this.scene, tally));
-      // The next phase begins with a whole fleet.
+      // The next phase begins when all instances run.
       if (name !== "stop" && name !== "steady") await this.stage.fleet.ready({ timeoutMs: READY_MS });
       return null;
     } catch (error) {
@@ -225,7 +230,7 @@ class Play {
     );
   }
 
-  /** Returns the request of a pool that takes longest, but not too long for a burst. */
+  /** Returns the slowest request of a pool that is still fast enough for a burst. */
   private slowest(pool: string): Ask[] {
     const isOfPool = (target: Target) => target.pool === pool;
     const usable = this.quickTargets().filter(isOfPool);
@@ -275,7 +280,7 @@ class Play {
     if (this.options.signal.aborted) throw new PacelineError("interrupted", "interrupted; nothing is left running");
   }
 
-  /** An operation may wait for long; the fleet is stopped then, whatever it waits for. */
+  /** An operation may wait for a long time; on an interrupt the fleet is stopped, whatever the operation waits for. */
   private async orInterrupted(act: Promise<void>): Promise<void> {
     const { signal } = this.options;
     let abort = () => {};
@@ -289,7 +294,7 @@ class Play {
   }
 }
 
-/** In these phases no load runs beside what the phase sends itself. */
+/** Whether the phase sends its own requests, and no load runs beside them. */
 function isQuiet(name: PhaseName): boolean {
   return name === "state" || name === "stop";
 }

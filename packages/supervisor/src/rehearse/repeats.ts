@@ -1,12 +1,12 @@
-/** Whether instances differ in what they know, from the same request to all of them in turn. Pure. */
+/** Detects from the same request to all instances in turn whether instances differ in the state that they keep. Pure. */
 import type { RepeatFacts } from "./evidence.js";
 
 /** Each instance gets the request at least this often. */
 export const ROUNDS = 4;
 
 /**
- * Whether some instances know a cookie and others do not, in the same order in each round. Nobody knows a cookie that changes with
- * every response, and everybody one that is signed or stored for all.
+ * Whether some instances know a cookie and others do not, in the same order in each round. If a cookie changes with every response, no
+ * instance knows it; if it is signed, or stored for all instances, every instance knows it.
  */
 export function isKnownToSome(wasKnown: readonly boolean[], instances: number): boolean {
   if (instances < 2 || wasKnown.length < ROUNDS * instances) return false;
@@ -16,9 +16,9 @@ export function isKnownToSome(wasKnown: readonly boolean[], instances: number): 
 }
 
 /**
- * Returns the numbers at one place of the responses, if each instance counts for itself: with every request that an instance gets its
- * number grows by one, so in turn each number is one more than that of the round before. A count for all would grow by the number of
- * instances, a clock by nothing regular, and a count that begins again by itself is no state.
+ * Returns the numbers at one place in the responses, if each instance counts separately. Then the number grows by one with every request to
+ * an instance, so with requests to all in turn each number is one more than that of the previous round. A count shared by all instances
+ * would grow by the number of instances, and a clock by no regular amount. A count that starts again by itself is not state.
  */
 export function countsAlone({
   bodies,
@@ -43,8 +43,8 @@ export function countsAlone({
 }
 
 /**
- * Whether instances respond differently to the same cookie, each in the same way every time, although they respond alike without it.
- * A page that shows its instance differs without a cookie too.
+ * Whether instances respond differently to the same cookie, each in the same way every time, although without the cookie they respond
+ * alike. A page that shows its instance differs without the cookie, too.
  */
 export function differsWithCookie({ bodies, withCookies, instances }: RepeatFacts): boolean {
   return isOfInstance(withCookies.bodies, instances) && !isOfInstance(bodies, instances);
@@ -55,7 +55,7 @@ function isOfInstance(bodies: readonly string[], instances: number): boolean {
   return bodies.every((body, at) => at < instances || body === bodies[at - instances]);
 }
 
-/** Longer ones are not counts. */
+/** Longer numbers are not counts. */
 const NUMBER = /\d{1,12}/g;
-/** A page with more numbers has its count among the first ones. */
+/** On a page with more numbers, a count is among the first ones. */
 const MAX_PLACES = 64;

@@ -2,7 +2,7 @@
 
 const MAX_HEAD_BYTES = 64 << 10;
 const MAX_CHUNK_LINE = 1024;
-/** How much of a body is kept, to be compared. */
+/** How much of a body is kept for comparison. */
 const KEPT_BODY_BYTES = 64 << 10;
 
 type Framing =
@@ -11,7 +11,7 @@ type Framing =
   | { kind: "chunked"; step: "size" | "data" | "end" | "trailers"; left: number; line: string }
   | { kind: "close" };
 
-/** `broken`: what arrived is no HTTP/1.1 response. */
+/** `broken`: what arrived is not an HTTP/1.1 response. */
 type Progress = "more" | "done" | "broken";
 
 export class ResponseReader {
@@ -20,11 +20,11 @@ export class ResponseReader {
   bodyBytes = 0;
   /** Whether the server leaves the connection open. */
   keepsAlive = false;
-  /** Whether the server has said when it closes the connection. */
+  /** Whether the server has announced when it closes the connection. */
   announcesClose = false;
   /** Whether any byte has arrived. */
   hasHeard = false;
-  /** `name=value` of each cookie that it sets. */
+  /** `name=value` of each cookie that the response sets. */
   readonly cookies: string[] = [];
   private head = "";
   private kept: Buffer[] = [];
@@ -43,7 +43,7 @@ export class ResponseReader {
     while (this.framing === undefined) {
       const before = this.head.length;
       this.head += rest.toString("latin1");
-      // The end may be split over two pieces.
+      // The blank line may be split over two pieces.
       const end = this.head.indexOf("\r\n\r\n", Math.max(0, before - 3));
       if (end < 0) return this.head.length > MAX_HEAD_BYTES ? "broken" : "more";
       rest = rest.subarray(end + 4 - before);
@@ -51,13 +51,13 @@ export class ResponseReader {
       this.head = "";
       const framing = this.readHead(head);
       if (framing === undefined) return "broken";
-      // An interim response precedes the real one.
+      // An interim response precedes the final one.
       if (framing !== "interim") this.framing = framing;
     }
     return this.readBody(this.framing, rest);
   }
 
-  /** The server has closed the connection. */
+  /** Called when the server has closed the connection. */
   end(): Progress {
     return this.framing?.kind === "close" ? "done" : "broken";
   }
@@ -86,7 +86,7 @@ export class ResponseReader {
           connection = value.toLowerCase();
           break;
         case "keep-alive":
-          // A time of 0 is what servers say that close after a fraction of a second.
+          // Servers that close after a fraction of a second announce a time of 0.
           this.announcesClose ||= /\btimeout=[1-9]/i.test(value);
           break;
         case "content-type":
@@ -101,7 +101,7 @@ export class ResponseReader {
     this.keepsAlive = minor === "1" ? !connection.includes("close") : connection.includes("keep-alive");
     this.announcesClose ||= !this.keepsAlive;
     if (this.method === "HEAD" || code === 204 || code === 304) return { kind: "none" };
-    // An event stream never ends, and an upgraded connection is no response any more.
+    // An event stream never ends, and after an upgrade the connection does not carry HTTP any more.
     if (isStream || code === 101) {
       this.keepsAlive = false;
       return { kind: "none" };

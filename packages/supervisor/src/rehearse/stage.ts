@@ -1,4 +1,7 @@
-/** The fleet of a rehearsal: the user's own configuration on a free loopback port, in a run directory of its own. The running fleet is not touched. */
+/**
+ * The fleet of a rehearsal: the user's own configuration on a free loopback port, in a separate run directory. It does not affect the
+ * running fleet.
+ */
 import {
   chmodSync,
   existsSync,
@@ -22,13 +25,13 @@ import { identify, isRunning, lockHolder } from "../run-dir/lock.js";
 
 const HOST = "127.0.0.1";
 const PREFIX = "paceline-rehearsal-";
-/** A file that says which process rehearses. */
+/** A file that names the process that rehearses. */
 const OWNER = "owner.json";
 const RUN = "run";
-/** How often processes report, so that a rehearsal need not wait long for their counts. */
+/** How often processes report; a short time, so that a rehearsal need not wait long for their counts. */
 export const REPORT_EVERY_MS = 250;
 
-/** Variables by which a service manager speaks to the real fleet. */
+/** Variables that connect the real fleet with a service manager. */
 const OF_A_SERVICE =
   /^(?:NOTIFY_SOCKET|WATCHDOG_\w+|LISTEN_\w+|FDSTORE|RUNTIME_DIRECTORY|STATE_DIRECTORY|PACELINE_RUN_DIR|PACELINE_STATE_DIR)$/;
 
@@ -36,7 +39,7 @@ export interface Stage {
   fleet: StartedFleet;
   config: FleetConfig;
   port: number;
-  /** Stops what is left of the fleet, and removes its folder. */
+  /** Stops the fleet if it still runs, and removes its folder. */
   clear(): Promise<void>;
 }
 
@@ -45,12 +48,12 @@ interface StageOptions {
   signal: AbortSignal;
 }
 
-/** @throws StartError, ConfigError or PacelineError as a start does; nothing is left then */
+/** @throws StartError, ConfigError or PacelineError like a start; it leaves nothing behind then */
 export async function setStage({ start, signal }: StageOptions): Promise<Stage> {
   removeLeftFolders();
   const folder = mkdtempSync(join(tmpdir(), PREFIX));
   writeFileSync(join(folder, OWNER), JSON.stringify({ ...identify(process.pid), namespace: pidNamespace() }));
-  // The fleet may become another user, who has to enter it.
+  // The fleet may switch to another user, who has to enter the folder.
   if (process.getuid?.() === 0) chmodSync(folder, 0o711);
   const remove = () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
   const port = await freePort();
@@ -86,7 +89,7 @@ export async function setStage({ start, signal }: StageOptions): Promise<Stage> 
 function removeLeftFolders(): void {
   for (const name of attempt(() => readdirSync(tmpdir())) ?? []) {
     const folder = join(tmpdir(), name);
-    // Others may write into /tmp, too.
+    // Other users may write into /tmp, too.
     if (name.startsWith(PREFIX) && attempt(() => isOurs(folder) && isLeft(folder)) === true)
       attempt(() => rmSync(folder, { recursive: true, force: true }));
   }
@@ -97,7 +100,7 @@ function isOurs(folder: string): boolean {
   return stat.isDirectory() && stat.uid === process.getuid?.();
 }
 
-/** Whether the rehearsal and the supervisor of its fleet are gone. A process of another container cannot be seen from here. */
+/** Whether neither the rehearsal nor the supervisor of its fleet runs any more. Processes of another container cannot be seen from here. */
 function isLeft(folder: string): boolean {
   const { namespace, ...owner } = JSON.parse(readFileSync(join(folder, OWNER), "utf8"));
   if (namespace !== pidNamespace() || isRunning(owner)) return false;
@@ -105,12 +108,12 @@ function isLeft(folder: string): boolean {
   return !existsSync(runDir) || lockHolder(runDir) === undefined;
 }
 
-/** Empty if the system has none. */
+/** Returns an empty text if the system has no pid namespaces. */
 function pidNamespace(): string {
   return attempt(() => readlinkSync("/proc/self/ns/pid")) ?? "";
 }
 
-/** The address of the fleet, for clients. */
+/** Returns the address of the fleet for clients. */
 export function addressOf({ port }: Pick<Stage, "port">): { host: string; port: number } {
   return { host: HOST, port };
 }

@@ -9,18 +9,18 @@ const MAX_NAMES = 100;
 /** A longer phase keeps every second duration, then every fourth, and so on. */
 const MAX_DURATIONS = 20_000;
 
-/** Responses of the balancer for a request that no instance has responded to. */
+/** Status codes with which the balancer responds if no instance has responded to a request. */
 const OF_THE_BALANCER = new Set([502, 503, 504]);
 
 type Counts = Omit<PhaseEvidence, "repeated" | "failure">;
 
-/** Of the responses of one request. */
+/** The figures of the responses to one request. */
 interface AskFigures {
   responses: number;
-  /** In milliseconds, on average. */
+  /** The mean duration in milliseconds. */
   averageMs: number;
   slowestMs: number;
-  /** By status. */
+  /** The number of responses by status. */
   statuses: Map<number, number>;
 }
 

@@ -1,4 +1,4 @@
-/** Which requests a rehearsal sends: the routes of the pools and the paths that their configuration names. Pure. */
+/** Which requests a rehearsal sends: requests for the routes of the pools, and for the paths that their configuration names. Pure. */
 import type { PoolConfig } from "../core/model.js";
 import type { Ask } from "./exchange.js";
 
@@ -10,12 +10,12 @@ export interface Target {
 
 const MAX_TARGETS = 200;
 
-/** A pool whose requests would leave this machine gets none of its own accord. */
+/** Whether a pool gets requests by default: not if its requests would leave this machine. */
 function isDriven({ kind, serves, relayed }: PoolConfig): boolean {
   return serves && kind !== "proxy" && relayed.internalRoots === undefined;
 }
 
-/** @param paths what the user has named, in place of what the configuration has */
+/** @param paths paths that the user has named, in place of those in the configuration */
 export function targetsOf(pools: readonly PoolConfig[], paths: readonly string[]): Target[] {
   if (paths.length > 0) {
     return paths.slice(0, MAX_TARGETS).flatMap((path) => {
@@ -36,7 +36,7 @@ export function targetsOf(pools: readonly PoolConfig[], paths: readonly string[]
       });
       for (const path of [prefix, ...inside]) {
         const key = `${host}${path}`;
-        // A longer route of another pool takes the request.
+        // A longer route leads to another pool.
         if (host === "" && poolFor(pools, path)?.name !== name) continue;
         if (!found.has(key) && found.size < MAX_TARGETS) found.set(key, { pool: name, ask: ask(pool, path, host) });
       }
@@ -49,7 +49,7 @@ function ask({ health }: PoolConfig, path: string, host: string): Ask {
   return { method: "GET", path, host: host === "" ? health.checkHost : host.replace("*", "rehearsal") };
 }
 
-/** Returns the pool of the longest route without a host that has this path. */
+/** Returns the pool with the longest route that matches this path and has no host. */
 function poolFor(pools: readonly PoolConfig[], target: string): PoolConfig | undefined {
   const path = target.split("?", 1)[0] as string;
   let best: { length: number; pool: PoolConfig } | undefined;

@@ -1,4 +1,4 @@
-/** What a rehearsal sees of its fleet beside the responses: log lines, repeated requests, the memory of processes, and deaths. */
+/** What a rehearsal observes of its fleet apart from the responses: log lines, repeated requests, the memory of processes, and deaths. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { processesOf, readProcessTable } from "@paceline/wire/proc";
@@ -15,7 +15,7 @@ const MAX_SAMPLES = 2_000;
 const ENOUGH_SAMPLES = 16;
 const STATUS_MS = 10_000;
 
-/** When each phase began, by the clock. */
+/** When each phase began, by the system clock. */
 export class PhaseClock {
   private readonly begins: { name: PhaseName; at: number }[] = [];
 
@@ -28,7 +28,7 @@ export class PhaseClock {
   }
 }
 
-/** Lines of the instances and the supervisor; the last ones, if there are many. */
+/** Log lines of the instances and the supervisor; only the last ones, if there are many. */
 export class LineWatch {
   private readonly lines: LoggedLine[] = [];
   private readonly ending = new AbortController();
@@ -38,7 +38,7 @@ export class LineWatch {
     private readonly clock: PhaseClock,
   ) {
     const { signal } = this.ending;
-    // It ends with the fleet.
+    // The subscription ends with the fleet.
     fleet.read<LogLine>("logs", { lines: 0, signal }, (lines) => this.take(lines)).catch(() => {});
   }
 
@@ -54,7 +54,7 @@ export class LineWatch {
   }
 }
 
-/** Counts how often the balancers have sent a request to a further instance, also those that were replaced. */
+/** Counts how often the balancers have sent a request to another instance, including balancers that were replaced. */
 export class RepeatWatch {
   private readonly seen = new Map<string, number>();
   private total = 0;
@@ -67,7 +67,7 @@ export class RepeatWatch {
     }
   }
 
-  /** Returns how many came since the last call. */
+  /** Returns how many were counted since the last call. */
   since(): number {
     const { total } = this;
     this.total = 0;
@@ -80,7 +80,7 @@ interface Watched extends MemoryFacts {
   samples: { ageMs: number; bytes: number }[];
 }
 
-/** Reads the memory of each instance from /proc, several times a second. */
+/** Reads the memory of each instance from /proc, several times per second. */
 export class MemoryWatch {
   private readonly startedAt = performance.now();
   private readonly watched: Watched[];
@@ -104,12 +104,12 @@ export class MemoryWatch {
     }
   }
 
-  /** Whether a growth can be told from noise. */
+  /** Whether there are enough samples to tell growth from noise. */
   get isEnough(): boolean {
     return this.watched.every(({ samples }) => samples.length === 0 || samples.length >= ENOUGH_SAMPLES);
   }
 
-  /** Reads no more: without requests nothing leaks. */
+  /** Stops reading: without requests nothing leaks. */
   stop(): void {
     clearInterval(this.timer);
   }
@@ -126,7 +126,7 @@ export class MemoryWatch {
   }
 }
 
-/** 0 if the process is gone, or without /proc. */
+/** Returns 0 if the process is gone, or without /proc. */
 function rssOf(pid: number): number {
   try {
     const [, kilobytes] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "latin1")) ?? [];

@@ -1,4 +1,4 @@
-/** `state.json` in a run directory: what a new supervisor needs to go on with the fleet of one that was killed. */
+/** `state.json` in a run directory: what a new supervisor needs to continue with the fleet of a supervisor that was killed. */
 import { closeSync, constants, fstatSync, openSync, readSync, renameSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,46 +11,46 @@ import { isState, isTable } from "./state-shape.js";
 /** All times are Unix times in milliseconds. */
 export interface FleetState {
   version: typeof VERSION;
-  /** The boot during which the processes were started; an older supervisor writes none. */
+  /** The boot id of the boot during which the processes were started; an older supervisor writes none. */
   boot?: string;
   /** When the fleet was started. */
   startedAt: number;
-  /** The folder of the sockets and output files, in the run directory. */
+  /** The folder of the sockets and output files, inside the run directory. */
   folder: string;
   /** The configuration in force. */
   config: FleetConfig;
-  /** The first one is the caller's, for generations to come. */
+  /** The first one is the caller's environment, which further generations get. */
   environments: Record<string, string>[];
   generations: SavedGeneration[];
   /** The pools that balancers know by their routes. */
   routed: string[];
   fleet: SavedFleet;
-  /** The version of the balancers' newest snapshot. */
+  /** The version of the newest snapshot that balancers have got. */
   snapshotVersion: number;
-  /** A reload ended between two balancers. */
+  /** Whether a reload stopped after it had replaced only some balancers. */
   areBalancersMixed: boolean;
   processes: SavedProcess[];
   slots: SavedSlot[];
   /** The number of the last template of each pool. */
   templates: [pool: string, attempt: number][];
-  /** What `scale` has set as the least size of autoscaled pools; an older supervisor writes none. */
+  /** The minimum size that `scale` has set for autoscaled pools; an older supervisor writes none. */
   floors?: [pool: string, instances: number][];
-  /** The generations before the last deploy, and what that deploy made the source of reloads; older supervisors write none. */
+  /** The generation of each pool before its last deploy; an older supervisor writes none. */
   former?: [pool: string, generation: number][];
   formerSizes?: [pool: string, before: number, after: number][];
   deployed?: Deployed | undefined;
   formerlyDeployed?: Deployed | undefined;
-  /** The sizes from before a stop that was under way; an older supervisor writes none. */
+  /** The sizes from before a stop that was in progress; an older supervisor writes none. */
   stoppedFrom?: [pool: string, instances: number][];
   /** The actual port of each address in `config.listen`; null for a unix socket. */
   ports: (number | null)[];
-  /** The counts of processes that have ended. */
+  /** The counts of exited processes. */
   totals: (SavedCounts & { pool: string })[];
   /** The counts of routes, as RouteTotals saves them; an older supervisor writes none. */
   routes?: SavedRoute[];
 }
 
-/** What reloads read after a deploy, instead of the fleet's own path, until that path leads elsewhere. */
+/** What a deploy has put in service: reloads read it in place of the fleet's own path, until that path leads to another folder. */
 export interface Deployed {
   /** A source of configuration; see config/find.ts. */
   source: { kind: string };
@@ -59,7 +59,7 @@ export interface Deployed {
   envFile: string | null;
   /** The folder that the fleet's own path led to at that time. */
   ownFolder: string;
-  /** The fleet's name, whatever that of the release is; older supervisors write none. */
+  /** The fleet's name, even if the release has another; an older supervisor writes none. */
   name?: string | undefined;
 }
 
@@ -69,7 +69,7 @@ interface SavedGeneration {
   config: PoolConfig;
   /** An index of `environments`. */
   environment: number;
-  /** When it began; an older supervisor writes none. */
+  /** When the generation began; an older supervisor writes none. */
   since?: number;
 }
 
@@ -88,7 +88,7 @@ interface SavedRoute {
 
 type CountsOfBalancer = readonly [balancer: string, counts: readonly number[]];
 
-/** The same fields as in LiveProcess. */
+/** The fields are those of LiveProcess. */
 export interface SavedProcess extends SavedCounts {
   id: string;
   pool: string;
@@ -111,14 +111,14 @@ export interface SavedProcess extends SavedCounts {
   /** In the file of read positions. */
   outputRow: number;
   maxOutputBytes: number;
-  /** The counts of each balancer, if it does not report its own. */
+  /** The counts of each balancer for this process, if the process does not report its own. */
   relayed: (SavedCounts & { balancer: string })[];
-  /** The balancers' counts of its responses by status class; older supervisors write none. */
+  /** The balancers' counts of its responses by status class; an older supervisor writes none. */
   statuses?: readonly number[];
   statusesOf?: readonly CountsOfBalancer[];
 }
 
-/** The same fields as in SlotRecord. */
+/** The fields are those of SlotRecord. */
 export interface SavedSlot {
   name: string;
   restarts: number;
@@ -134,15 +134,15 @@ export interface SavedSlot {
 
 const VERSION = 1;
 const NAME = "state.json";
-/** The name of a file that could not be used; one is kept. */
+/** The name that a file gets if it could not be used; only one such file is kept. */
 const UNUSABLE = "state.json.unusable";
-/** Room for a thousand instances with an environment of a megabyte. */
+/** Enough for a thousand instances with an environment of a megabyte. */
 const MAX_BYTES = 16 << 20;
 
 /** Returns the state as text, without the values of secrets. */
 export function textOfState(state: FleetState): string {
   const withoutValues = (key: string, value: unknown) => {
-    // A variable of that name would be a text.
+    // An environment variable of that name would be a string.
     if (key !== "secrets" || typeof value !== "object" || value === null) return value;
     const secrets = Object.entries(value as PoolConfig["secrets"]);
     return Object.fromEntries(secrets.map(([name, secret]) => [name, { ...secret, value: "" }]));
@@ -150,7 +150,10 @@ export function textOfState(state: FleetState): string {
   return `${JSON.stringify(state, withoutValues)}\n`;
 }
 
-/** Returns the state with the secrets of the configuration that was loaded by this start; those that it does not have are empty. */
+/**
+ * Returns the state with the secrets from the configuration that this start has loaded; secrets that the configuration does not have are
+ * empty.
+ */
 export function withSecrets(state: FleetState, loaded: FleetConfig): FleetState {
   const filled = (pool: PoolConfig): PoolConfig => {
     const known = loaded.pools.find(({ name }) => name === pool.name)?.secrets ?? {};
@@ -169,7 +172,7 @@ export function withSecrets(state: FleetState, loaded: FleetConfig): FleetState 
   };
 }
 
-/** Writes the file by a draft, fsync and rename: after any failure the former file is still there. */
+/** Writes the file as a draft, with fsync and a rename: after any failure the previous file is still there. */
 export class StateFile {
   private readonly path: string;
   private isClosed = false;
@@ -179,7 +182,7 @@ export class StateFile {
     this.path = join(folder, NAME);
   }
 
-  /** @throws PacelineError with the system's code, such as `ENOSPC`, or `too-large` */
+  /** @throws PacelineError with the system's code, for example `ENOSPC`, or `too-large` */
   async write(text: string): Promise<void> {
     const bytes = Buffer.from(text);
     if (bytes.length > MAX_BYTES)
@@ -205,7 +208,7 @@ export class StateFile {
     }
   }
 
-  /** Nothing is written from now on. */
+  /** From now on nothing is written. */
   close(): void {
     this.isClosed = true;
   }
@@ -214,11 +217,11 @@ export class StateFile {
 interface FoundState {
   state?: FleetState;
   problem?: string;
-  /** The system does not let us read the file, which may be a good one. */
+  /** The system does not let us read the file, although the file may be good. */
   isUnreadable?: boolean;
 }
 
-/** Reads the state in the run directory `path`. `problem` says why a file that is there cannot be used. */
+/** Reads the state in the run directory `path`. If the file exists and cannot be used, `problem` says why. */
 export function readState(path: string): FoundState {
   let text: string | undefined;
   try {
@@ -242,7 +245,7 @@ export function readState(path: string): FoundState {
   return isState(value) ? { state: value as unknown as FleetState } : { problem: "it is incomplete" };
 }
 
-/** Renames the state in the run directory `path`; returns the file's new path. */
+/** Renames the state file in the run directory `path`; returns its new path. */
 export function setStateAside(path: string): string {
   const aside = join(path, UNUSABLE);
   rmSync(aside, { recursive: true, force: true });

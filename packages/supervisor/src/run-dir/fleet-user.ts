@@ -1,4 +1,4 @@
-/** The user whom a fleet of root runs as: it owns the run directory, and the supervisor becomes it for good. */
+/** The user that a fleet started by root runs as: this user owns the run directory, and the supervisor switches to it permanently. */
 import { accessSync, chmodSync, chownSync, constants, lchownSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { LoadedFleet } from "../config/load.js";
@@ -10,8 +10,8 @@ import { LASTING } from "./registry.js";
 import { distrust, HOW_TO_NAME, makeFolder, userName } from "./trust.js";
 
 /**
- * Returns the user whom a fleet has to become; undefined if it stays who it is.
- * @throws ConfigError if this process may not
+ * Returns the user to switch to; undefined if the fleet keeps its user.
+ * @throws ConfigError if this process is not allowed to switch
  */
 export function userToBecome({
   config: { user },
@@ -28,8 +28,8 @@ export function userToBecome({
 }
 
 /**
- * Makes a run directory of root for the user, or gives it to the user.
- * @throws PacelineError `running` if a supervisor runs there; `rundir` if it is somebody else's
+ * Creates a run directory for the user as root, or gives an existing one to the user.
+ * @throws PacelineError `running` if a supervisor runs there; `rundir` if the directory belongs to another user
  */
 export function claimRunDir(path: string, { uid, gid, name }: FleetUser): void {
   makeFolder(dirname(path), 0o755);
@@ -47,11 +47,11 @@ export function claimRunDir(path: string, { uid, gid, name }: FleetUser): void {
   }
   const holder = lockHolder(path);
   if (holder !== undefined) throw runningIn(path, holder.pid);
-  // It was root's alone, so nobody else could put a link into it.
+  // Only root could write there, so nobody else can have put a link into it.
   giveAll(path, uid, gid);
 }
 
-/** Makes the folder for bodies, if it is missing where the user could not make it. */
+/** Creates the folder for request and response bodies, if it is missing and the user could not create it. */
 export function claimSpool({ balancer: { spoolDir } }: FleetConfig, { uid, gid }: FleetUser): void {
   if (spoolDir === null || lstatSync(spoolDir, { throwIfNoEntry: false }) !== undefined) return;
   makeFolder(dirname(spoolDir), 0o755);
@@ -59,18 +59,18 @@ export function claimSpool({ balancer: { spoolDir } }: FleetConfig, { uid, gid }
   lchownSync(spoolDir, uid, gid);
 }
 
-/** Makes a folder of what outlasts a restart of the machine, such as death reports, if it is where the user could not make it. */
+/** Creates a folder for files that outlast a reboot, such as death reports, if it is in a place where the user could not create it. */
 export function claimLasting(folder: string, runDir: string, { uid, gid }: FleetUser): void {
   const parent = dirname(folder);
   if (parent === runDir || lstatSync(folder, { throwIfNoEntry: false })?.uid === uid) return;
   makeFolder(parent, 0o711);
-  // The user must be able to enter it, also if root has made it for a fleet of its own.
+  // The user must be able to enter the folder, even if root has created it for another fleet.
   for (const each of dirname(parent) === LASTING ? [LASTING, parent] : [parent]) {
     const { mode, uid: owner } = lstatSync(each);
     if (owner === 0) chmodSync(each, (mode & 0o7777) | 0o111);
   }
   makeFolder(folder, 0o700);
-  // A folder into which another user could have put links stays theirs.
+  // If another user could have put links into a folder, its files keep their owners.
   if (distrust(folder, { uid: 0 }) === undefined) giveAll(folder, uid, gid);
 }
 
@@ -83,7 +83,7 @@ function giveAll(path: string, uid: number, gid: number): void {
   chownSync(path, uid, gid);
 }
 
-/** Acts as the user until the returned function is called; then this process is root again. */
+/** Acts as the user until the returned function is called; after that, this process is root again. */
 export function actAs(user: Pick<FleetUser, "name" | "uid" | "gid">): () => void {
   const groups = process.getgroups?.() ?? [];
   const gid = process.getegid?.() ?? 0;
@@ -97,7 +97,10 @@ export function actAs(user: Pick<FleetUser, "name" | "uid" | "gid">): () => void
   };
 }
 
-/** Root acts as the owner of the run directory `path` until the returned function is called; others stay who they are. */
+/**
+ * If this process is root, it acts as the owner of the run directory `path` until the returned function is called; otherwise nothing
+ * changes.
+ */
 export function actAsOwner(path: string): () => void {
   const { uid, gid } = lstatSync(path);
   if (process.geteuid?.() !== 0 || uid === 0) return () => {};
@@ -105,7 +108,7 @@ export function actAsOwner(path: string): () => void {
 }
 
 /**
- * Becomes the user for good, with its environment.
+ * Switches to the user permanently, with the environment of the user.
  * @throws PacelineError `user` if this process could still become root
  */
 export function becomeUser(user: FleetUser): void {
@@ -129,26 +132,26 @@ function isRootAgain({ gid }: FleetUser): boolean {
       attempt();
       return true;
     } catch {
-      return false; // As it should be.
+      return false; // return false; // As it should be.
     }
   });
 }
 
-/** The types of Node leave it out. */
+/** The Node type declarations do not have this method. */
 type WithInitgroups = { initgroups?(user: string, extraGroup: number): void };
 
 function takeGroups({ name, uid, gid }: Pick<FleetUser, "name" | "uid" | "gid">): void {
-  // A user without an entry has no further groups.
+  // A user without an entry in the user database has no supplementary groups.
   if (name === String(uid)) process.setgroups?.([gid]);
   else (process as WithInitgroups).initgroups?.(name, gid);
 }
 
-/** Returns the variables that name a user: those that systemd sets for a unit with User=. */
+/** Returns the variables that name a user: the same ones that systemd sets for a unit with User=. */
 export function environmentOfUser({ name, home }: FleetUser): Record<string, string> {
   return { USER: name, LOGNAME: name, HOME: home ?? "/" };
 }
 
-/** Returns those of the files that the user of this process cannot read, or run. */
+/** Returns those of the files that the user of this process cannot read, or cannot execute. */
 export function unusable(files: readonly string[], mode: "read" | "run" = "read"): string[] {
   const { R_OK, X_OK } = constants;
   return files.filter((file) => {

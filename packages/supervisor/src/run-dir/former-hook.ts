@@ -1,4 +1,7 @@
-/** The hook that runs, in a file of the run directory: whoever follows a killed supervisor ends it at its deadline, or before. */
+/**
+ * The hook that is running, in a file of the run directory. The supervisor that follows a killed one ends the hook at its deadline, or
+ * earlier.
+ */
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { readRegularFile } from "@paceline/wire";
@@ -7,29 +10,29 @@ import { HOOK_NAMES, type HookName } from "../core/model.js";
 import { bootId, identify, isRunning, type ProcessIdentity } from "./lock.js";
 import { replaceFile } from "./run-dir-files.js";
 
-/** The leader of a process group. */
+/** The process is the leader of a process group. */
 interface HookRecord extends ProcessIdentity {
   name: HookName;
-  /** Its deadline, in Unix time. */
+  /** The deadline, in Unix time in milliseconds. */
   until: number;
 }
 
 export interface FormerHook {
   readonly name: HookName;
   readonly until: number;
-  /** Resolves when it has ended, within bounded time after its deadline. */
+  /** Resolves when the hook has exited, at the latest a bounded time after its deadline. */
   readonly ended: Promise<void>;
-  /** Ends it before its deadline. */
+  /** Kills the hook before its deadline. */
   kill(): void;
 }
 
 const NAME = "hook.json";
 const MAX_BYTES = 64 << 10;
 const LOOK_EVERY_MS = 100;
-/** From SIGTERM to SIGKILL, and from that to giving up. */
+/** The time from SIGTERM to SIGKILL, and from SIGKILL to giving up. */
 const KILL_AFTER_MS = 5_000;
 
-/** @throws PacelineError such as `ENOSPC` */
+/** @throws PacelineError with the system's code, for example `ENOSPC` */
 export function writeHook(runDir: string, name: HookName, pid: number, timeoutMs: number): void {
   const identity = identify(pid);
   if (identity === undefined) return;
@@ -41,7 +44,7 @@ export function removeHook(runDir: string): void {
   attempt(() => rmSync(join(runDir, NAME), { force: true }));
 }
 
-/** Returns the hook that a killed supervisor has left running, from now on with its deadline. */
+/** Returns the hook that a killed supervisor has left running. From now on this process enforces its deadline. */
 export function followHook(runDir: string): FormerHook | undefined {
   const record = attempt(
     () => JSON.parse(readRegularFile(join(runDir, NAME), { maxBytes: MAX_BYTES }).toString()) as unknown,
@@ -55,7 +58,7 @@ export function followHook(runDir: string): FormerHook | undefined {
   let endBy = until;
   const signal = (which: NodeJS.Signals) => attempt(() => process.kill(-pid, which));
   const follow = async () => {
-    // Who ends it at once awaits it; else it keeps no supervisor that hands over.
+    // A caller that kills the hook immediately awaits this; otherwise the timer must not keep a supervisor alive that hands over.
     await Promise.resolve();
     let killAt: number | undefined;
     while (isRunning(record)) {
@@ -70,7 +73,7 @@ export function followHook(runDir: string): FormerHook | undefined {
         if (killAt === undefined) timer.unref();
       });
     }
-    // Processes that it left in the background have no owner any more.
+    // Nobody owns the processes that the hook left in the background.
     signal("SIGKILL");
     removeHook(runDir);
   };
@@ -81,8 +84,8 @@ export function followHook(runDir: string): FormerHook | undefined {
 }
 
 /**
- * Whether processes of a hook that has ended by itself still run in its group. The pid may be that of another leader by now, so one
- * of them has to be younger than the hook and to have its environment.
+ * Whether a hook that has exited by itself has left processes in its group. Its pid may be that of another group leader by now, so one of
+ * the processes must be younger than the hook and have its environment.
  */
 function hasLeft({ pid, startedAt, boot, name }: HookRecord): boolean {
   if (boot !== bootId()) return false;
@@ -94,7 +97,7 @@ function hasLeft({ pid, startedAt, boot, name }: HookRecord): boolean {
   );
 }
 
-/** Ends the hook that a killed supervisor has left running. */
+/** Kills the hook that a killed supervisor has left running. */
 export async function endHook(runDir: string): Promise<void> {
   const hook = followHook(runDir);
   hook?.kill();

@@ -1,6 +1,6 @@
 /**
- * `hand-over.json` in a run directory: while a supervisor hands its fleet over, nobody holds the lock for a moment, and nobody else
- * may take it.
+ * `hand-over.json` in a run directory: while a supervisor hands its fleet over, for a moment nobody holds the lock, and the file keeps
+ * others from taking it.
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,10 @@ import { replaceFile } from "./run-dir-files.js";
 
 const NAME = "hand-over.json";
 const MAX_BYTES = 64 << 10;
-/** How long the next supervisor is waited for. If the former one is killed meanwhile, the mark counts no longer than this. */
+/**
+ * How long the former supervisor waits for the next one. If the former one is killed during that time, the mark is valid no longer than
+ * this.
+ */
 export const TAKE_OVER_MS = 30_000;
 
 interface Mark {
@@ -20,17 +23,17 @@ interface Mark {
   version: string;
   from: ProcessIdentity;
   to?: ProcessIdentity | undefined;
-  /** In Unix time. */
+  /** In Unix time in milliseconds. */
   until: number;
 }
 
 export interface HandOverMark {
-  /** The next supervisor runs. */
+  /** Called when the next supervisor runs. */
   started(pid: number): void;
   remove(): void;
 }
 
-/** Marks that this process hands over to another version. On a full disk there is no mark. */
+/** Marks that this process hands over to another version. If the disk is full, there is no mark. */
 export function markHandOver(runDir: string, version: string): HandOverMark {
   const path = join(runDir, NAME);
   const from = identify(process.pid);
@@ -41,17 +44,17 @@ export function markHandOver(runDir: string, version: string): HandOverMark {
   return { started: (pid) => write(identify(pid)), remove: () => attempt(() => rmSync(path, { force: true })) };
 }
 
-/** A hand-over that is under way. */
+/** A hand-over in progress. */
 interface HandOverUnderWay {
-  /** Of the next supervisor. */
+  /** The version of the next supervisor. */
   version: string;
-  /** The next supervisor, or the former one before it has started the next one. */
+  /** The next supervisor; the former one until it has started the next one. */
   pid: number;
-  /** Whether it is this process that hands over, or takes over. */
+  /** Whether this process is the one that hands over or takes over. */
   isOwn: boolean;
 }
 
-/** Returns the hand-over that is under way in this run directory. */
+/** Returns the hand-over that is in progress in this run directory. */
 export function handOverIn(runDir: string): HandOverUnderWay | undefined {
   const mark = attempt(
     () => JSON.parse(readRegularFile(join(runDir, NAME), { maxBytes: MAX_BYTES }).toString()) as Partial<Mark>,

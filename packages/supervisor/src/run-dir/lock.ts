@@ -1,7 +1,7 @@
 /**
- * The lock of a run directory: a chain of files `lock.1`, `lock.2`, …, of which the highest counts. It is held while the process
- * it names runs, so a crash leaves nothing locked. To take it, a starter links the next number, which only one can do. The
- * highest file is never removed, so numbers are not reused.
+ * The lock of a run directory: a sequence of files `lock.1`, `lock.2`, …, of which the one with the highest number counts. The lock is held
+ * while the process named in that file runs, so a crash leaves nothing locked. To take the lock, a process links the next number, which
+ * only one process can do. The highest file is never removed, so numbers are never used again.
  */
 
 import { execFileSync } from "node:child_process";
@@ -22,19 +22,19 @@ import { PacelineError } from "../errors.js";
 import { isDiskFull, writeDraft } from "./run-dir-files.js";
 
 export interface RunDirLock {
-  /** Counts the holders of this lock since the directory was created; unique. */
+  /** The number of the lock file: unique, and higher for each later holder. */
   number: number;
   release(): void;
 }
 
-/** A round is lost only if another starter wins it, so few are needed. */
+/** A round is lost only if another process wins it, so few rounds are needed. */
 const MAX_ROUNDS = 1000;
 const MAX_BYTES = 64 << 10;
 const NAME = /^lock\.(\d+)$/;
 
 /**
  * Takes the lock of `folder` for this process.
- * @throws PacelineError `running` if a running process holds it, or too many compete for it
+ * @throws PacelineError `running` if a running process holds the lock, or too many processes compete for it
  */
 export function takeLock(folder: string): RunDirLock {
   const self = identify(process.pid);
@@ -52,7 +52,7 @@ export function takeLock(folder: string): RunDirLock {
       if (!tryLink(draft, join(folder, `lock.${mine}`))) continue;
       const others = numbers(folder).filter((number) => number !== mine);
       if (others.some((number) => number > mine)) {
-        // A faster starter has overtaken us and had already removed our number.
+        // A faster process took a later number, and had already removed ours.
         unlinkSync(join(folder, `lock.${mine}`));
         continue;
       }
@@ -65,7 +65,7 @@ export function takeLock(folder: string): RunDirLock {
   }
 }
 
-/** Returns the error of a start where a supervisor runs. */
+/** Returns the error of a start in a run directory whose supervisor runs. */
 export function runningIn(folder: string, pid: number): PacelineError {
   if (isStopped(pid)) return new PacelineError("unresponsive", `already running in ${folder}, but ${silentText(pid)}`);
   const remedy = "use start --or-reload to reload it; other options need a stop and a start";
@@ -79,7 +79,7 @@ export function lockHolder(folder: string): ProcessIdentity | undefined {
   return holder !== undefined && isRunning(holder) ? holder : undefined;
 }
 
-/** On a full disk, as a symbolic link: so short a one needs no room for its content, and is complete when it is there. */
+/** If the disk is full, as a symbolic link: a link this short needs no block of its own, and it is complete as soon as it exists. */
 function writeIdentity(draft: string, { pid, startedAt, boot }: ProcessIdentity): void {
   try {
     writeDraft(draft, JSON.stringify({ pid, startedAt, boot }));
@@ -89,13 +89,13 @@ function writeIdentity(draft: string, { pid, startedAt, boot }: ProcessIdentity)
   }
 }
 
-/** Returns undefined if the file is no link that names a process. */
+/** Returns undefined if the file is not a link that names a process. */
 function readLinkedIdentity(file: string): ProcessIdentity | undefined {
   const [pid, startedAt, boot] = attempt(() => readlinkSync(file))?.split("|") ?? [];
   return startedAt === undefined || boot === undefined ? undefined : { pid: Number(pid), startedAt, boot };
 }
 
-/** Releases the lock by truncating its file, which then names no process. Unlike a write, this works on a full disk. */
+/** Releases the lock: truncates its file, which then names no process. Unlike a write, this works on a full disk. */
 function release(folder: string, number: number): void {
   const file = join(folder, `lock.${number}`);
   try {
@@ -109,7 +109,7 @@ function release(folder: string, number: number): void {
   }
 }
 
-/** Empty if the folder has just been removed. */
+/** Returns an empty list if the folder has just been removed. */
 function numbers(folder: string): number[] {
   let names: string[];
   try {
@@ -124,13 +124,13 @@ function numbers(folder: string): number[] {
   });
 }
 
-/** Returns undefined if the file names no process, or another starter has just removed it. */
+/** Returns undefined if the file names no process, or another process has just removed it. */
 function readHolder(file: string): ProcessIdentity | undefined {
   try {
     const holder = JSON.parse(readRegularFile(file, { maxBytes: MAX_BYTES }).toString()) as Partial<ProcessIdentity>;
     return typeof holder.pid === "number" ? (holder as ProcessIdentity) : undefined;
   } catch (error) {
-    // A file that was truncated, also by a power failure, names no process.
+    // A truncated file (a power failure can truncate it, too) names no process.
     const { code } = error as NodeJS.ErrnoException;
     if (error instanceof SyntaxError) return undefined;
     if (code === "ENOENT") return readLinkedIdentity(file);
@@ -158,12 +158,12 @@ function unlinkIfThere(file: string): void {
   }
 }
 
-/** A process, identified across reused pids and reboots. */
+/** A process, identified in a way that reused pids and reboots do not break. */
 export interface ProcessIdentity {
   pid: number;
-  /** Its start time in the system's unit; only compared. */
+  /** Its start time in the system's unit; only used for comparison. */
   startedAt: string;
-  /** The boot during which it was started. */
+  /** The boot id of the boot during which it was started. */
   boot: string;
 }
 
@@ -199,7 +199,7 @@ function startFromPs(pid: number): string | undefined {
   }
 }
 
-/** Returns the id of this boot, during which a pid and a start time name one process; empty if the system has none. */
+/** Returns the boot id. During one boot, a pid and a start time together identify a process. Empty if the system has no boot id. */
 export function bootId(): string {
   try {
     return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
@@ -208,7 +208,7 @@ export function bootId(): string {
   }
 }
 
-/** Returns what is known of a supervisor that does not respond, and what to do. */
+/** Returns what is known about a supervisor that does not respond, and what to do. */
 export function silentText(pid: number | undefined): string {
   if (pid === undefined) return "the supervisor does not respond";
   const remedy = `kill -9 ${pid} ends it and the fleet keeps serving, then paceline start -d takes the fleet over`;
@@ -216,7 +216,7 @@ export function silentText(pid: number | undefined): string {
   return `the supervisor (pid ${pid}) does not respond, because a signal has stopped it; kill -CONT ${pid} lets it go on; ${remedy}`;
 }
 
-/** Whether a signal such as SIGSTOP, or a debugger, holds the process. */
+/** Whether the process is stopped by a signal such as SIGSTOP, or by a debugger. */
 export function isStopped(pid: number | undefined): boolean {
   return pid !== undefined && /^[Tt]$/.test(readStat(pid)?.state ?? "");
 }

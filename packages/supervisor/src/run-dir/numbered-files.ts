@@ -1,13 +1,13 @@
-/** A folder of numbered JSON files such as `17-web.3.json`, mode 0600: written atomically, read with bounds. */
+/** A folder of numbered JSON files such as `17-web.3.json`, with mode 0600. They are written atomically, and reading is bounded. */
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFile } from "./run-dir-files.js";
 import { distrust, makePrivate } from "./trust.js";
 
 const NAME = /^(\d{1,15})-([\w.-]{1,120})\.json$/;
-/** A bounded document is smaller, however its characters are escaped. */
+/** A document that was written by us is smaller, however its characters are escaped. */
 const MAX_BYTES = 512 << 10;
-/** More entries than such a folder has. */
+/** More entries than such a folder ever has. */
 const MAX_ENTRIES = 4096;
 
 /** A file of the folder. */
@@ -17,12 +17,12 @@ interface NumberedFile {
   bytes: number;
 }
 
-/** The writer of one supervisor. */
+/** Writes the files of one supervisor. */
 export class NumberedFiles {
   private readonly kept: NumberedFile[];
   private nextId: number;
 
-  /** @param toRemove returns the files that are too many */
+  /** @param toRemove returns the files beyond the limit */
   constructor(
     private readonly folder: string,
     private readonly toRemove: (kept: readonly NumberedFile[]) => readonly NumberedFile[],
@@ -31,9 +31,13 @@ export class NumberedFiles {
     this.nextId = Math.max(0, ...this.kept.map(({ id }) => id)) + 1;
   }
 
-  /** Writes a new file and removes old ones. @throws PacelineError such as `ENOSPC` */
+  /**
+   * Writes a new file and removes old ones.
+   * @throws PacelineError with the system's code, for example `ENOSPC`
+   */
   add<Document extends { id: number }>(name: string, documentOf: (id: number) => Document): Document {
-    // During an upgrade another supervisor may write, too. Names of used numbers, which are most, cost no match.
+    // During an upgrade another supervisor may write files, too. Most names have numbers that are known already; they need no regular
+    // expression.
     for (const each of unsortedNamesIn(this.folder)) {
       const id = Number.parseInt(each, 10);
       if (id >= this.nextId && NAME.test(each)) this.nextId = id + 1;
@@ -51,13 +55,16 @@ export class NumberedFiles {
     return document;
   }
 
-  /** Writes it again, unless it was removed meanwhile. @throws PacelineError such as `ENOSPC`; the earlier one stays */
+  /**
+   * Writes the document again, unless its file was removed in the meantime.
+   * @throws PacelineError with the system's code, for example `ENOSPC`; the previous file stays
+   */
   update<Document extends { id: number }>(document: Document): void {
     const known = this.kept.find(({ id }) => id === document.id);
     if (known !== undefined) known.bytes = this.write(known, document);
   }
 
-  /** Removes what says too little; its number is not used again. */
+  /** Removes a document that is not worth keeping; its number is not used again. */
   remove(id: number): void {
     const at = this.kept.findIndex((each) => each.id === id);
     const [known] = at < 0 ? [] : this.kept.splice(at, 1);
@@ -75,7 +82,7 @@ export class NumberedFiles {
   }
 }
 
-/** Lists the files of a folder, the oldest first; empty if it is missing or not only this user's. */
+/** Lists the files of a folder, oldest first; empty if the folder is missing, or not accessible only to this user. */
 function listFiles(folder: string): NumberedFile[] {
   return namesIn(folder).flatMap((file) => {
     const [, id, name] = NAME.exec(file) ?? [];
@@ -84,7 +91,7 @@ function listFiles(folder: string): NumberedFile[] {
   });
 }
 
-/** The oldest first. */
+/** Oldest first. */
 function namesIn(folder: string): string[] {
   return unsortedNamesIn(folder).sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
 }
@@ -93,11 +100,11 @@ function unsortedNamesIn(folder: string): string[] {
   try {
     return readdirSync(folder).slice(0, MAX_ENTRIES);
   } catch {
-    return []; // There is nothing yet.
+    return []; // return []; // The folder does not exist yet.
   }
 }
 
-/** Reads the documents in a folder, the newest first; `unusable` are the paths of those that this version cannot read. */
+/** Reads the documents in a folder, newest first; `unusable` has the paths of those that this version cannot read. */
 export function readDocuments<Document>(
   folder: string,
   isDocument: (value: unknown) => value is Document,
@@ -115,7 +122,7 @@ export function readDocuments<Document>(
   return found;
 }
 
-/** Reads one document of a folder; undefined if there is none with that number, or it cannot be read. */
+/** Reads one document of a folder; undefined if no document has that number, or it cannot be read. */
 export function readNumbered<Document>(
   folder: string,
   id: number,
@@ -131,7 +138,7 @@ function readDocument<Document>(path: string, isDocument: (value: unknown) => va
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch {
-    return undefined; // Removed meanwhile, or not ours.
+    return undefined; // return undefined; // Removed in the meantime, or not ours.
   }
   try {
     const { size } = fstatSync(fd);

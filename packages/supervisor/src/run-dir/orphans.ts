@@ -1,4 +1,4 @@
-/** The processes of a fleet whose supervisor was killed: finding, describing and ending them. */
+/** The processes of a fleet whose supervisor was killed: how they are found, described and stopped. */
 import { readFileSync, realpathSync, statSync } from "node:fs";
 import { CHANNEL_ENVIRONMENT, type CommandSpec, lostMarkPath, SPAWN_TAG } from "@paceline/wire";
 import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
@@ -8,7 +8,7 @@ import { bootId, identify, isRunning, type ProcessIdentity } from "./lock.js";
 import type { FleetRecord } from "./record.js";
 import { fleetTag } from "./run-dir-files.js";
 
-/** The part of a ChildSpec that is of interest. */
+/** The part of a ChildSpec that is needed here. */
 interface SpecOfOrphan {
   restart?: object;
   drainTimeoutMs?: number;
@@ -16,35 +16,35 @@ interface SpecOfOrphan {
 }
 
 export interface Orphan {
-  /** The leader of a session and a process group. */
+  /** The leader of a session and of a process group. */
   pid: number;
   identity: ProcessIdentity;
-  /** Such as `web.3` or `balancer.1`. */
+  /** For example `web.3` or `balancer.1`. */
   name: string;
   isBalancer: boolean;
-  /** Such as `web`; undefined in a template's environment that has lost it. */
+  /** For example `web`; undefined if the environment of a template does not have it any more. */
   pool: string | undefined;
-  /** NaN if its environment has none. */
+  /** NaN if its environment does not have it. */
   attempt: number;
   generation: number;
-  /** Of a shim. */
+  /** The command of a shim. */
   command: SpecOfOrphan["command"] | undefined;
-  /** Of a balancer: whether it starts a killed supervisor again. */
+  /** For a balancer: whether it starts the supervisor again after a kill. */
   canRevive: boolean;
-  /** The secret of its hello. */
+  /** The secret in its hello message. */
   token: string | undefined;
-  /** Its drain time. */
+  /** The drain timeout of its pool. */
   drainTimeoutMs: number;
-  /** The spawn tag of a command's processes, or of those of an instance. */
+  /** The spawn tag of a command's processes, or of the processes that an instance starts. */
   spawnTag: string | undefined;
 }
 
 const LOOK_EVERY_MS = 50;
-/** The time for the processes to end after SIGKILL. */
+/** How long the processes may take to exit after SIGKILL. */
 const KILL_TIMEOUT_MS = 5_000;
 const DEFAULT_DRAIN_MS = 30_000;
 
-/** Finds the processes that were started with this control channel socket; empty without /proc. */
+/** Finds the processes that were started with this control channel socket; returns none without /proc. */
 export function findOrphans(channelSocket: string): Orphan[] {
   return readProcessTable().flatMap(({ pid }) => {
     const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "utf8")) ?? "";
@@ -71,7 +71,9 @@ export function findOrphans(channelSocket: string): Orphan[] {
   });
 }
 
-/** Finds the starts that balancers have begun to go on with this fleet, also if they have not come to its run directory yet. */
+/**
+ * Finds the `start` processes that balancers have launched to continue with this fleet, even if they have not opened its run directory yet.
+ */
 export function findRevivals(runDir: string): ProcessIdentity[] {
   const meant = attempt(() => realpathSync(runDir)) ?? runDir;
   return readProcessTable().flatMap(({ pid }) => {
@@ -82,7 +84,7 @@ export function findRevivals(runDir: string): ProcessIdentity[] {
   });
 }
 
-/** Whether a pid and start time of the state are those of another program, for example after the state was copied or edited. */
+/** Whether the process with a pid and start time from the state is another program, for example because the state was copied or edited. */
 export function isForeign(boot: string | undefined, pid: number, token: string, channelSocket: string): boolean {
   if (boot !== undefined && boot !== bootId()) return true;
   const environment = attempt(() => readFileSync(`/proc/${pid}/environ`, "latin1"));
@@ -90,8 +92,8 @@ export function isForeign(boot: string | undefined, pid: number, token: string, 
 }
 
 /**
- * Whether an environment, as /proc shows it, is that of a program which is no process of the fleet. False if it cannot tell: a
- * program that changes its title may have written over its environment.
+ * Whether an environment, as /proc shows it, belongs to a program that is no process of the fleet. False if that cannot be decided: a
+ * program that changes its title may have overwritten its environment.
  */
 export function isOfAnother(environment: string, token: string, channelSocket: string): boolean {
   const entries = environment.split("\0").filter((entry) => entry !== "");
@@ -102,9 +104,9 @@ export function isOfAnother(environment: string, token: string, channelSocket: s
 }
 
 /**
- * Ends them gracefully: the balancers before the instances, then the processes that the apps have started.
- * @returns the processes that could not be ended
- * @throws PacelineError `timeout`; processes that have not ended by then go on draining
+ * Stops the processes gracefully: the balancers first, then the instances, then the processes that the apps have started.
+ * @returns the processes that could not be stopped
+ * @throws PacelineError `timeout`; processes that are still running then continue to drain
  */
 export async function endOrphans(channelSocket: string, timeoutMs = Number.POSITIVE_INFINITY): Promise<Orphan[]> {
   const all = findOrphans(channelSocket);
@@ -119,7 +121,10 @@ export async function endOrphans(channelSocket: string, timeoutMs = Number.POSIT
   return findOrphans(channelSocket);
 }
 
-/** Ends leftover processes of a fleet's apps after their instances: those in their sessions or with the fleet's spawn tag. */
+/**
+ * Kills leftover processes of a fleet's apps after their instances have exited: those in the sessions of the instances, or with the fleet's
+ * spawn tag.
+ */
 export async function endLeftovers(channelSocket: string, instances: readonly Orphan[] = []): Promise<void> {
   const tag = fleetTag(channelSocket);
   await endAll(() => {

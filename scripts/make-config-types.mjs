@@ -71,7 +71,7 @@ type KindKey = ${kinds.map(({ type }) => `keyof ${type}`).join(" | ")};
 /** A pool of one kind has no key of another. */
 type Only<Keys> = Keys & { [Other in Exclude<KindKey, keyof Keys>]?: undefined };
 
-/** What gets no requests has no keys about them. */
+/** A pool that gets no requests has no keys about them. */
 type WithoutRequests = { [Of in ${REQUEST_KEYS.map((key) => JSON.stringify(key)).join(" | ")}]?: undefined };
 
 /** A pool: like instances of one kind, with their own routes. */

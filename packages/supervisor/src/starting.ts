@@ -1,4 +1,4 @@
-/** The first steps of a fleet: its sockets, its monitoring, its pools. */
+/** The first steps of a start: its sockets, its monitoring, its pools. */
 import { join } from "node:path";
 import type { OperationResult } from "./control/api.js";
 import type { Fleet } from "./core/fleet.js";
@@ -13,7 +13,7 @@ import { bindAll } from "./sockets/listening-sockets.js";
 import type { CertificateOptions, PartsOptions, SocketOptions } from "./supervisor-options.js";
 
 /**
- * Binds the addresses and opens the control channel. Returns false if the fleet was stopped meanwhile.
+ * Binds the addresses and opens the control channel. Returns false if the fleet was stopped in the meantime.
  * @throws PacelineError with the system's code if an address cannot be bound
  */
 export async function openSockets(parts: Parts, options: SocketOptions): Promise<boolean> {
@@ -41,7 +41,7 @@ export async function openSockets(parts: Parts, options: SocketOptions): Promise
   return false;
 }
 
-/** Instances in direct mode that run have the sockets of their slots. */
+/** Running instances in direct mode have the sockets of their slots. */
 function recoverSlotSockets({ children, configs, slotSockets }: Parts): void {
   for (const { pool, generation, name, pid } of children.alive()) {
     const { bind } = configs.generation(pool, generation)?.pool ?? {};
@@ -49,7 +49,7 @@ function recoverSlotSockets({ children, configs, slotSockets }: Parts): void {
   }
 }
 
-/** Starts what watches the processes, and says that the fleet has started. */
+/** Starts the monitoring of the processes, and reports that the fleet has started. */
 export function startParts(parts: Parts, { config: { user } }: Pick<PartsOptions, "config">): void {
   parts.outputs.start();
   parts.usage.start();
@@ -62,7 +62,7 @@ export function startParts(parts: Parts, { config: { user } }: Pick<PartsOptions
   if (user !== null) parts.log.event("info", "paceline", `runs as the user ${user.name}`);
 }
 
-/** Reads the certificates of https addresses, before a balancer needs them. Their code is loaded if there are such addresses. */
+/** Reads the certificates of https addresses before a balancer needs them. Their code is only loaded if there are such addresses. */
 export async function openCertificates(
   parts: Parts,
   { runDir, adoption, certificatesAsRoot: asRoot, version }: CertificateSources,
@@ -84,7 +84,7 @@ export async function openCertificates(
     isStopping: () => parts.isStopping,
   });
   await parts.certificates.follow(fleet);
-  // The CA connects to a balancer.
+  // To validate a name, the CA connects to a balancer.
   const isListening = (processes: Fleet) => readyCount(processes, BALANCER_POOL) > 0 || undefined;
   void parts.runner.until(isListening).then(() => parts.certificates?.start());
 }
@@ -105,14 +105,14 @@ export function layOut(parts: Parts, { config, environment }: Pick<PartsOptions,
   for (const [name, size] of sizes) runner.change((fleet, context) => resize(fleet, name, size, context));
 }
 
-/** Reloads pools when their files change. Resolves with undefined if the fleet was stopped meanwhile. */
+/** Reloads pools when their files change. Resolves with undefined if the fleet was stopped in the meantime. */
 export async function watchFiles(
   parts: Parts,
   { configFile, runDir }: NonNullable<PartsOptions["watch"]> & { runDir: string },
   reload: (pool: string | undefined) => Promise<OperationResult>,
 ): Promise<Watch | undefined> {
   const { configs, log, runner, children } = parts;
-  // Only loaded if watching, which is for development.
+  // Only loaded for --watch, which is for development.
   const { Watch } = await import("./operations/watch/watch.js");
   if (parts.isStopping) return undefined;
   const watch = new Watch({

@@ -1,4 +1,4 @@
-/** What a supervisor is given, and what its starter sees of it. */
+/** What a supervisor is given, and what the process that starts it sees of it. */
 import type { ReadFiles } from "./certificates/watched-files.js";
 import type { DeployRequest, Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import type { Caller } from "./core/history.js";
@@ -12,52 +12,55 @@ import type { RunDirPaths } from "./run-dir/run-dir-files.js";
 import type { InheritedSockets } from "./sockets/inherited-sockets.js";
 import type { ListeningSocket } from "./sockets/listening-sockets.js";
 
-/** What its parts need. */
+/** The options that its parts need. */
 export interface PartsOptions {
   config: FleetConfig;
   runDir: RunDirPaths;
-  /** The caller's environment, passed to the children. */
+  /** The caller's environment, which the child processes inherit. */
   environment: Record<string, string>;
-  /** Loads the config again; must not keep what it loads in this process. */
+  /** Loads the config again; must not keep the loaded code in this process. */
   loadConfig: ConfigLoader;
-  /** What deploys load. */
+  /** Loads releases for deploys. */
   deploySource: DeploySource;
   /** The absolute paths of the runtimes. */
   runtimes: { bun?: string; node: string };
-  /** The programs that children run. Default: those in `dist/programs`. */
+  /** The programs that child processes run. Default: those in `dist/programs`. */
   entries?: SpawnSettings["entries"];
-  /** Starts the supervisor of a detached fleet again after it was killed. */
+  /** Starts the supervisor of a detached fleet again after a kill. */
   restart?: SpawnSettings["restart"];
-  /** Whether the log is behind; the output of processes is read when it has caught up. */
+  /** Whether the log is behind; the output of processes is only read when the log has caught up. */
   isLogBusy?: () => boolean;
-  /** Whether the log has all lines. */
+  /** Whether the log has written all lines. */
   isLogSettled?: () => boolean;
-  /** The fleet of a supervisor that was killed, to go on with; `config` and `environment` are those of this start. */
+  /** The fleet of a killed supervisor to continue with; `config` and `environment` are those of this start. */
   adoption?: Adoption | undefined;
-  /** Reload pools when their files change; `configFile` is the file the config was read from, if any. */
+  /** Reload pools when their files change; `configFile` is the file that the config was read from, if any. */
   watch?: { configFile: string | undefined };
 }
 
 export interface DeploySource {
   /** Whether `loadConfig` reads what a deploy has put in service. */
   readonly isDeployed: boolean;
-  /** Loads what a deploy names, in the same way as `loadConfig`. */
+  /** Loads the release that a deploy names, in the same way as `loadConfig`. */
   load(request: DeployRequest, name: string, wanted?: AbortSignal): Promise<DeployLoad>;
-  /** The same, only to compare it. */
+  /** Loads the same release only for comparison. */
   peekRelease(request: DeployRequest, name: string): ReturnType<ConfigLoader>;
-  /** `loadConfig` reads this from now on, until the fleet's own path leads elsewhere. Returns it with where that leads. */
+  /**
+   * From now on `loadConfig` reads this deploy, until the fleet's own path leads to another folder.
+   * @returns the deploy, with the folder that the fleet's own path leads to
+   */
   set(deployed: Deployed | undefined): Deployed | undefined;
 }
 
 export interface SocketOptions extends Pick<PartsOptions, "adoption"> {
-  /** The sockets of `listen`, if they are bound already, by root. */
+  /** The sockets of `listen`, if root has bound them already. */
   boundSockets?: ListeningSocket[] | undefined;
   /** Sockets that systemd has opened for `listen`. */
   inheritedSockets?: InheritedSockets;
 }
 
 export interface CertificateOptions {
-  /** Certificate files that root has read, before this process became another user. */
+  /** Certificate files that root has read before this process switched to another user. */
   certificatesAsRoot?: ReadFiles | undefined;
 }
 
@@ -68,27 +71,30 @@ export interface SupervisorOptions extends PartsOptions, SocketOptions, Certific
   program?: Omit<Heir, "version">;
   /** Called when all pools run the config that was read last; must not throw. */
   onReloaded?(): void;
-  /** Makes `loadConfig` load this configuration; returns why not, if it loads a file. */
+  /**
+   * Makes `loadConfig` return this configuration.
+   * @returns why that is not possible, if `loadConfig` reads a file
+   */
   replaceConfig?: (config: object) => string | undefined;
-  /** Is told what the fleet does as a whole; must not throw. */
+  /** Gets notified about what the fleet does as a whole; must not throw. */
   observer?: FleetObserver;
-  /** Returns a problem with the fleet's surroundings; null if there is none. */
+  /** Returns a problem outside the fleet that affects it; null if there is none. */
   problem?: () => string | null;
   /** Returns the state of the fleet's log files. */
   logStatus?: () => LogStatus;
-  /** Why this start could not load its configuration: it can only go on with that of the fleet of a killed supervisor. */
+  /** Why this start could not load its configuration: it can only continue with the configuration of a killed supervisor's fleet. */
   configProblem?: string | undefined;
-  /** The fleet of a killed supervisor is reloaded, also with the same configuration: its code may have changed. */
+  /** Whether the fleet of a killed supervisor is reloaded even if the configuration is the same, because its code may have changed. */
   reloadsAdopted?: boolean;
   /** The last upgrade, if it was rolled back. */
   rolledBack?: Status["rolledBack"];
-  /** Loads the config only to compare it. Default: `loadConfig`. */
+  /** Loads the config only for comparison. Default: `loadConfig`. */
   peekConfig?: PartsOptions["loadConfig"];
   /** Who started this supervisor, for the history; undefined if an upgrade did. */
   startedBy?: Caller | undefined;
 }
 
-/** What a service manager wants to know. */
+/** The events that a service manager needs. */
 export interface FleetObserver {
   reloading(): void;
   reloaded(result: OperationResult): void;
@@ -97,30 +103,36 @@ export interface FleetObserver {
 
 export interface Supervisor extends SupervisorApi {
   /**
-   * Binds the addresses and starts the fleet. Resolves when all processes are being started, before they are ready.
-   * @throws PacelineError with the system's code if an address cannot be bound, such as `EADDRINUSE`
+   * Binds the addresses and starts the fleet. Resolves when the start of all processes has begun, before they are ready.
+   * @throws PacelineError with the system's code if an address cannot be bound, for example `EADDRINUSE`
    */
   start(): Promise<void>;
-  /** Returns the descriptors of the listening sockets that systemd has not opened. */
+  /** Returns the descriptors of the listening sockets, except those that systemd has opened. */
   ownSockets(): number[];
-  /** Creates the control channel's socket again after it was removed, and replaces all processes, whose sockets were beside it. */
+  /**
+   * Creates the socket of the control channel again after somebody removed it, and replaces all processes, whose sockets were in the same
+   * folder.
+   */
   replaceSockets(): Promise<void>;
-  /** Lets the balancers open the file of the access log anew, after it was moved. */
+  /** Makes the balancers open the file of the access log again, after it was moved. */
   reopenAccessLogs(): void;
-  /** Reports a problem with the fleet's surroundings in the events and the log. */
+  /** Reports a problem outside the fleet in the events and the log. */
   warn(message: string): void;
-  /** Resolves when the fleet has ended; `failed` if something could not be ended. Or it goes on with the next supervisor. */
+  /**
+   * Resolves when the fleet has stopped, with `failed` if a process could not be stopped; or when the next supervisor continues with the
+   * fleet.
+   */
   readonly ended: Promise<FleetOutcome>;
 }
 
 export type FleetOutcome = { failed: boolean } | HandOver;
 
-/** The fleet goes on without this supervisor. The sockets stay open. */
+/** The fleet continues without this supervisor. The sockets stay open. */
 export interface HandOver {
   heir: Heir;
   sockets: readonly ListeningSocket[];
-  /** Whether a stop was requested meanwhile. */
+  /** Whether a stop was requested in the meantime. */
   readonly wantsStop: boolean;
-  /** Signals have no effect on this supervisor any more. */
+  /** Makes this supervisor ignore signals. */
   forget(): void;
 }

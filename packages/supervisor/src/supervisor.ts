@@ -68,12 +68,12 @@ class FleetSupervisor extends FleetView implements Supervisor {
     parts.onSpans = (recorded) => this.observers.heard(recorded);
   }
 
-  // Start.
+  // Start:
 
   async start(): Promise<void> {
     const { parts, options } = this;
     if (!(await openSockets(parts, options))) return;
-    // From the first event on.
+    // Before the first event.
     await this.observers.follow();
     this.watchSignals();
     startParts(parts, options);
@@ -92,7 +92,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     this.watch = await watchFiles(parts, watched, (pool) => this.reload(pool, undefined, () => {}, callerVia("watch")));
   }
 
-  /** Listens where the configuration in service says, beside the addresses of the fleet. */
+  /** Listens on the addresses that the configuration in service names apart from those of the fleet. */
   private listenBeside(): void {
     const { agentCheck, configs } = this.parts;
     if (this.parts.isStopping) return;
@@ -107,14 +107,14 @@ class FleetSupervisor extends FleetView implements Supervisor {
     if (options.startedBy === undefined) return;
     const detail = parts.adoption === undefined ? undefined : "takes over the fleet of a killed supervisor";
     const record = parts.history.begin({ command: "start", detail, by: options.startedBy });
-    // After the pools are added.
+    // Called after the pools are added.
     queueMicrotask(() => void this.waitReady().then((result) => record.end(result)));
   }
 
   private async noteStarted(): Promise<void> {
     const { runner, slots } = this.parts;
     const ready = runner.until((fleet) => wereAllReady(fleet, slots) || undefined);
-    // What is taken over may have an instance that never gets ready.
+    // A fleet that is taken over may have an instance that never gets ready.
     await (this.takeOver === undefined ? ready : Promise.race([ready, this.takeOver.whenReady()]));
     this.hasStarted = true;
   }
@@ -131,7 +131,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     });
   }
 
-  // Commands.
+  // Commands:
 
   scale(...args: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
     return this.commands.scale(...args);
@@ -194,7 +194,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     if (!result.ok) return result;
     this.watch?.stop();
     const { sockets } = parts;
-    // Kept open for the next supervisor, and for this process if that one fails.
+    // The sockets stay open for the next supervisor, and for this process if that one fails.
     parts.sockets = [];
     this.admin.close();
     this.observers.close();
@@ -206,7 +206,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     // The caller receives its response before the control socket is closed.
     setImmediate(() => this.resolveEnded(handOver));
     const { version, program } = this.options;
-    // By this the caller can go back.
+    // The caller needs this to return to the former version.
     return program === undefined ? result : { ...result, details: { former: { version, ...program } } };
   }
 
@@ -244,7 +244,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     try {
       return this.parts.sockets.map(({ fd }) => fd);
     } catch {
-      return []; // Only balancers of an earlier supervisor have them.
+      return []; // return []; // Only balancers of an earlier supervisor have the sockets.
     }
   }
 
@@ -252,7 +252,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     const { parts } = this;
     await parts.channel.listenAgain();
     parts.reopenFiles();
-    // Balancers that are started afterwards find the new sockets of instances.
+    // In this order, balancers that are started later find the new sockets of instances.
     for (const target of [undefined, BALANCER_POOL]) {
       const result = await this.restart(target, () => {});
       if (!result.ok && !parts.isStopping)
@@ -260,7 +260,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     }
   }
 
-  // End.
+  // End:
 
   stop(by?: Caller): Promise<OperationResult> {
     if (this.stopInstead !== undefined) {
@@ -279,7 +279,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     const { parts, options } = this;
     parts.isStopping = true;
     parts.state.stopping();
-    // Lets the caller see that the stop has started before it has consequences.
+    // Lets the caller see that the stop has started before it takes effect.
     await Promise.resolve();
     options.observer?.stopping();
     this.watch?.stop();

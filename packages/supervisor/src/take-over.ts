@@ -1,4 +1,4 @@
-/** How a supervisor takes over the fleet of a killed one, and what its start says of that. */
+/** How a supervisor takes over the fleet of a killed one, and what its start reports about that. */
 import { isDeepStrictEqual } from "node:util";
 import type { OperationResult } from "./control/api.js";
 import type { FleetConfig } from "./core/model.js";
@@ -9,7 +9,7 @@ import { STOPPING } from "./operations/operations.js";
 import type { Parts } from "./parts.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 
-/** A slot that failed so often in a row is not waited for by a start that takes the fleet over. */
+/** A start that takes over the fleet does not wait for a slot with this many consecutive failures. */
 const HOPELESS_FAILURES = 2;
 
 interface TakeOverOptions {
@@ -17,18 +17,18 @@ interface TakeOverOptions {
   config: FleetConfig;
   /** Why it could not be loaded. */
   configProblem?: string | undefined;
-  /** Reload also with the same configuration. */
+  /** Whether to reload even if the configuration is the same. */
   reloadsAdopted?: boolean;
   reload(): Promise<OperationResult>;
-  /** Whether what runs comes from a deploy, and not from the path that this start names. */
+  /** Whether the running code comes from a deploy, and not from the path that this start names. */
   isDeployed(): boolean;
 }
 
-/** Goes on with the fleet of a killed supervisor, then changes it as a reload does if this start was given another config. */
+/** Continues with the fleet of a killed supervisor. If this start was given another config, it then changes the fleet as a reload does. */
 export class TakeOver {
   /** Resolves when the fleet has the configuration of this start, or keeps its own. */
   private readonly done: Promise<void>;
-  /** Why it keeps its own. */
+  /** Why the fleet keeps its own configuration. */
   private keptBecause: string | undefined;
 
   constructor(
@@ -44,7 +44,7 @@ export class TakeOver {
     adoption.settled.then(() => parts.turns.resume()).catch(logFailure);
   }
 
-  /** A later reload was successful. */
+  /** Called when a later reload was successful. */
   reloaded(): void {
     this.keptBecause = undefined;
   }
@@ -69,7 +69,7 @@ export class TakeOver {
     if (!result.ok) this.keptBecause = result.message;
   }
 
-  /** Ends what a killed supervisor had begun: rollouts, and a stop. */
+  /** Finishes what a killed supervisor had begun: rollouts, and a stop. */
   private async restoreCutOff(): Promise<void> {
     const { parts, adoption } = this;
     for (const { pool, slots, generation } of adoption.unfinished()) {
@@ -88,7 +88,7 @@ export class TakeOver {
     }
   }
 
-  /** Says whether all is ready. A fleet that is taken over must not be ended because a part of it is not ready. */
+  /** Reports whether everything is ready. A fleet that is taken over must not be stopped because a part of it is not ready. */
   async whenReady(): Promise<OperationResult> {
     const { parts } = this;
     const { runner, sockets } = parts;
@@ -110,7 +110,7 @@ export class TakeOver {
   }
 }
 
-/** Compares what is written in two configs: the order of pools says nothing. */
+/** Compares the content of two configs; the order of pools has no meaning. */
 function isSameConfig(a: FleetConfig, b: FleetConfig): boolean {
   const plain = (config: FleetConfig) => {
     const { pools, ...rest } = JSON.parse(JSON.stringify(config)) as FleetConfig;

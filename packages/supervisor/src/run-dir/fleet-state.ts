@@ -35,7 +35,7 @@ export interface FleetState {
   templates: [pool: string, attempt: number][];
   /** The minimum size that `scale` has set for autoscaled pools; an older supervisor writes none. */
   floors?: [pool: string, instances: number][];
-  /** The generation of each pool before its last deploy; an older supervisor writes none. */
+  /** What a rollback needs: generations, sizes, and the deploy that reloads read. An older supervisor writes none. */
   former?: [pool: string, generation: number][];
   formerSizes?: [pool: string, before: number, after: number][];
   deployed?: Deployed | undefined;

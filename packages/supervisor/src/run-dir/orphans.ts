@@ -135,14 +135,14 @@ export async function endLeftovers(channelSocket: string, instances: readonly Or
       if (rows.some((row) => row.pid === pid) && !isRunning(identity)) continue;
       for (const each of processesOf(pid, rows)) found.add(each);
     }
-    // The command that calls this may itself have been started by an app.
+    // The process that calls this may itself have been started by an app.
     const parents = new Map(rows.map(({ pid, parent }) => [pid, parent]));
     for (let own: number | undefined = process.pid; own !== undefined; own = parents.get(own)) found.delete(own);
     return [...found];
   });
 }
 
-/** Ends processes gracefully, and kills those that take longer than their drain time. */
+/** Stops processes gracefully, and kills those that take longer than their drain timeout. */
 export function endGracefully(orphans: Orphan[]): Promise<void> {
   return end(orphans, Number.POSITIVE_INFINITY);
 }
@@ -156,7 +156,7 @@ async function end(orphans: Orphan[], deadline: number): Promise<void> {
   }
   for (const orphan of orphans.filter(isThere)) {
     signal(orphan, "SIGKILL");
-    // A killed shim cannot end the processes that its command has started.
+    // A killed shim cannot kill the processes that its command has started.
     if (orphan.spawnTag !== undefined) void endLeftoverProcesses({ leader: orphan.pid, tag: orphan.spawnTag });
   }
   await gone(orphans, performance.now() + KILL_TIMEOUT_MS);
@@ -174,7 +174,7 @@ function isThere({ identity }: Orphan): boolean {
 
 function signal(orphan: Orphan, name: "SIGTERM" | "SIGKILL"): void {
   if (!isThere(orphan)) return;
-  // The shim forwards SIGTERM to its command; signalling the group would deliver it twice.
+  // The shim forwards SIGTERM to its command; a signal to the group would reach the command twice.
   attempt(() => process.kill(name === "SIGTERM" ? orphan.pid : -orphan.pid, name));
 }
 
@@ -193,10 +193,10 @@ export function describeOrphans(
   return `${describeLoss(record, channelSocket, count)}\n${howToGoOn(readState(runDir).state !== undefined, revives)}`;
 }
 
-/** A balancer's first attempts to start the next supervisor are over by then; see Revival. */
+/** By then a balancer has made its first attempts to start the next supervisor; see Revival. */
 const REVIVAL_MS = 15_000;
 
-/** @param revives a balancer is about to start the next supervisor */
+/** @param revives whether a balancer is about to start the next supervisor */
 export function howToGoOn(canGoOn: boolean, revives: boolean): string {
   if (!canGoOn) return HOW_TO_REPLACE;
   const how = revives
@@ -205,7 +205,7 @@ export function howToGoOn(canGoOn: boolean, revives: boolean): string {
   return `${how}; \`paceline stop\` ends them`;
 }
 
-/** Describes the loss in one line, without advice. */
+/** Describes in one line, without advice, that the supervisor was lost. */
 export function describeLoss(record: FleetRecord | undefined, channelSocket: string, count: number): string {
   const lostAt = statSync(lostMarkPath(channelSocket), { throwIfNoEntry: false })?.mtimeMs;
   const who = record === undefined ? "the supervisor" : `the supervisor of ${record.name} (pid ${record.pid})`;

@@ -1,4 +1,7 @@
-/** Secrets that a fleet makes for itself: the token of the page, and the key of sticky cookies. They stay over stops and starts. */
+/**
+ * Secrets that a fleet generates for itself: the token of the page, and the key of sticky cookies. They are kept when the fleet is stopped
+ * and started.
+ */
 import { createHmac, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { readToken } from "../config/secrets.js";
@@ -13,10 +16,10 @@ const KEY_FILE = "sticky.key";
 const KEY = /^[0-9a-f]{64}$/;
 /** 22 characters of base64url hold 132 bits. */
 const SIGNATURE_LENGTH = 22;
-/** Beyond this many, kept values are computed again: generations come and go. */
+/** Beyond this many, the cached values are dropped and computed again: generations come and go. */
 const MAX_VALUES = 8192;
 
-/** Reads a secret from its file, or makes one. Without a usable file, it lasts as long as this process. */
+/** Reads a secret from its file, or generates one. Without a usable file, the secret lasts as long as this process. */
 function readOrMake(path: string, form: RegExp, made: string, onProblem: (reason: string) => void): string {
   try {
     const known = readIfThere(path, MAX_BYTES).trim();
@@ -28,7 +31,7 @@ function readOrMake(path: string, form: RegExp, made: string, onProblem: (reason
   return made;
 }
 
-/** The token of the page: the operator's own from a file, or one that is made here. */
+/** The token of the page: the operator's token from a file, or one that is generated here. */
 export class PageToken {
   private made: string | undefined;
   private problem = "";
@@ -39,7 +42,11 @@ export class PageToken {
     private readonly onProblem: (message: string) => void,
   ) {}
 
-  /** Reads it anew, so that a changed file counts at once. @param file the operator's; undefined, so that nobody is let in, if it has no token */
+  /**
+   * Reads the file each time, so that a changed file takes effect immediately.
+   * @param file the operator's file; undefined if the token is the fleet's own
+   * @returns undefined if the operator's file has no token: nobody is let in then
+   */
   of(file: string | null | undefined): string | undefined {
     if (file == null) {
       this.made ??= readOrMake(join(this.folder, TOKEN_FILE), TOKEN, randomBytes(24).toString("base64url"), (reason) =>
@@ -62,7 +69,7 @@ export class PageToken {
 /** The values of sticky cookies: each names a slot, and is signed. */
 export class StickyCookies {
   private key: Buffer | undefined;
-  /** By slot, and slot and generation. */
+  /** By slot, or by slot and generation. */
   private readonly values = new Map<string, string>();
 
   /** @param folder the run directory */
@@ -71,7 +78,9 @@ export class StickyCookies {
     private readonly onProblem: (message: string) => void,
   ) {}
 
-  /** Returns the cookie's value for a slot such as `web.3`, or for one generation of it, so that a deploy can tell its clients apart. */
+  /**
+   * Returns the cookie's value for a slot such as `web.3`, or for one generation of the slot, so that a deploy can distinguish its clients.
+   */
   of(slot: string, generation?: number): string {
     const whose = generation === undefined ? slot : `${slot} ${generation}`;
     let value = this.values.get(whose);

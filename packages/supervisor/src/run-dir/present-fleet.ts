@@ -1,4 +1,4 @@
-/** What the fleet of a killed supervisor runs, for a start that cannot load its configuration. */
+/** What the fleet of a killed supervisor is running, for a start that cannot load its configuration. */
 import { readFileSync } from "node:fs";
 import { attempt } from "@paceline/wire/proc";
 import type { LoadedFleet } from "../config/load.js";
@@ -10,11 +10,11 @@ import { readRecord } from "./record.js";
 import { distrust } from "./trust.js";
 
 /**
- * Returns the configuration in force, if a supervisor that starts now can go on with the fleet.
+ * Returns the configuration in force, if a supervisor that starts now can continue with the fleet.
  * @param source the fleet's identity
  */
 export function presentFleet(runDir: string, source: string): Pick<LoadedFleet, "config" | "release"> | undefined {
-  // Root must not do what the files of another user say.
+  // Root must not follow the files of another user.
   if (distrust(runDir) !== undefined || lockHolder(runDir) !== undefined) return undefined;
   const record = readRecord(runDir);
   if (record === undefined || record.endedAt !== null || record.source !== source) return undefined;
@@ -30,7 +30,7 @@ export function presentFleet(runDir: string, source: string): Pick<LoadedFleet, 
   return { config: { ...config, pools }, release: record.release };
 }
 
-/** Returns what runs of a fleet: the pid of its supervisor, or what a supervisor that starts now can go on with. */
+/** Returns what is running of a fleet: the pid of its supervisor, or the state that a supervisor that starts now can continue with. */
 export function fleetAt(
   runDir: string,
   source: string,
@@ -40,7 +40,7 @@ export function fleetAt(
   return pid === undefined ? { present: presentFleet(runDir, source) } : { pid };
 }
 
-/** The state has no values of secrets; the processes have them in their environments. */
+/** The state does not have the values of secrets; the processes have them in their environments. */
 function withSecretsOf(pool: PoolConfig, alive: readonly SavedProcess[], { generations }: FleetState): PoolConfig {
   const names = Object.keys(pool.secrets);
   if (names.length === 0) return pool;

@@ -1,4 +1,4 @@
-/** `fleet.json` in a run directory: describes its fleet to whoever finds it. */
+/** `fleet.json` in a run directory: describes its fleet to every program that finds the directory. */
 import { closeSync, constants, existsSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFile } from "./run-dir-files.js";
@@ -11,32 +11,35 @@ export interface FleetRecord {
   /** The folder that the config was last read from, with symbolic links resolved. */
   release: string;
   name: string;
-  /** The supervisor's pid; times are Unix time in milliseconds. */
+  /** The supervisor's pid. All times are Unix times in milliseconds. */
   pid: number;
   startedAt: number;
   /** Null while the supervisor runs, and after it was killed. */
   endedAt: number | null;
   orphanGraceMs: number;
-  /** Where it listens, and the run options of its start, as texts to compare. Missing in records of earlier versions. */
+  /** The addresses it listens on, and the run options of its start, as texts to compare. Missing in records of earlier versions. */
   listen?: string[];
   options?: Record<string, string>;
   controlSocket: string;
   channelSocket: string;
   /** The folder of death reports. Missing in records of earlier versions. */
   deathsFolder?: string;
-  /** The file of the access log. Missing without one, and in records of earlier versions. */
+  /** The file of the access log. Missing if there is none, and in records of earlier versions. */
   accessLogFile?: string | undefined;
 }
 
 const NAME = "fleet.json";
 const MAX_BYTES = 64 << 10;
 
-/** Atomically replaces the record in the run directory `path`. @throws PacelineError such as `ENOSPC` */
+/**
+ * Atomically replaces the record in the run directory `path`.
+ * @throws PacelineError with the system's code, for example `ENOSPC`
+ */
 export function writeRecord(path: string, record: FleetRecord): void {
   replaceFile(join(path, NAME), textOf(record));
 }
 
-/** Writes the last record of a stopped fleet. On a full disk, overwrites or else removes the old one. */
+/** Writes the last record of a stopped fleet. If the disk is full, it overwrites the old record, or else removes it. */
 export function writeLastRecord(path: string, record: FleetRecord): void {
   try {
     writeRecord(path, record);
@@ -45,7 +48,7 @@ export function writeLastRecord(path: string, record: FleetRecord): void {
   }
 }
 
-/** Overwrites the file in place. Returns whether the text fits into its present size. */
+/** Overwrites the file in place. Returns whether the text fits into the file's present size. */
 function overwrite(file: string, text: string): boolean {
   let fd: number | undefined;
   try {
@@ -64,7 +67,7 @@ function textOf(record: FleetRecord): string {
   return `${JSON.stringify(record, null, 2)}\n`;
 }
 
-/** Whether there is a record, also one that this version cannot read. */
+/** Whether there is a record, even one that this version cannot read. */
 export function hasRecord(path: string): boolean {
   return existsSync(join(path, NAME));
 }
@@ -83,7 +86,7 @@ export function readRecord(path: string): FleetRecord | undefined {
     const record = JSON.parse(buffer.toString("utf8", 0, length)) as FleetRecord;
     return isRecord(record) ? record : undefined;
   } catch {
-    return undefined; // For example cut short by a full disk.
+    return undefined; // return undefined; // For example cut off because the disk was full.
   } finally {
     closeSync(fd);
   }

@@ -1,4 +1,7 @@
-/** All run directories of one user: they are in the state folder, or a link there points to them; and the place of a fleet's, outside every release. */
+/**
+ * Finds all run directories of one user, which are in the state folder or linked from it, and decides where a fleet's run directory is:
+ * outside every release.
+ */
 import {
   chmodSync,
   existsSync,
@@ -21,16 +24,19 @@ import { hasRecord, readRecord } from "./record.js";
 import { allowedOwner, distrust, HOW_TO_NAME, homeOf, makeFolder, NOT_WRITABLE } from "./trust.js";
 
 const DAY_MS = 24 * 3_600_000;
-/** How long the log of a fleet whose folder is gone is kept. */
+/** How long the log of a fleet is kept whose folder is gone. */
 const KEPT_MS = DAY_MS;
-/** The same after a kill, when nobody wrote down the end, and for a folder without a record: a start has failed, or the disk was full. */
+/** The same after a kill, when no end was recorded, and for a folder without a record: a start has failed, or the disk was full. */
 const UNENDED_KEPT_MS = 30 * DAY_MS;
-/** The same for what outlasts a restart of the machine, of fleets that were not started since. */
+/** The same for files that outlast a reboot, of fleets that were not started again. */
 const LASTING_KEPT_MS = 90 * DAY_MS;
-/** More run directories than anybody has; further entries are ignored. */
+/** More run directories than any user has; further entries are ignored. */
 const MAX_ENTRIES = 4096;
 
-/** Creates the state folder. Others may enter root's, to see which fleets are root's. @throws PacelineError `rundir` */
+/**
+ * Creates the state folder. Other users may read root's state folder, to see which fleets belong to root.
+ * @throws PacelineError `rundir`
+ */
 function makeStateFolder(folder: string): void {
   makeFolder(dirname(folder), 0o700);
   if (!existsSync(folder)) {
@@ -41,7 +47,7 @@ function makeStateFolder(folder: string): void {
   if (found !== undefined) throw new PacelineError("rundir", `${found.reason}; ${HOW_TO_NAME}`);
 }
 
-/** Creates a link to a run directory outside the state folder. Returns a function that removes it. */
+/** Creates a link to a run directory outside the state folder. Returns a function that removes the link. */
 export function registerElsewhere(folder: string, identity: FleetIdentity, runDir: string): () => void {
   const link = join(folder, runDirName(identity, `\0${runDir}`));
   try {
@@ -49,7 +55,7 @@ export function registerElsewhere(folder: string, identity: FleetIdentity, runDi
     removeLink(link);
     symlinkSync(runDir, link);
   } catch {
-    // Without a writable home the fleet can only be found by its run directory.
+    // Without a writable home directory, the fleet can only be found by its run directory.
     return () => {};
   }
   return () => removeLink(link);
@@ -61,8 +67,8 @@ function removeLink(path: string): void {
 }
 
 /**
- * Removes the run directories of fleets that ended long ago and whose folder is gone, those of failed starts, and dangling links. Keeps
- * machines clean on which many fleets are tried out.
+ * Removes the run directories of fleets that ended long ago and whose folder is gone, the run directories of failed starts, and dangling
+ * links. Otherwise they would accumulate on machines where many fleets are tried out.
  */
 export function pruneRunDirs(folder: string, now = Date.now()): void {
   if (distrust(folder, { forbidden: NOT_WRITABLE }) !== undefined) return;
@@ -75,12 +81,12 @@ export function pruneRunDirs(folder: string, now = Date.now()): void {
   if (folder === ROOTS_FOLDER) pruneLasting(ROOTS_FOLDER, LASTING, now);
 }
 
-/** Whether nothing runs in a run directory, and nobody will look for what is in it. */
+/** Whether nothing is running in a run directory, and nobody will need its files any more. */
 function isForgotten(path: string, now: number): boolean {
   if (lockHolder(path) !== undefined) return false;
   const record = readRecord(path);
   if (record === undefined) {
-    // A record that this version cannot read is another version's, and a folder without a lock is no run directory.
+    // A record that this version cannot read belongs to another version, and a folder without a lock is not a run directory.
     const isOurs = !hasRecord(path) && namesIn(path).some((name) => name.startsWith("lock."));
     return isOurs && now - lastSign(path) >= UNENDED_KEPT_MS && !isServed(join(path, "channel.sock"));
   }
@@ -89,12 +95,12 @@ function isForgotten(path: string, now: number): boolean {
   return now - lastSign(path, record.channelSocket) >= UNENDED_KEPT_MS && !isServed(record.channelSocket);
 }
 
-/** Whether processes of a killed supervisor run on. */
+/** Whether processes of a killed supervisor are still running. */
 function isServed(channelSocket: string): boolean {
   return findOrphans(channelSocket).length > 0;
 }
 
-/** Returns when a fleet without a supervisor wrote something for the last time. */
+/** Returns when a fleet without a supervisor last wrote something. */
 function lastSign(path: string, channelSocket = join(path, "channel.sock")): number {
   const files = ["fleet.json", "state.json", "log/paceline.log"].map((name) => join(path, name));
   return latest([path, ...files, lostMarkPath(channelSocket)]);
@@ -105,17 +111,17 @@ function latest(paths: readonly string[]): number {
 }
 
 function namesIn(folder: string): string[] {
-  // Another start may have removed it.
+  // Another start may have removed the folder.
   return attempt(() => readdirSync(folder)) ?? [];
 }
 
-/** Removes the reports and histories of fleets that were not started for long. */
+/** Removes the death reports and histories of fleets that have not been started for a long time. */
 export function pruneLasting(runDirs: string, lasting: string, now = Date.now()): void {
   for (const name of namesIn(lasting).slice(0, MAX_ENTRIES)) {
     const path = join(lasting, name);
     if (existsSync(join(runDirs, name)) || distrust(path, { uid: allowedOwner(path) }) !== undefined) continue;
     const names = namesIn(path);
-    // The programs of the executable are beside them.
+    // The programs of the executable are in the same folder; they are not ours to remove.
     if (!names.every((each) => LASTING_NAMES.includes(each))) continue;
     if (now - latest([path, ...names.map((each) => join(path, each))]) < LASTING_KEPT_MS) continue;
     for (const each of names) rmSync(join(path, each), { recursive: true, force: true });
@@ -123,7 +129,9 @@ export function pruneLasting(runDirs: string, lasting: string, now = Date.now())
   }
 }
 
-/** Where systemd makes the run directories of the units that `paceline export systemd` prints, and how their names begin. */
+/**
+ * The folder in which systemd creates the run directories of units that `paceline export systemd` prints, and the prefix of their names.
+ */
 const SERVICES = "/var/lib";
 export const SERVICE_PREFIX = "paceline-";
 
@@ -147,7 +155,7 @@ export function listRunDirs(folder: string, uid = process.getuid?.()): string[] 
     .map(({ path }) => path);
 }
 
-/** Lists those of this user that others can read, but not change: they are known, and not used. */
+/** Lists the run directories of this user that others can read but not change: they are listed, but not used. */
 export function listOpenRunDirs(folder: string): string[] {
   return runDirsIn(folder, process.getuid?.())
     .filter(({ path, owner }) => distrust(path, { uid: owner })?.code === "untrusted")
@@ -155,7 +163,7 @@ export function listOpenRunDirs(folder: string): string[] {
     .map(({ path }) => path);
 }
 
-/** @returns `owner`: the user whose it may be */
+/** @returns `owner`: the user that the run directory may belong to */
 function runDirsIn(folder: string, uid: number | undefined): { path: string; owner: number | undefined }[] {
   if (distrust(folder, { uid, forbidden: NOT_WRITABLE }) !== undefined) return [];
   return (
@@ -167,7 +175,7 @@ function runDirsIn(folder: string, uid: number | undefined): { path: string; own
         const target = entry.isSymbolicLink() ? targetOf(path) : undefined;
         return target === undefined ? [] : [resolve(folder, target)];
       })
-      // The folders in root's folder were made by root, for the users that its fleets run as.
+      // Root created the folders in its state folder for the users that its fleets run as.
       .map((path) => ({ path, owner: uid === 0 ? allowedOwner(path) : uid }))
   );
 }
@@ -185,7 +193,10 @@ type Environment = NodeJS.ProcessEnv;
 /** The folder of root's run directories. */
 const ROOTS_FOLDER = "/run/paceline";
 
-/** Returns the run directory of a fleet and creates its parent. @throws PacelineError `rundir` if there is no place for one */
+/**
+ * Returns the run directory of a fleet and creates its parent folder.
+ * @throws PacelineError `rundir` if there is no place for a run directory
+ */
 export function runDirOf(
   identity: FleetIdentity,
   option: string | undefined,
@@ -205,17 +216,17 @@ export function namedRunDir(option: string | undefined, cwd: string, environment
   return named === undefined ? undefined : resolve(cwd, named);
 }
 
-/** Returns the directory that systemd created for the service (RuntimeDirectory=), the first if there are several. */
+/** Returns the directory that systemd created for the service (RuntimeDirectory=, systemd.exec(5)); the first one if there are several. */
 export function serviceRunDir({ RUNTIME_DIRECTORY = "" }: Environment): string | undefined {
   const [first = ""] = RUNTIME_DIRECTORY.split(":");
   return first.startsWith("/") ? resolve(first) : undefined;
 }
 
-/** Where root's fleets keep what outlasts a restart of the machine: /run does not. */
+/** Where root's fleets keep files that outlast a reboot: /run does not outlast it. */
 export const LASTING = "/var/lib/paceline";
 const LASTING_NAMES = ["deaths", "history", "tls"];
 
-/** Returns the folder for what a fleet keeps over restarts of the machine: usually its run directory. */
+/** Returns the folder for files that a fleet keeps over reboots: usually its run directory. */
 export function lastingFolderOf(runDir: string, environment: Environment): string {
   const [state = ""] = (environment.STATE_DIRECTORY ?? "").split(":");
   if (state.startsWith("/") && serviceRunDir(environment) === runDir) return resolve(state);
@@ -223,9 +234,9 @@ export function lastingFolderOf(runDir: string, environment: Environment): strin
 }
 
 /**
- * Returns the folder of this user's run directories: PACELINE_STATE_DIR; for root `/run/paceline`; otherwise
- * `$XDG_STATE_HOME/paceline`, by default `~/.local/state/paceline`. Unlike XDG_RUNTIME_DIR, it survives a logout.
- * @throws PacelineError `rundir` if the user has no home
+ * Returns the folder of this user's run directories: PACELINE_STATE_DIR; for root `/run/paceline`; otherwise `$XDG_STATE_HOME/paceline`, by
+ * default `~/.local/state/paceline`. Unlike XDG_RUNTIME_DIR, it survives a logout.
+ * @throws PacelineError `rundir` if the user has no home directory
  */
 export function stateFolder(environment: Environment): string {
   const { PACELINE_STATE_DIR, XDG_STATE_HOME } = environment;
@@ -236,14 +247,14 @@ export function stateFolder(environment: Environment): string {
   return join(home(environment.HOME, uid), ".local/state/paceline");
 }
 
-/** Returns the same for another user; undefined if unknown. */
+/** Returns the same folder for another user; undefined if it cannot be determined. */
 export function stateFolderOf(uid: number): string | undefined {
   if (uid === 0) return process.platform === "linux" ? ROOTS_FOLDER : undefined;
   const home = homeOf(uid);
   return home === undefined ? undefined : join(home, ".local/state/paceline");
 }
 
-/** Returns HOME, unless it belongs to another user, as after a change of user that kept the environment. */
+/** Returns HOME, unless it belongs to another user: a change of user may have kept the environment. */
 function home(given: string | undefined, uid: number | undefined): string {
   const known = uid === undefined ? undefined : homeOf(uid);
   const candidates = [given, known].filter((path) => path?.startsWith("/")) as string[];

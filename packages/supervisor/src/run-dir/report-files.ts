@@ -6,7 +6,7 @@ import { boundReport, type DeathReport, howItDied, reportsToRemove } from "../co
 import { type HistoryEntry, type HistorySummary, isEntry } from "../core/history.js";
 import { NumberedFiles, readDocuments, readNumbered } from "./numbered-files.js";
 
-/** The writer of one supervisor. */
+/** Writes the death reports of one supervisor. */
 export class DeathFiles {
   private readonly files: NumberedFiles;
 
@@ -14,18 +14,24 @@ export class DeathFiles {
     this.files = new NumberedFiles(folder, (kept) => reportsToRemove(kept));
   }
 
-  /** Writes a new report and removes old ones. Returns it with its number. @throws PacelineError such as `ENOSPC` */
+  /**
+   * Writes a new report and removes old ones. Returns it with its number.
+   * @throws PacelineError with the system's code, for example `ENOSPC`
+   */
   add(report: Omit<DeathReport, "id">): DeathReport {
     return this.files.add(report.name, (id) => boundReport({ ...report, id }));
   }
 
-  /** Writes it again, unless it was removed meanwhile. @throws PacelineError such as `ENOSPC`; the earlier one stays */
+  /**
+   * Writes the report again, unless its file was removed in the meantime.
+   * @throws PacelineError with the system's code, for example `ENOSPC`; the previous file stays
+   */
   update(report: DeathReport): void {
     this.files.update(boundReport(report));
   }
 }
 
-/** Reads all reports in a folder, the newest first. Skips those that this version cannot read. */
+/** Reads all reports in a folder, newest first. Skips those that this version cannot read. */
 export function readReports(folder: string, uid = process.getuid?.()): DeathReport[] {
   return readDocuments(folder, isReport, uid).documents;
 }
@@ -48,7 +54,7 @@ function isReport(given: unknown): given is DeathReport {
   );
 }
 
-/** Returns what a list shows of a report. */
+/** Returns the part of a report that a list shows. */
 export function summaryOf(report: DeathReport): DeathSummary {
   const { id, at, name, process, generation, kind, uptimeMs, reason, requests, lastLines, running, stack } = report;
   const reassigned = requests.filter(({ outcome }) => outcome === "reassigned").length;
@@ -65,7 +71,7 @@ const MAX_LINES = 24;
 const MAX_REQUESTS = 8;
 
 export function detailsOf(report: DeathReport): DeathDetails {
-  // Those that were running first: one of them may be the cause.
+  // Requests that were running come first: one of them may be the cause.
   const lost = report.requests
     .filter(({ outcome }) => outcome !== "reassigned")
     .sort((a, b) => Number(b.state === "running") - Number(a.state === "running"));
@@ -73,10 +79,13 @@ export function detailsOf(report: DeathReport): DeathDetails {
   return { ...summaryOf(report), requests, lastLines: report.lastLines.slice(-MAX_LINES) };
 }
 
-/** The most operations of a list. */
+/** The maximum number of operations in a list. */
 const MAX_LISTED = 100;
 
-/** Returns the entries, the newest first, and the files that are none. @param runDir whose owner the folder must have */
+/**
+ * Returns the entries, newest first, and the files that cannot be read as entries.
+ * @param runDir the folder must have the same owner as this one
+ */
 export function readHistory(folder: string, runDir: string): { entries: HistoryEntry[]; unusable: string[] } {
   const uid = lstatSync(runDir, { throwIfNoEntry: false })?.uid;
   const { documents, unusable } = readDocuments(folder, isHistoryEntry, uid);
@@ -87,9 +96,9 @@ export function isHistoryEntry(value: unknown): value is HistoryEntry {
   return isEntry(value as Partial<HistoryEntry> | null);
 }
 
-/** Reports of deaths and the history, as the page reads them one by one. */
+/** The death reports and the history, as the page reads them one by one. */
 export class Records implements FleetRecords {
-  /** The files are replaced by renaming, which changes the folder. */
+  /** Files are replaced by renaming, which changes the modification time of the folder. */
   private known: { changedAt: number; list: HistorySummary[] } | undefined;
 
   constructor(private readonly folders: { deathsFolder: string; historyFolder: string }) {}

@@ -1,11 +1,11 @@
-/** The files of one supervisor: their paths, the prefix of its fleet's spawn tags, and how small files are written atomically. */
+/** The files of one supervisor: their paths, the prefix of its fleet's spawn tags, and the atomic writing of small files. */
 import { createHash } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { readRegularFile } from "@paceline/wire";
 import { PacelineError } from "../errors.js";
 
-/** The paths inside a run directory, which exists, has mode 0700 and is locked by this supervisor. */
+/** The paths inside a run directory that exists, has mode 0700 and is locked by this supervisor. */
 export interface RunDirPaths {
   /** The directory itself. */
   path: string;
@@ -21,15 +21,15 @@ export interface RunDirPaths {
   outputPath(processId: string): string;
   /** Returns the path of the cache folder for one generation of a pool; it may not exist. */
   cachePath(pool: string, generation: number): string;
-  /** The folder of death reports, which outlasts a restart of the machine; it may not exist. */
+  /** The folder of death reports, which outlasts a reboot; it may not exist. */
   deathsFolder: string;
-  /** The folder of the history, beside that of death reports; it may not exist. */
+  /** The folder of the history, in the same folder as that of death reports; it may not exist. */
   historyFolder: string;
-  /** The folder of keys and certificates that are made or fetched, beside it; it may not exist. */
+  /** The folder of generated or fetched keys and certificates, in the same folder; it may not exist. */
   tlsFolder: string;
 }
 
-/** Whether an error means that there is no room left on a disk. */
+/** Whether an error means that a disk has no space left. */
 export function isDiskFull(error: unknown): boolean {
   const { code } = error as { code?: unknown };
   return code === "ENOSPC" || code === "EDQUOT";
@@ -39,7 +39,10 @@ export function fleetTag(channelSocket: string): string {
   return `${createHash("sha256").update(channelSocket).digest("hex").slice(0, 16)}-`;
 }
 
-/** Returns the text of a small file; empty if it is not there. @throws the system's error if it cannot be read */
+/**
+ * Returns the text of a small file; empty if the file does not exist.
+ * @throws the system's error if it cannot be read
+ */
 export function readIfThere(path: string, maxBytes: number): string {
   try {
     return readRegularFile(path, { maxBytes }).toString("latin1");
@@ -49,14 +52,20 @@ export function readIfThere(path: string, maxBytes: number): string {
   }
 }
 
-/** Replaces the file at `path`; readers see either the old or the new text. @throws PacelineError like `writeDraft` */
+/**
+ * Replaces the file at `path`; readers see either the old or the new text.
+ * @throws PacelineError like `writeDraft`
+ */
 export function replaceFile(path: string, text: string): void {
   const draft = `${path}.${process.pid}`;
   writeDraft(draft, text, path);
   renameSync(draft, path);
 }
 
-/** Like `replaceFile`, and the text survives a power failure. @throws PacelineError like `writeDraft` */
+/**
+ * Like `replaceFile`, but the text also survives a power failure.
+ * @throws PacelineError like `writeDraft`
+ */
 export function replaceDurably(path: string, text: string): void {
   const draft = `${path}.${process.pid}`;
   writeDraft(draft, text, path);
@@ -70,16 +79,16 @@ function syncToDisk(path: string): void {
   try {
     fsyncSync(fd);
   } catch {
-    // Some file systems cannot; the text is written all the same.
+    // Some file systems cannot sync a folder; the text is written all the same.
   } finally {
     closeSync(fd);
   }
 }
 
 /**
- * Writes a file that only this user can read, or leaves nothing behind on failure.
- * @param meant the file that the error names
- * @throws PacelineError with the system's code, such as `ENOSPC`
+ * Writes a file that only this user can read; leaves nothing behind if that fails.
+ * @param meant the file that the error message names
+ * @throws PacelineError with the system's code, for example `ENOSPC`
  */
 export function writeDraft(path: string, text: string, meant = path): void {
   try {
@@ -87,7 +96,7 @@ export function writeDraft(path: string, text: string, meant = path): void {
   } catch (cause) {
     rmSync(path, { force: true });
     const { code = "rundir", message } = cause as NodeJS.ErrnoException;
-    // The system's message for a failed write names no file.
+    // The system's message for a failed write does not name the file.
     throw new PacelineError(code, `${meant} cannot be written: ${message.replace(/, (open|write)\b.*/, "")}`, {
       cause,
     });

@@ -1,4 +1,4 @@
-/** The directory of a supervisor's sockets, log and output files: opening and releasing it. */
+/** Opens and releases the directory of a supervisor's sockets, log and output files. */
 import { existsSync, lstatSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { lostMarkPath } from "@paceline/wire";
@@ -26,10 +26,10 @@ import { closeAgain, distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 
 const CONTROL_SOCKET = "control.sock";
 const CHANNEL_SOCKET = "channel.sock";
-/** The prefix of folders for sockets with too long paths. Each start creates a new one, which nobody else can own. */
+/** The prefix of folders for sockets whose paths would be too long. Each start creates a new folder, which nobody else can own. */
 const SHORT_FOLDER = "/tmp/paceline-";
 
-/** What a starting process leaves for the supervisor, by its pid: a socket, an environment, a configuration. */
+/** Files that a starting process leaves for the supervisor, named with its pid: a socket, an environment, a configuration. */
 const OF_A_STARTER = /^[sef]\d+$/;
 
 /** A run directory that this process has locked. */
@@ -37,11 +37,14 @@ export interface RunDir {
   paths: RunDirPaths;
   /** The folder of log files. */
   logFolder: string;
-  /** What a killed supervisor of this fleet has left to be continued; undefined if nothing of it runs. */
+  /** The fleet of a killed supervisor to continue with; undefined if none of its processes is running. */
   adoption: Adoption | undefined;
-  /** What was set right of what a killed supervisor has left: warnings. */
+  /** Warnings about problems that a killed supervisor has left and that were corrected. */
   warnings: readonly string[];
-  /** Writes the record of the fleet. @throws PacelineError such as `ENOSPC`; the previous record stays */
+  /**
+   * Writes the record of the fleet.
+   * @throws PacelineError with the system's code, for example `ENOSPC`; the previous record stays
+   */
   describe(
     fleet: Pick<
       FleetRecord,
@@ -49,24 +52,24 @@ export interface RunDir {
     >,
   ): void;
   /**
-   * Creates the directory again after it was removed, and locks it.
+   * Creates the directory again after somebody removed it, and locks it.
    * @throws PacelineError `running` if another supervisor has it by now; `rundir` if others can write to it
    */
   remake(): void;
   /** Removes the files of this start and releases the lock. Does nothing after `handOver`. */
   release(): void;
-  /** Releases the lock only: another supervisor goes on with the files. */
+  /** Only releases the lock: another supervisor continues with the files. */
   handOver(): void;
 }
 
-/** The fleet of a killed supervisor, of which at least one process still runs. */
+/** The fleet of a killed supervisor, of which at least one process is still running. */
 export interface Adoption {
   state: FleetState;
-  /** Its processes that the state does not name. */
+  /** Processes of the fleet that the state does not name. */
   strangers: Orphan[];
 }
 
-/** Returns what to listen on: a fleet that runs keeps its addresses and ports. */
+/** Returns the addresses to listen on: a running fleet keeps its addresses and ports. */
 export function addressesOf({ listen }: FleetConfig, adoption: Adoption | undefined): ListenAddress[] {
   const { config, ports = [] } = adoption?.state ?? {};
   return (config?.listen ?? listen).map((address, at) =>
@@ -80,19 +83,19 @@ export function hasBalancer(adoption: Adoption | undefined): boolean {
 }
 
 interface OpenOptions {
-  /** The fleet's identity: only its own processes are continued with. Without it, none are. */
+  /** The fleet's identity: only a fleet with the same identity is continued. Without an identity, none is. */
   source?: string | undefined;
-  /** End the processes of a killed supervisor instead of failing. */
+  /** Stop the processes of a killed supervisor instead of failing. */
   replace?: boolean;
-  /** The time limit for that in milliseconds. Default: the drain time of the processes. */
+  /** The time limit for `replace`, in milliseconds. Default: the drain timeout of the processes. */
   timeoutMs?: number | undefined;
 }
 
 /**
  * Creates and locks the run directory `path`, and removes leftovers of dead supervisors.
- * @throws PacelineError `running` if another supervisor holds it; `busy` if two supervisors hand it over; `orphans` if processes of a killed supervisor still run that
- * cannot be continued with;
- * `timeout` if they did not end in time; `rundir` if others can write to it
+ * @throws PacelineError `running` if another supervisor holds the lock; `busy` if two supervisors hand over the fleet; `orphans` if
+ * processes of a killed supervisor are running that cannot be continued with; `timeout` if they did not exit in time; `rundir` if others
+ * can write to it
  */
 export async function openRunDir(
   path: string,
@@ -119,7 +122,7 @@ function makeFolder(path: string): void {
   if (!existsSync(join(path, ".gitignore"))) writeDraft(join(path, ".gitignore"), "*\n");
 }
 
-/** Closes the folders of a start that is continued, if someone has opened them. Returns a warning for each. */
+/** Closes the folders of a start that is continued, if somebody has opened them to others. Returns a warning for each. */
 function closeFolders(own: string): string[] {
   const short = linkedFolder(`${own}.sockets`);
   return [closeAgain(own) ?? [], short === undefined ? [] : (closeAgain(short) ?? [])].flat();
@@ -196,7 +199,7 @@ function runDirOf(
   };
 }
 
-/** @param link the path of a link to it, by which a later start finds it */
+/** @param link the path of a link to the folder, by which a later start finds it */
 function makeShortFolder(link: string): string {
   let folder: string;
   try {
@@ -219,7 +222,7 @@ interface Settled {
   problem?: string;
 }
 
-/** Decides what becomes of the processes of a killed supervisor. */
+/** Decides what happens to the processes of a killed supervisor. */
 async function settleOrphans(
   path: string,
   replace: boolean,
@@ -238,7 +241,7 @@ async function settleOrphans(
     const setAside =
       problem && `${setStateAside(path)}: the state of the last supervisor is not used, because ${problem}`;
     removeState(path);
-    // After a supervisor was killed, its last process may have been killed, too.
+    // After the supervisor was killed, the last process of its fleet may have been killed, too.
     if (record !== undefined && record.endedAt === null) await endLeftovers(channelSocket);
     return setAside === undefined ? {} : { problem: setAside };
   }
@@ -271,8 +274,8 @@ async function settleOrphans(
 }
 
 /**
- * Removes unused sockets, and the folders of earlier starts that have no used one. Processes not started by a supervisor may
- * still use a socket.
+ * Removes unused sockets, and the folders of earlier starts that have no used socket. Processes that no supervisor started may still use a
+ * socket.
  * @param kept the folder of a start that is continued
  */
 async function removeLeftovers(path: string, kept: string | undefined): Promise<void> {
@@ -280,7 +283,7 @@ async function removeLeftovers(path: string, kept: string | undefined): Promise<
   const short = kept === undefined ? undefined : shortFolderOf(join(path, `${kept}.sockets`));
   const controlSockets = [path, short ?? []].flat().map((folder) => join(folder, CONTROL_SOCKET));
   await Promise.all([...controlSockets, channelSocket].map(removeIfDead));
-  // This start may fail.
+  // If this start fails, the mark is still needed to continue.
   if (kept === undefined) rmSync(lostMarkPath(channelSocket), { force: true });
   for (const name of readdirSync(path)) {
     const entry = join(path, name);
@@ -294,7 +297,7 @@ async function removeLeftovers(path: string, kept: string | undefined): Promise<
   }
 }
 
-/** Returns the folder for sockets that this link leads to; undefined if there is none, or it belongs to someone else by now. */
+/** Returns the folder for sockets that this link leads to; undefined if there is none, or it belongs to another user by now. */
 function shortFolderOf(link: string): string | undefined {
   const short = linkedFolder(link);
   return short !== undefined && distrust(short) === undefined ? short : undefined;
@@ -312,7 +315,10 @@ async function removeFolderIfDead(folder: string, remove: () => void): Promise<v
   if (!alive.includes(true)) remove();
 }
 
-/** Removes what a starter has left. One that runs may be about to hand it over, or stays beside its fleet and listens on its socket. */
+/**
+ * Removes a file that a starting process has left, if that process has exited. Otherwise it may be about to hand the file over, or it may
+ * stay in the foreground and listen on the socket.
+ */
 async function removeOfDeadStarter(path: string): Promise<void> {
   const [kind = "", ...pid] = basename(path);
   const isUsed = kind === "s" ? await removeIfDead(path) : identify(Number(pid.join(""))) !== undefined;
@@ -332,7 +338,7 @@ export async function isListening(path: string): Promise<boolean> {
   return (await socketFileAt(path)) === "held";
 }
 
-/** Returns the control socket of a run directory, also of one without a record. */
+/** Returns the path of the control socket of a run directory, even of one without a record. */
 export function controlSocketIn(path: string): string {
   return readRecord(path)?.controlSocket ?? join(path, CONTROL_SOCKET);
 }

@@ -1,4 +1,4 @@
-/** Whether a value read from `state.json` has the shape of a state, so that what is built from it cannot fail on a damaged one. */
+/** Whether a value read from `state.json` has the shape of a state, so that code that builds on it cannot fail on a damaged file. */
 
 import { MAX_WEIGHT } from "../core/fleet.js";
 
@@ -18,7 +18,7 @@ const isNumber = (value: unknown) => Number.isFinite(value);
 const isText = (value: unknown) => typeof value === "string";
 const isNullOr = (isKind: (value: unknown) => boolean) => (value: unknown) => value === null || isKind(value);
 
-/** The file is written only by us, for us: it is checked for what a damage, or another hand, would break. */
+/** Only we write and read the file, so only what a damage or a manual edit could break is checked. */
 export function isState(value: Fields): boolean {
   const { boot = "", environments, floors = [], stoppedFrom = [], former = [], formerSizes = [], routes = [] } = value;
   return (
@@ -97,7 +97,7 @@ function isRoute({ pool, route, access, counts, last }: Fields): boolean {
   return [pool, route, access].every(isText) && isEach(counts, isNumber) && isEach(last, isCountsOfBalancer);
 }
 
-/** Such as `["balancer.1#1", [0, 4]]`. */
+/** Whether it is a value such as `["balancer.1#1", [0, 4]]`. */
 function isCountsOfBalancer(value: unknown): boolean {
   return Array.isArray(value) && isText(value[0]) && isEach(value[1], isNumber);
 }
@@ -132,7 +132,7 @@ function isProcess(each: Fields): boolean {
     areTexts(each, ["id", "pool", "name", "token", "startTime", "runtime", "protocol"]) &&
     areNumbers(each, ["pid", "index", "attempt", "generation", "spawnedAt", "outputRow", "maxOutputBytes"]) &&
     areCounts(each) &&
-    // A signal to 0 or less would go to a group, or to all.
+    // A signal to 0 or a negative pid would go to a group, or to all processes (kill(2)).
     Number.isInteger(each.pid) &&
     (each.pid as number) > 1 &&
     isList(each.relayed, (counts) => areTexts(counts, ["balancer"]) && areCounts(counts))
@@ -143,7 +143,7 @@ function areCounts(value: Fields): boolean {
   return areNumbers(value, ["requestsTotal", "errorsTotal"]);
 }
 
-/** Such as `["web", 4]`. */
+/** Whether it is a value such as `["web", 4]`. */
 function isSizes(value: unknown): boolean {
   return Array.isArray(value) && value.length === 3 && isText(value[0]) && value.slice(1).every(Number.isInteger);
 }

@@ -1,4 +1,4 @@
-/** Which directories are trusted, and the names of users. Untrusted directories are never read, written or connected to. */
+/** Decides which directories are trusted, and finds the names of users. Untrusted directories are never read, written or connected to. */
 import {
   chmodSync,
   closeSync,
@@ -15,19 +15,19 @@ import {
 import { dirname } from "node:path";
 import { PacelineError } from "../errors.js";
 
-/** The required owner and the forbidden access of others. */
+/** The required owner, and the access that others must not have. */
 interface TrustRule {
-  /** The owner. Default: this process's user. */
+  /** The required owner. Default: this process's user. */
   uid?: number | undefined;
-  /** The mode bits that must not be set. Default: all access of others. */
+  /** The mode bits that must not be set. Default: all bits of other users. */
   forbidden?: number;
 }
 
 const CLOSED = 0o077;
-/** For folders of run directories: others may read them, but not change them. */
+/** For folders of run directories: other users may read them, but not change them. */
 export const NOT_WRITABLE = 0o022;
 
-/** Returns why the directory `path` is not trusted; undefined if it is. Symbolic links are never trusted. */
+/** Returns why the directory `path` is not trusted; undefined if it is trusted. Symbolic links are never trusted. */
 export function distrust(
   path: string,
   { uid = process.geteuid?.(), forbidden = CLOSED }: TrustRule = {},
@@ -50,7 +50,7 @@ export function distrust(
   return { code: "untrusted", reason: `${path} is open to others (mode ${mode})` };
 }
 
-/** Returns the user whose run directory this may be: ours; for root, whoever owns it. */
+/** Returns the user that this run directory may belong to: ours; for root, its owner. */
 export function allowedOwner(path: string): number | undefined {
   const uid = process.getuid?.();
   return uid === 0 ? (lstatSync(path, { throwIfNoEntry: false })?.uid ?? uid) : uid;
@@ -64,8 +64,8 @@ export interface Distrust {
 }
 
 /**
- * Creates the directory `path` for this user only, and missing parent folders.
- * @param isOurs only Paceline has put things into it
+ * Creates the directory `path` for this user only, and its missing parent folders.
+ * @param isOurs whether only Paceline writes into it
  * @throws PacelineError `rundir`
  */
 export function makePrivate(path: string, isOurs = false): void {
@@ -77,19 +77,19 @@ export function makePrivate(path: string, isOurs = false): void {
   if (!mayClose) throw new PacelineError("rundir", `${found.reason}; ${HOW_TO_NAME}`);
   const content = readdirSync(path);
   if (content.length > 0 && (stat.mode & NOT_WRITABLE) !== 0) {
-    // Others may have put links into it for us to follow.
+    // Other users may have put links into it that we would follow.
     throw new PacelineError("rundir", `other users can write in ${path}, and it is not empty; ${HOW_TO_NAME}`);
   }
   if (!isOurs && content.length > 0 && !content.some((name) => name.startsWith("lock."))) {
-    // For example a home: other users may need access to it.
+    // For example a home directory: other users may need access to it.
     throw new PacelineError("rundir", `${path} is open to other users and contains other files; ${HOW_TO_NAME}`);
   }
   chmodSync(path, 0o700);
 }
 
 /**
- * Closes a folder of Paceline's that this user's `chmod -R` has opened for others to read. Returns a warning if it did.
- * @throws PacelineError `rundir` if the folder is not this user's, or others could have filled it
+ * Closes one of Paceline's folders that a `chmod -R` of this user has opened to other readers. Returns a warning if it did.
+ * @throws PacelineError `rundir` if the folder is not this user's, or other users could have put files into it
  */
 export function closeAgain(path: string): string | undefined {
   const found = distrust(path);
@@ -110,7 +110,10 @@ export function closeAgain(path: string): string | undefined {
   return `${found.reason}; it is closed to them again`;
 }
 
-/** Creates the folder and its missing parents. @throws PacelineError `rundir` */
+/**
+ * Creates the folder and its missing parent folders.
+ * @throws PacelineError `rundir`
+ */
 export function makeFolder(path: string, mode: number): void {
   try {
     mkdirSync(path, { recursive: true, mode });
@@ -130,7 +133,7 @@ export function makeFolder(path: string, mode: number): void {
 
 export const HOW_TO_NAME = "name another run directory with --run-dir or PACELINE_RUN_DIR";
 
-/** Returns a user's name, or `uid 1001` if unknown. */
+/** Returns a user's name, or a text such as `uid 1001` if the name is unknown. */
 export function userName(uid: number): string {
   return entries().find((user) => user.uid === uid)?.name ?? `uid ${uid}`;
 }

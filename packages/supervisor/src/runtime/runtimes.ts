@@ -1,4 +1,7 @@
-/** Finds the runtimes, and builds the command lines of every Bun and Node that we start (bin/paceline does the same in sh), and their start errors. */
+/**
+ * Finds the runtimes, and builds the command lines of every Bun and Node process that we start (bin/paceline does the same in sh) and the
+ * messages for failed starts.
+ */
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { delimiter, dirname, join } from "node:path";
@@ -15,8 +18,8 @@ export interface Runtimes {
 }
 
 /**
- * Finds Bun (PACELINE_BUN or the package beside ours), node (PATH), and the runtime of this process. Prefers Bun, unless
- * PACELINE_RUNTIME is `node`.
+ * Finds Bun (PACELINE_BUN or the package next to ours), node (PATH), and the runtime of this process. Prefers Bun, unless PACELINE_RUNTIME
+ * is `node`.
  */
 export function findRuntimes(environment: NodeJS.ProcessEnv = process.env): Runtimes {
   const onBun = process.versions.bun !== undefined;
@@ -35,7 +38,7 @@ function packagedBun(): string | undefined {
     const program = join(dirname(createRequire(import.meta.url).resolve(manifest)), "bin", "bun");
     return isProgram(program) ? program : undefined;
   } catch {
-    return undefined; // The package is optional and not available on every platform.
+    return undefined; // return undefined; // The package is optional, and does not exist for every platform.
   }
 }
 
@@ -56,13 +59,13 @@ function isProgram(path: string): boolean {
 export interface Program {
   /** The absolute path of our program. */
   entry: string;
-  /** Whether it loads the operator's modules, for which their tsconfig.json applies. */
+  /** Whether the program loads the operator's modules, to which the operator's tsconfig.json applies. */
   hasUserCode: boolean;
-  /** The bunfig.toml that the operator named; no other is read. */
+  /** The bunfig.toml that the operator named; no other one is read. */
   bunfig?: string | undefined;
   /** Whether its stack can be read while it runs. */
   isInspectable?: boolean | undefined;
-  /** For an instance; Bun accepts it only on the command line. */
+  /** The limit for the head of a request in bytes, for an instance; Bun accepts it only on the command line. */
   maxHeadBytes?: number | undefined;
 }
 
@@ -74,7 +77,7 @@ export interface RuntimePrograms {
 
 const MAX_TITLE = 80;
 
-/** Returns what the process list shows for a process of ours: `paceline web.3 (shop)`. */
+/** Returns what the process list shows for one of our processes: `paceline web.3 (shop)`. */
 export function processTitle(name: string, fleet: string): string {
   return `paceline ${name} (${fleet})`.replace(/[^\x20-\x7e]+/g, "?").slice(0, MAX_TITLE);
 }
@@ -92,7 +95,7 @@ export function runtimeCommand(
   return { command: runtimes.bun, args: [...bunFlags(program), program.entry] };
 }
 
-/** Returns the command for another process on the runtime of this one. */
+/** Returns the command for another process that uses the runtime of this one. */
 export function ownRuntimeCommand(program: Program): { command: string; args: string[] } {
   const { execPath: own } = process;
   return process.versions.bun === undefined
@@ -101,8 +104,8 @@ export function ownRuntimeCommand(program: Program): { command: string; args: st
 }
 
 /**
- * Turns off Bun's development features: reading .env files and bunfig.toml from the working directory and home, installing
- * missing packages, and applying the `paths` of any tsconfig.json above an importing file.
+ * Turns off Bun's development features: reading .env files and bunfig.toml from the working directory and home, installing missing
+ * packages, and applying the `paths` of any tsconfig.json above an importing file.
  */
 function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
   return [
@@ -116,26 +119,32 @@ function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
   ];
 }
 
-/** Limits the young generation like Bun's --smol; an app may need Node's default. */
+/** Limits the young generation, like Bun's --smol; for an app, Node's default stays, which it may need. */
 function nodeFlags({ hasUserCode, isInspectable = false }: Program): string[] {
   return [...(hasUserCode ? [] : ["--max-semi-space-size=1"]), ...(isInspectable ? INSPECTOR_FLAGS : [])];
 }
 
 /**
- * SIGUSR1 makes Node open its inspector: with these flags on a free port of the loopback interface, and only the output of the
- * process, which others cannot read, has the secret path by which one connects.
+ * SIGUSR1 makes Node open its inspector. With these flags it listens on a free port of the loopback interface, and the secret path that a
+ * connection needs appears only in the output of the process, which other users cannot read.
  */
 export const INSPECTOR_FLAGS = ["--inspect-port=127.0.0.1:0", "--inspect-publish-uid=stderr"];
 
-/** Whether this process belongs to the executable of docs/installation.md. With this variable it is Bun, without the command line. */
+/**
+ * Whether this process runs from the executable that docs/installation.md describes. With the variable BUN_BE_BUN the executable acts as
+ * Bun, without our command line.
+ */
 export function isExecutable(): boolean {
   return process.env.BUN_BE_BUN !== undefined;
 }
 
-/** In the executable: a file for each public module, since Bun reads no `exports` of packages in NODE_PATH. */
+/** In the executable: a folder with one file for each public module, because Bun does not read the `exports` of packages in NODE_PATH. */
 const MODULES = builtFile("../../../modules");
 
-/** Returns `environment` with what a process of `runtimeCommand` needs in the executable: to be Bun, and to find `paceline`. */
+/**
+ * Returns `environment` with the variables that a process of `runtimeCommand` needs in the executable: to act as Bun, and to find
+ * `paceline`.
+ */
 export function forRuntime(
   environment: Record<string, string>,
   { hasUserCode }: Pick<Program, "hasUserCode">,
@@ -146,23 +155,23 @@ export function forRuntime(
   return { ...environment, BUN_BE_BUN: "1", ...(hasUserCode && { NODE_PATH: modules }) };
 }
 
-/** Variables by which a caller or an editor changes every Bun below it: options and preloads. A config may set them. */
+/** Variables with which a caller or an editor changes every Bun process below it: options and preloads. A config may set them. */
 const OF_THE_CALLER_ALONE = [
   "BUN_OPTIONS",
   "BUN_INSPECT",
   "BUN_INSPECT_PRELOAD",
   "BUN_INSPECT_CONNECT_TO",
   "BUN_INSPECT_NOTIFY",
-  // Only for our own children that are Bun.
+  // Only for our own child processes that run Bun.
   "BUN_BE_BUN",
 ];
 
-/** Returns the part of the caller's environment that children inherit. */
+/** Returns the part of the caller's environment that child processes inherit. */
 export function inheritable(environment: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !OF_THE_CALLER_ALONE.includes(name)));
 }
 
-/** Returns the variables that a pool's configuration sets, with its secrets: only to be passed to its processes. */
+/** Returns the variables that a pool's configuration sets, including secrets: they must only be given to processes of the pool. */
 export function environmentOf({ env, secrets }: Pick<PoolConfig, "env" | "secrets">): Record<string, string> {
   const values = Object.entries(secrets).map(([name, { value }]) => [name, value] as const);
   return { ...env, ...Object.fromEntries(values) };

@@ -1,4 +1,4 @@
-/** Binds without listening on Bun through system calls, because Bun.listen would listen at once. */
+/** Binds sockets without listening, through system calls on Bun, because Bun.listen would listen immediately. */
 import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { closeSync } from "node:fs";
 import { isIPv4 } from "node:net";
@@ -17,7 +17,7 @@ const SO_REUSEPORT = linux ? 15 : 0x200;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = linux ? 26 : 27;
 const SHUT_RD = 0;
-/** System calls with the same numbers on every processor. */
+/** System calls with the same numbers on every CPU architecture. */
 const SYS_PIDFD_OPEN = 434;
 const SYS_PIDFD_GETFD = 438;
 const INET_BYTES = 16;
@@ -52,7 +52,10 @@ function open() {
   throw cause;
 }
 
-/** Returns a TCP socket, or the negative errno of the failed call. @param isShared whether others of this user may have the same address */
+/**
+ * Returns a TCP socket, or the negative errno of the call that failed.
+ * @param isShared whether other sockets of this user may have the same address
+ */
 export function bindTcp(
   host: string,
   port: number,
@@ -65,7 +68,7 @@ export function bindTcp(
   address.setUint16(2, port);
   const at = isIPv4(host) ? 4 : 8;
   const bytes = new Uint8Array(address.buffer);
-  // These bytes cannot hold a scope such as %eth0; such an address is refused as unavailable.
+  // The address bytes have no room for a scope such as %eth0; such an address is rejected as not available.
   if (libc.inet_pton(family === 4 ? AF_INET : AF_INET6, ptr(cString(host)), ptr(bytes, at)) !== 1)
     return -EADDRNOTAVAIL;
   const bound = bindSocket(family === 4 ? AF_INET : AF_INET6, bytes, ipv6Only, isShared);
@@ -79,7 +82,7 @@ export function bindTcp(
 /** Whether several sockets can share an address. */
 export const canShare = true;
 
-/** Returns a unix socket, or the negative errno of the failed call. */
+/** Returns a unix socket, or the negative errno of the call that failed. */
 export function bindUnix(path: string): BoundSocket | number {
   const bytes = new Uint8Array(UNIX_BYTES);
   const encoded = Buffer.from(path);
@@ -96,10 +99,10 @@ function bindSocket(family: number, address: Uint8Array, ipv6Only = false, isSha
   const fd = libc.socket(family, SOCK_STREAM, 0);
   if (fd < 0) return failed();
   const one = new Uint32Array([1]);
-  // Otherwise a port stays in use for a minute after its last supervisor.
+  // SO_REUSEADDR: without it, a port stays in use for a minute after its last supervisor exited.
   if (family !== AF_UNIX && libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, ptr(one), 4) !== 0) return failed(fd);
   if (isShared && libc.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, ptr(one), 4) !== 0) return failed(fd);
-  // Set in both cases, because the system's default varies.
+  // Set in both cases, because the default depends on the system.
   const only = new Uint32Array([ipv6Only ? 1 : 0]);
   if (family === AF_INET6 && libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, ptr(only), 4) !== 0) return failed(fd);
   if (libc.bind(fd, ptr(address), address.length) !== 0) return failed(fd);
@@ -111,7 +114,7 @@ export function shutDown(fd: number): void {
   libc.shutdown(fd, SHUT_RD);
 }
 
-/** Returns a copy of another process's descriptor; undefined if that is not possible, for example under Yama. */
+/** Returns a copy of another process's descriptor; undefined if that is not possible, for example because of the Yama security module. */
 export function copyDescriptor(pid: number, fd: number): number | undefined {
   const { syscall } = libc as unknown as { syscall?: (...numbers: number[]) => bigint };
   if (syscall === undefined) return undefined;
@@ -122,7 +125,7 @@ export function copyDescriptor(pid: number, fd: number): number | undefined {
   return copy < 0 ? undefined : copy;
 }
 
-/** Sets the family: two bytes on Linux; on BSDs a length byte and a family byte. */
+/** Writes the address family: two bytes on Linux; on BSDs a length byte and a family byte. */
 function setFamily(address: DataView, family: number): void {
   if (linux) {
     address.setUint16(0, family, true);

@@ -1,4 +1,4 @@
-/** Binds without listening on Node, through the function that node:net uses. */
+/** Binds sockets without listening on Node, through the function that node:net uses. */
 import net from "node:net";
 import { canShareAddresses } from "../core/serving.js";
 
@@ -12,7 +12,7 @@ export interface BoundSocket {
   close(): void;
 }
 
-/** Flags of libuv. */
+/** Flags of libuv (uv.h). */
 const UV_TCP_IPV6ONLY = 1;
 const UV_TCP_REUSEPORT = 2;
 
@@ -22,7 +22,7 @@ interface Handle {
   getsockname?(out: { port?: number }): number;
 }
 
-/** Undocumented, but stable since Node 0.12; cluster uses it for its shared sockets. */
+/** Undocumented, but stable since Node 0.12; Node's cluster module uses it for its shared sockets. */
 type CreateServerHandle = (
   address: string,
   port: number,
@@ -33,7 +33,10 @@ type CreateServerHandle = (
 
 const createServerHandle = (net as unknown as { _createServerHandle: CreateServerHandle })._createServerHandle;
 
-/** Returns a TCP socket, or the negative errno of the failed call. @param isShared whether others of this user may have the same address */
+/**
+ * Returns a TCP socket, or the negative errno of the call that failed.
+ * @param isShared whether other sockets of this user may have the same address
+ */
 export function bindTcp(
   host: string,
   port: number,
@@ -44,7 +47,7 @@ export function bindTcp(
   const flags = (ipv6Only ? UV_TCP_IPV6ONLY : 0) | (isShared ? UV_TCP_REUSEPORT : 0);
   const handle = createServerHandle(host, port, family, undefined, flags);
   if (typeof handle === "number") return handle;
-  // libuv reports EADDRINUSE only on the next call of the handle. This call also returns the port chosen for 0.
+  // libuv reports EADDRINUSE only on the next call of the handle. This call also returns the port that the system chose for 0.
   const name: { port?: number } = {};
   const error = handle.getsockname?.(name) ?? 0;
   if (error !== 0) {
@@ -54,10 +57,10 @@ export function bindTcp(
   return { fd: handle.fd, port: name.port ?? port, shutDown: () => shutDown(handle.fd), close: () => handle.close() };
 }
 
-/** Whether several sockets can share an address: an older libuv ignores the flag. */
+/** Whether several sockets can share an address: older versions of libuv ignore the flag. */
 export const canShare = canShareAddresses(process.versions);
 
-/** Returns a unix socket, or the negative errno of the failed call. */
+/** Returns a unix socket, or the negative errno of the call that failed. */
 export function bindUnix(path: string): BoundSocket | number {
   const handle = createServerHandle(path, -1, -1, undefined, 0);
   if (typeof handle === "number") return handle;

@@ -1,4 +1,7 @@
-/** Gives the listening sockets to systemd's fd store (sd_pid_notify_with_fds(3)) on Bun: they come back to the next main process of the unit. */
+/**
+ * Gives the listening sockets to systemd's file descriptor store (sd_pid_notify_with_fds(3)) on Bun: the next main process of the unit gets
+ * them back.
+ */
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { closeSync } from "node:fs";
 import { STORED } from "./inherited-sockets.js";
@@ -14,7 +17,10 @@ const FAMILY_BYTES = 2;
 const MSGHDR_BYTES = 56;
 const CMSGHDR_BYTES = 16;
 
-/** @param notifySocket a path, or `@` and an abstract name. @returns whether they were sent */
+/**
+ * @param notifySocket a path, or `@` and an abstract name
+ * @returns whether the sockets were sent
+ */
 export function storeSockets(notifySocket: string, fds: readonly number[]): boolean {
   const { i32, u64, ptr: pointer } = FFIType;
   const { symbols: libc } = dlopen("libc.so.6", {

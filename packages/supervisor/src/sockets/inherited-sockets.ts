@@ -9,20 +9,20 @@ import { PacelineError } from "../errors.js";
 
 /** The first descriptor, SD_LISTEN_FDS_START. */
 const FIRST = 3;
-/** More than anybody's unit has. */
+/** More sockets than any unit has. */
 const MAX_SOCKETS = 256;
 const VARIABLES = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] as const;
 
-/** The name of this fleet's own sockets in systemd's fd store. */
+/** The name of this fleet's own sockets in systemd's file descriptor store. */
 export const STORED = "paceline-listen";
 
-/** Descriptors of sockets that this process has not opened, each used once. */
+/** Descriptors of sockets that this process has not opened; each is used once. */
 export class InheritedSockets {
   /** By inode. */
   private readonly descriptors = new Map<string, number>();
   private readonly hadAny: boolean;
 
-  /** @param isOurs whether this fleet has opened them, and will close them for everybody */
+  /** @param isOurs whether this fleet has opened the sockets, and may close them for all processes */
   constructor(
     descriptors: readonly number[],
     readonly isOurs = false,
@@ -34,7 +34,7 @@ export class InheritedSockets {
     this.hadAny = this.descriptors.size > 0;
   }
 
-  /** Whether systemd has opened them for its unit. */
+  /** Whether systemd has opened the sockets for its unit. */
   get isForeign(): boolean {
     return !this.isOurs && this.hadAny;
   }
@@ -53,8 +53,8 @@ export class InheritedSockets {
   }
 
   /**
-   * Closes what no address names if it is the fleet's own.
-   * @throws PacelineError `config` if systemd has opened it: its clients would wait for ever
+   * Closes the fleet's own sockets that no address names.
+   * @throws PacelineError `config` if systemd has opened such a socket: its clients would wait forever
    */
   checkAllTaken(addresses: readonly ListenAddress[]): void {
     if (this.isOurs) {
@@ -69,9 +69,9 @@ export class InheritedSockets {
 }
 
 /**
- * Takes systemd's variables out of the environment.
- * @param isMeant false for a process that was started on behalf of the one that systemd means
- * @param ours the number of descriptors that a process of the same fleet has passed on
+ * Removes systemd's variables from the environment, and returns the sockets that they describe.
+ * @param isMeant false for a process that the main process of the unit has started
+ * @param ours the number of descriptors that another process of the same fleet has passed on
  */
 export function takeInheritedSockets(
   isMeant: boolean,
@@ -83,7 +83,7 @@ export function takeInheritedSockets(
   for (const name of VARIABLES) delete environment[name];
   if (ours !== undefined) return new InheritedSockets(descriptors(ours), true);
   const isGiven = isMeant && Number(listener) === pid && /^\d+$/.test(count);
-  // A unit has either sockets of its own or a fleet that stores them.
+  // A unit has either socket units of its own, or a fleet that stores its sockets.
   const isStored = names !== "" && names.split(":").every((name) => name === STORED);
   return new InheritedSockets(descriptors(isGiven ? Number(count) : 0), isGiven && isStored);
 }
@@ -93,7 +93,7 @@ function descriptors(count: number): number[] {
 }
 
 function inodesOf(host: string, port: number): Set<string> {
-  // `ListenStream=8080` is a socket of IPv6 that takes IPv4 clients, too.
+  // `ListenStream=8080` opens an IPv6 socket that also accepts IPv4 clients.
   const hosts = host === "0.0.0.0" ? [host, "::"] : [host];
   const inodes = new Set<string>();
   for (const socket of listeningSockets())

@@ -1,4 +1,4 @@
-/** The fleet's listening sockets: bound here once, and inherited by the balancers, which listen on them. */
+/** The fleet's listening sockets: they are bound once here and inherited by the balancers, which listen on them. */
 import {
   chmodSync,
   closeSync,
@@ -33,9 +33,9 @@ export interface ListeningSocket {
 }
 
 /**
- * Binds every address, or none: if one fails, the others are closed again. Those that systemd has opened are used as they are.
- * @throws PacelineError with the system's code, such as `EADDRINUSE`; the message names the process that holds the address. Code
- *   `config` if systemd has opened an address that is not listed
+ * Binds all addresses or none: if one fails, the others are closed again. Sockets that systemd has opened are used as they are.
+ * @throws PacelineError with the system's code, for example `EADDRINUSE`, and a message that names the process that holds the address; code
+ * `config` if systemd has opened an address that is not listed
  */
 export async function bindAll(
   addresses: readonly ListenAddress[],
@@ -46,7 +46,7 @@ export async function bindAll(
   const bind = (address: ListenAddress) =>
     address.kind === "tcp" ? bindTcpAddress(address, addresses) : bindUnixAddress(address, owner);
   try {
-    // Free ports are found by it, even if all sockets are inherited.
+    // Loads the binder, because `freePort` needs it even if all sockets are inherited.
     await systemBinder();
     for (const address of addresses) {
       const { kind } = address;
@@ -66,8 +66,8 @@ export async function bindAll(
 }
 
 /**
- * A socket that only balancers of an earlier supervisor have: they go on serving it. No other balancer can be started before they
- * have closed it; each attempt binds the address for the next one.
+ * A socket that only balancers of an earlier supervisor have: they continue to serve it. No other balancer can be started before they have
+ * closed it; each attempt to start one tries to bind the address again.
  */
 function heldSocket(
   address: ListenAddress,
@@ -98,7 +98,7 @@ function heldSocket(
         `${url} is held by balancers of an earlier supervisor; stop and start the fleet to replace them`,
       );
     },
-    // They close it when they have drained.
+    // The earlier balancers close it when they have drained.
     close: once(() => {
       isClosed = true;
       if (bound !== undefined) return bound.close();
@@ -110,7 +110,7 @@ function heldSocket(
 async function inheritedSocket(fd: number, address: ListenAddress, isOurs: boolean): Promise<ListeningSocket> {
   const url = formatListenAddress(address);
   const close = () => closeSync(fd);
-  // systemd goes on to listen on it: clients that come between this fleet and the next wait.
+  // systemd continues to listen on the socket: clients that connect between this fleet and the next one wait.
   if (!isOurs) return { fd, url, close: once(close) };
   const { shutDown } = await systemBinder();
   const bound = { fd, shutDown: () => shutDown(fd), close };
@@ -152,7 +152,7 @@ async function bindTcpAddress(address: TcpListenAddress, all: readonly ListenAdd
   const { host, family } = await resolve(address);
   const binder = await systemBinder();
   let bound = binder.bindTcp(host, address.port, family, isIpv6Only(address, all));
-  // A machine without IPv6, for an address that means all of the machine's.
+  // The machine has no IPv6, and the address stands for all addresses of the machine.
   const isEverywhere = address.redirect !== undefined || (address.tls?.names.length ?? 0) > 0;
   if (typeof bound === "number" && isEverywhere && host === "::" && NO_IPV6.has(codeOf(bound)))
     bound = binder.bindTcp("0.0.0.0", address.port, 4, false);
@@ -162,11 +162,11 @@ async function bindTcpAddress(address: TcpListenAddress, all: readonly ListenAdd
 
 interface BindOptions {
   owner?: SocketOwner;
-  /** Whether balancers of an earlier supervisor may have an address, which are not an obstacle then. */
+  /** Whether balancers of an earlier supervisor may hold an address; that is not an error then. */
   mayBeHeld?: boolean;
 }
 
-/** The user to whom the file of a unix socket is given. */
+/** The user that gets the file of a unix socket. */
 type SocketOwner = { uid: number; gid: number };
 
 async function bindUnixAddress(
@@ -191,7 +191,7 @@ async function bindUnixAddress(
   return socket;
 }
 
-/** In a folder of root's, a supervisor that has become another user leaves the file; the next start removes it. */
+/** In a folder of root's, a supervisor that switched to another user cannot remove the file; the next start removes it. */
 function removeIfAllowed(path: string): void {
   try {
     rmSync(path, { force: true });
@@ -209,14 +209,14 @@ function rightsError({ code = "EIO" }: NodeJS.ErrnoException, text: string, grou
   return new PacelineError(code, `cannot listen on ${text}: ${why} (${code})`);
 }
 
-/** Returns a file's device and inode, which identify it even if its path is reused; undefined if there is none. */
+/** Returns a file's device and inode, which identify the file even if its path is reused; undefined if there is no file. */
 function inodeOf(path: string): string | undefined {
   // `bigint`: after a plain stat of a socket or a pipe, Node's realpathSync and `import` stop following links (Node issue 51142).
   const stat = lstatSync(path, { throwIfNoEntry: false, bigint: true });
   return stat && `${stat.dev}:${stat.ino}`;
 }
 
-/** Keeps the file while `close` runs: Node removes whatever file has the socket's path, and this one is another's. */
+/** Keeps the file during `close`: Node removes any file at the socket's path, and this one belongs to another socket. */
 function keepFile(path: string, close: () => void): void {
   const kept = `${path}.${process.pid}`;
   try {
@@ -227,7 +227,7 @@ function keepFile(path: string, close: () => void): void {
   }
   close();
   renameSync(kept, path);
-  // Renaming does nothing if both names are the same file.
+  // A rename does nothing if both names are the same file.
   rmSync(kept, { force: true });
 }
 
@@ -239,7 +239,7 @@ function once(action: () => void): () => void {
   };
 }
 
-/** Removes a socket file that a crash left behind. A socket in use, or another kind of file, is an error. */
+/** Removes a socket file that a crash left behind. Throws if the socket is in use, or if the path is another kind of file. */
 async function makeWay(path: string, text: string): Promise<void> {
   const found = await removeStaleSocket(path).catch((cause: NodeJS.ErrnoException) => {
     const { code = "EIO", message } = cause;
@@ -278,7 +278,7 @@ async function systemBinder(): Promise<Binder> {
 const MAX_PORT_TRIES = 100;
 
 /**
- * Returns a free TCP port of 127.0.0.1 that is not in `taken`. Call it only after `bindAll` has resolved once.
+ * Returns a free TCP port of 127.0.0.1 that is not in `taken`. May only be called after `bindAll` has resolved once.
  * @throws PacelineError `EADDRINUSE` if there is none
  */
 export function freePort(taken: ReadonlySet<number>): number {
@@ -292,7 +292,7 @@ export function freePort(taken: ReadonlySet<number>): number {
 }
 
 /**
- * Returns a TCP socket of an address that further sockets of this user may share. Call it only after `bindAll` has resolved once.
+ * Returns a TCP socket whose address further sockets of this user may share. May only be called after `bindAll` has resolved once.
  * @param all the addresses of the fleet
  * @throws PacelineError with the system's code, or `ENOTSUP` if this runtime cannot do this
  */
@@ -306,7 +306,10 @@ export function bindShared(address: TcpListenAddress, all: readonly ListenAddres
   return bound;
 }
 
-/** Returns a copy of the socket by which a process listens on an address; undefined if it does not, or if that is not possible. */
+/**
+ * Returns a copy of the socket with which a process listens on an address; undefined if the process does not listen there, or a copy is not
+ * possible.
+ */
 export function copyOf(pid: number, { host, port }: TcpListenAddress): number | undefined {
   const targets = new Set<string>();
   for (const socket of listeningSockets())
@@ -317,7 +320,10 @@ export function copyOf(pid: number, { host, port }: TcpListenAddress): number | 
   return found === undefined ? undefined : binder?.copyDescriptor(pid, Number(found));
 }
 
-/** Throws if a process, also one of this user that shares its addresses, listens on the address. @throws PacelineError `EADDRINUSE` */
+/**
+ * Throws if any process listens on the address, even one of this user that would share it.
+ * @throws PacelineError `EADDRINUSE`
+ */
 export function checkUnused(address: TcpListenAddress, all: readonly ListenAddress[]): void {
   const { host, port } = address;
   const bound = binder?.bindTcp(host, port, isIP(host) as 4 | 6, isIpv6Only(address, all));
@@ -352,14 +358,14 @@ function inUse(text: string, holder: string | undefined): PacelineError {
 
 const MAX_COMMAND = 120;
 
-/** Returns the process that uses a port, such as `pid 4711 (nginx: master process)`; undefined if unknown. */
+/** Returns a description of the process that uses a port, for example `pid 4711 (nginx: master process)`; undefined if unknown. */
 function tcpPortHolder(port: number): string | undefined {
   const inodes = new Set<string>();
   for (const socket of listeningSockets()) if (socket.port === port) inodes.add(socket.inode);
   return holder(inodes);
 }
 
-/** Returns the process that uses a unix socket; undefined if unknown. */
+/** Returns a description of the process that uses a unix socket; undefined if unknown. */
 function unixSocketHolder(path: string): string | undefined {
   return holder(socketsBoundTo(path));
 }

@@ -1,4 +1,4 @@
-/** The supervisor's own servers: on an address that an earlier supervisor may still hold, and with a limit of connections. */
+/** The supervisor's own servers: each can start on an address that an earlier supervisor may still hold, and limits its connections. */
 import type { Server as HttpServer, IncomingMessage } from "node:http";
 import type { Server, Socket } from "node:net";
 
@@ -12,7 +12,7 @@ interface LateListenerOptions {
   key: string;
   warn(message: string): void;
   makeServer(): Server;
-  /** Milliseconds between two attempts to listen. Default: a second. */
+  /** The time between two attempts to listen, in milliseconds. Default: one second. */
   retryMs?: number;
 }
 
@@ -26,7 +26,7 @@ export class LateListener {
 
   constructor(private readonly options: LateListenerOptions) {}
 
-  /** Listens on this address from now on; null: on none. Returns false if that is what it does already. */
+  /** Listens on this address from now on; with null, on none. Returns false if nothing changes. */
   listen(address: HostAndPort | null): boolean {
     if (address?.host === this.address?.host && address?.port === this.address?.port) return false;
     this.close();
@@ -48,7 +48,7 @@ export class LateListener {
     this.server = server;
     const { host, port } = address;
     server.on("error", (error: NodeJS.ErrnoException) => {
-      // A connection could not be accepted.
+      // The error is about a connection that could not be accepted.
       if (server.listening || this.server !== server) return;
       const at = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
       const why = `${key} cannot listen on ${at} (${error.code ?? error.message}); it tries again each second`;
@@ -61,8 +61,8 @@ export class LateListener {
 }
 
 /**
- * Limits the connections of an HTTP server so that idle ones keep nobody out: closes the oldest one when there are more than `max`.
- * @param isKept whether one that has sent this request stays; if all stay, the new connection is closed
+ * Limits the connections of an HTTP server so that idle ones keep nobody out: closes the oldest connection when there are more than `max`.
+ * @param isKept whether a connection that has sent this request stays; if all connections stay, the new one is closed
  */
 export function limitConnections(server: HttpServer, max: number, isKept: (request: IncomingMessage) => boolean): void {
   const open = new Set<Socket>();

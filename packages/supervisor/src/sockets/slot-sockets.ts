@@ -1,6 +1,7 @@
 /**
- * The sockets of pools in direct mode. Each slot has its own for each address, shared by SO_REUSEPORT: the kernel spreads connections over
- * them, and the slot's processes inherit them one after another, so that a replacement goes on with what waits.
+ * The sockets of pools in direct mode. Each slot has its own socket for each address, shared by SO_REUSEPORT (socket(7)). The kernel
+ * spreads connections over these sockets. The processes of a slot inherit them one after another, so that a replacement accepts the
+ * connections that wait there.
  */
 import { closeSync } from "node:fs";
 import { formatListenAddress } from "../config/listen-address.js";
@@ -8,11 +9,11 @@ import type { PoolConfig } from "../core/model.js";
 import type { BoundSocket } from "./bind-node.js";
 import { bindShared, checkUnused, copyOf, type TcpListenAddress } from "./listening-sockets.js";
 
-/** How long the connections that wait for an ended process are kept for the next one; meanwhile the slot gets more. */
+/** How long the connections that wait for an exited process are kept for the next one; during this time the slot gets more connections. */
 const KEPT_MS = 1000;
 
 interface SlotSocketsOptions {
-  /** Whether a process of this slot runs. */
+  /** Whether a process of this slot is running. */
   isAlive(slot: string): boolean;
   keptMs?: number;
 }
@@ -25,17 +26,17 @@ interface Slot {
 }
 
 export class SlotSockets {
-  /** Sockets that never listen: nobody else gets the addresses. */
+  /** Sockets that never listen: they keep other users from taking the addresses. */
   private readonly reserved: BoundSocket[] = [];
   private readonly slots = new Map<string, Slot>();
-  /** Such as `http://127.0.0.1:8080`. */
+  /** For example `http://127.0.0.1:8080`. */
   readonly urls: string[] = [];
 
   constructor(private readonly options: SlotSocketsOptions) {}
 
   /**
    * Reserves the addresses of the pools.
-   * @param isShared whether processes of this fleet may listen there
+   * @param isShared whether processes of this fleet may already listen there
    * @throws PacelineError with the system's code, or `ENOTSUP`
    */
   reserve(pools: readonly Pick<PoolConfig, "bind">[], isShared: boolean): void {
@@ -47,7 +48,10 @@ export class SlotSockets {
     }
   }
 
-  /** Returns the descriptors for a new process of a slot, in the order of its addresses. @throws PacelineError with the system's code */
+  /**
+   * Returns the descriptors for a new process of a slot, in the order of its addresses.
+   * @throws PacelineError with the system's code
+   */
   take(slot: string, addresses: readonly TcpListenAddress[]): number[] {
     const known = this.slots.get(slot);
     if (known !== undefined) return known.sockets.map(({ fd }) => fd);
@@ -62,7 +66,7 @@ export class SlotSockets {
     return sockets.map(({ fd }) => fd);
   }
 
-  /** Goes on with the sockets of a process that an earlier supervisor has started, if the system lets us have copies of them. */
+  /** Continues with the sockets of a process that an earlier supervisor has started, if the system allows us to copy them. */
   recover(slot: string, pid: number, addresses: readonly TcpListenAddress[]): void {
     if (this.slots.has(slot)) return;
     const sockets: Held[] = [];
@@ -74,7 +78,7 @@ export class SlotSockets {
     else for (const socket of sockets) socket.close();
   }
 
-  /** A process of the slot accepts. */
+  /** Called when a process of the slot accepts connections. */
   ready(slot: string): void {
     const known = this.slots.get(slot);
     if (known === undefined) return;
@@ -82,7 +86,7 @@ export class SlotSockets {
     known.timer = undefined;
   }
 
-  /** A process of the slot has ended, and another may have taken its place or not. */
+  /** Called when a process of the slot has exited; another process may already have replaced it. */
   ended(slot: string): void {
     const known = this.slots.get(slot);
     if (known === undefined || known.timer !== undefined) return;

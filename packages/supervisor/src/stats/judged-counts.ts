@@ -1,32 +1,32 @@
-/** The balancers' counts of pools under judgement, by process: also of processes that have ended meanwhile. */
+/** The balancers' counts of pools under judgement, by process; also the counts of processes that have exited in the meantime. */
 import { Histogram, type JudgedStats, type LostRequests, routeClassNames, type SparseHistogram } from "@paceline/wire";
 import type { Durations } from "../core/quantiles.js";
 import type { Arm } from "../core/verdict-model.js";
 
 /**
- * Caches are empty and code is not compiled yet: the durations of a young process do not count for so long after its first requests.
- * One that takes longer is slow beside those of its age, which the verdict looks at.
+ * The durations of a young process do not count for this long after its first requests, because its caches are empty and its code is not
+ * compiled yet. A process that takes longer to settle is slow compared with other processes of its age, and the verdict considers that.
  */
 const SETTLE_MS = 2000;
 /** A process that is older when a judgement begins has settled. */
 const YOUNG_MS = 60_000;
-/** The most processes of a pool whose counts are kept; a process that crashes again and again adds one each time. */
+/** The maximum number of processes of a pool whose counts are kept; a process that crashes again and again adds one each time. */
 const MAX_PROCESSES = 4096;
 
 const EDGES_MS = Array.from({ length: Histogram.bucketCount + 1 }, (_, at) => Histogram.lowerBoundUs(at) / 1000);
 
-/** A process as the counts know it. */
+/** The facts about a process that the counts need. */
 interface JudgedProcess {
-  /** Such as `web.3#7`. */
+  /** For example `web.3#7`. */
   readonly id: string;
-  /** The slot, such as `web.3`. */
+  /** The slot, for example `web.3`. */
   readonly name: string;
   readonly pool: string;
-  /** Undefined if it could not be started. */
+  /** Undefined if the process could not be started. */
   readonly spawnedAt?: number | undefined;
 }
 
-/** A balancer's report on a process. */
+/** A balancer's report about a process. */
 interface Report {
   readonly at: number;
   readonly inFlight: number;
@@ -36,10 +36,10 @@ interface Report {
   readonly slow: number;
 }
 
-/** A balancer reports each second; its reports are kept for so many seconds, and count for so long. */
+/** Reports of a balancer that are kept: it sends one per second, so they are kept, and count, for this many seconds. */
 const MAX_REPORTS = 600;
 const FRESH_MS = 5000;
-/** After so long nothing but a slow response can be to a request that was open before. */
+/** When a request has been open for this long, a response to it can only be a slow one. */
 const SLOW_MS = 1000;
 const SLOW_BUCKET = Histogram.bucketOf(SLOW_MS * 1000);
 
@@ -47,23 +47,23 @@ interface Counts {
   readonly process: JudgedProcess;
   /** The totals of each balancer process. */
   readonly totals: Map<string, { requests: number; errors: number; lost: number }>;
-  /** What each balancer process has reported, the oldest first. */
+  /** The reports of each balancer process, oldest first. */
   readonly reports: Map<string, Report[]>;
-  /** By number of the route class. */
+  /** By the number of the route class. */
   readonly latencies: Map<number, Float64Array>;
-  /** How long requests were open that were abandoned before their response, by number of the route class. */
+  /** How long abandoned requests were open before the client gave up, by the number of the route class. */
   readonly abandoned: Map<number, Float64Array>;
   crashes: number;
-  /** Whether it had a client's request, also one without a response. */
+  /** Whether the process had a client's request, even one without a response. */
   hadRequest: boolean;
-  /** When durations begin to count; null before its first requests. */
+  /** When durations begin to count; null before the first requests. */
   settledAt: number | null;
 }
 
 export class JudgedCounts {
   private readonly pools = new Map<string, Map<string, Counts>>();
 
-  /** Begins to count for a pool, with nothing. */
+  /** Starts counting for a pool, from zero. */
   begin(pool: string): void {
     this.pools.set(pool, new Map());
   }
@@ -76,12 +76,12 @@ export class JudgedCounts {
     return this.pools.has(pool);
   }
 
-  /** From now on what is reported of this process counts, also after it has ended. */
+  /** From now on reports about this process count, even after it has exited. */
   know(process: JudgedProcess): void {
     this.countsOf(process);
   }
 
-  /** @param process undefined if it has ended: its last requests may be reported after that */
+  /** @param process undefined if it has exited: reports about its last requests may arrive after that */
   record(
     id: string,
     process: JudgedProcess | undefined,
@@ -109,13 +109,15 @@ export class JudgedCounts {
     }
   }
 
-  /** A process has ended although nobody wanted it to. */
+  /** Called when a process exited unexpectedly. */
   crashed(process: JudgedProcess): void {
     const counts = this.countsOf(process);
     if (counts !== undefined) counts.crashes++;
   }
 
-  /** A balancer has lost requests at a process, which has probably ended; those that it had not begun do not count. */
+  /**
+   * Called when a balancer has lost requests at a process, which has probably exited. Requests that the process had not begun do not count.
+   */
   lost({ upstream, requests, omitted }: LostRequests): void {
     const counts = this.find(upstream);
     if (counts !== undefined && (omitted > 0 || requests.some(({ state }) => state !== "notStarted")))
@@ -127,7 +129,10 @@ export class JudgedCounts {
     return this.pools.get(pool)?.get(id)?.hadRequest === true;
   }
 
-  /** Returns the sum over processes of a pool, with the requests that are open for that long; durations by the names of the route classes. */
+  /**
+   * Returns the sum over processes of a pool, and the number of requests that have been open for longer than `openFor`; the durations are
+   * listed by the names of the route classes.
+   */
   armOf(pool: string, routes: readonly string[], ids: ReadonlySet<string>, open?: OpenFor): Arm {
     const members = [...(this.pools.get(pool)?.values() ?? [])].filter(({ process }) => ids.has(process.id));
     const totals = members.flatMap((counts) => [...counts.totals.values()]);
@@ -200,7 +205,7 @@ function noteReport(
 ): void {
   const reports = all.get(balancer) ?? [];
   let slow = reports.at(-1)?.slow ?? 0;
-  // Pairs of a bucket and its count.
+  // `latency` and `failed` are flat lists of pairs: a bucket and its count.
   for (const { latency, failed = [] } of classes)
     for (const each of [latency, failed])
       for (let at = 0; at < each.length; at += 2)
@@ -211,8 +216,8 @@ function noteReport(
 }
 
 /**
- * Returns how many requests are open for that long at least: those that were in flight then, without all that have finished since
- * and may have been among them. A request whose client has gone is in flight no longer.
+ * Returns the minimum number of requests that have been open for this long: those that were in flight at that time, minus all that have
+ * finished since and may have been among them. If its client has gone, a request is no longer in flight.
  */
 function openOf(reports: readonly Report[], { longerThanMs, now }: OpenFor): number {
   const last = reports.at(-1);
@@ -226,7 +231,7 @@ function openOf(reports: readonly Report[], { longerThanMs, now }: OpenFor): num
   return Math.max(0, Math.min(least, then.inFlight - ended));
 }
 
-/** Returns the buckets from the first to the last one that has counts, of responses or of abandoned requests. */
+/** Returns the buckets from the first to the last one with a count, either of responses or of abandoned requests. */
 function durationsOf(counts: Float64Array, allAbandoned: readonly Float64Array[]): Durations {
   const abandoned = allAbandoned.length === 0 ? undefined : Histogram.merge(allAbandoned);
   const hasCounts = (_: number, at: number) => (counts[at] as number) > 0 || (abandoned?.[at] ?? 0) > 0;

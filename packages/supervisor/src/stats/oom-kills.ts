@@ -1,15 +1,15 @@
-/** Tells whether the kernel's OOM killer has ended a process, from its counters and messages where they can be read. */
+/** Detects whether the kernel's OOM killer has killed a process, from its counters and messages where they can be read. */
 import { closeSync, constants, openSync, readFileSync, readSync } from "node:fs";
 
-/** A counter that rose within this time may stand for the process that has just ended. */
+/** A counter that rose within this time may be explained by the process that has just exited. */
 const SAME_KILL_MS = 10_000;
 const MAX_MESSAGES = 4096;
 
-/** The counter of OOM kills: of our control group, else of the machine. */
+/** The counter of OOM kills: of our control group, or else of the machine. */
 export class OomKills {
   private readonly file: string | undefined;
   private count: number;
-  /** When the counter rose, once for each kill that no ended process has explained yet. */
+  /** When the counter rose, with one entry for each kill that no exited process has explained yet. */
   private readonly unexplained: number[] = [];
 
   constructor(private readonly read: (path: string) => string | undefined = readIfThere) {
@@ -18,7 +18,7 @@ export class OomKills {
     this.count = this.now() ?? 0;
   }
 
-  /** Reads the counter at an interval, so that an old kill explains no new death. */
+  /** Reads the counter. Called at an interval, so that an old kill explains no new death. */
   look(at = performance.now()): void {
     const now = this.now() ?? this.count;
     for (let n = Math.min(now - this.count, 1000); n > 0; n--) this.unexplained.push(at);
@@ -26,7 +26,7 @@ export class OomKills {
     while (at - (this.unexplained[0] ?? at) > SAME_KILL_MS) this.unexplained.shift();
   }
 
-  /** Whether the process was ended by the OOM killer; undefined if that cannot be read. */
+  /** Whether the OOM killer has killed the process; undefined if that cannot be determined. */
   explain(pid: number | null, at = performance.now()): boolean | undefined {
     this.look(at);
     const isCounted = this.unexplained.shift() !== undefined;
@@ -38,13 +38,16 @@ export class OomKills {
     return this.file === undefined ? undefined : parseOomKills(this.read(this.file) ?? "");
   }
 
-  /** Returns the time since the machine started, as the kernel's messages count it. */
+  /** Returns the time since the machine booted in microseconds, as in the kernel's messages. */
   private uptimeUs(): number {
     return Number.parseFloat(this.read("/proc/uptime") ?? "0") * 1e6;
   }
 }
 
-/** Returns where the OOM kills of a control group are counted, for v2 and v1. @param text `/proc/self/cgroup` */
+/**
+ * Returns the files that count the OOM kills of a control group, for versions 1 and 2 of control groups.
+ * @param text the content of `/proc/self/cgroup`
+ */
 export function counterFiles(text: string): string[] {
   return text.split("\n").flatMap((line) => {
     const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
@@ -62,9 +65,9 @@ export function parseOomKills(text: string): number | undefined {
 }
 
 /**
- * Returns the processes that the OOM killer has just ended.
- * @param messages records of /dev/kmsg: `3,1234,5678901,-;Out of memory: Killed process 4711 (node) …`
- * @param nowUs the time since the machine started
+ * Returns the processes that the OOM killer has just killed.
+ * @param messages records of /dev/kmsg, for example `3,1234,5678901,-;Out of memory: Killed process 4711 (node) …`
+ * @param nowUs the time since the machine booted, in microseconds
  */
 export function killedPids(messages: readonly string[], nowUs: number): Set<number> {
   const pids = new Set<number>();
@@ -75,14 +78,14 @@ export function killedPids(messages: readonly string[], nowUs: number): Set<numb
   return pids;
 }
 
-/** Returns the kernel's messages, one each; empty if we may not read them. */
+/** Returns the kernel's messages, one per entry; empty if we are not allowed to read them. */
 function kernelMessages(): string[] {
   const messages: string[] = [];
   let fd: number;
   try {
     fd = openSync("/dev/kmsg", constants.O_RDONLY | constants.O_NONBLOCK);
   } catch {
-    return messages; // Not root, or in a container.
+    return messages; // return messages; // Not root, or in a container.
   }
   const record = Buffer.alloc(8192);
   try {
@@ -93,7 +96,7 @@ function kernelMessages(): string[] {
       if (text.includes("Killed process")) messages.push(text);
     }
   } catch {
-    // EAGAIN: that was the last one.
+    // EAGAIN: there are no more messages.
   } finally {
     closeSync(fd);
   }

@@ -1,17 +1,17 @@
 /**
- * What each process and pool did in the last five minutes by seconds, and in the last day by minutes. All share one clock, so that
- * their samples lie below each other. A sample takes two bytes a figure; names that are no longer sampled are forgotten.
+ * What each process and pool did in the last five minutes by second, and in the last day by minute. All series share one clock, so that
+ * their samples are aligned. A sample takes two bytes per figure. Names that are no longer sampled are forgotten.
  */
 import { Histogram, type SparseHistogram } from "@paceline/wire";
 
 export const SECONDS = 300;
 export const MINUTES = 1440;
-/** More names than this are not kept. */
+/** Names beyond this number are not kept. */
 const MAX_NAMES = 2048;
-/** The minutes of a name take room as they pass. */
+/** The first size of a name's array of minutes, which grows as time passes. */
 const FIRST_MINUTES = 30;
 
-/** Each figure with the steps of a unit that are told apart, and how the seconds of a minute become one value. */
+/** For each figure, the number of distinct steps per unit, and how the seconds of a minute are combined into one value. */
 const FIGURES = {
   requests: { steps: 10, of: "mean" },
   errors5xx: { steps: 1000, of: "mean" },
@@ -27,7 +27,7 @@ const SERIES_FIGURES = Object.keys(FIGURES) as SeriesFigure[];
 const COUNT = SERIES_FIGURES.length;
 const STEPS = SERIES_FIGURES.map((figure) => FIGURES[figure].steps);
 
-/** A value is null if it is unknown or nothing runs: that is not zero. */
+/** A value is null if it is unknown or nothing is running, which is not the same as zero. */
 export interface SeriesSample {
   requests: number | null;
   errors5xx: number | null;
@@ -39,10 +39,10 @@ export interface SeriesSample {
 }
 
 const UNKNOWN = 0xffff;
-/** Values below this are exact, above they have an error of 0.05 %. */
+/** Values below this are exact; values above it have an error of 0.05 %. */
 const EXACT = 2048;
 
-/** Packs a number of steps into two bytes: a mantissa of eleven bits and an exponent. */
+/** Packs a number of steps into two bytes: an exponent, and a mantissa of eleven bits. */
 export function pack(value: number | null, steps: number): number {
   if (value === null || Number.isNaN(value)) return UNKNOWN;
   const whole = Math.max(0, Math.round(value * steps));
@@ -55,24 +55,24 @@ export function unpack(packed: number, steps: number): number | null {
   if (packed === UNKNOWN) return null;
   const exponent = packed < EXACT ? 0 : (packed >>> 10) - 1;
   const whole = (packed - (exponent << 10)) * 2 ** exponent;
-  // A division has fewer odd digits than a multiplication by 0.001.
+  // A division gives fewer digits from rounding errors than a multiplication by 0.001.
   return steps < 1 ? whole / steps : whole / Math.round(steps);
 }
 
 /** The figures of one name. */
 interface Series {
   readonly seconds: Uint16Array;
-  /** Grows up to a day; its first minute is that of `firstMinute`. */
+  /** Grows up to a day; the first entry is the minute `firstMinute`. */
   minutes: Uint16Array;
   firstMinute: number;
-  /** The minute under way: sums and highest values, how many seconds were known, and all latencies. */
+  /** The current minute: sums and highest values, how many seconds were known, and all latencies. */
   readonly sums: Float64Array;
   readonly known: Uint8Array;
   latencies: Uint32Array | undefined;
   hasLatencies: boolean;
 }
 
-/** A series as arrays, the oldest first. */
+/** A series as arrays, oldest value first. */
 type SeriesValues = Record<SeriesFigure, (number | null)[]>;
 
 export class SeriesBook {
@@ -80,7 +80,7 @@ export class SeriesBook {
   /** Seconds since the first sample; -1 before it. */
   private second = -1;
 
-  /** Takes the samples of all names for a second, a number that grows; seconds without samples stay unknown. */
+  /** Records the samples of all names for a second. `second` grows with each call; seconds without samples stay unknown. */
   take(second: number, samples: ReadonlyMap<string, SeriesSample>): void {
     if (second <= this.second) return;
     const minute = Math.floor(second / 60);
@@ -116,7 +116,7 @@ export class SeriesBook {
     for (const series of this.all.values()) endMinute(series, minute);
   }
 
-  /** Returns the newest `most` samples of every name, and how many there are. */
+  /** Returns the newest `most` samples of every name, and their number. */
   read(zoom: "seconds" | "minutes", most = MINUTES): { length: number; series: Record<string, SeriesValues> } {
     const isSeconds = zoom === "seconds";
     const newest = isSeconds ? this.second : Math.floor(this.second / 60) - 1;
@@ -133,7 +133,7 @@ export class SeriesBook {
     return { length, series: Object.fromEntries(series) };
   }
 
-  /** Returns the memory of a name by seconds, the newest last; null where it is unknown. */
+  /** Returns the memory of a name by second, newest last; null where it is unknown. */
   memoryOf(name: string): (number | null)[] {
     const series = this.all.get(name);
     const figure = SERIES_FIGURES.indexOf("rssBytes");

@@ -1,4 +1,4 @@
-/** The children's combined statistics: rates, recent latencies, and totals that include ended processes. */
+/** The combined statistics of the child processes: rates, recent latencies, and totals that include exited processes. */
 import {
   Histogram,
   type PoolLoadStats,
@@ -11,12 +11,12 @@ import type { LatencyMs } from "../control/api.js";
 import { SHAPE_BOUNDS_MS } from "../core/slowness.js";
 import { LatencyTotals, quantileMs } from "./totals.js";
 
-/** Latencies cover about this many one-second reports; idle processes do not report. */
+/** Recent latencies cover about this many reports, one per second; idle processes do not report. */
 const LATENCY_REPORTS = 10;
-/** A rate above 0 is reported each second; without a report for this long it is outdated. */
+/** A process reports each second while its rate is above 0; if there was no report for this long, the rate is outdated. */
 const STALE_AFTER_MS = 3500;
 
-/** The latencies of about the last second: a report may come a little late. */
+/** The age of reports that count for the last second, because a report may come a little late. */
 const THIS_SECOND_MS = 1500;
 
 const SHAPE_OF = new Uint8Array(Histogram.bucketCount);
@@ -26,14 +26,14 @@ for (let index = 0; index < Histogram.bucketCount; index++) {
   SHAPE_OF[index] = bucket < 0 ? SHAPE_BOUNDS_MS.length : bucket;
 }
 
-/** What is known of some responses' latencies. */
+/** Figures about the latencies of some responses. */
 interface Latencies {
   latencyMs: LatencyMs;
-  /** The responses up to each bound of SHAPE_BOUNDS_MS, and the rest; all 0 without a response. */
+  /** The number of responses up to each bound of SHAPE_BOUNDS_MS, and of the rest; all 0 without a response. */
   latencyShape: number[];
 }
 
-/** Returns the latencies of reports taken together, as of one process. */
+/** Returns the latencies of several reports, combined as if they came from one process. */
 export function latenciesOf(reports: readonly SparseHistogram[]): Latencies {
   const latencyShape = new Array<number>(SHAPE_BOUNDS_MS.length + 1).fill(0);
   if (reports.length === 0) return { latencyMs: { p50: null, p99: null }, latencyShape };
@@ -47,9 +47,9 @@ export function latenciesOf(reports: readonly SparseHistogram[]): Latencies {
   return { latencyMs: { p50: quantileMs(merged, 0.5), p99: quantileMs(merged, 0.99) }, latencyShape };
 }
 
-/** The most balancer processes whose counts for one process are kept apart. */
+/** The maximum number of balancer processes whose counts for one process are kept separately. */
 const MAX_COUNTERS = 64;
-/** In place of the names of earlier ones. */
+/** The entry that combines the counts of earlier balancer processes. */
 const EARLIER = "";
 
 /** The balancers' counts for a process that does not report its own. */
@@ -64,7 +64,7 @@ interface SavedCounts {
   requestsTotal: number;
   errorsTotal: number;
   relayed: { balancer: string; requestsTotal: number; errorsTotal: number }[];
-  /** Responses by STATUS_CLASSES: all, and the last counts of each balancer. An older supervisor saves none. */
+  /** Responses by STATUS_CLASSES: the sum, and the last counts of each balancer. An older supervisor saves none. */
   statuses?: readonly number[];
   statusesOf?: readonly (readonly [balancer: string, counts: readonly number[]])[];
 }
@@ -82,10 +82,10 @@ interface Counter {
 export class ProcessStats {
   last: Stats | RelayedCounts | null = null;
   readonly latencyTotals = new LatencyTotals();
-  /** When it last reported a further request, by performance.now(); undefined: it has had none. */
+  /** When the process last reported a further request, a value of performance.now(); undefined if it has had none. */
   servedAt: number | undefined;
   private own = { rate: 0, at: 0 };
-  /** Its responses by STATUS_CLASSES, as the balancers count them; undefined before the first. */
+  /** Its responses by STATUS_CLASSES, from the balancers' counts; undefined before the first. */
   statuses: number[] | undefined;
   private readonly statusesOf = new Map<string, readonly number[]>();
   private sampledErrors = 0;
@@ -123,7 +123,7 @@ export class ProcessStats {
     this.keepLatencies(latency, now);
   }
 
-  /** Adds the counts of a balancer process that has ended to those of earlier ones, so that the total never falls. */
+  /** Adds the counts of an exited balancer process to those of earlier ones, so that the total never decreases. */
   private joinOldest(): void {
     const known = [...this.counters].filter(([balancer]) => balancer !== EARLIER);
     const [name, counter] = known.reduce((oldest, each) => (each[1].at < oldest[1].at ? each : oldest));
@@ -136,7 +136,7 @@ export class ProcessStats {
     });
   }
 
-  /** Records how many responses of each status class a balancer has had from this process. */
+  /** Records how many responses of each status class a balancer has received from this process. */
   recordStatuses(balancer: string, counts: readonly number[]): void {
     const before = this.statusesOf.get(balancer);
     this.statusesOf.set(balancer, counts.slice(0, STATUS_CLASSES.length));
@@ -146,7 +146,7 @@ export class ProcessStats {
     );
   }
 
-  /** Returns the counts that go on under another supervisor. */
+  /** Returns the counts that another supervisor continues with. */
   saved(): SavedCounts {
     const { requestsTotal = 0, errorsTotal = 0 } = this.last ?? {};
     const relayed = [...this.counters].map(([balancer, counter]) => {
@@ -156,7 +156,7 @@ export class ProcessStats {
     return { requestsTotal, errorsTotal, relayed, statuses, statusesOf: [...this.statusesOf] };
   }
 
-  /** Goes on from the counts that an earlier supervisor saved, until the process reports. */
+  /** Continues with the counts that an earlier supervisor saved, until the process reports. */
   restore({ requestsTotal, errorsTotal, relayed, statuses = [], statusesOf = [] }: SavedCounts): void {
     if (statuses.length > 0) this.statuses = [...statuses];
     for (const [balancer, counts] of statusesOf) this.statusesOf.set(balancer, counts);
@@ -166,7 +166,7 @@ export class ProcessStats {
     this.sampledErrors = errorsTotal;
   }
 
-  /** A balancer process ended, and with it the requests it had in flight. */
+  /** Called when a balancer process exited: the requests that it had in flight are gone. */
   balancerEnded(balancer: string): void {
     const counter = this.counters.get(balancer);
     if (counter === undefined || this.last === null) return;
@@ -175,7 +175,7 @@ export class ProcessStats {
     counter.at = Number.NEGATIVE_INFINITY;
   }
 
-  /** Returns the mean load of a pool at this balancer, as it reported last; undefined if it is idle or reports no loads. */
+  /** Returns the mean load of a pool at this balancer, from its last report; undefined if it is idle or reports no loads. */
   relayedLoad(pool: string, now: number): (PoolLoadStats & { perSecond: number | null }) | undefined {
     if (this.last?.role !== "balancer" || now - this.own.at > STALE_AFTER_MS) return undefined;
     const load = this.last.loads?.find((each) => each.pool === pool);
@@ -189,12 +189,12 @@ export class ProcessStats {
     return Math.round(rates.reduce((sum, rate) => sum + rate) * 10) / 10;
   }
 
-  /** Returns the latencies of the last ten seconds or so, as they were reported. */
+  /** Returns the reported latencies of about the last ten seconds. */
   recentLatencies(now: number, forMs = (LATENCY_REPORTS + 1) * 1000): SparseHistogram[] {
     return this.latencies.flatMap(({ at, histogram }) => (now - at <= forMs ? [histogram] : []));
   }
 
-  /** Returns what happened since the last call: once a second. */
+  /** Returns what happened since the last call; called once per second. */
   takeSample(now: number): { errors: number; latency: SparseHistogram[] } {
     const errorsTotal = this.last?.errorsTotal ?? 0;
     const errors = Math.max(0, errorsTotal - this.sampledErrors);
@@ -209,9 +209,9 @@ export class ProcessStats {
   }
 }
 
-/** Uses the report's own period, because an idle process sends none between two reports. */
+/** Uses the period that the report states, because an idle process sends no reports and the time between two reports may be longer. */
 function newRate(before: number, requests: number, periodMs: number): number {
-  // A very short period, as at the end of a process, would distort the rate.
+  // A very short period, for example at the exit of a process, would distort the rate.
   return periodMs >= 200 ? (requests * 1000) / periodMs : before;
 }
 
@@ -221,13 +221,13 @@ interface Totals {
   requestsPerSecond: number;
 }
 
-/** The most ended processes whose last errors wait to be sampled. */
+/** The maximum number of exited processes whose last errors wait to be sampled. */
 const MAX_ENDED = 1024;
 
 /** The counts of all processes, by pool. */
 export class StatsBook {
   private readonly processes = new Map<string, { pool: string; stats: ProcessStats }>();
-  /** The counts of ended processes. */
+  /** The counts of exited processes. */
   private readonly ended = new Map<string, { requestsTotal: number; errorsTotal: number }>();
   private readonly endedErrors: { name: string; pool: string; errors: number }[] = [];
 
@@ -238,7 +238,7 @@ export class StatsBook {
     return stats;
   }
 
-  /** Stops counting for an ended process; its counts stay in the pool's totals. */
+  /** Stops counting for an exited process; its counts stay in the pool's totals. */
   close(id: string): void {
     const entry = this.processes.get(id);
     if (entry === undefined || !this.processes.delete(id)) return;
@@ -251,17 +251,17 @@ export class StatsBook {
       this.endedErrors.push({ name: id.slice(0, id.indexOf("#")), pool: entry.pool, errors });
   }
 
-  /** Returns the 5xx of processes that have ended since the last call, by slot. */
+  /** Returns the 5xx responses of processes that have exited since the last call, by slot. */
   takeEndedErrors(): { name: string; pool: string; errors: number }[] {
     return this.endedErrors.splice(0);
   }
 
-  /** Returns the counts of all ended processes. */
+  /** Returns the counts of all exited processes. */
   endedTotals(): { pool: string; requestsTotal: number; errorsTotal: number }[] {
     return [...this.ended].map(([pool, counts]) => ({ pool, ...counts }));
   }
 
-  /** Goes on from the counts that an earlier supervisor saved. */
+  /** Continues with the counts that an earlier supervisor saved. */
   restoreEnded(totals: readonly { pool: string; requestsTotal: number; errorsTotal: number }[]): void {
     for (const { pool, requestsTotal, errorsTotal } of totals) this.ended.set(pool, { requestsTotal, errorsTotal });
   }

@@ -1,4 +1,4 @@
-/** Totals since the start, as metrics and the status report them: the latencies of a process, and the responses by route. */
+/** Totals since the start, as the metrics and the status report them: the latencies of a process, and the responses by route. */
 import {
   countedRoutes,
   Histogram,
@@ -9,10 +9,10 @@ import {
 } from "@paceline/wire";
 import type { RouteFacts } from "../core/explain-model.js";
 
-/** The upper bounds of the buckets in seconds; a last one has no bound. */
+/** The upper bounds of the buckets in seconds; one more bucket has no upper bound. */
 export const LATENCY_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60] as const;
 
-/** The bucket of each bucket of a report, which are much narrower: the first whose bound its middle does not exceed. */
+/** For each bucket of a report, which are much narrower: the first of our buckets whose upper bound is not below its middle. */
 const BUCKET_OF = new Uint8Array(Histogram.bucketCount);
 /** The middle of each bucket of a report, in seconds. */
 const MIDDLE = new Float64Array(Histogram.bucketCount);
@@ -25,17 +25,17 @@ for (let index = 0; index < Histogram.bucketCount; index++) {
 
 /** All latencies of a process since its start, in few buckets. */
 export class LatencyTotals {
-  /** The responses in each bucket. */
+  /** The number of responses in each bucket. */
   readonly counts: readonly number[];
   private readonly own: number[] = new Array(LATENCY_BOUNDS.length + 1).fill(0);
-  /** The sum of all latencies in seconds, to about 2 %: reports have buckets. */
+  /** The sum of all latencies in seconds, accurate to about 2 %, because reports have buckets. */
   sumSeconds = 0;
 
   constructor() {
     this.counts = this.own;
   }
 
-  /** Adds a report. Its indexes come from another process; those out of range are ignored. */
+  /** Adds a report. Its indexes come from another process; indexes out of range are ignored. */
   add(report: SparseHistogram): void {
     for (let at = 0; at + 1 < report.length; at += 2) {
       const index = report[at] as number;
@@ -48,11 +48,11 @@ export class LatencyTotals {
   }
 }
 
-/** Latencies in the status cover so many seconds. */
+/** The latencies in the status cover this time. */
 const RECENT_MS = 30_000;
 const MAX_RECENT = 128;
 const ACCESSES = ["reads", "writes"] as const;
-/** Status classes that count as errors. */
+/** The status class that counts as an error. */
 const ERRORS = STATUS_CLASSES.indexOf("5xx");
 
 export interface RouteTotal {
@@ -65,7 +65,7 @@ export interface RouteTotal {
   readonly latency: LatencyTotals;
 }
 
-/** The counts of a route that go on under another supervisor: their sum, and the part of each balancer process. */
+/** The counts of a route that another supervisor continues with: their sum, and the last counts of each balancer process. */
 interface SavedRoute {
   pool: string;
   route: string;
@@ -80,7 +80,7 @@ interface Entry extends RouteTotal {
   recent: { at: number; latency: SparseHistogram }[];
 }
 
-/** The responses of all balancers by route and method class. Only routes of the configuration are kept. */
+/** The responses of all balancers by route and method class. Only routes in the configuration are kept. */
 export class RouteTotals {
   private readonly entries = new Map<string, Entry>();
 
@@ -102,19 +102,19 @@ export class RouteTotals {
     }
   }
 
-  /** A balancer process has ended, and reports nothing any more: all its counts would be added once more. */
+  /** Called when a balancer process has exited and reports nothing any more: a later report would add all its counts once more. */
   ended(balancer: string): void {
     for (const { last } of this.entries.values()) last.delete(balancer);
   }
 
-  /** Returns the counts of all routes that have any; latencies begin anew. */
+  /** Returns the counts of all routes that have any; latencies are not included. */
   saved(): SavedRoute[] {
     return [...this.entries.values()].flatMap(({ pool, route, access, counts, last }) =>
       counts.every((count) => count === 0) ? [] : [{ pool, route, access, counts: [...counts], last: [...last] }],
     );
   }
 
-  /** Goes on from the counts that an earlier supervisor saved. */
+  /** Continues with the counts that an earlier supervisor saved. */
   restore(saved: readonly SavedRoute[]): void {
     for (const { pool, route, access, counts, last } of saved) {
       if (!this.isKnown(pool, route) || !ACCESSES.includes(access)) continue;
@@ -124,7 +124,10 @@ export class RouteTotals {
     }
   }
 
-  /** Returns the totals of all routes that the configuration has, also those without requests, so that their number never grows. */
+  /**
+   * Returns the totals of all routes in the configuration, including those without requests, so that the number of time series does not
+   * grow.
+   */
   all(pools: readonly string[]): RouteTotal[] {
     for (const [key, { pool, route }] of this.entries) if (!this.isKnown(pool, route)) this.entries.delete(key);
     return [...pools, ""].flatMap((pool) =>
@@ -132,7 +135,7 @@ export class RouteTotals {
     );
   }
 
-  /** Returns what the status shows of a pool's routes: latencies are those of the last half minute. */
+  /** Returns what the status shows of a pool's routes: latencies cover the last 30 seconds. */
   of(pool: string, now: number): Required<RouteFacts>[] {
     return [...this.entries.values()].flatMap((entry) => {
       const { route, access, counts, recent } = entry;

@@ -11,10 +11,10 @@ const SEEN_FOR_MS = 15_000;
 const SOON_MS = 300;
 
 interface Usage {
-  /** When the sample was begun, by performance.now(). */
+  /** When the sample was started, a value of performance.now(). */
   at: number;
   rssBytes: number;
-  /** Percentage of one core since the previous sample; null for the first. */
+  /** Percentage of one core since the previous sample; null for the first sample. */
   cpuPercent: number | null;
 }
 
@@ -27,7 +27,7 @@ export class UsageSampler {
   private stopped = false;
 
   /**
-   * @param groups the processes that are counted as one, by their leader's pid
+   * @param groups the processes that count as one, by the pid of their leader
    * @param hooks `onSample` is called after each sample; while `isPressing`, samples are as frequent as for a client
    */
   constructor(
@@ -54,12 +54,12 @@ export class UsageSampler {
   of(pid: number): Usage | undefined {
     const wasSeen = this.isSeen();
     this.askedAt = performance.now();
-    // The last sample may be old, or the first.
+    // The last sample may be old, or may not exist yet.
     if (!wasSeen) this.soon();
     return this.samples.get(pid);
   }
 
-  /** Returns the last sample without asking for more. */
+  /** Returns the last sample without requesting more samples. */
   peek(pid: number): Usage | undefined {
     return this.samples.get(pid);
   }
@@ -107,11 +107,11 @@ export class UsageSampler {
 
 interface Reading {
   rssBytes: number;
-  /** Since the previous reading of the process; 0 for the first. */
+  /** Since the previous reading of the process; 0 for the first reading. */
   cpuPercent: number;
 }
 
-/** Reads /proc itself: pidusage keeps a descriptor open for each process, and starts two programs to ask for constants. */
+/** Reads /proc directly: pidusage keeps a descriptor open for each process, and starts two programs to get constants. */
 class ProcReadings {
   private last = new Map<number, { at: number; startTime: string; cpuMs: number }>();
 
@@ -135,18 +135,18 @@ class ProcReadings {
   stop(): void {}
 }
 
-/** Reads by pidusage, where there is no /proc. */
+/** Reads through pidusage, where there is no /proc. */
 class PidusageReadings {
   private readPids = new Set<number>();
   private pidusage: typeof import("pidusage") | undefined;
 
   async of(pids: readonly number[]): Promise<ReadonlyMap<number, Reading>> {
     const readings = new Map<number, Reading>();
-    // It throws for an empty list.
+    // pidusage throws for an empty list.
     if (pids.length === 0) return readings;
     this.pidusage ??= (await import("pidusage")).default;
     const found = await this.pidusage([...pids]).catch((error: Error) => {
-      // All of them have just ended.
+      // All of them have just exited.
       if (error.message !== "No matching pid found") throw error;
     });
     for (const pid of pids) {
@@ -160,28 +160,28 @@ class PidusageReadings {
     return readings;
   }
 
-  /** It keeps the last reading of each pid, and a timer. */
+  /** pidusage keeps the last reading of each pid, and a timer. */
   stop(): void {
     this.pidusage?.clear();
   }
 }
 
-/** One reading makes the kernel scan all pages of a process, so readings are rare. */
+/** For one reading, the kernel scans all pages of a process, so readings are rare. */
 const PSS_SAMPLE_MS = 15_000;
 /** How long readings continue after the last request. */
 const PSS_SEEN_FOR_MS = 60_000;
 
-/** The proportional memory (PSS) of each process, in which shared pages count in part. Read only while somebody asks for it. */
+/** The proportional memory (PSS) of each process, in which each shared page counts in part. It is only read while a client asks for it. */
 export class PssSampler {
   private samples = new Map<number, PssSample>();
-  /** The leaders that are asked for one by one, and when they were last. */
+  /** The leaders whose figures are requested one at a time, and when each was last requested. */
   private readonly followed = new Map<number, number>();
   private timer: NodeJS.Timeout | undefined;
   private busy = false;
   private askedAt = Number.NEGATIVE_INFINITY;
   private stopped = false;
 
-  /** @param groups the processes that are counted as one, by their leader's pid; without /proc there is no PSS */
+  /** @param groups the processes that count as one, by the pid of their leader; without /proc there is no PSS */
   constructor(private readonly groups: () => ReadonlyMap<number, readonly number[]>) {}
 
   /** Returns bytes; null while unknown. The first call starts the readings. */
@@ -191,12 +191,12 @@ export class PssSampler {
     return this.samples.get(pid)?.bytes ?? null;
   }
 
-  /** Returns the RSS at the moment of the last reading. */
+  /** Returns the RSS in bytes at the time of the last reading. */
   rssThen(pid: number): number | null {
     return this.samples.get(pid)?.rssBytes ?? null;
   }
 
-  /** Like `of`, but reads no other process. `at` is the time of the reading, by performance.now(). */
+  /** Like `of`, but reads no other process. `at` is the time of the reading, a value of performance.now(). */
   follow(pid: number): { at: number; bytes: number } | null {
     this.followed.set(pid, performance.now());
     this.begin();
@@ -217,7 +217,7 @@ export class PssSampler {
     this.timer = undefined;
     const samples = new Map<number, PssSample>();
     const isAsked = performance.now() - this.askedAt <= PSS_SEEN_FOR_MS;
-    // Reads one after another: a status can wait for them, but requests cannot wait for the kernel's locks.
+    // Reads one process after another: a status can wait for that, but requests cannot wait for the kernel's locks.
     for (const [leader, pids] of this.groups()) {
       if (!isAsked && !this.followed.has(leader)) continue;
       const at = performance.now();
@@ -244,7 +244,7 @@ interface PssSample {
   rssBytes: number;
 }
 
-/** Reads `/proc/PID/smaps_rollup`. Returns null if the process is gone or not ours, or there is no such file. */
+/** Reads `/proc/PID/smaps_rollup` (proc(5)). Returns null if the process is gone or not ours, or there is no such file. */
 export async function readRollup(pid: number): Promise<{ pss: number; rss: number | null } | null> {
   try {
     const text = await readFile(`/proc/${pid}/smaps_rollup`, "utf8");
@@ -255,7 +255,7 @@ export async function readRollup(pid: number): Promise<{ pss: number; rss: numbe
   }
 }
 
-/** Parses the line `Pss: 9472 kB`; returns bytes. */
+/** Parses a line such as `Pss: 9472 kB`; returns bytes. */
 export function parseRollup(rollup: string, key: "Pss" | "Rss"): number | null {
   const [, kilobytes] = new RegExp(`^${key}:\\s+(\\d+) kB$`, "m").exec(rollup) ?? [];
   return kilobytes === undefined ? null : Number(kilobytes) * 1024;

@@ -1,9 +1,9 @@
-/** Token buckets: their tokens over time, and that no choice of keys gives anybody more of them. */
+/** Token buckets: how their tokens change over time, and that no choice of keys gives a client more tokens. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BucketTable, NEW_KEYS, NewKeys, type Rate, takeToken, waitForToken } from "./bucket-table.js";
 
-/** Ten a second, three at once. */
+/** Ten tokens per second, a burst of three. */
 const RATE: Rate = { intervalMs: 100, burst: 3 };
 
 describe("a bucket", () => {
@@ -58,7 +58,7 @@ describe("a bucket", () => {
 describe("a table of buckets", () => {
   const request = fc.record({ key: fc.nat(20).map((n) => `10.0.0.${n}`), afterMs: fc.integer({ min: 0, max: 15 }) });
 
-  /** Sends the requests to a table of so many sets; `own` has the exact bucket of each key, which only its own requests use. */
+  /** Sends the requests to a table with `sets` sets; `own` has an exact bucket for each key, which only requests with that key use. */
   function run(requests: readonly { key: string; afterMs: number }[], sets: number, burst: number) {
     const rate = { intervalMs: 100, burst };
     const table = new BucketTable(rate, [1, 2], sets);
@@ -98,7 +98,7 @@ describe("a table of buckets", () => {
     );
   });
 
-  it("admits an attacker of many addresses no oftener than the table has tokens, and does not refill a victim's bucket", () => {
+  it("admits an attacker with many addresses no more often than the table has tokens, and does not refill a victim's bucket", () => {
     const table = new BucketTable(RATE, [3, 4], 1);
     const take = (key: string) => table.take(key, 5000) === 0;
     expect([take("victim"), take("victim"), take("victim"), take("victim")]).toEqual([true, true, true, false]);
@@ -108,13 +108,13 @@ describe("a table of buckets", () => {
     expect(take("victim")).toBe(false);
   });
 
-  it("takes over full buckets: a client finds its own after any number of others that come slowly", () => {
+  it("reuses only full buckets: a client finds its own after any number of slow requests of others", () => {
     const table = new BucketTable(RATE, [5, 6], 1);
     for (let n = 0; n < 1000; n++) expect(table.take(`client ${n}`, 1000 + 100 * n)).toBe(0);
     expect(table.take("late", 200_000)).toBe(0);
   });
 
-  it("says how long there is no token, and never 0 for a refusal", () => {
+  it("tells for how long there is no token, and never 0 for a refusal", () => {
     const table = new BucketTable(RATE);
     for (let n = 0; n < 3; n++) table.take("a", 1000);
     expect(table.take("a", 1000)).toBe(100);
@@ -122,7 +122,7 @@ describe("a table of buckets", () => {
     expect(table.take("b", 1000)).toBe(0);
   });
 
-  it("tells a new key: one without a bucket, or with a full one", () => {
+  it("recognizes a new key: one without a bucket, or with a full bucket", () => {
     const table = new BucketTable(RATE);
     const isNew = (key: string, now: number) => {
       const found = table.find(key, now);
@@ -145,14 +145,14 @@ describe("a table of buckets", () => {
       return keys.filter((key) => table.take(key, 1) === 0);
     };
     const [one, other] = [admittedWith(1), admittedWith(2)];
-    // With half as many keys as buckets, few sets are full.
+    // There are half as many keys as buckets, so few sets are full.
     expect(one.length).toBeGreaterThan(3900);
     expect(one).not.toEqual(other);
   });
 });
 
 describe("new keys of a source", () => {
-  it("never use more than a sixteenth of a table at a time, whenever they come, and do not count for another source", () => {
+  it("never use more than a sixteenth of a table at a time, whenever they arrive, and do not count for another source", () => {
     fc.assert(
       fc.property(
         fc.array(fc.record({ afterMs: fc.integer({ min: 0, max: 400 }), keys: fc.nat(3000) }), { maxLength: 20 }),

@@ -1,4 +1,4 @@
-/** Who may connect: the limits of all connections and of each address, and who gives way to a new client. */
+/** Who may connect: the limits of all connections and of each address, and whose connection is closed to make room for a new client. */
 import { describe, expect, it } from "vitest";
 import { Forwarded } from "../http1/forwarded.js";
 import { AddressConnections, Crowd, Door, type Guest, MIN_WAIT_MS } from "./door.js";
@@ -23,7 +23,7 @@ const arrived = () => new Client(NOW - MIN_WAIT_MS + 1);
 const slow = (forMs: number) => new Client(NOW - forMs);
 const idle = (forMs: number) => new Client(NOW - forMs, true);
 
-describe("who gives way", () => {
+describe("who makes room", () => {
   it.each<[string, Client[], number]>([
     ["the one that owes a head for the longest", [slow(2000), slow(9000), slow(3000)], 1],
     ["rather a slow head than an idle client that is older", [idle(60_000), slow(2000)], 1],
@@ -34,7 +34,7 @@ describe("who gives way", () => {
     expect(new Crowd(new Set(clients)).choose(NOW)).toBe(clients[expected]);
   });
 
-  it("goes round: among many clients at work it finds the slow ones after some time, and looks at few each time", () => {
+  it("goes round: among many active clients it finds the slow ones after some time, and checks few each time", () => {
     let looks = 0;
     const working = Array.from({ length: 1000 }, () => ({
       get owesRequestSince() {
@@ -62,7 +62,7 @@ describe("the door", () => {
   const doorOf = (clients: Iterable<Guest>, perAddress = 0) =>
     new Door({ maxConnections: 10, maxConnectionsPerAddress: perAddress }, { now: NOW }, clients);
 
-  it("lets in as many as the limit says, then one for each that gives way, and 503 without one", () => {
+  it("lets in as many as the limit allows, then one for each that makes room, and otherwise responds with 503", () => {
     const clients = [slow(2000), busy()];
     const door = doorOf(new Set(clients));
     expect(door.enter(peer("10.0.0.1"), 10)).toBe("stays");

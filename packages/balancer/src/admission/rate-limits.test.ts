@@ -18,21 +18,21 @@ interface Sent {
   host?: string;
 }
 
-/** Sends the requests; returns for each whether it may pass. */
+/** Sends the requests; returns for each whether it is admitted. */
 function admitted(limits: RateLimits, requests: Sent[]): boolean[] {
   return requests.map(({ address = "10.0.0.1", target = "/", fields = "", host = "a" }) => {
     const bytes = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\n${fields}\r\n`, "latin1");
     if (head.parse(bytes, 0, bytes.length) !== bytes.length) throw new Error(target);
     const { targetStart, targetEnd } = head;
     const may = limits.admits(head, forwarded.peer(address, address === "unix"));
-    // The head is still to be routed.
+    // The head has not been routed yet.
     if (head.target !== bytes || head.targetStart !== targetStart || head.targetEnd !== targetEnd)
       throw new Error(target);
     return may;
   });
 }
 
-/** Nobody gets a second token in the time of a test. */
+/** Nobody gets a second token during a test. */
 const ONCE = { requests: 1, periodMs: 3_600_000, burst: 1 };
 const limitsOf = (...rules: Omit<RateLimitRule, keyof typeof ONCE>[]) =>
   new RateLimits(
@@ -112,7 +112,7 @@ describe("a request takes a token of", () => {
     expect(admitted(limitsOf(rule), requests)).toEqual(expected);
   });
 
-  it("each rule that it meets", () => {
+  it("each rule that applies to it", () => {
     const limits = limitsOf({ by: "address", routes: ["/a/"] }, { by: "address", routes: ["/"] });
     expect(admitted(limits, [{ target: "/a/" }, { target: "/b" }])).toEqual([true, false]);
   });
@@ -134,7 +134,7 @@ describe.each<[string, RateLimitRule, (n: number) => Sent, (n: number) => Sent, 
     { address: "2001:db8:6:fff0::1" },
   ],
 ])("%s", (_, rule, inventedOf, ownOf, attacker) => {
-  it("do not fill the table: others keep their tokens, new ones have theirs", () => {
+  it("do not fill the table: other clients keep their tokens, and new clients have tokens", () => {
     const limits = new RateLimits([rule], forwarded);
     const others = Array.from({ length: 12 }, (_, n) => ownOf(n));
     expect(admitted(limits, others)).toEqual(others.map(() => true));
@@ -142,7 +142,7 @@ describe.each<[string, RateLimitRule, (n: number) => Sent, (n: number) => Sent, 
       limits,
       Array.from({ length: 60_000 }, (_, n) => inventedOf(n)),
     ).filter(Boolean);
-    // Two more by the bucket of the address.
+    // Two more, because of the bucket of the address.
     expect(tried.length).toBeGreaterThanOrEqual(NEW_KEYS + 2);
     expect(tried.length).toBeLessThanOrEqual(2 * NEW_KEYS + 2);
     expect(admitted(limits, [attacker])).toEqual([false]);
@@ -162,7 +162,7 @@ it.each<[RateLimitRule, string]>([
     { by: "header", name: "x-key", requests: 1000, periodMs: 500, burst: 1 },
     'Retry-After: 1\r\nRateLimit-Policy: "x-key";q=1000;w=1\r\nRateLimit: "x-key";r=0;t=1\r\n',
   ],
-])("a refused client learns the rule and when to come again: %j", (rule, expected) => {
+])("a refused client learns the rule and when to try again: %j", (rule, expected) => {
   const limits = new RateLimits([rule], forwarded);
   const may = admitted(limits, Array(1000).fill({ fields: "x-key: a\r\n" }));
   expect(may[0]).toBe(true);

@@ -1,4 +1,4 @@
-/** Which responses are compressed for which requests, and what the client sees of it. */
+/** Which responses are compressed for which requests, and what the client sees of that. */
 import { type Coding, isCompressibleType } from "@paceline/wire/content-coding";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -30,7 +30,7 @@ function response(fields: string, status = "200 OK", toHead = false): ResponseHe
   return head;
 }
 
-/** Returns the lines that pass. */
+/** Returns the lines that are forwarded. */
 function linesOf(head: ResponseHead): string[] {
   const { fields } = head;
   const lines: string[] = [];
@@ -48,7 +48,7 @@ function linesOf(head: ResponseHead): string[] {
 }
 
 const HTML = "Content-Type: text/html";
-/** What verdictOf says: a coding, "plain" if another client could get one, "untouched". */
+/** The result of verdictOf: a coding, "plain" if another client could get a coding, or "untouched". */
 const said = (response: ResponseHead, asked: RequestHead, rule = RULE, client = CLIENT) => {
   const verdict = verdictOf(response, asked, rule, client);
   return verdict === undefined ? "untouched" : (verdict.coding ?? "plain");
@@ -140,14 +140,14 @@ describe("a request", () => {
     expect(said(response(`${HTML}\r\nSet-Cookie: a=b`), request(`${ACCEPT}\r\nCookie: a=b`), rule)).toBe("gzip");
   });
 
-  it("that refuses a body as it is gets no coding that others would not get, so that no other response has to vary", () => {
+  it("that refuses an uncompressed body gets no coding that others would not get, so that no other response has to vary", () => {
     const refusing = request("Accept-Encoding: gzip, identity;q=0");
     expect(said(response(HTML), refusing)).toBe("gzip");
     expect(said(response("Content-Type: image/png"), refusing)).toBe("untouched");
     expect(said(response(`${HTML}\r\nContent-Length: 1`), refusing)).toBe("untouched");
   });
 
-  it("never gets a coding that is not allowed, or that it has not named", () => {
+  it("never gets a coding that is not allowed, or that the client has not named", () => {
     const names = ["br", "zstd", "gzip", "identity", "*", "deflate"] as const;
     const items = fc
       .shuffledSubarray([...names])
@@ -167,21 +167,21 @@ describe("a request", () => {
 });
 
 describe("the head of a compressed response", () => {
-  it("has the coding, a weak tag, and no length and ranges", () => {
+  it("has the coding, a weak ETag, and no length and ranges", () => {
     const head = response(`${HTML}\r\nETag: "a"\r\nContent-Length: 5000\r\nAccept-Ranges: bytes\r\nX-Y: z`);
     putCoding(head, "br");
     expect(linesOf(head)).toEqual([HTML, "X-Y: z", "Content-Encoding: br", 'ETag: W/"a"']);
     expect([head.framing, head.contentLength]).toEqual(["chunked", -1]);
   });
 
-  it("keeps a weak tag, and lines that were added before", () => {
+  it("keeps a weak ETag, and lines that were added before", () => {
     const head = response('ETag: W/"a"');
     head.added = Buffer.from("Set-Cookie: s=1\r\n");
     putCoding(head, "gzip");
     expect(linesOf(head)).toEqual(['ETag: W/"a"', "Set-Cookie: s=1", "Content-Encoding: gzip"]);
   });
 
-  it("keeps a tag without quotes, which is none", () => {
+  it("keeps an ETag without quotes, which is invalid", () => {
     const head = response("ETag: abc");
     putCoding(head, "gzip");
     expect(linesOf(head)).toEqual(["ETag: abc", "Content-Encoding: gzip"]);

@@ -1,4 +1,4 @@
-/** How many bytes are compressed in one turn, and who waits for the next. */
+/** How many bytes are compressed in one turn, and which bodies wait for the next turn. */
 import { expect, it } from "vitest";
 import { type CodedReader, CodingShare } from "./coding-share.js";
 
@@ -14,7 +14,7 @@ function bench() {
   return { share, had, reader };
 }
 
-it("lets the longest waiting go on in each turn, as many as fit, but at least one", async () => {
+it("in each turn, continues with those that have waited longest: as many as fit, but at least one", async () => {
   const { share, had, reader } = bench();
   const sizes = [65_536, 65_536, 65_536, 8192, 8192, 524_288, 65_536];
   const readers = sizes.map((size, at) => reader(String(at), size));
@@ -28,7 +28,7 @@ it("lets the longest waiting go on in each turn, as many as fit, but at least on
   expect(share.take(reader("later", 65_536))).toBe(true);
 });
 
-it("lets a new large body wait behind those that wait, and never one with events, or one without bytes", async () => {
+it("lets a new large body wait behind those that wait, but never one with events, or one without bytes", async () => {
   const { share, had, reader } = bench();
   const [large, other] = [reader("large", 524_288), reader("other", 524_288)];
   expect([large, other, reader("events", 100), reader("none", 0)].map((each) => share.take(each))).toEqual([
@@ -41,7 +41,7 @@ it("lets a new large body wait behind those that wait, and never one with events
   expect(had).toEqual(["large", "other"]);
 });
 
-it("counts also what cannot wait, in the turn in which it was compressed", async () => {
+it("also counts bytes that cannot wait, in the turn in which they were compressed", async () => {
   const { share, had, reader } = bench();
   share.count(0);
   share.count(131_072);
@@ -51,7 +51,7 @@ it("counts also what cannot wait, in the turn in which it was compressed", async
   expect(share.take(reader("later", 8192))).toBe(true);
 });
 
-it("forgets a body that has ended", async () => {
+it("forgets a finished body", async () => {
   const { share, had, reader } = bench();
   const ended = reader("ended", 524_288);
   share.take(ended);

@@ -1,4 +1,4 @@
-/** Compressors: what comes out of each operation, and how many run at once. */
+/** Compressors: the output of each operation, and how many run at once. */
 import zlib from "node:zlib";
 import type { Coding } from "@paceline/wire/content-coding";
 import fc from "fast-check";
@@ -10,7 +10,7 @@ import { COMPRESSORS, workingCodings } from "./compressors.js";
 
 const RULE = { minBytes: 1024, maxStreams: 2, secrets: false };
 
-/** Returns what a client reads of a body that is not complete yet. */
+/** Returns what a client can read of a body that is not complete yet. */
 function readable(coding: Coding, bytes: Uint8Array): string {
   const { Z_SYNC_FLUSH, BROTLI_OPERATION_FLUSH } = zlib.constants;
   const { zstdDecompressSync } = zlib as typeof zlib & {
@@ -32,7 +32,7 @@ it("has br and gzip on every runtime, and zstd where node:zlib has it", () => {
 });
 
 describe.each(workingCodings())("%s", (coding) => {
-  it("shows everything that was written after each flush", () => {
+  it("after each flush, everything that was written can be read", () => {
     const compressor = COMPRESSORS[coding]();
     let sent = Buffer.alloc(0);
     let written = "";
@@ -45,7 +45,7 @@ describe.each(workingCodings())("%s", (coding) => {
     compressor.close();
   });
 
-  it("has no bytes of an earlier body, whether that has ended or was dropped", () => {
+  it("has no bytes of an earlier body, whether that body was finished or dropped", () => {
     const bodies = ["first ", "dropped ", "second ", "third "].map((word) => Buffer.from(word.repeat(500)));
     const coded = bodies.map((body, at) => {
       const compressor = COMPRESSORS[coding]();
@@ -57,7 +57,7 @@ describe.each(workingCodings())("%s", (coding) => {
     for (const at of [0, 2, 3]) expect(readable(coding, coded[at] as Buffer)).toBe(bodies[at]?.toString());
   });
 
-  it("gives back any body in any pieces, and what it has returned stays as it was", () => {
+  it("returns any body in any pieces, and does not change what it has returned", () => {
     const pieces = fc.array(
       fc.tuple(fc.uint8Array({ maxLength: 20_000 }), fc.integer({ min: 1, max: 5 }), fc.boolean()),
       { maxLength: 8 },
@@ -100,7 +100,7 @@ describe("a pool's compression", () => {
     added: Buffer.from(head.added ?? []).toString(),
   });
 
-  it("runs so many compressors at once, and another one when one has ended or is dropped", () => {
+  it("runs a limited number of compressors at once, and another one when one is finished or dropped", () => {
     const compression = new Compression(RULE, () => {});
     const [first, second] = [apply(compression).body, apply(compression).body];
     expect(apply(compression)).toEqual({ body: undefined, added: "Vary: Accept-Encoding\r\n" });
@@ -124,7 +124,7 @@ describe("a pool's compression", () => {
     });
   });
 
-  it("counts what comes out, and flushes only if something was written", () => {
+  it("counts the output, and flushes only if something was written", () => {
     const { body } = apply(new Compression(RULE, () => {}));
     const text = Buffer.from("..hello..");
     const out = [body?.write(text, 2, 7), body?.flush(), body?.flush(), body?.end()].map((each) => each ?? text);
@@ -143,7 +143,7 @@ describe("a pool's compression", () => {
     expect([body?.bytes, body?.takeBatch(), body?.takeBatch()]).toEqual([Buffer.concat(out).length, 9999, 0]);
   });
 
-  it("has the types and codings that it was given, and tells which of them the runtime does not have", () => {
+  it("has the configured types and codings, and reports which of them the runtime does not have", () => {
     const told: string[] = [];
     const types = ["Application/X-Own", "text/*", "*+json"];
     const compression = new Compression({ ...RULE, codings: ["gzip", "lzma"], types }, (line) => void told.push(line));

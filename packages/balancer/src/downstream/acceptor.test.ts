@@ -1,4 +1,4 @@
-/** Who gets in while connections are at their limit and clients do not finish their TLS handshakes. */
+/** Who is let in while connections are at their limit and clients do not complete their TLS handshakes. */
 import { expect, it, vi } from "vitest";
 import { LIMITS } from "../../test/support/balancer-process.js";
 import { FakeConnection } from "../../test/support/fake-transport.js";
@@ -11,7 +11,7 @@ import type { TlsService } from "../tls/handshake.js";
 import type { Transport } from "../transport/transport.js";
 import { Acceptor } from "./acceptor.js";
 
-it("lets clients in while silent handshakes hold every place, and those beyond the limit", () => {
+it("lets clients in while silent handshakes hold every place and those beyond the limit", () => {
   const deadlines = new Deadlines();
   const counters = new Counters();
   const acceptor = new Acceptor({
@@ -30,7 +30,7 @@ it("lets clients in while silent handshakes hold every place, and those beyond t
   };
   const first = Array.from({ length: 400 }, connect);
   const held = () => first.flatMap(({ isCut }, at) => (isCut() ? [] : [at]));
-  // Ten have a place; of those that will be refused, the newest are kept.
+  // Ten have a place; of those that will be refused, the newest ones are kept.
   expect(held()).toEqual([...Array(10).keys(), ...Array.from({ length: 256 }, (_, at) => at + 144)]);
   expect(counters.connections).toBe(266);
   const start = performance.now();

@@ -1,4 +1,4 @@
-/** A client's connection without sockets: the memory it can make the balancer hold. */
+/** A client's connection without sockets: how much memory the client can make the balancer hold. */
 import { expect, it } from "vitest";
 import { LIMITS } from "../../test/support/balancer-process.js";
 import { FakeConnection } from "../../test/support/fake-transport.js";
@@ -56,11 +56,11 @@ function bench(budget: BufferBudget) {
   return { relay, gone, open, turns };
 }
 
-it("answers what many clients have pipelined in turn, and a single request at once", async () => {
+it("responds to the pipelined requests of many clients in turn, and to a single request at once", async () => {
   const { relay, open, turns } = bench(new BufferBudget(100_000_000));
   const clients = Array.from({ length: 100 }, () => open(Number.POSITIVE_INFINITY));
   for (const client of clients) client.owner.onData(Buffer.from(READ));
-  // The first of each, and the limit shared by all.
+  // The first request of each, and then as many as the shared limit allows.
   expect(relay.counters.requestsTotal).toBeLessThanOrEqual(100 + 256);
   const ordinary = open(Number.POSITIVE_INFINITY);
   ordinary.owner.onData(Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -73,7 +73,7 @@ it("answers what many clients have pipelined in turn, and a single request at on
   expect(clients[0]?.take().toString("latin1").match(/404/g)?.length).toBeGreaterThan(3000);
 });
 
-it("counts what is sent ahead in half of the budget for slow clients, cuts whoever exceeds it, and gives it back", async () => {
+it("counts bytes sent ahead in half of the budget for slow clients, disconnects a client that exceeds it, and returns them", async () => {
   const budget = new BufferBudget(460_000);
   const { relay, gone, open, turns } = bench(budget);
   const first = open();
@@ -89,7 +89,7 @@ it("counts what is sent ahead in half of the budget for slow clients, cuts whoev
   await turns();
   second.owner.onData(Buffer.from(READ));
   expect([second.isClosed, gone.length]).toEqual([true, 1]);
-  // After the first has read, it gets all its responses, and none of its bytes count.
+  // After the first client has read, it gets all its responses, and none of its bytes count any more.
   for (let n = 0; n < 300 && relay.counters.requestsTotal < 8000; n++) {
     first.drain();
     await turns();
@@ -115,7 +115,7 @@ it("marks the last response of a connection as what its FIN may leave with", () 
   expect(marksOf("")).toEqual(["HTTP/1.1 404", false, false]);
 });
 
-it("frees what a client has sent ahead at once when it gives way to others", async () => {
+it("frees the bytes that a client has sent ahead immediately when the client is closed to make room", async () => {
   const { open, turns } = bench(new BufferBudget(1_000_000));
   const client = open();
   const read = Buffer.allocUnsafeSlow(READ.length).fill(READ);
@@ -126,7 +126,7 @@ it("frees what a client has sent ahead at once when it gives way to others", asy
   expect([client.isClosed, read.length]).toEqual([true, 0]);
 });
 
-it("takes a client for which little waits over TLS for one that is behind, while memory is scarce", () => {
+it("while memory is scarce, a client for which few bytes wait over TLS counts as one that is behind", () => {
   const unread = { isScarce: false };
   const relay = { unread, responseWriter: new HeadWriter(LIMITS.maxHeadBytes, { now: 0 }) } as unknown as Relay;
   let asked = 0;
@@ -140,14 +140,14 @@ it("takes a client for which little waits over TLS for one that is behind, while
   expect([send(1), asked]).toEqual([false, 1]);
 });
 
-it("reads on from a client that sends ahead only while there is room for what that brings, and resets nobody meanwhile", async () => {
+it("continues to read from a client that sends ahead only while there is room for that, and resets nobody meanwhile", async () => {
   const { gone, open, turns } = bench(new BufferBudget(1_200_000));
   const clients = Array.from({ length: 5 }, () => open());
   for (const client of clients) client.owner.onData(Buffer.from(READ));
   await turns();
   expect(clients.map(({ isPaused }) => isPaused)).toEqual([true, true, true, true, true]);
   const [reader, later, ...others] = clients as [FakeConnection, FakeConnection, ...FakeConnection[]];
-  // It reads all its responses; those of the others still wait.
+  // The client reads all its responses; those of the others still wait.
   for (const client of [reader, later]) {
     client.drain();
     await turns();
@@ -158,14 +158,14 @@ it("reads on from a client that sends ahead only while there is room for what th
   expect([reader.isPaused, later.isPaused]).toEqual([false, false]);
 });
 
-it("drops what clients send after their last response in turn, and leaves the rest of each turn to others", async () => {
+it("discards what clients send after their last response, in turn, and leaves the rest of each turn to others", async () => {
   const { gone, open, turns } = bench(new BufferBudget(100_000_000));
   const clients = Array.from({ length: 40 }, () => open(Number.POSITIVE_INFINITY));
   const head = Buffer.from("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
   for (const client of clients) client.owner.onData(Buffer.from(head));
   expect(clients.filter((client) => client.take().includes("404"))).toHaveLength(40);
   const piece = 65_536;
-  /** Each sends as long as it is read; returns the bytes of all. */
+  /** Each client sends as long as it is read; returns the number of bytes of all clients. */
   const sendAll = () => {
     let bytes = 0;
     for (const client of clients) {
@@ -173,7 +173,7 @@ it("drops what clients send after their last response in turn, and leaves the re
     }
     return bytes;
   };
-  // The share of a turn, and at most the read of each with which it is over.
+  // The share of a turn, plus the last read of each client, which exceeds it.
   const most = (1 << 20) + 40 * piece;
   expect(sendAll()).toBeLessThanOrEqual(most);
   let served = 0;

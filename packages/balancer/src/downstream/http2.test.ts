@@ -1,4 +1,4 @@
-/** A client's HTTP/2 connection without sockets: what floods cost, and what a client can make the balancer hold. */
+/** A client's HTTP/2 connection without sockets: what floods cost, and how much memory a client can make the balancer hold. */
 import { describe, expect, it } from "vitest";
 import { LIMITS } from "../../test/support/balancer-process.js";
 import { FakeConnection } from "../../test/support/fake-transport.js";
@@ -56,7 +56,7 @@ function bench(budget = new BufferBudget(100_000_000), limits: Partial<typeof LI
     requestHead: new RequestHead(LIMITS),
     responseWriter: new HeadWriter(LIMITS.maxHeadBytes, { now: 0 }),
     spareHeads: new SpareHeads(() => new RequestHead(LIMITS)),
-    // Others get 404.
+    // Other paths get 404.
     router: new Router([{ text: "/waits", target: WAITING }]),
     probes: undefined,
     unread: {
@@ -98,7 +98,7 @@ function endings(frames: Frame[]): string[] {
   return frames.flatMap((it) => endingOf(it) ?? []);
 }
 
-/** Sends pieces, each in a turn of its own, until the connection ends. Returns how many were sent, and how it ended. */
+/** Sends pieces, each in its own turn of the event loop, until the connection ends. Returns how many were sent, and how it ended. */
 async function flood(piece: (n: number) => Buffer, most: number, perTurn = 50, { open, relay } = bench()) {
   const { connection, say, hear } = open();
   const frames: Frame[] = [];
@@ -174,7 +174,7 @@ describe("floods end with ENHANCE_YOUR_CALM", () => {
 it.each<[string, string, boolean, Buffer[]]>([
   ["a flood", "refused 499", true, Array.from({ length: 1100 }, () => frame(FrameType.PING, 0, 0, "12345678"))],
   ["an invalid frame", "refused 499", false, [frame(FrameType.PING, 0, 0, "1")]],
-])("%s ends the requests of its connection as: %s", async (_, expected, wasFlood, pieces) => {
+])("%s makes the requests of its connection end as: %s", async (_, expected, wasFlood, pieces) => {
   const { open, relay, gone } = bench();
   const logged: string[] = [];
   const request = (...[, , { outcome, status }]: [unknown, unknown, { outcome: string; status: number }]) =>
@@ -190,7 +190,7 @@ it.each<[string, string, boolean, Buffer[]]>([
   expect(gone.map((client) => client.wasFlood)).toEqual([wasFlood]);
 });
 
-it("forgives what a lively connection needs: pings, windows and resets among many requests", async () => {
+it("tolerates what an active connection needs: pings, window updates and resets among many requests", async () => {
   const { open, relay } = bench();
   const { say, hear } = open();
   for (let n = 0; n < 5000; n++) {
@@ -205,7 +205,7 @@ it("forgives what a lively connection needs: pings, windows and resets among man
   expect(relay.counters.requestsTotal).toBe(5000);
 });
 
-it("starts few requests of a read in one turn, and all of them in time", async () => {
+it("starts few requests of one read per turn, and all of them in the end", async () => {
   const { open, relay } = bench();
   const { say, hear, connection } = open();
   say(...Array.from({ length: 1000 }, (_, n) => headers(2 * n + 1, GET)));
@@ -236,9 +236,9 @@ it("sends the responses of a turn in one write, and each with the end of its str
   ]);
 });
 
-it("counts what a client does not read, by its windows or its kernel, and one that reads nothing gives way", async () => {
+it("counts what a client does not read, because of its windows or its kernel, and resets one that reads nothing", async () => {
   const { open, gone, relay, unread } = bench();
-  // No window for bodies, and 404 for each request.
+  // The client gives no window for bodies, and gets 404 for each request.
   const closed = open();
   closed.say(settings([Setting.INITIAL_WINDOW_SIZE, 0]));
   const blocked = open(0);
@@ -246,7 +246,7 @@ it("counts what a client does not read, by its windows or its kernel, and one th
   for (let n = 0; n < 128; n++) blocked.say(headers(2 * n + 1, GET));
   for (let n = 0; n < 20; n++) await turn();
   const heads = blocked.connection.waitingBytes;
-  // The kernel takes nothing of what was written.
+  // The kernel accepts nothing of what was written.
   expect(heads).toBeGreaterThan(1000);
   const [inStreams, ofBlocked = 0] = unread();
   expect([inStreams, ofBlocked >= heads]).toEqual([128 * (512 + 4096), true]);
@@ -273,7 +273,7 @@ it("knows what a client has read of what its windows took, as its kernel shows i
   expect(progress()).toEqual([6]);
 });
 
-it("sends no few bytes while more waits, until the window has opened by half, or opens no further for a second", async () => {
+it("sends no small pieces while more data waits, until the window is half open, or has not grown for a second", async () => {
   const { open, relay } = bench();
   const { say, hear, client } = open();
   say(settings([Setting.INITIAL_WINDOW_SIZE, 6]), headers(1, GET));
@@ -320,7 +320,7 @@ it("counts long heads as long as their requests last: beyond half of the budget 
     return (await hear()).some(({ type, stream }) => type === FrameType.HEADERS && stream === id);
   };
   expect([await answered(1), await answered(3), await answered(5)]).toEqual([false, false, true]);
-  // Short ones do not count.
+  // Short heads do not count.
   say(headers(7, OPEN));
   expect((await hear()).length).toBe(0);
   say(reset(1), reset(3));
@@ -364,7 +364,7 @@ function startClock({ deadlines }: Relay): void {
   deadlines.tick(clock);
 }
 
-it("goes away in two steps, and serves what was sent before the client knew", async () => {
+it("sends GOAWAY in two steps, and serves requests sent before the client received it", async () => {
   const { open, relay } = bench();
   startClock(relay);
   const { client, say, hear, connection } = open();
@@ -386,14 +386,14 @@ it("goes away in two steps, and serves what was sent before the client knew", as
   say(headers(7, GET));
   expect(await hear()).toEqual([]);
   expect(relay.counters.requestsTotal).toBe(2);
-  // The last request ends, and with it the connection.
+  // The last request ends, and so does the connection.
   say(reset(3));
   expect(endings(await hear())).toEqual(["GOAWAY NO_ERROR"]);
   connection.owner.onEnd();
   expect(connection.isClosed).toBe(true);
 });
 
-it("reads few small DATA frames in one turn, and goes away from a client that sends too many", async () => {
+it("reads few small DATA frames in one turn, and sends GOAWAY to a client that sends too many", async () => {
   const { open } = bench();
   const { say, hear, connection } = open();
   const small = Array.from({ length: 3500 }, () => data(1, "x"));
@@ -407,12 +407,12 @@ it("reads few small DATA frames in one turn, and goes away from a client that se
   expect(endings(frames)).toEqual([CALM]);
 });
 
-it("counts uploads that nobody takes, widens a connection's window only while there is room, and goes away beyond that", async () => {
+it("counts uploads that nobody reads, widens a connection's window only while there is room, and sends GOAWAY beyond that", async () => {
   const budget = new BufferBudget(200_000);
   const { open } = bench(budget);
   const upload = () => {
     const one = open();
-    // Pieces that are too small to count by themselves.
+    // Pieces that are too small to count one by one.
     for (let n = 0; n < 15; n++) one.say(headers(2 * n + 1, OPEN, false), data(2 * n + 1, "x".repeat(4000)));
     return one;
   };
@@ -429,7 +429,7 @@ it("counts uploads that nobody takes, widens a connection's window only while th
   expect(budget.take(200_000)).toBe(true);
 });
 
-it("goes away from a client that changes the windows of its streams all the time", async () => {
+it("sends GOAWAY to a client that changes the windows of its streams all the time", async () => {
   const { sent, last } = await flood(
     (n) => (n < 20 ? headers(2 * n + 1, OPEN) : settings([Setting.INITIAL_WINDOW_SIZE, 100 * (n % 2)])),
     1000,

@@ -14,12 +14,12 @@ it("joins what a client sends ahead of its response in a buffer that seldom grow
     buffers.add(input.bytes);
   }
   expect(input.bytes.toString("latin1", input.start, input.end)).toBe(`ab${"x".repeat(60_000)}`);
-  // The current request may use the received bytes, so they are not overwritten.
+  // The current request may still use the received bytes, so they are not overwritten.
   expect(kept.toString()).toBe("GET / HTTP/1.1\r\n\r\nab");
   expect(buffers.size).toBeLessThan(10);
 });
 
-it("keeps of a large read that is nearly used up only what is left", () => {
+it("keeps only the rest of a large read that is nearly used up", () => {
   const input = new Input();
   input.push(Buffer.from(`${"x".repeat(500_000)}GET / HT`));
   input.consume(500_000);
@@ -38,14 +38,14 @@ describe("a large read that is used up", () => {
     return { input, bytes };
   };
 
-  it("gives its memory back", () => {
+  it("returns its memory", () => {
     const { input, bytes } = usedUp();
     input.consume(60_000);
     input.freeSpent(holder());
     expect(bytes.length).toBe(0);
   });
 
-  it("gives it back when the rest has been moved to a buffer of its own", () => {
+  it("returns it when the rest has been moved to a separate buffer", () => {
     const { input, bytes } = usedUp();
     bytes.fill("y");
     input.consume(59_000);
@@ -55,7 +55,7 @@ describe("a large read that is used up", () => {
     expect(input.bytes.toString("latin1", input.start, input.end)).toBe("y".repeat(1000));
   });
 
-  it("keeps it while a part is with others: a head, a piece of a body, or the transport", () => {
+  it("keeps it while something else uses a part of it: a head, a piece of a body, or the transport", () => {
     const { input: ofHead, bytes: head } = usedUp();
     ofHead.consume(60_000);
     ofHead.freeSpent(holder(head));

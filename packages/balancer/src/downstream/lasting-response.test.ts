@@ -1,10 +1,10 @@
-/** Where a response that lasts can end: only between two frames or events, however its bytes come. */
+/** Where a long-lasting response can end: only between two frames or events, however its bytes are split. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ResponseHead } from "../http1/response-head.js";
 import { EventLines, type LastingResponse, lastingResponse, WebSocketFrames } from "./lasting-response.js";
 
-/** A frame with a payload of that size. */
+/** A frame with a payload of `size` bytes. */
 function frame(size: number, isMasked: boolean): Buffer {
   const mask = isMasked ? 0x80 : 0;
   const head = size < 126 ? [0x82, size | mask] : size < 65_536 ? [0x82, 126 | mask, size >> 8, size & 255] : undefined;
@@ -12,7 +12,7 @@ function frame(size: number, isMasked: boolean): Buffer {
   return Buffer.concat([start, Buffer.alloc(isMasked ? 4 : 0, 0x88), Buffer.alloc(size, 0x88)]);
 }
 
-/** Returns after which bytes it is between two pieces, when they come in pieces of these sizes. */
+/** Returns the offsets at which the response is between two frames or events, if the bytes arrive in pieces of these sizes. */
 function ends(response: LastingResponse, bytes: Buffer, sizes: readonly number[]): number[] {
   const found: number[] = [];
   for (let at = 0, piece = 0; at < bytes.length; piece++) {
@@ -28,7 +28,7 @@ const size = fc.oneof(fc.nat(200), fc.constantFrom(0, 125, 126, 127, 65_535, 65_
 const sizes = fc.array(fc.oneof(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 70_000 })), { minLength: 1 });
 
 describe("a WebSocket", () => {
-  it("can end after each frame, and nowhere else", () => {
+  it("can end after each frame, and at no other place", () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(size, fc.boolean()), { maxLength: 5 }), sizes, (frames, pieces) => {
         const all = frames.map(([length, isMasked]) => frame(length, isMasked));
@@ -65,7 +65,7 @@ describe("an event stream", () => {
     expect(ends(new EventLines(0), bytes, [1000]).length > 0).toBe(bytes.length > 0 && expected.includes(bytes.length));
   });
 
-  it("tells its client when to come back, or nothing", () => {
+  it("tells its client when to reconnect, or nothing", () => {
     expect(Buffer.from(new EventLines(1500).lastBytes).toString()).toBe("retry: 1500\n\n");
     expect(new EventLines(0).lastBytes).toHaveLength(0);
   });

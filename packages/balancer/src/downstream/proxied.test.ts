@@ -1,4 +1,4 @@
-/** PROXY headers: what each says, byte by byte, and what becomes of a connection without a good one. */
+/** PROXY headers: the meaning of each, byte by byte, and what happens to a connection without a valid one. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FakeConnection } from "../../test/support/fake-transport.js";
@@ -82,7 +82,7 @@ const BAD: [name: string, header: Buffer | string][] = [
 const bytesOf = (header: Buffer | string) => (typeof header === "string" ? Buffer.from(header, "latin1") : header);
 
 describe("a PROXY header", () => {
-  it.each(GOOD)("of %s is read up to its last byte, however it comes", (_, header, said) => {
+  it.each(GOOD)("of %s is read up to its last byte, however it is split", (_, header, said) => {
     const bytes = bytesOf(header);
     const request = Buffer.from("GET / HTTP/1.1\r\n\r\n");
     expect(readProxyHeader(Buffer.concat([bytes, request]))).toEqual({ ...said, end: bytes.length });
@@ -94,7 +94,7 @@ describe("a PROXY header", () => {
     expect(readProxyHeader(bytesOf(header))).toEqual({ kind: "malformed", problem: expect.any(String) });
   });
 
-  it("of any bytes is one of these, never asks for more than its bound, and an early verdict does not change", () => {
+  it("of any bytes has one of these results, never needs more bytes than its bound, and an early verdict does not change", () => {
     const beginning = fc.constantFrom("", "PROXY ", "PROXY TCP4 ", SIGN, `${SIGN}\x21\x11`, `${SIGN}\x20\x00\x00`);
     fc.assert(
       fc.property(beginning, fc.uint8Array({ maxLength: 400 }), fc.nat(400), (sign, rest, cut) => {
@@ -124,7 +124,7 @@ describe("a PROXY header of our own", () => {
     [{ ...six, address: "2001:DB8:0:0:0:0:0:9%eth0" }, "PROXY TCP6 2001:db8::9 ::1 12345 80\r\n"],
     [{ ...ends, localAddress: "::1" }, "PROXY UNKNOWN\r\n"],
     [undefined, "PROXY UNKNOWN\r\n"],
-  ])("says of %o what other programs read", (given, text) => {
+  ])("describes %o as other programs read it", (given, text) => {
     expect(proxyHeader("v1", given).toString()).toBe(text);
     for (const version of ["v1", "v2"] as const) {
       const header = proxyHeader(version, given);
@@ -187,7 +187,7 @@ describe("a connection of a proxy", () => {
     expect(deadlines.size).toBe(0);
   });
 
-  it("without a header is told to the operator once a minute, with the number of the others", () => {
+  it("without a header is reported to the operator once a minute, with the number of further ones", () => {
     let now = 0;
     const told: string[] = [];
     const problems = new ClosedClients(

@@ -5,7 +5,7 @@ const READ_UNITS = 300_000;
 const clients: Client[] = [];
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** A client that always has more data and is read unless paused. */
+/** A client that always has more data, and is read unless it is paused. */
 class Client implements Sharer {
   isPaused = false;
   reads = 0;
@@ -33,7 +33,7 @@ class Client implements Sharer {
   }
 }
 
-it("reads few of many clients in a turn, and all of them in turn; one that leaves is not called again", async () => {
+it("reads few of many clients in a turn, and all of them in turn; a client that disconnects is not called again", async () => {
   const share = new TurnShare({ take: () => false });
   clients.push(...Array.from({ length: 60 }, () => new Client(share)));
   const left = clients.pop() as Client;
@@ -58,7 +58,7 @@ it("reads few of many clients in a turn, and all of them in turn; one that leave
   expect(alone?.isPaused).toBe(false);
 });
 
-it("reads nobody further during a rest, and all in turn after it", async () => {
+it("continues to read nobody during a rest, and all in turn after it", async () => {
   const rests: (() => void)[] = [];
   const share = new TurnShare({ take: (goOn) => rests.push(goOn) > 0 });
   const some = [new Client(share), new Client(share)];

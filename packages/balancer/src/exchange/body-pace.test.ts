@@ -1,8 +1,8 @@
-/** How long a client may take with its body. */
+/** How long a client may take for sending its body. */
 import { expect, it } from "vitest";
 import { BodyPace } from "./body-pace.js";
 
-/** Sends one byte each `everyMs`; returns when the deadline passed, undefined if it did not within an hour. */
+/** Sends one byte every `everyMs`; returns when the deadline passed, or undefined if it did not within an hour. */
 function cutOf(
   everyMs: number,
   bytes: number,
@@ -26,11 +26,11 @@ it.each([
   ["at half the rate", 1000, 125, 250, 119_500],
   ["at the rate", 1000, 250, 250, undefined],
   ["a byte a second, which may be", 1000, 1, 0, undefined],
-])("a client that sends %s is cut in time", (_, everyMs, bytes, rate, expected) => {
+])("a client that sends %s is disconnected in time", (_, everyMs, bytes, rate, expected) => {
   expect(cutOf(everyMs, bytes, rate)).toBe(expected);
 });
 
-it("a client is not cut for the time in which it was paused, or before the instance took its body", () => {
+it("the time in which a client was paused does not count, nor the time before the instance accepted its body", () => {
   expect(cutOf(1000, 1, 250, (pace, now) => now % 50_000 === 0 && pace.restart(now))).toBeUndefined();
   const paused = (pace: BodyPace, now: number) => {
     pace.pause(now - 999);

@@ -3,7 +3,7 @@ import { BufferBudget, type Reader } from "./buffer-budget.js";
 
 const MB = 1 << 20;
 
-/** A client that requests room on each notice, like `ClientReading`. */
+/** A client that requests room at each notification, like `ClientReading`. */
 class WaitingReader implements Reader {
   asked = 0;
   isRead = false;
@@ -26,7 +26,7 @@ const turns = async (count: number): Promise<void> => {
 };
 
 describe("clients that wait for room", () => {
-  it("are asked when there is some, and cost nothing until then", async () => {
+  it("are notified when there is some, and cost nothing until then", async () => {
     const budget = new BufferBudget(4 * MB);
     expect(budget.take(3 * MB)).toBe(true);
     const readers = [1, 2, 3].map(() => new WaitingReader(budget));
@@ -41,7 +41,7 @@ describe("clients that wait for room", () => {
     expect(readers.map(({ isRead }) => isRead)).toEqual([true, true, true]);
   });
 
-  it("are asked after each turn in which others were to be read, until all are", async () => {
+  it("are notified after each turn in which others were read, until all have been", async () => {
     const budget = new BufferBudget(2 * MB);
     const readers = Array.from({ length: 9 }, () => new WaitingReader(budget));
     for (const reader of readers) reader.ask();

@@ -5,8 +5,8 @@ import { BufferedBody, CollectedBytes } from "./buffered-body.js";
 
 const BYTE = Buffer.from("x");
 
-describe("what is kept of a body to be sent again", () => {
-  it("is one piece where it came, and joined when more comes", () => {
+describe("the part of a body that is kept for a repetition", () => {
+  it("is one piece in its read buffer, and is joined when more arrives", () => {
     const replay = new BufferedBody(new BufferBudget(1_000_000), 100);
     const read = Buffer.from("--abc--");
     replay.add(read, 2, 5);
@@ -19,7 +19,7 @@ describe("what is kept of a body to be sent again", () => {
     expect(replay.isEmpty).toBe(true);
   });
 
-  it("takes no more than twice its bytes, however small its pieces are, and gives all back", () => {
+  it("takes no more than twice its bytes, however small its pieces are, and returns all", () => {
     const budget = new BufferBudget(131_072);
     const replay = new BufferedBody(budget, 65_536);
     for (let i = 0; i < 65_536; i++) replay.add(BYTE, 0, 1);
@@ -30,7 +30,7 @@ describe("what is kept of a body to be sent again", () => {
     expect(budget.take(131_072)).toBe(true);
   });
 
-  it("is dropped past its bound and when the budget is spent; what could not be sent yet is kept all the same", () => {
+  it("is dropped beyond its bound and when the budget is used up; what could not be sent yet is kept all the same", () => {
     const small = new BufferedBody(new BufferBudget(1_000_000), 5);
     small.add(Buffer.from("abc"), 0, 3);
     small.add(Buffer.from("def"), 0, 3);
@@ -55,21 +55,21 @@ describe("what is kept of a body to be sent again", () => {
 });
 
 describe("a single piece of a body", () => {
-  it("counts with the buffer that it keeps in memory, and is not kept when the budget is spent", () => {
+  it("counts with the buffer that it keeps in memory, and is not kept when the budget is used up", () => {
     const budget = new BufferBudget(100_000);
     const [one, other] = [new BufferedBody(budget, 65_536), new BufferedBody(budget, 65_536)];
     const read = Buffer.alloc(60_000, "x");
     one.add(read, 10_000, 50_000);
     other.add(read, 10_000, 50_000);
     expect([one.isWhole, other.isWhole]).toEqual([true, false]);
-    // It does not write behind what others read there.
+    // It must not write into the buffer behind the piece, which others read.
     one.add(Buffer.from("more"), 0, 4);
     expect(read.toString("latin1", 50_000, 50_004)).toBe("xxxx");
     one.clear();
     expect(budget.take(100_000)).toBe(true);
   });
 
-  it("that waits for an upstream is refused when the budget is spent, unless it was counted before", () => {
+  it("that waits for an upstream is refused when the budget is used up, unless it was counted before", () => {
     const budget = new BufferBudget(500_000);
     const read = Buffer.alloc(400_000, "x");
     const [one, other] = [new BufferedBody(budget, 65_536), new BufferedBody(budget, 65_536)];
@@ -84,7 +84,7 @@ describe("a single piece of a body", () => {
 
 const MAX_BYTES = 100_000;
 
-describe("a body that is held until it is whole", () => {
+describe("a body that is held until it is complete", () => {
   it("has what was added, in its order, and takes no more from the budget than its bound", () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 9000 }), { maxLength: 30 }), (pieces) => {
@@ -94,7 +94,7 @@ describe("a body that is held until it is whole", () => {
         for (const piece of pieces) if (body.add(piece, 0, piece.length)) kept.push(piece);
         expect(Buffer.from(body.bytes).equals(Buffer.concat(kept))).toBe(true);
         expect(body.bytes.length).toBeLessThanOrEqual(MAX_BYTES);
-        // Another of the same size still has room, and after both are freed the whole budget is available.
+        // Another body of the same size still has room, and after both are freed the whole budget is available.
         expect(budget.take(MAX_BYTES)).toBe(true);
         budget.give(MAX_BYTES);
         body.clear();
@@ -103,7 +103,7 @@ describe("a body that is held until it is whole", () => {
     );
   });
 
-  it("takes nothing beyond its bound, or when the budget is spent, and keeps what it has", () => {
+  it("accepts nothing beyond its bound, or when the budget is used up, and keeps what it has", () => {
     const budget = new BufferBudget(8192);
     const body = new CollectedBytes(budget, 6000);
     const piece = new Uint8Array(5000).fill(7);

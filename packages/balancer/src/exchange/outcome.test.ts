@@ -1,4 +1,7 @@
-/** What an instance's latency is, from sending the head of a request to the head of its response; and what a response that is cut off counts as. */
+/**
+ * What an instance's latency is (from sending the head of a request to the head of its response), and how a response that is cut off is
+ * counted.
+ */
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
@@ -61,7 +64,10 @@ it("a request that is sent again has no response until one comes from there", ()
 });
 
 describe("a response that is cut off counts by who is at fault", () => {
-  /** What the access log says, and what counts for the fleet and for the instance; a 502 if nothing was sent is the balancer's own. */
+  /**
+   * What the access log says, and what counts for the fleet and for the instance. If nothing was sent yet, the balancer generates a 502
+   * itself.
+   */
   it.each<[Cut, boolean, string, number[], string[]]>([
     ["client-late", false, "client-late 200", [200], ["cut 200"]],
     ["client-late", true, "client-late 499", [], ["abandoned"]],

@@ -8,8 +8,8 @@ function book() {
   return { book: new PoisonBook((found) => told.push(found)), told };
 }
 
-describe("the book of requests that end their processes", () => {
-  it("holds one that ended two processes within a minute, tells of it once, and forgets it", () => {
+describe("the book of requests that crash their processes", () => {
+  it("holds one that crashed two processes within a minute, reports it once, and forgets it", () => {
     const { book: poison, told } = book();
     poison.record("web", "GET /x", "web.1#1", 0);
     poison.record("web", "GET /x", "web.1#1", 1);
@@ -29,7 +29,7 @@ describe("the book of requests that end their processes", () => {
     expect(told).toHaveLength(2);
   });
 
-  it("over random deaths holds just those with two in the last minute, and never more than its bound", () => {
+  it("after random deaths, holds exactly those with two in the last minute, and never more than its bound", () => {
     const death = fc.record({ request: fc.nat(5), process: fc.nat(8), wait: fc.constantFrom(0, 1, 20_000, 40_000) });
     fc.assert(
       fc.property(fc.array(death, { maxLength: 60 }), (deaths) => {
@@ -39,7 +39,7 @@ describe("the book of requests that end their processes", () => {
         const all: { request: string; process: string; at: number }[] = [];
         for (const { request, process, wait } of deaths) {
           now += wait;
-          // A process ends once.
+          // A process exits only once.
           if (first.has(`${process}`)) continue;
           first.set(`${process}`, now);
           all.push({ request: `GET /${request}`, process: `p${process}`, at: now });
@@ -53,7 +53,7 @@ describe("the book of requests that end their processes", () => {
     );
   });
 
-  it("takes every request for one of them while it is full", () => {
+  it("treats every request as one of them while it is full", () => {
     const { book: poison } = book();
     for (let n = 0; n < 10_000; n++) poison.record("web", `GET /${n}`, `p${n}`, n / 1000);
     expect(poison.has("web", "GET /other", 10)).toBe(true);
@@ -78,7 +78,7 @@ describe("a request that was lost", () => {
   const started = ["lost", "fatal", "bystander", "behind", "stalled", "stale"] as const;
   const lost = { sends: 1, starts: 1, wasSent: true, isIdempotent: true, isBodyBuffered: true, isPoison: false };
 
-  it.each(started)("%s: goes to one further process, if it may be repeated and is not known for it", (loss) => {
+  it.each(started)("%s: goes to one more process, if it may be repeated and is not known to crash processes", (loss) => {
     expect(mayHaveStarted(loss)).toBe(true);
     expect(mayTryElsewhere(loss, lost)).toBe(true);
     for (const never of [{ starts: 2 }, { isPoison: true }, { isIdempotent: false }, { isBodyBuffered: false }]) {

@@ -1,4 +1,4 @@
-/** A compressed response that waits in the spool takes part in the share of each turn. */
+/** A compressed response that waits in the spool uses the shared compression budget of each turn. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import { Spool } from "./spool.js";
 const PIECES = 4;
 const PIECE = Buffer.alloc(32_768, "a");
 
-it("goes on from the spool only in a turn that has time to compress, and comes whole", async () => {
+it("continues from the spool only in a turn that has time to compress, and arrives complete", async () => {
   const folder = mkdtempSync(join(tmpdir(), "paceline-flow-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const budget = new BufferBudget(1_000_000);
@@ -39,7 +39,7 @@ it("goes on from the spool only in a turn that has time to compress, and comes w
     };
     const relay = { limits: { bufferBytes: 65_536 }, spool };
     const flow = new ResponseFlow(relay as never, client as never, { onSpoolSent, abort: () => {} });
-    // Each piece takes more than a turn has.
+    // Each piece takes more time than a turn has.
     flow.coded = { takeBatch: () => 1 << 18 } as never;
     flow.send(PIECE, 0, PIECE.length, stream as never, true);
     expect(flow.isSpooling).toBe(true);

@@ -5,12 +5,12 @@ import { PoisonBook } from "./poison.js";
 import type { Relay } from "./relay.js";
 import { LostStarts } from "./retry.js";
 
-/** A loss: its kind, whether it was the only one there, and what the upstream was beside that. */
+/** A loss: its kind, whether the request was the only one there, and what else the upstream was doing. */
 type Loss = [loss: UpstreamLoss, isOnly: boolean, what?: typeof DRAINING | typeof CANARY];
 
 const [ALONE, AMONG_OTHERS, DRAINING, CANARY] = [true, false, "draining", "canary"] as const;
 
-/** The number of processes that the request counts as having ended. */
+/** The number of processes that the request counts as having crashed. */
 function blamed(losses: Loss[], knownBefore = 0): number {
   const processes = new Set<string>();
   const poison = new PoisonBook(() => {});
@@ -34,7 +34,7 @@ function blamed(losses: Loss[], knownBefore = 0): number {
   return processes.size;
 }
 
-describe("a request that was lost where it may have started is held to be what ended the process", () => {
+describe("a request that was lost where it may have started is assumed to have crashed the process", () => {
   const cases: [string, Loss[], number, number?][] = [
     ["if it was the only one there", [["lost", ALONE]], 1],
     ["if its handler was being called", [["fatal", AMONG_OTHERS]], 1],

@@ -20,7 +20,7 @@ function bench() {
     saved.keepParsed(owner);
     return saved;
   };
-  /** Sends it; returns its target, and whether it was parsed for that. */
+  /** Sends the request; returns its target, and whether it was parsed for that. */
   const sent = (saved: SavedHead): [string, boolean] => {
     parse.mockClear();
     const { target, targetStart, targetEnd } = saved.parse(owner);
@@ -29,7 +29,7 @@ function bench() {
   return { owner, queued, sent };
 }
 
-it("keeps the heads of queued requests parsed, and each is its own", () => {
+it("keeps the heads of queued requests parsed, each separately", () => {
   const { queued, sent } = bench();
   const all = ["/a", "/b", "/c"].map((target) => queued(target));
   expect(all.reverse().map(sent)).toEqual([
@@ -37,11 +37,11 @@ it("keeps the heads of queued requests parsed, and each is its own", () => {
     ["/b", false],
     ["/a", false],
   ]);
-  // To another upstream.
+  // Sent again, to another upstream.
   expect(sent(all[0] as SavedHead)).toEqual(["/c", true]);
 });
 
-it("parses those beyond the limit again, until others are sent or give up", () => {
+it("parses those beyond the limit again, until others are sent or abandoned", () => {
   const { queued, sent } = bench();
   const all = Array.from({ length: MAX_SPARE_HEADS + 1 }, (_, at) => queued(`/${at}`));
   const last = all.pop() as SavedHead;

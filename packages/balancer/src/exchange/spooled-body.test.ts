@@ -1,4 +1,4 @@
-/** A body in the spool: complete and in order with any disk, and nothing of it remains. */
+/** A body in the spool: it is complete and in order with any disk, and nothing of it remains. */
 import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ function spool(maxBytes = 10_000_000): Spool {
   return made;
 }
 
-/** Takes read bytes, at most `room` before it pauses. */
+/** Reads bytes, at most `room` before it pauses. */
 class Reader {
   readonly parts: Buffer[] = [];
   room = Number.POSITIVE_INFINITY;
@@ -57,11 +57,11 @@ function append(body: SpooledBody, bytes: Buffer, piece = 10_000) {
   for (let at = 0; at < bytes.length; at += piece) body.append(bytes, at, Math.min(bytes.length, at + piece));
 }
 
-/** Nothing of `budget` and of the spool is used. */
+/** Whether `budget` and the spool are completely unused. */
 const isAllBack = (used: Spool) => used.usedBytes === 0 && budget.take(1_000_000);
 
 describe("a body in the spool", () => {
-  it("is read whole and in order, again and from the middle, and gives all back", async () => {
+  it("is read completely and in order, again and from the middle, and returns all that it used", async () => {
     const used = spool();
     const reader = new Reader();
     const body = new SpooledBody(used, "request", reader);
@@ -86,7 +86,7 @@ describe("a body in the spool", () => {
     expect(isAllBack(used)).toBe(true);
   });
 
-  it("that is read while it comes is whole, and what is read soon never reaches the disk", async () => {
+  it("that is read while it arrives is complete, and what is read soon never reaches the disk", async () => {
     const used = spool();
     const reader = new Reader();
     const body = new SpooledBody(used, "response", reader);
@@ -105,12 +105,12 @@ describe("a body in the spool", () => {
     expect(isAllBack(used)).toBe(true);
   });
 
-  it("has a bound, and so have responses together, which leave room for requests", () => {
+  it("has a bound, and all responses together have a bound that leaves room for requests", () => {
     const used = spool(100_000);
     const bytes = pattern(60_000);
     const response = new SpooledBody(used, "response", new Reader());
     expect(response.append(bytes, 0, 50_000)).not.toBe("full");
-    // The excess stays in memory, and its instance waits.
+    // The excess stays in memory, and the instance waits.
     expect([response.append(bytes, 0, 1), used.usedBytes]).toEqual(["wait", 50_000]);
     const request = new SpooledBody(used, "request", new Reader());
     expect(request.append(bytes, 0, 50_000)).not.toBe("full");
@@ -121,7 +121,7 @@ describe("a body in the spool", () => {
     expect(used.usedBytes).toBe(0);
   });
 
-  it("wants no more while much is on its way to the disk, or memory is short, and says when it does", async () => {
+  it("requests no more while many bytes are on their way to the disk, or memory is scarce, and tells when it continues", async () => {
     const used = spool();
     const reader = new Reader();
     const body = new SpooledBody(used, "request", reader);
@@ -137,7 +137,7 @@ describe("a body in the spool", () => {
     await expect.poll(() => isAllBack(used)).toBe(true);
   });
 
-  it("whose file cannot be written fails once for all, but what it has of a response can be read", async () => {
+  it("whose file cannot be written fails permanently, but the stored part of a response can be read", async () => {
     const used = spool();
     writeFileSync(join(folder, "read-only"), "");
     let opened = -1;
@@ -161,7 +161,7 @@ describe("a body in the spool", () => {
     body.close();
     other.close();
     await expect.poll(() => isAllBack(used)).toBe(true);
-    // Its descriptors are closed soon; another file may have the number then.
+    // Its descriptors are closed soon; another file may have the same number by then.
     const isOpen = () => {
       try {
         return readlinkSync(`/proc/self/fd/${opened}`) === join(folder, "read-only");
@@ -172,7 +172,7 @@ describe("a body in the spool", () => {
     await expect.poll(isOpen).toBe(false);
   });
 
-  it("that is closed while the disk is at work waits for it, and closes its file", async () => {
+  it("that is closed during a disk operation waits for its end, and closes its file", async () => {
     const used = spool();
     const bodies = Array.from({ length: 20 }, () => new SpooledBody(used, "request", new Reader()));
     for (const body of bodies) {

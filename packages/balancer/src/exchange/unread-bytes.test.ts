@@ -1,11 +1,11 @@
-/** Who gives way when peers do not read. */
+/** Whose connection is reset when peers do not read. */
 import { expect, test } from "vitest";
 import { UnreadBytes } from "./unread-bytes.js";
 import { type UnreadOwner, UnreadPlace } from "./unread-place.js";
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** What a connection takes beside the bytes that wait, and so many bytes as one in these tests. */
+/** The overhead of a connection in addition to the waiting bytes; and the number of waiting bytes per connection in these tests. */
 const REST_BYTES = 4096;
 const UNIT = 8192;
 
@@ -71,7 +71,7 @@ test("beyond the limit those that have read nothing give way, newcomers first, a
   await d.waits(70);
   expect(gone).toEqual(["b", "d"]);
   expect(unread.endedTotal).toBe(2);
-  // At most one report in 10 s; the rest is told later, also when there is room again.
+  // At most one report in 10 s; the rest is reported later, even if there is room again.
   const line =
     "connection whose peer reads nothing was reset: unread bytes are near balancer.limits.maxUnreadBytes (819200)";
   expect(told).toEqual([`a ${line}`]);
@@ -109,7 +109,7 @@ test("far beyond the limit, time does not count", async () => {
   expect(gone).toEqual(["a"]);
 });
 
-test("what is found out later of a peer's progress starts its time anew", async () => {
+test("progress of a peer that is detected later restarts its time", async () => {
   const { gone, peer, clock, unread } = scene();
   const a = peer("a");
   await a.waits(60);
@@ -124,7 +124,7 @@ test("what is found out later of a peer's progress starts its time anew", async 
   expect(gone).toEqual(["a"]);
 });
 
-test("one that was blocked before the last look is not judged without another one", async () => {
+test("one that was blocked before the last check is not judged without another check", async () => {
   const { gone, peer, clock, looked } = scene();
   const [a, b, c, d] = [peer("a"), peer("b"), peer("c"), peer("d")];
   await a.waits(60);
@@ -143,7 +143,7 @@ test("one that was blocked before the last look is not judged without another on
   expect(gone).toEqual(["b", "c", "a"]);
 });
 
-test("a reader with very much unread counts, and gives way once it reads nothing", async () => {
+test("a reader with very many unread bytes counts, and is reset once it reads nothing", async () => {
   const { gone, peer, clock, unread } = scene(100, 50);
   const [much, little] = [peer("much"), peer("little")];
   for (const each of [much, little]) {
@@ -226,7 +226,7 @@ test("readers that do not count have no more than the limit, and give way if tho
   expect(gone).toEqual(["3"]);
 });
 
-test("below the limit one may be silent for as long as what its kernel took takes at 1,000 bytes a second", async () => {
+test("below the limit a peer may be silent for as long as reading what its kernel accepted takes at 1,000 bytes per second", async () => {
   const { gone, peer, clock, unread } = scene();
   const [slow, other] = [peer("slow"), peer("other")];
   slow.reads(8);
@@ -237,7 +237,7 @@ test("below the limit one may be silent for as long as what its kernel took take
   clock.now++;
   unread.look();
   expect(gone).toEqual(["slow"]);
-  // There is no such time above the limit.
+  // Above the limit there is no such time.
   other.reads(8);
   await other.waits(120);
   clock.now += 200;
@@ -245,7 +245,7 @@ test("below the limit one may be silent for as long as what its kernel took take
   expect(gone).toEqual(["slow", "other"]);
 });
 
-test("what its kernel took gives it that time also if it is known only after the first look", async () => {
+test("what its kernel accepted gives it that time even if that is known only after the first check", async () => {
   const { gone, peer, clock, unread } = scene();
   const [slow, silent] = [peer("slow", 0), peer("silent", 0)];
   for (const each of [slow, silent]) {
@@ -261,7 +261,7 @@ test("what its kernel took gives it that time also if it is known only after the
   expect(gone).toEqual(["silent"]);
 });
 
-/** Their kernels report it by pieces of a distant connection, and by whole windows of a near one. */
+/** Kernels acknowledge in pieces over a distant connection, and in whole windows over a near one. */
 test.each([
   ["1,000 bytes a second, in small steps", 1, 8192],
   ["1,000 bytes a second, in large ones", 8, 65_536],
@@ -274,7 +274,7 @@ test.each([
     for (const next = clock.now + everyMs; clock.now < next; ) {
       clock.now = Math.min(next, clock.now + 1000);
       unread.look();
-      // There is no room once it has proved itself.
+      // From the moment it has proved that it reads, there is no room.
       await peer("silent").waits(step === 0 ? 6 : step === 1 ? 60 : 1100);
     }
     steady.reads(units);
@@ -319,7 +319,7 @@ test("time with nothing unread is no time in which one has read slowly", async (
   expect(gone).toEqual(["b"]);
 });
 
-test("what was read, or belongs to nobody, is free", async () => {
+test("bytes that were read, or belong to nobody, are free", async () => {
   const { gone, peer } = scene();
   for (let n = 0; n < 100; n++) {
     const each = peer(`${n}`);
@@ -331,7 +331,7 @@ test("what was read, or belongs to nobody, is free", async () => {
   expect(gone).toEqual([]);
 });
 
-test("memory is scarce once half of the limit is used, also by readers that do not count, until they have read", async () => {
+test("memory is scarce once half of the limit is used, even by readers that do not count, until they have read", async () => {
   const { peer, clock, unread } = scene();
   const [reader, other] = [peer("reader"), peer("other")];
   await reader.waits(40);
@@ -348,7 +348,7 @@ test("memory is scarce once half of the limit is used, also by readers that do n
   expect([unread.isScarce, unread.spareBytes]).toEqual([false, 30 * UNIT]);
 });
 
-test("what only the kernel has taken is no proof where bytes wait before it is full", async () => {
+test("what only the kernel has accepted is no proof if bytes wait before the kernel is full", async () => {
   const { gone, peer, clock, unread } = scene();
   const [a, b] = [peer("a", 0), peer("b", 0)];
   for (const [each, isSure] of [

@@ -28,10 +28,10 @@ function readIn(
   return { data, rest, verdict: reader.isComplete ? 1 : 0 };
 }
 
-/** Cuts bytes at these places. */
+/** Cuts bytes at these offsets. */
 function cut(bytes: Buffer, places: number[]): Buffer[] {
   const at = [...new Set(places.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b);
-  // Each in a separate buffer, like reads: the parser may move bytes in it.
+  // Each piece is in a separate buffer, as with reads: the parser may move bytes in it.
   return [...at, bytes.length].map((end, i) => Buffer.from(bytes.subarray(at[i - 1] ?? 0, end)));
 }
 
@@ -47,7 +47,7 @@ const chunkedBody = fc
   });
 
 describe("chunked", () => {
-  it("gives the same data however the bytes are cut, and leaves what follows", () => {
+  it("returns the same data however the bytes are split, and leaves what follows", () => {
     fc.assert(
       fc.property(chunkedBody, fc.array(fc.nat(), { maxLength: 12 }), ({ data, framed }, places) => {
         const pieces = cut(Buffer.from(`${framed}GET /next`, "latin1"), places);
@@ -62,7 +62,7 @@ describe("chunked", () => {
     ["short ones", 100_000, ";a=b", 1, "whole"],
     ["those of large chunks", 1000, `;${"e".repeat(200)}`, 200, "whole"],
     ["long ones of small chunks", 1000, `;${"e".repeat(200)}`, 1, "malformed"],
-  ])("may have extensions that its data excuses: %s", (_, count, extension, size, verdict) => {
+  ])("may have extensions in proportion to its data: %s", (_, count, extension, size, verdict) => {
     const chunk = `${size.toString(16)}${extension}\r\n${"x".repeat(size)}\r\n`;
     const pieces = [Buffer.from(`${chunk.repeat(count)}0\r\n\r\n`)];
     const read = readIn(pieces, (reader) => reader.begin("chunked", 0));
@@ -90,7 +90,7 @@ describe("chunked", () => {
     expect(reader.takeTrailers()).toBeUndefined();
   });
 
-  it("gives the data of small chunks of one read as one piece, and a large one where it lies", () => {
+  it("returns the data of small chunks of one read as one piece, and a large chunk in place", () => {
     const large = "L".repeat(5000);
     const bytes = Buffer.from(
       `${"1\r\nx\r\n".repeat(10_000)}1388\r\n${large}\r\n2\r\nyz\r\n1\r\n!\r\n0\r\n\r\n`,
@@ -109,7 +109,7 @@ describe("chunked", () => {
     [true, `X: ${"a".repeat(9000)}\r\n\r\n`],
     [false, `X: ${"a".repeat(9000)}\r\n\r\n`],
     [true, `${"X: a\r\n".repeat(33)}\r\n`],
-  ])("drops trailers that are too large or too many if it should, asked for (%s) or not", (keepsTrailers, section) => {
+  ])("drops trailers that are too large or too many if `dropsLargeTrailers`, with `keepsTrailers` %s", (keepsTrailers, section) => {
     const begin = (dropsLargeTrailers: boolean) => (reader: BodyReader) => {
       reader.keepsTrailers = keepsTrailers;
       reader.dropsLargeTrailers = dropsLargeTrailers;
@@ -126,7 +126,7 @@ describe("chunked", () => {
     expect(reader.takeTrailers()).toBeUndefined();
   });
 
-  it("keeps trailers that are not whole in one buffer of about their size", () => {
+  it("keeps incomplete trailers in one buffer of about their size", () => {
     const bytes = Buffer.from(`0\r\n${`X: ${"a".repeat(245)}\r\n`.repeat(32)}\r\n`);
     for (const step of [1, 700, bytes.length - 1]) {
       const reader = new BodyReader();
@@ -140,7 +140,7 @@ describe("chunked", () => {
     }
   });
 
-  it("gives the same verdict on broken bytes however they are cut", () => {
+  it("returns the same verdict on invalid bytes however they are split", () => {
     fc.assert(
       fc.property(
         chunkedBody,
@@ -160,7 +160,7 @@ describe("chunked", () => {
     );
   });
 
-  it("refuses a body over its bound before its data", () => {
+  it("rejects a body beyond its limit before its data", () => {
     const begin = (reader: BodyReader) => reader.begin("chunked", 0, 7);
     expect(readIn([Buffer.from("5\r\nhello\r\n3\r\n")], begin)).toEqual({
       data: "hello",
@@ -176,7 +176,7 @@ describe("chunked", () => {
 });
 
 describe("length and close", () => {
-  it("takes as many bytes as were told, and leaves what follows", () => {
+  it("takes as many bytes as announced, and leaves what follows", () => {
     fc.assert(
       fc.property(fc.string({ minLength: 1 }), fc.array(fc.nat(), { maxLength: 6 }), (text, places) => {
         const data = Buffer.from(text);

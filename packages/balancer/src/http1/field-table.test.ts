@@ -19,7 +19,7 @@ const MADE = [
   FieldKind.FORWARDED_PROTO,
 ] as number[];
 
-describe("fields that say who asks", () => {
+describe("fields that identify the client", () => {
   it.each([...listed, "X-Forwarded-User", "X-FORWARDED-SSL"])("%s is classified as the table has it", (name) => {
     const rule = clientFieldRule(name.toLowerCase());
     const kind = kindOf(name) as number;

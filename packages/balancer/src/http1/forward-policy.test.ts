@@ -32,7 +32,7 @@ function sent(text: string, forwarded: ForwardedFields, isTrusted: boolean): { h
   return { http1, lane: new LaneRequestHead(frames.take().toString("latin1", 8)).pairs() };
 }
 
-/** In HTTP/1.1 framing is written again, after the rest, and so is TE; over the lane Content-Length keeps its place. */
+/** HTTP/1.1 writes the framing fields and TE again, after the other fields; over the lane, Content-Length keeps its place. */
 const FRAMING = ["content-length", "transfer-encoding", "te"];
 const unframed = (pairs: Pairs) =>
   pairs.filter(([name, value]) => !FRAMING.includes(name) && !(name === "connection" && value === "TE"));
@@ -57,7 +57,7 @@ const framing = fc.constantFrom(
   ["Connection: Upgrade", "Upgrade: websocket"],
 );
 
-describe("fields that pass upstream", () => {
+describe("fields that are forwarded upstream", () => {
   it("are the same over HTTP/1.1 and the lane, in the same order", () => {
     fc.assert(
       fc.property(anyFields, framing, fc.boolean(), fc.boolean(), (fields, framed, isTrusted, isReported) => {
@@ -73,7 +73,7 @@ describe("fields that pass upstream", () => {
     );
   });
 
-  it("are none of one hop, and what says who asks from a trusted peer alone", () => {
+  it("are not hop-by-hop, and identify the client only if the peer is trusted", () => {
     const text = `POST /p HTTP/1.1\r\nHost: a\r\n${FIELDS.join("\r\n")}\r\n\r\n`;
     for (const isTrusted of [false, true]) {
       const { http1 } = sent(text, new ForwardedFields([["X-Forwarded-For", "10.0.0.7"]]), isTrusted);
@@ -87,7 +87,7 @@ describe("fields that pass upstream", () => {
   });
 });
 
-it("passes a response's fields but for those of its hop; Upgrade with 101 and 426 alone", () => {
+it("forwards a response's fields except hop-by-hop ones; Upgrade only with 101 and 426", () => {
   for (const status of [101, 200, 304, 426, 502]) {
     const kinds = responseFieldsThatPass(status);
     const passing = Object.entries(FieldKind).flatMap(([name, kind]) => (passes(kinds, kind) ? [name] : []));
@@ -97,7 +97,7 @@ it("passes a response's fields but for those of its hop; Upgrade with 101 and 42
   }
 });
 
-it("knows every field of one hop", () => {
+it("knows every hop-by-hop field", () => {
   const text = HOP_BY_HOP_FIELDS.filter((name) => name !== "transfer-encoding").map((name) => `${name}: x`);
   const { fields } = requestHead(`GET / HTTP/1.1\r\nHost: a\r\n${text.join("\r\n")}\r\n\r\n`);
   const kinds = Array.from({ length: fields.count }, (_, i) => fields.kinds[i]);

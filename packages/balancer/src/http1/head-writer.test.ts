@@ -17,7 +17,7 @@ function read(bytes: Buffer): { body: Buffer; pieces: number } {
   return { body: Buffer.concat(pieces), pieces: pieces.length };
 }
 
-it("puts small pieces of a chunked body into one chunk, and keeps every byte of both connections", () => {
+it("joins small pieces of a chunked body into one chunk, and keeps every byte of both connections", () => {
   const size = fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 1, max: 20 }) }, fc.integer({ min: 1, max: 40_000 }));
   const step = fc.record({ size, to: fc.nat(1), isFlushed: fc.boolean() });
   fc.assert(
@@ -51,7 +51,7 @@ it("puts small pieces of a chunked body into one chunk, and keeps every byte of 
   expect(pieces).toBeLessThan(4);
 });
 
-it("lets the kernel gather lines and large pieces until the flush, and small ones need no such call", () => {
+it("lets the kernel gather lines and large pieces until the flush, and needs no such call for small ones", () => {
   const calls: string[] = [];
   class Corkable extends FakeConnection {
     cork(): void {
@@ -92,7 +92,7 @@ it("lets the kernel gather lines and large pieces until the flush, and small one
   expect(calls.splice(0).join(" ")).toBe("cork line piece last line");
 });
 
-it("writes each field that passes as one line of `name: value`, however it came", () => {
+it("writes each forwarded field as one line of `name: value`, however it arrived", () => {
   const name = fc.constantFrom("a", "x-b", "Connection", "Set-Cookie", "upgrade", "keep-alive");
   const space = fc.constantFrom("", " ", "  ", "\t", " \t ");
   const field = fc.record({ name, before: space, value: fc.constantFrom("", "v", "a b"), after: space });

@@ -1,4 +1,4 @@
-/** Who names a request: ids and traces are made, or kept from those who may say them, and both writers send the same. */
+/** Who names a request: ids and traces are generated, or kept from clients that may set them, and both writers send the same. */
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { LaneRequestHead } from "@paceline/wire/lane/request-head";
 import fc from "fast-check";
@@ -21,7 +21,7 @@ function source(rules: Rules, random: () => number = Math.random): IdentitySourc
   return new IdentitySource({ rules, clock: { now: 0 }, date: () => 1_700_000_000_123, random });
 }
 
-/** Returns the identity fields that an upstream gets by each protocol, in order, and what the log calls the request. */
+/** Returns the identity fields that an upstream gets with each protocol, in order, and the request's name in the log. */
 function identified(fields: string, isTrusted: boolean, rules: Rules) {
   const head = requestHead(`GET / HTTP/1.1\r\nHost: a\r\n${fields}\r\n`);
   const identity = new Identity(source(rules));
@@ -107,10 +107,10 @@ describe("the identity of a request", () => {
     if (rules.trace) expect(traceId).toBe(sent.find(([name]) => name === "traceparent")?.[1]?.slice(3, 35));
   });
 
-  it("is another one for each request, in order and with the time, also when the counter overflows", () => {
+  it("differs for each request, in order and with the time, even when the counter overflows", () => {
     const bytes = new Uint8Array(36);
     const text = () => Buffer.from(bytes).toString("latin1");
-    // All digits are f, also those of the counter.
+    // All hexadecimal digits are f, also those of the counter.
     const full = source(ALL, () => 0.999);
     full.putId(bytes);
     expect(text()).toBe("018bcfe5-687b-7fff-bfff-ffff00000000");
@@ -124,7 +124,7 @@ describe("the identity of a request", () => {
     for (const each of ids) expect(each).toMatch(UUID7);
   });
 
-  it("marks an even share of its traces as sampled", () => {
+  it("marks an evenly spread share of its traces as sampled", () => {
     const quarter = source({ ...ALL, trace: { keep: "trusted", sampled: 0.25 } });
     const bytes = new Uint8Array(55);
     const traces = Array.from({ length: 1000 }, () => {

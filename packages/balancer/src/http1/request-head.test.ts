@@ -39,7 +39,7 @@ describe("a request's head", () => {
       "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\n",
       { isUpgrade: false, framing: "length" },
     ],
-    // Connection cannot remove fields needed for framing and routing.
+    // Connection cannot remove fields that are needed for framing and routing.
     [
       "POST / HTTP/1.1\r\nHost: a\r\nConnection: content-length, host\r\nContent-Length: 5\r\n\r\n",
       { framing: "length", contentLength: 5 },
@@ -55,13 +55,13 @@ describe("a request's head", () => {
     ["http://B.example?y/z", "B.example", "?y/z"],
     ["https://b", "b", ""],
     ["HTTP://b/", "b", "/"],
-  ])("takes host and target from %s, whatever Host says", (target, host, path) => {
+  ])("reads host and target from %s, whatever Host says", (target, host, path) => {
     const { head } = parse(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
     expect(textOf(head, head.hostStart, head.hostEnd)).toBe(host);
     expect(textOf(head, head.targetStart, head.targetEnd)).toBe(path);
   });
 
-  it("says of every beginning of a good head that more must come, and of nothing else", () => {
+  it("needs more bytes for every beginning of a valid head, and for nothing else", () => {
     const text = "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX:  y \r\n\r\n";
     for (let length = 0; length < text.length; length++) {
       expect(parse(text.slice(0, length)).after, JSON.stringify(text.slice(0, length))).toBe(HEAD_INCOMPLETE);
@@ -69,7 +69,7 @@ describe("a request's head", () => {
     expect(parse(`${text}more`).after).toBe(text.length);
   });
 
-  it("never reads past the end, and never takes a head whose lines end otherwise than with CRLF", () => {
+  it("never reads past the end, and never accepts a head whose lines do not end with CRLF", () => {
     const alphabet = fc.constantFrom(
       "GET ",
       "/",
@@ -96,7 +96,7 @@ describe("a request's head", () => {
     );
   });
 
-  it("percent-encodes what is outside ASCII in the target, and counts it as what it becomes", () => {
+  it("percent-encodes non-ASCII characters in the target, and counts the encoded length", () => {
     const raw = (count: number) => `GET /${"\xc3".repeat(count)}?\xff HTTP/1.1\r\nHost: a\r\n\r\n`;
     const { head, after } = parse(raw(2000));
     expect(after).toBe(raw(2000).length);

@@ -71,7 +71,7 @@ describe("a Host", () => {
     expect(judge(host)).toBe(false);
   });
 
-  it("is judged alike by the short way and by the URL parser", () => {
+  it("gets the same verdict from the fast path and from the URL parser", () => {
     const character = fc.constantFrom(...[..."abxnX0129.-_:[]%~!=", "xn--", "..", "255", "256", ":80", "::"]);
     fc.assert(
       fc.property(fc.array(character, { minLength: 1, maxLength: 9 }), (characters) => {

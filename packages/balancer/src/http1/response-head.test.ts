@@ -23,7 +23,7 @@ describe("a response's head", () => {
     expect(head.keepAlive).toBe(isKept);
   });
 
-  it("is refused with more than 32 options in its Connection fields, over the lane too", () => {
+  it("is rejected with more than 32 options in its Connection fields, over the lane too", () => {
     const lines = (count: number) => `Connection: ${"x,".repeat(count)}\r\n\r\n`;
     for (const [count, isTaken] of [
       [32, true],
@@ -41,11 +41,11 @@ describe("a response's head", () => {
     ["HTTP/2 200", HEAD_REFUSED],
     ["HTTP/", HEAD_INCOMPLETE],
     ["HTTP/1.1 200", HEAD_INCOMPLETE],
-  ])("that begins with %j is refused once it cannot be one: %i", (text, result) => {
+  ])("that begins with %j is rejected once it cannot be a valid head: %i", (text, result) => {
     expect(parse(text).after).toBe(result);
   });
 
-  it("is refused over its bound even when it comes at once", () => {
+  it("is rejected beyond its limit even if it arrives in one piece", () => {
     const lines = "HTTP/1.1 200 OK\r\nX: \r\n\r\n".length;
     const withValue = (length: number) => `HTTP/1.1 200 OK\r\nX: ${"a".repeat(length)}\r\n\r\n`;
     expect(parse(withValue(MAX_RESPONSE_HEAD_BYTES - lines)).after).toBe(MAX_RESPONSE_HEAD_BYTES);

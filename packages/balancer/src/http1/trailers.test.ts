@@ -1,10 +1,10 @@
-/** Which trailers pass. */
+/** Which trailers are forwarded. */
 import { areTrailerLines } from "@paceline/wire";
 import { expect, test } from "vitest";
 import { BodyReader } from "./body-framing.js";
 import { passingTrailers } from "./forward-policy.js";
 
-test("those about the exact bytes do not pass if the body was compressed on its way", () => {
+test("trailers about the exact bytes are not forwarded if the balancer compressed the body", () => {
   const received = Buffer.from('Content-Digest: d\r\nETag: "a"\r\nX-Sum: 1\r\n');
   expect(passingTrailers(received, true)?.toString()).toBe("X-Sum: 1\r\n");
   expect(passingTrailers(received)?.length).toBe(received.length);
@@ -27,11 +27,11 @@ test.each([
   ["N: 1\r\n".repeat(32), "N: 1\r\n".repeat(32)],
   ["N: 1\r\n".repeat(33), undefined],
   ["", undefined],
-])("of %j pass %j", (received, passing) => {
+])("of %j, %j are forwarded", (received, passing) => {
   expect(passingTrailers(Buffer.from(received))?.toString()).toBe(passing);
 });
 
-test("whatever a client may send is valid on a lane, which an instance would break otherwise", () => {
+test("whatever trailers a client may send are valid on a lane; otherwise an instance would close it", () => {
   let accepted = 0;
   for (let byte = 0; byte < 256; byte++)
     for (const line of [`x${String.fromCharCode(byte)}: 1`, `x: a${String.fromCharCode(byte)}b`]) {

@@ -24,7 +24,7 @@ describe("the client of a trusted proxy", () => {
       ["6.6.6.6", "9.9.9.9, 10.1.2.3"],
       ["9.9.9.9", "10.1.2.3", "127.0.0.1"],
     ],
-    // All trusted: the leftmost one.
+    // All addresses are trusted: the leftmost one is the client.
     [[], ["127.0.0.1"]],
     [["10.0.0.5, 10.0.0.6"], ["10.0.0.5", "10.0.0.6", "127.0.0.1"]],
     // Empty elements are ignored.
@@ -44,7 +44,7 @@ describe("the client of a trusted proxy", () => {
     [["6.6.6.6, ::ffff:0909:0909"], ["9.9.9.9", "127.0.0.1"]],
     [["6.6.6.6, unix:"], ["unknown", "127.0.0.1"]],
     [["6.6.6.6, unix"], ["unknown", "127.0.0.1"]],
-    // An unknown client.
+    // The client is unknown.
     [["6.6.6.6, unknown"], ["unknown", "127.0.0.1"]],
     [["6.6.6.6, _hidden"], ["unknown", "127.0.0.1"]],
     [["6.6.6.6, 10.0.0.1x"], ["unknown", "127.0.0.1"]],
@@ -53,7 +53,7 @@ describe("the client of a trusted proxy", () => {
     [["6.6.6.6, 10.0.0.1/8"], ["unknown", "127.0.0.1"]],
     [["6.6.6.6, a.example"], ["unknown", "127.0.0.1"]],
     [["6.6.6.6, <script>"], ["unknown", "127.0.0.1"]],
-  ])("that says X-Forwarded-For %j is %j", (forwardedFor, chain) => {
+  ])("with X-Forwarded-For %j is %j", (forwardedFor, chain) => {
     expect(read({ forwardedFor }).chain).toEqual(chain);
   });
 
@@ -68,23 +68,23 @@ describe("the client of a trusted proxy", () => {
     ["for=6.6.6.6, for=_gazonk", ["unknown"], "http", undefined],
     ["for=6.6.6.6, proto=https", ["unknown"], "https", undefined],
     ["for=6.6.6.6, nonsense", ["unknown"], "http", undefined],
-    // A client's unbalanced quote cannot hide its proxy's element.
+    // A client's unbalanced quote cannot hide the element of its proxy.
     ['for="6.6.6.6, for=9.9.9.9', ["9.9.9.9"], "http", undefined],
     ['a=", for="[2001:db8::1]"', ["2001:db8::1"], "http", undefined],
     ['x=",for=6.6.6.6;y=", for="[2001:db8::1]"', ["2001:db8::1"], "http", undefined],
-    // Nor can its text within a quote written by its proxy.
+    // A client's text within a quote that its proxy wrote cannot do that, either.
     ['for=9.9.9.9;host="x, for=6.6.6.6"', ["9.9.9.9"], "http", undefined],
     ['host="x;for=6.6.6.6";for=9.9.9.9', ["9.9.9.9"], "http", undefined],
-  ])("that says Forwarded %s is %j", (forwarded, chain, scheme, host) => {
+  ])("with Forwarded %s is %j", (forwarded, chain, scheme, host) => {
     expect(read({ forwarded: [forwarded] })).toMatchObject({ chain: [...chain, "127.0.0.1"], scheme, host });
   });
 
-  it("is told by X-Forwarded-For where both are there", () => {
+  it("is read from X-Forwarded-For if both fields are present", () => {
     const { chain, scheme } = read({ forwardedFor: ["9.9.9.9"], forwarded: ["for=6.6.6.6;proto=https"] });
     expect([chain, scheme]).toEqual([["9.9.9.9", "127.0.0.1"], "http"]);
   });
 
-  it("may come over a unix socket, which has no address", () => {
+  it("may connect over a unix socket, which has no address", () => {
     expect(read({ forwardedFor: ["6.6.6.6, 9.9.9.9"] }, "unix").chain).toEqual(["9.9.9.9"]);
     expect(read({ forwardedFor: ["6.6.6.6, 9.9.9.9, 10.0.0.1"] }, "unix").chain).toEqual(["9.9.9.9", "10.0.0.1"]);
     expect(read({}, "unix").chain).toEqual(["unknown"]);
@@ -101,7 +101,7 @@ describe("the client of a trusted proxy", () => {
     [["https, http"], "http"],
     [["evil, https"], "https"],
     [["http", "https"], "https"],
-  ])("that says X-Forwarded-Proto %j spoke %s", (proto, scheme) => {
+  ])("with X-Forwarded-Proto %j used %s", (proto, scheme) => {
     expect(read({ proto }).scheme).toBe(scheme);
   });
 
@@ -114,7 +114,7 @@ describe("the client of a trusted proxy", () => {
     [["0x7f.1"], undefined],
     [["shop.example/x"], undefined],
     [["a@b"], undefined],
-  ])("that says X-Forwarded-Host %j asked for %s", (host, asked) => {
+  ])("with X-Forwarded-Host %j requested %s", (host, asked) => {
     expect(read({ host }).host).toBe(asked);
   });
 
@@ -130,16 +130,16 @@ describe("the client of a trusted proxy", () => {
     [["/a%zz"], ""],
     [['/"><script>'], ""],
     [["/"], ""],
-  ])("that says X-Forwarded-Prefix %j took off %s", (prefix, taken) => {
+  ])("with X-Forwarded-Prefix %j removed %s", (prefix, taken) => {
     expect(read({ prefix }).prefix).toBe(taken);
   });
 
-  it("is never one that the client could choose", () => {
+  it("is never an address that the client could choose", () => {
     const piece = fc.constantFrom(
       ...['"', ",", ";", "=", " ", "for=", "\\", "6.6.6.6", "10.0.0.1", "[", "]", ":", "%", "unix", "a"],
     );
     const word = fc.array(piece, { maxLength: 30 }).map((pieces) => pieces.join(""));
-    // As a proxy appends: on the same line, or on a new one.
+    // Proxies append either to the same line, or as a new line.
     fc.assert(
       fc.property(word, fc.boolean(), (said, isOnLine) => {
         const with_ = (added: string) => (isOnLine ? [`${said}, ${added}`] : [said, added]);
@@ -153,7 +153,7 @@ describe("the client of a trusted proxy", () => {
     );
   });
 
-  it("is looked for only so far", () => {
+  it("is searched for only among a bounded number of addresses", () => {
     const { chain } = read({ forwardedFor: [Array(5000).fill("10.0.0.1").join()] });
     expect(chain.length).toBeLessThan(40);
     expect(read({ forwarded: [Array(5000).fill("for=10.0.0.1").join()] }).chain.length).toBeLessThan(40);
@@ -161,7 +161,7 @@ describe("the client of a trusted proxy", () => {
 });
 
 describe("trusted proxies", () => {
-  it("are known by their addresses in every spelling, and nobody by having none", () => {
+  it("are recognized by their addresses in every spelling; a peer without an address is never trusted", () => {
     const list = new TrustedProxies(["::ffff:10.0.0.0/104", "2001:db8::/32"]);
     expect(list.trusts("10.9.9.9")).toBe(true);
     expect(list.trusts("11.0.0.1")).toBe(false);
@@ -169,7 +169,7 @@ describe("trusted proxies", () => {
     for (const node of ["unix", "unknown"]) expect(list.trusts(node)).toBe(false);
     expect(new TrustedProxies(["unix"]).trusts("unknown")).toBe(false);
     expect(new TrustedProxies(["0.0.0.0/0"]).trusts("unix")).toBe(false);
-    // A block of one family does not match the other.
+    // A block of one address family does not match the other family.
     expect(new TrustedProxies(["::/0", "::1/64"]).trusts("8.8.8.8")).toBe(false);
     expect(new TrustedProxies(["0.0.0.0/0"]).trusts("2001:db8::1")).toBe(false);
   });
@@ -182,7 +182,7 @@ describe("trusted proxies", () => {
     ["fe80::1%eth0", "fe80::1"],
     ["1.2.3.4", "1.2.3.4"],
     ["", ""],
-  ])("%s is known as %s", (address, plain) => {
+  ])("%s is normalized to %s", (address, plain) => {
     expect(plainAddress(address)).toBe(plain);
   });
 });

@@ -1,10 +1,10 @@
-/** Which frames a client may send without end, and which end its connection. */
+/** Which frames a client may send without limit, and which end its connection. */
 import { describe, expect, it } from "vitest";
 import { Floods } from "./flood.js";
 
 const MANY = 100_000;
 
-/** Returns how often it can be done at once, up to MANY times. */
+/** Returns how often `act` is possible at once, up to MANY times. */
 function most(act: (floods: Floods) => boolean): number {
   const floods = new Floods({ now: 0 });
   for (let count = 0; count < MANY; count++) if (!act(floods)) return count;
@@ -114,7 +114,7 @@ it.each([
   expect(floods.takeIdle()).toBe(false);
 });
 
-it("forgets in time: 200 idle frames, 32 resets and 2,000 missing parts of small messages a second", () => {
+it("forgets over time: 200 idle frames, 32 resets and 2,000 missing parts of small messages per second", () => {
   const clock = { now: 0 };
   const floods = new Floods(clock);
   const take = (act: () => boolean) => {
@@ -125,6 +125,6 @@ it("forgets in time: 200 idle frames, 32 resets and 2,000 missing parts of small
   const acts = [() => floods.takeIdle(), () => floods.takeReset(), () => floods.takeData(4)];
   for (const act of acts) take(act);
   clock.now += 1000;
-  // The one that was too much counts, too.
+  // The one that was too many counts, too.
   expect(acts.map((act) => take(act))).toEqual([199, 31, 9999]);
 });

@@ -1,8 +1,8 @@
-/** What becomes of the buffers of a turn in which many clients get large responses. */
+/** What happens to the buffers of a turn in which many clients get large responses. */
 import { expect, it } from "vitest";
 import { FrameBuffer } from "./frame-buffer.js";
 
-it("keeps a few buffers for the next turn, and leaves none of the others to the collector", () => {
+it("keeps a few buffers for the next turn, and leaves none of the others to the garbage collector", () => {
   const buffers = Array.from({ length: 200 }, () => new FrameBuffer());
   for (const buffer of buffers) for (let at = 0; at < 4; at++) buffer.data(1, new Uint8Array(16_384), 0, 16_384);
   const used = buffers.map(({ bytes }) => bytes);
@@ -11,7 +11,7 @@ it("keeps a few buffers for the next turn, and leaves none of the others to the 
   const kept = used.reduce((sum, bytes) => sum + bytes.buffer.byteLength, 0);
   expect(kept).toBeGreaterThan(0);
   expect(kept).toBeLessThan(1 << 20);
-  // What is kept can be used again.
+  // The kept buffers can be used again.
   for (const buffer of buffers) buffer.data(1, new Uint8Array(16_384).fill(7), 0, 16_384);
   expect(buffers.every(({ bytes, length }) => bytes[length - 1] === 7)).toBe(true);
 });

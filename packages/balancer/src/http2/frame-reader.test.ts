@@ -1,4 +1,4 @@
-/** Frames are the same however their bytes are cut, and wherever their reader has to stop. */
+/** The frames are the same however their bytes are split, and wherever the reader has to stop. */
 import { describe, expect, it } from "vitest";
 import { data, frame, GET, headers, POST, settings, windowUpdate } from "../../test/support/http2-frames.js";
 import { FrameReader, type FrameSink } from "./frame-reader.js";
@@ -57,7 +57,7 @@ function read(pieces: Buffer[], stopEvery: number): string[] {
   const sink = new Sink(stopEvery);
   for (const piece of pieces) {
     expect(reader.read(piece, sink)).toBe(true);
-    // Sometimes more arrives before it goes on.
+    // Sometimes more bytes arrive before it continues.
     if (piece.length % 2 === 0) continue;
     while (reader.isWaiting) expect(reader.readOn(sink)).toBe(true);
   }
@@ -87,7 +87,7 @@ describe("a client's frames", () => {
     ]);
   });
 
-  it.each([1, 2, 3, 7, 1000])("are the same, cut anywhere, with a stop after every %d", (stopEvery) => {
+  it.each([1, 2, 3, 7, 1000])("are the same, split anywhere, with a stop after every %d", (stopEvery) => {
     let seed = 3;
     const random = (below: number) => {
       seed = (seed * 1_103_515_245 + 12_345) & 0x7fffffff;
@@ -104,7 +104,7 @@ describe("a client's frames", () => {
     }
   });
 
-  it("are held while they wait, also if they follow the preface in the same read", () => {
+  it("are kept while they wait, even if they follow the preface in the same read", () => {
     const reader = new FrameReader();
     const bytes = Buffer.from(BYTES);
     reader.read(bytes.subarray(0), new Sink(1));
@@ -116,7 +116,7 @@ describe("a client's frames", () => {
     ["DATA of no stream", data(0, "x"), ErrorCode.PROTOCOL_ERROR],
     ["with more padding than bytes", frame(FrameType.DATA, 8, 1, "\x05x"), ErrorCode.PROTOCOL_ERROR],
     ["padded without bytes", frame(FrameType.DATA, 8, 1, ""), ErrorCode.FRAME_SIZE_ERROR],
-  ])("that are %s end the reading, whole or byte by byte", (_, bytes, error) => {
+  ])("that are %s end the reading, in one piece or byte by byte", (_, bytes, error) => {
     for (const size of [1, bytes.length]) {
       const reader = new FrameReader();
       const sink = new Sink(1000);

@@ -1,4 +1,4 @@
-/** HPACK against the examples of RFC 7541, what a peer may do wrong, and node:http2 as a second opinion. */
+/** HPACK: the examples of RFC 7541, errors of a peer, and a comparison with node:http2. */
 import { once } from "node:events";
 import http2 from "node:http2";
 import { Duplex } from "node:stream";
@@ -43,7 +43,7 @@ const LAST = [
   ...[":status: 200", PRIVATE, "date: Mon, 21 Oct 2013 20:13:22 GMT", LOCATION, "content-encoding: gzip"],
   "set-cookie: foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1",
 ];
-/** The responses are those of a table of 256 bytes. */
+/** The examples of responses use a table of 256 bytes. */
 const SMALL = "3fe101";
 
 describe("the examples of RFC 7541 Appendix C", () => {
@@ -117,11 +117,11 @@ describe("the decoder", () => {
     ["Huffman's EOS", "000161 84ffffffff"],
     ["padding with a 0", "000161 81f0"],
     ["padding of more than 7 bits", "000161 821fff"],
-  ])("refuses %s", (_, block) => {
+  ])("rejects %s", (_, block) => {
     expect(decoder()(block)).toBe("invalid");
   });
 
-  it("empties the table for an entry that is larger than it, and drops a field that is longer than any may be", () => {
+  it("empties the table for an entry that is larger than the table, and drops a field that is longer than allowed", () => {
     const decode = decoder();
     expect(decode("4001610162")).toEqual(["a: b"]);
     expect(decode("be")).toEqual(["a: b"]);
@@ -132,7 +132,7 @@ describe("the decoder", () => {
     expect(longer(long)).toEqual(["too long"]);
   });
 
-  it("keeps the table right over many evictions", () => {
+  it("keeps the table correct over many evictions", () => {
     const decode = decoder();
     const fields: string[] = [];
     for (let n = 0; n < 2000; n++) {
@@ -163,7 +163,7 @@ describe("the decoder", () => {
     return Buffer.from(index < 127 ? [128 | index] : [255, index - 127]);
   }
 
-  it("decodes every byte in Huffman's code, and no more than there is room for", () => {
+  it("decodes every byte of the Huffman code, and no more than there is room for", () => {
     const to = Buffer.alloc(4);
     expect(decodeHuffman(Buffer.from("1f", "hex"), 0, 1, to, 0, 4)).toBe(1);
     expect(to.toString("latin1", 0, 1)).toBe("a");
@@ -171,7 +171,7 @@ describe("the decoder", () => {
   });
 });
 
-/** Passes what node:http2 sends to a test, and what the test sends to it. */
+/** Forwards the output of node:http2 to a test, and the output of the test to node:http2. */
 class Wire extends Duplex {
   sent: Buffer[] = [];
   override _read(): void {}
@@ -209,8 +209,8 @@ const word = (length: number) =>
     .join("")
     .trim();
 
-describe("beside node:http2", () => {
-  it("decodes what its client sends", async () => {
+describe("compared with node:http2", () => {
+  it("decodes what a client of node:http2 sends", async () => {
     const wire = new Wire();
     const client = http2.connect("http://a.test", { createConnection: () => wire });
     client.on("error", () => {});
@@ -242,7 +242,7 @@ describe("beside node:http2", () => {
     client.destroy();
   });
 
-  it("sends heads that its client reads, from smaller and smaller tables", async () => {
+  it("sends heads that a client of node:http2 reads, with smaller and smaller tables", async () => {
     const wire = new Wire();
     const client = http2.connect("http://a.test", { createConnection: () => wire, settings: {} });
     client.on("error", () => {});
@@ -288,7 +288,7 @@ describe("beside node:http2", () => {
     client.destroy();
   });
 
-  it("takes a byte for a field that repeats", () => {
+  it("needs one byte for a repeated field", () => {
     const encoder = new HpackEncoder();
     const frames = new FrameBuffer();
     const head = new ResponseHead();

@@ -1,4 +1,4 @@
-/** Heads of HTTP/2 as those of HTTP/1.1: what becomes of each field, and which requests are malformed (RFC 9113 §8.3). */
+/** Heads of HTTP/2 as those of HTTP/1.1: how each field is translated, and which requests are malformed (RFC 9113, section 8.3). */
 import { describe, expect, it } from "vitest";
 import { block, type Fields, GET, POST } from "../../test/support/http2-frames.js";
 import { HpackDecoder } from "./hpack-decoder.js";

@@ -29,7 +29,7 @@ describe("a window that opens by little at a time", () => {
     expect(window.room(waiting)).toBe(room);
   });
 
-  it("is not too large", () => {
+  it("never exceeds the maximum", () => {
     expect(new SendWindow(65_535).change(2 ** 31 - 65_536)).toBe(true);
     expect(new SendWindow(65_535).change(2 ** 31 - 65_535)).toBe(false);
   });

@@ -34,7 +34,7 @@ test.each<[NamedFile["header"], string, string | undefined]>([
   expect(targetOf({ header, value }, internal)?.toString("latin1")).toBe(target);
 });
 
-test("the root folder can be one", () => {
+test("the root folder can be named", () => {
   const target = targetOf({ header: "X-Sendfile", value: "/etc/motd" }, { ...internal, roots: roots.slice(1) });
   expect(target?.toString("latin1")).toBe("/all/etc/motd");
 });
@@ -57,7 +57,7 @@ function lines(merged: ResponseHead): string[] {
   return Buffer.from(merged.bytes).toString("latin1").trimEnd().split("\r\n");
 }
 
-test("the fields that name a file are taken out, and the first of them counts", () => {
+test("the fields that name a file are removed, and the first of them counts", () => {
   const response = head(...app);
   expect(takeNamedFile(response)).toEqual({ header: "X-Accel-Redirect", value: "/p/a" });
   expect(takeNamedFile(head("HTTP/1.1 200 OK", "X-Sendfile: /p/b", "X-Accel-Redirect: /p/a"))?.header).toBe(
@@ -91,7 +91,7 @@ test.each([
   expect(merged.contentLength).toBe(7);
 });
 
-test("an app with a strong ETag and a date has validators of its own, and has judged the conditions", () => {
+test("an app that sets a strong ETag and a date has evaluated the conditions itself", () => {
   const named: NamedFile = { header: "X-Accel-Redirect", value: "/p/a" };
   const from = (...own: string[]) => new FileRedirect(head("HTTP/1.1 200 OK", ...own), named);
   const [tag, date] = ['ETag: "app"', "Last-Modified: app"];
@@ -129,7 +129,7 @@ test.each([
   },
 );
 
-test("a response in parts keeps its type, and an empty type of the app is none", () => {
+test("a multipart response keeps its type, and an empty type of the app is ignored", () => {
   const parts = "Content-Type: multipart/byteranges; boundary=x";
   const named: NamedFile = { header: "X-Sendfile", value: "/" };
   const typed = new FileRedirect(head("HTTP/1.1 200 OK", "Content-Type: image/app"), named);

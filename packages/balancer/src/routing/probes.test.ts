@@ -7,7 +7,7 @@ import { Probes } from "./probes.js";
 const LIMITS = { maxHeadBytes: 4096, maxHeaderFields: 20, maxBodyBytes: 1000 };
 const PATHS = { live: "/-/live", ready: "/-/ready" };
 
-/** `+`: has an upstream, `!`: a drained one, `~`: expects one soon, `-`: neither; `(api)` is internal. */
+/** `+`: has an upstream, `!`: has a drained one, `~`: expects one soon, `-`: neither; `(api)` is internal. */
 function pools(text: string): SnapshotPool[] {
   return text.split(" ").map((word) => {
     const name = word.replace(/[^a-z]/g, "");
@@ -55,7 +55,7 @@ describe("a probe", () => {
     expect(ask(probes, target, method)).toBe(status);
   });
 
-  it("has the paths of the newest snapshot", () => {
+  it("uses the paths of the newest snapshot", () => {
     const changing = new Probes();
     expect(changing.areOn).toBe(false);
     changing.follow({ probes: { ready: "/healthz" }, pools: pools("web+") });
@@ -77,7 +77,7 @@ describe("the fleet is ready", () => {
     [["web- api-"], false],
     [["web! api-"], false],
     [["web! api+"], true],
-    // It crashed: the others serve, and its requests wait for it.
+    // The pool crashed: the other pools serve, and its requests wait for it.
     [["web+ api+", "web+ api~"], true],
     [["web+ api+", "web~ api~"], false],
     [["web+ api+", "web+", "web+ api~"], false],
@@ -89,11 +89,11 @@ describe("the fleet is ready", () => {
     expect([ask(probes, "/-/ready"), ask(probes, "/-/live")]).toEqual([isReady ? 200 : 503, 200]);
   });
 
-  it("is not before a stop, and not in a drain", () => {
+  it("is not ready during a stop or a drain", () => {
     const probes = new Probes();
     probes.follow({ probes: PATHS, pools: pools("web+"), stopping: true });
     expect([ask(probes, "/-/ready"), ask(probes, "/-/live")]).toEqual([503, 200]);
-    // The supervisor was killed before it stopped the fleet, and another one went on.
+    // The supervisor was killed before it stopped the fleet, and another supervisor continued.
     probes.follow({ probes: PATHS, pools: pools("web+") });
     expect(ask(probes, "/-/ready")).toBe(200);
     probes.drain();

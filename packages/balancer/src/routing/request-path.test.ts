@@ -20,7 +20,7 @@ function scanOf(target: string): { traits: number; path: string } {
   return { traits: scan.traits, path: bytes.toString("latin1", 5, scan.end) };
 }
 
-/** Paths of the relevant parts: dots, slashes, escapes of both, and ordinary bytes. */
+/** Paths made of the relevant parts: dots, slashes, escapes of both, and ordinary bytes. */
 const piece = fc.constantFrom(
   ...["/", "/", "/", ".", "..", "/..", "/.", "//", "a", "b", "~", "_", "@", ";", "!", "[", '"', "é"],
   ...[
@@ -63,29 +63,29 @@ describe("the normal form of a path", () => {
     ["/a/b/..", "/a/"],
     ["/.../..a/a../.b", "/.../..a/a../.b"],
     ["/.well-known/x", "/.well-known/x"],
-    // Escaped ones.
+    // Escaped dot segments.
     ["/%2e%2E/a", undefined],
     ["/a/%2e%2e/b", "/b"],
     ["/a/.%2e/b", "/b"],
     ["/a/%2e./b", "/b"],
     ["/a/%2e/b", "/a/b"],
-    // Out of the root.
+    // Paths that leave the root.
     ["/..", undefined],
     ["/../", undefined],
     ["/a/../..", undefined],
     ["/a/../../a", undefined],
     ["/../a", undefined],
     ["//..", undefined],
-    // Unreserved characters, and escapes with other digits.
+    // Unreserved characters, and escapes with other hexadecimal digits.
     ["/%61%2D%5f%7e", "/a-_~"],
     ["/%c3%a9", "/%C3%A9"],
     ["/%2fx%5cy", "/%2Fx%5Cy"],
     ["/%40%3a%21", "/%40%3A%21"],
     ["/%3F%23", "/%3F%23"],
-    // Never decoded twice.
+    // Nothing is decoded twice.
     ["/%252e%252e/a", "/%252e%252e/a"],
     ["/%25%32%65", "/%252e"],
-    // Not a valid escape.
+    // Invalid escapes.
     ["/%", undefined],
     ["/%2", undefined],
     ["/%2/", undefined],
@@ -105,7 +105,7 @@ describe("the normal form of a path", () => {
     ["/a/..//b", "/b"],
     ["/.//b", "/b"],
     ["/fetch/https://x/y", "/fetch/https://x/y"],
-    // Unchanged: parameters, and characters that a target may contain but no URI.
+    // Unchanged: parameters, and characters that a request target may contain but a URI may not.
     ["/a;b=1/..;/c", "/a;b=1/..;/c"],
     ['/{"x"}|^`<>', '/{"x"}|^`<>'],
   ])("%s becomes %s", (path, normal) => {
@@ -141,24 +141,24 @@ describe("the normal form of a path", () => {
     );
   });
 
-  it("is what a URL makes of it, whether the path or the normal form is asked", () => {
+  it("equals the path of a URL, whether it is made from the path or from the normal form", () => {
     const pathname = (path: string) => new URL(`http://h${path}`).pathname;
-    // A URL keeps the escapes that we decode, keeps leading slashes, and stays at the root where we refuse.
+    // A URL keeps the escapes that we decode, keeps leading slashes, and stays at the root where we reject the path.
     const ours = (path: string) => normalizePath(pathname(path));
     fc.assert(
       fc.property(goodPath, (path) => {
         const normal = normalizePath(path) as string;
         const isAscii = !/[^\x21-\x7e]|["[]/.test(path);
         if (isAscii) expect(pathname(normal)).toBe(normal);
-        // After leading slashes, ".." removes one of them in a URL, but may leave the root here.
+        // After leading slashes, ".." removes one of the slashes in a URL, but may leave the root here.
         if (!path.startsWith("//")) expect(ours(path)).toBe(ours(normal));
       }),
       { numRuns: 2000 },
     );
   });
 
-  it("refuses every path that a URL parser would take out of its root", () => {
-    // Under a folder that is not in the path, to detect a path that leaves it.
+  it("rejects every path that leaves its root for a URL parser", () => {
+    // Under a folder that does not occur in the path, so that a path that leaves it can be detected.
     fc.assert(
       fc.property(goodPath, (path) => {
         expect(new URL(`http://h/root/x${normalizePath(path)}`).pathname.startsWith("/root/x/")).toBe(true);
@@ -182,7 +182,7 @@ describe("a path without its dot segments", () => {
     expect(pathWithoutDots(path)).toBe(without);
   });
 
-  it("has the same normal form, and no dot segment", () => {
+  it("has the same normal form as before, and no dot segment", () => {
     fc.assert(
       fc.property(goodPath, (path) => {
         const without = pathWithoutDots(path);
@@ -220,7 +220,7 @@ describe("the scan", () => {
     expect(scanOf(target)).toEqual({ traits, path });
   });
 
-  it("finds what the normaliser does, and nothing else", () => {
+  it("finds exactly what the normalizer changes", () => {
     fc.assert(
       fc.property(anyPath, fc.constantFrom("", "?", "?/../%\\"), (path, query) => {
         const { traits, path: found } = scanOf(path + query);
@@ -239,7 +239,7 @@ describe("the scan", () => {
   });
 });
 
-describe("what a path reads as", () => {
+describe("how a path is read", () => {
   it.each([
     ["/a", "/a"],
     ["/%40a%20b", "/@a b"],
@@ -258,7 +258,7 @@ describe("what a path reads as", () => {
     ["/a%2F..", undefined],
     ["/a%2F.%2Fb", undefined],
     ["/a%2F...", "/a/..."],
-  ])("%s is to those who see slashes in it %s", (path, read) => {
+  ])("%s is read by those who see slashes in it as %s", (path, read) => {
     expect(readEscapedSlashes(path)).toBe(read);
   });
 });

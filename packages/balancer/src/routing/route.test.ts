@@ -16,7 +16,7 @@ const router = new Router([
   { text: "docs.example.com/", target: "docs" },
 ]);
 
-/** The instance's view, as written by the head writers. */
+/** The request as the instance sees it, from the head writers. */
 function seen(head: RequestHead): string {
   const target = Buffer.from(head.target).toString("latin1", head.targetStart, head.targetEnd);
   return head.hasNoPath ? `/${target}` : target;
@@ -37,7 +37,7 @@ function route(routes: Router<string>, target: string, { host = "a", method = "G
   const found = routeOf(routes, head);
   if (typeof found === "number") return { to: found, target: "", prefix: undefined };
   const routed = { to: found.target, target: seen(head), prefix: head.prefix && Buffer.from(head.prefix).toString() };
-  // A request that is sent later is parsed again, perhaps from bytes in another place.
+  // A request that is sent later is parsed again, possibly from bytes in another place.
   const rewritten = head.target === bytes ? undefined : head.target;
   const again = new RequestHead(LIMITS);
   again.parse(Buffer.from(`x${text}`, "latin1"), 1, text.length + 1);
@@ -57,7 +57,7 @@ describe("the route of a request", () => {
     ["/apis", "web", "/apis", undefined],
     ["/caf%C3%A9?%e9", "web", "/caf%C3%A9?%e9", undefined],
     ["/api//x", "api", "/api//x", undefined],
-    // Unchanged, though another path is matched.
+    // Unchanged, although another path is matched.
     ["/%61pi/y", "api", "/%61pi/y", undefined],
     ["/api/caf%c3%a9/%7Ex", "api", "/api/caf%c3%a9/%7Ex", undefined],
     ["/a%2eb", "web", "/a%2eb", undefined],
@@ -71,14 +71,14 @@ describe("the route of a request", () => {
     ["/api/./caf%c3%a9/%7e", "api", "/api/caf%c3%a9/%7e", undefined],
     ["/x/.%2E//api", "api", "/api", undefined],
     ["//x/../y", "web", "/y", undefined],
-    // With one leading slash, if a reader of several would choose another pool.
+    // With one leading slash, if a reader that sees several would choose another pool.
     ["//api/x", "api", "/api/x", undefined],
     ["///%61pi/%7e", "api", "/%61pi/%7e", undefined],
     ["//h/api/x", "web", "/h/api/x", undefined],
     ["//h//%61pi", "web", "/h//%61pi", undefined],
     ["//static/a", "files", "/a", "/static"],
     ["//h/static/a", "web", "/h/static/a", undefined],
-    // Stripped.
+    // With the prefix removed.
     ["/static/a/b?c", "files", "/a/b?c", "/static"],
     ["/static/", "files", "/", "/static"],
     ["/static", "files", "/", "/static"],
@@ -89,7 +89,7 @@ describe("the route of a request", () => {
     ["/static///", "files", "/", "/static"],
     ["/static/a//b", "files", "/a//b", "/static"],
     ["/static/caf%c3%A9/%7e", "files", "/caf%c3%A9/%7e", "/static"],
-    // Both.
+    // With both changes.
     ["/x/../%73tatic/%61/./b?%61", "files", "/%61/b?%61", "/static"],
     ["/./static?q", "files", "/?q", "/static"],
     ["/./static//h", "files", "/h", "/static"],
@@ -134,7 +134,7 @@ describe("the route of a request", () => {
     expect(route(router, target).to).toBe(400);
   });
 
-  it("is refused as well where there is only one way", () => {
+  it("is rejected even if there is only one route", () => {
     const only = new Router([{ text: "/", target: "web" }]);
     for (const target of ["/..", "/a%00", "/%", "/\\", "/..%2Fx"]) expect(route(only, target).to, target).toBe(400);
     for (const target of ["/a%2fb", "/a//b", "//a", "//a/b", "/%7E%61"])
@@ -161,7 +161,7 @@ describe("the route of a request", () => {
     expect(route(router, target, { host, ...more }).to).toBe(to);
   });
 
-  it("is none when nothing fits", () => {
+  it("does not exist if nothing matches", () => {
     const narrow = new Router([{ text: "/api/", target: "api" }]);
     expect(route(narrow, "/").to).toBe(404);
     expect(route(narrow, "/x%C3%A9").to).toBe(404);
@@ -169,7 +169,7 @@ describe("the route of a request", () => {
     expect(route(narrow, "/api%2Fx").to).toBe(400);
   });
 
-  it("shows no app a path that another route would have taken", () => {
+  it("shows no app a path that another route would have matched", () => {
     const pieces = [
       ..."//..ab@",
       "api",
@@ -187,7 +187,7 @@ describe("the route of a request", () => {
       "/../",
     ];
     const target = fc.array(fc.constantFrom(...pieces), { maxLength: 10 }).map((parts) => `/${parts.join("")}`);
-    /** Different readers' results for a path: raw, as a URL, decoded, decoded with slashes for backslashes. */
+    /** How different readers see a path: raw, as a URL, decoded, and decoded with backslashes as slashes. */
     const readings: ((path: string) => string | undefined)[] = [
       (path) => path,
       (path) => normalizePath(path),
@@ -211,7 +211,7 @@ describe("the route of a request", () => {
     );
   });
 
-  it("shows the bytes that came, but for dot segments, prefixes and slashes at the beginning", () => {
+  it("shows the received bytes, except for dot segments, prefixes and leading slashes", () => {
     const pieces = [
       ..."//.ab@~",
       "api",

@@ -19,7 +19,7 @@ describe("the router", () => {
   );
 
   it.each([
-    // Segment boundaries, and the longest.
+    // Segment boundaries, and the longest route.
     ["other", "/", "/"],
     ["other", "/api", "/api/"],
     ["other", "/api/", "/api/"],
@@ -48,7 +48,7 @@ describe("the router", () => {
     ["", "/", "/"],
     [":80", "/", "/"],
     [".", "/", "/"],
-    // A wildcard matches one or more labels before the name; exact hosts and longer wildcards have priority.
+    // A wildcard matches one or more labels before the name; exact hosts and longer wildcards take precedence.
     ["a.example.com", "/api", "*.example.com/"],
     ["A.Example.COM:1", "/api", "*.example.com/"],
     ["a.c.example.com", "/", "*.example.com/"],
@@ -69,14 +69,14 @@ describe("the router", () => {
     expect(match(router, host, path)).toBe(target);
   });
 
-  it("leads nowhere when nothing fits", () => {
+  it("leads nowhere if nothing matches", () => {
     const narrow = routerOf("/api/", "example.com/x");
     expect(match(narrow, "other", "/")).toBeUndefined();
     expect(match(narrow, "example.com", "/y")).toBeUndefined();
     expect(match(routerOf(), "other", "/")).toBeUndefined();
   });
 
-  it("knows when there is only one way", () => {
+  it("knows whether there is only one route", () => {
     expect(routerOf("/").only?.target).toBe("/");
     expect(routerOf("/x").only).toBeUndefined();
     expect(routerOf("a/").only).toBeUndefined();
@@ -84,7 +84,7 @@ describe("the router", () => {
     expect(routerOf().only).toBeUndefined();
   });
 
-  it("decides as a plain model does", () => {
+  it("decides like a simple model", () => {
     const segment = fc.constantFrom("a", "b", "ab", "%40", "@", "");
     const path = fc.array(segment, { maxLength: 4 }).map((segments) => `/${segments.join("/")}`);
     const host = fc.constantFrom("", "h.x", "g.h.x", "*.h.x", "*.x", "x");
@@ -100,7 +100,7 @@ describe("the router", () => {
   });
 });
 
-/** The first matching route in order: exact hosts, wildcards, any; then longer hosts, then longer prefixes. */
+/** The first matching route in this order: exact hosts, wildcards, any host; then longer hosts, then longer prefixes. */
 function model(texts: readonly string[], name: string, path: string): string | undefined {
   const fitting = texts
     .map((text) => {

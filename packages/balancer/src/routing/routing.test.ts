@@ -7,7 +7,7 @@ import { RoundRobin } from "../upstreams/round-robin.js";
 const named = (...names: string[]) => names.map((name) => ({ name }));
 
 describe("round robin", () => {
-  it("gives each candidate its turn: no two counts differ by more than one while membership stays", () => {
+  it("gives each candidate its turn: no two counts differ by more than one while the candidates stay the same", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 20 }), fc.nat(200), (size, picks) => {
         const policy = new RoundRobin<{ name: string }>();
@@ -23,7 +23,7 @@ describe("round robin", () => {
     );
   });
 
-  it("goes on after the last one picked when others come and go", () => {
+  it("continues after the last one picked when others are added and removed", () => {
     const policy = new RoundRobin<{ name: string }>();
     policy.rebuild(named("a", "b", "c"));
     expect([policy.pick(() => true), policy.pick(() => true)].map((c) => c?.name)).toEqual(["a", "b"]);
@@ -31,7 +31,7 @@ describe("round robin", () => {
     expect(policy.pick(() => true)?.name).toBe("c");
   });
 
-  it("passes over those that may not be picked, and answers with none when none may", () => {
+  it("skips candidates that may not be picked, and picks none if none may be picked", () => {
     const policy = new RoundRobin<{ name: string }>();
     policy.rebuild(named("a", "b"));
     expect(policy.pick(({ name }) => name === "b")?.name).toBe("b");
@@ -50,7 +50,7 @@ interface Pending {
 }
 
 describe("the request queue", () => {
-  it("is first in, first out, within its bound, forgets abandoned ones, and holds up no kind or home for the other", () => {
+  it("is first in, first out, within its limit, forgets abandoned requests, and no kind or home delays another", () => {
     const operation = fc.oneof(
       fc.record({ kind: fc.constant("add" as const), isIdempotent: fc.boolean(), home: fc.nat(2) }),
       fc.nat(2).map((home) => ({ kind: "lose" as const, home })),
@@ -81,7 +81,7 @@ describe("the request queue", () => {
             for (const home of [0, 1, 2])
               expect(queue.holds(true, home)).toBe(at(home).some(({ isIdempotent }) => isIdempotent));
           } else if (step.kind === "lose") {
-            // Those without a home stay.
+            // Requests without a home stay.
             expect(queue.takeHomes((home) => home !== step.home)).toEqual(step.home === 0 ? [] : at(step.home));
             if (step.home !== 0) model = model.filter(({ home }) => home !== step.home);
           } else {
@@ -96,7 +96,7 @@ describe("the request queue", () => {
 });
 
 describe("deadlines", () => {
-  it("tells each entry once, whatever leaves the list meanwhile", () => {
+  it("reports each entry once, whatever leaves the list in the meantime", () => {
     const deadlines = new Deadlines(0);
     const told: string[] = [];
     const entries = ["a", "b", "c", "d"].map((name, i) => ({
@@ -105,7 +105,7 @@ describe("deadlines", () => {
       onDeadline() {
         told.push(name);
         deadlines.remove(this);
-        // The last one called removes another that was due as well.
+        // The last entry that is reported removes another entry that is due as well.
         if (name === "c") deadlines.remove(entries[1] as (typeof entries)[number]);
       },
     }));
@@ -117,7 +117,7 @@ describe("deadlines", () => {
     expect(told).toHaveLength(2);
   });
 
-  it("count no pause of the process: what came meanwhile is read first", () => {
+  it("do not count a pause of the process: what arrived during the pause is read first", () => {
     const deadlines = new Deadlines(2800);
     let told = 0;
     const entry = { deadlineAt: 3000, deadlineIndex: -1, onDeadline: () => void told++ };

@@ -1,4 +1,4 @@
-/** The access log: its formats, and that nothing a client sends and no disk makes more of it than lines. */
+/** The access log: its formats, and that neither a client nor a full disk can break its lines. */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -33,7 +33,7 @@ function line(request: string, more: Known = {}, format = COMBINED): string {
   logged.isHttp2 = isHttp2;
   const entry = new AccessEntry();
   entry.head = isUnreadable ? undefined : logged;
-  // Where the head lies in its bytes does not matter.
+  // Where the head starts in its buffer does not matter.
   entry.headBytes = Buffer.concat([Buffer.from("xyz"), bytes]);
   entry.start = 3;
   entry.describeHead(isHttps);
@@ -52,7 +52,7 @@ function line(request: string, more: Known = {}, format = COMBINED): string {
   return to.toString("latin1", 0, compiled.write(entry, to, 0));
 }
 
-test("a combined line has seconds and the instance at its end", () => {
+test("a combined line ends with the duration in seconds and the instance", () => {
   const request = "GET /a?b=c HTTP/1.0\r\nreferer: http://x/\r\nUser-Agent: curl/8\r\n\r\n";
   expect(line(request)).toBe(
     '192.0.2.1 - - [10/Oct/2000:13:55:36 +0000] "GET /a?b=c HTTP/1.0" 200 12 "http://x/" "curl/8" 0.001500 web.3\n',
@@ -62,7 +62,7 @@ test("a combined line has seconds and the instance at its end", () => {
   );
 });
 
-test("a request over HTTP/2 has its version, and its head stays as it is kept", () => {
+test("a request over HTTP/2 is logged with its version, and its saved head does not change", () => {
   const request = "GET /a HTTP/1.1\r\nhost: x\r\n\r\n";
   expect(line(request, { isHttp2: true }, "{request} {httpVersion}")).toBe("GET /a HTTP/2.0 2.0\n");
 });
@@ -118,13 +118,13 @@ test.each([
   ['a","status":599,"x":"', 'a","status":599,"x":"'],
   ["two words", undefined],
   ["x".repeat(201), undefined],
-])("the client's request id %j is logged as %j, and changes no other field", (sent, logged) => {
+])("the client's request id %j is logged as %j, and does not change any other field", (sent, logged) => {
   const text = line(`GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: ${sent}\r\n\r\n`, {}, "json");
   const { requestId, status } = JSON.parse(text);
   expect([requestId, status]).toEqual([logged, 200]);
 });
 
-test("a JSON line has all fields that there are, and a template those it names", () => {
+test("a JSON line has all fields, and a template has the fields that it names", () => {
   const request = "POST /a?b=%20 HTTP/1.1\r\nHost: Shop.example:81\r\nUser-Agent: x\r\n\r\n";
   const ids = { requestId: "r-1", traceId: "0af7" };
   const known = { handlerMs: 1.0004, laneMs: 0.25, hedge: "won" as const, ...ids, isHttps: true };
@@ -167,11 +167,11 @@ test.each([
 
 describe.each(["combined", "json", "{target} {referer} {userAgent} {host} {request}"])("in the format %s", (name) => {
   const format = name === "combined" ? COMBINED : name;
-  // All characters allowed in a field: tab, and everything from space on except DEL.
+  // All characters that are allowed in a field: tab, and everything from space on except DEL.
   const codes = [9, ...Array.from({ length: 256 - 32 }, (_, at) => at + 32).filter((code) => code !== 127)];
   const wild = fc.array(fc.constantFrom(...codes), { maxLength: 3000 }).map((all) => String.fromCharCode(...all));
 
-  test("nothing that a client sends begins a line or ends a text, and a line has a bound", () => {
+  test("nothing that a client sends starts a line or ends a quoted text, and a line has a maximum length", () => {
     fc.assert(
       fc.property(wild, wild, (referer, agent) => {
         const text = line(
@@ -196,7 +196,7 @@ describe.each(["combined", "json", "{target} {referer} {userAgent} {host} {reque
   });
 });
 
-test("docs/access-log.md has the fields, outcomes and phases as the code does", () => {
+test("docs/access-log.md lists the same fields, outcomes and phases as the code", () => {
   const page = readFileSync(new URL("../../../../docs/access-log.md", import.meta.url), "utf8");
   const rows = (header: string) => {
     const [, table = ""] =
@@ -260,7 +260,7 @@ function finished(more: Partial<Finished> = {}): Finished {
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-test("the client is who asks: what a trusted proxy says of it, and not what anybody else says", () => {
+test("the client is the one that a trusted proxy names, and not what anybody else claims", () => {
   const { forwarded, log, read } = open({ trusted: ["127.0.0.1/32"] });
   const request = kept("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n");
   log.request(request, forwarded.peer("127.0.0.1", false), finished());
@@ -279,7 +279,7 @@ test("lines beyond the buffer are lost and counted, and no line is cut or writte
   const peer = forwarded.peer("192.0.2.1", false);
   const request = kept(`GET /${"x".repeat(1000)} HTTP/1.1\r\nHost: a\r\n\r\n`);
   const total = 5000;
-  // No write ends within one turn of the event loop.
+  // No write finishes within one turn of the event loop.
   for (let n = 0; n < total; n++) log.request(request, peer, finished());
   await expect.poll(() => read().split("\n").length).toBeGreaterThan(500);
   log.request(request, peer, finished());
@@ -297,7 +297,7 @@ test("lines beyond the buffer are lost and counted, and no line is cut or writte
   expect(problems).toEqual(["the access log loses lines: they are not written as fast as they come"]);
 });
 
-test("a share of the requests is logged evenly, and each that failed", () => {
+test("a share of the requests is logged evenly, and each failed request", () => {
   const { forwarded, log, read } = open({ sample: 0.1, format: "{status}" });
   const peer = forwarded.peer("192.0.2.1", false);
   for (let n = 0; n < 100; n++) log.request(kept(GET), peer, finished({ status: n % 20 === 7 ? 502 : 200 }));
@@ -307,7 +307,7 @@ test("a share of the requests is logged evenly, and each that failed", () => {
   expect(statuses.filter((status) => status === "200")).toHaveLength(9);
 });
 
-test("a moved file gets the lines so far, and the new one those after it; without a folder the former goes on", async () => {
+test("a moved file gets the lines so far, and the new file the later ones; without a folder the former file stays in use", async () => {
   const { forwarded, log, read, path, problems } = open({ format: "{target}" });
   const peer = forwarded.peer("192.0.2.1", false);
   const get = (target: string) => log.request(kept(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`), peer, finished());
@@ -327,7 +327,7 @@ test("a moved file gets the lines so far, and the new one those after it; withou
 });
 
 test.skipIf(!existsSync("/dev/full"))(
-  "a full disk and a missing folder cost lines, which are counted once there is room",
+  "a full disk and a missing folder cost lines, which are counted when there is room again",
   async () => {
     const folder = mkdtempSync(join(tmpdir(), "pl-access-"));
     onTestFinished(() => rmSync(folder, { recursive: true }));

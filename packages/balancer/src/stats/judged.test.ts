@@ -26,7 +26,7 @@ test("counts are totals, and latencies are those since the last report", () => {
   ]);
 });
 
-test("abandoned requests are counted apart, since the last report", () => {
+test("abandoned requests are counted separately, since the last report", () => {
   const counts = new JudgedCounts();
   counts.abandoned(1, 2000);
   const judged = { routeClass: 1, requests: 0, errors: 0, latency: [] };

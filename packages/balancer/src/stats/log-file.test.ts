@@ -1,11 +1,11 @@
-/** The file of an access log on a disk that gets full: what it has are whole lines, and the others are counted. */
+/** The file of an access log on a disk that gets full: the file has only complete lines, and the other lines are counted. */
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { LogFile } from "./log-file.js";
 
-/** A file with room for some bytes only: what does not fit is not written, and then it is full. */
+/** A file with room for `room` bytes only: further bytes are not written, and after that the disk is full. */
 function open(room: number) {
   const folder = mkdtempSync(join(tmpdir(), "pl-log-"));
   const path = join(folder, "log");
@@ -27,7 +27,7 @@ function open(room: number) {
     rmSync(folder, { recursive: true });
   });
   let next = 0;
-  /** Adds lines of six bytes, and waits until it was tried to write them. */
+  /** Adds lines of six bytes, and waits until the log has tried to write them. */
   const add = async (lines: number) => {
     const { attempts } = disk;
     for (let n = 0; n < lines; n++) {
@@ -37,7 +37,7 @@ function open(room: number) {
     await expect.poll(() => disk.attempts, { timeout: 10_000 }).toBeGreaterThan(attempts);
   };
   const has = (text: string) => expect.poll(() => readFileSync(path, "utf8"), { timeout: 10_000 }).toContain(text);
-  /** Every line of the file is whole, and those that are missing are counted. */
+  /** Whether every line of the file is complete, and the missing lines are counted. */
   const isWhole = (added: number) =>
     expect
       .poll(
@@ -52,11 +52,11 @@ function open(room: number) {
   return { disk, add, has, isWhole, path };
 }
 
-test("a line that was cut off gets its rest once there is room, and all others are counted", async () => {
+test("a line that was cut off is completed when there is room again, and all other lines are counted", async () => {
   const { disk, add, has, isWhole } = open(15);
   await add(5);
   await has("line0\nline1\nlin");
-  // Attempts that fail, some of them with a report of what is lost so far.
+  // Failing attempts, some of them with a report of the lines lost so far.
   for (const lines of [3, 1, 1]) await add(lines);
   disk.room = 1;
   await add(2);
@@ -67,7 +67,7 @@ test("a line that was cut off gets its rest once there is room, and all others a
   await isWhole(14);
 });
 
-test("a report that was cut off gets its rest", async () => {
+test("a report that was cut off is completed", async () => {
   const { disk, add, has, isWhole } = open(0);
   await add(4);
   disk.room = 3;

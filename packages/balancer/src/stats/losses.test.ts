@@ -8,7 +8,7 @@ afterEach(() => void vi.useRealTimers());
 
 const request = (path: string) => () => ({ request: `GET ${path}`, ageMs: 5, outcome: "failed" as const });
 
-test("losses of one moment are reported together, for each upstream", () => {
+test("losses at the same moment are reported together, for each upstream", () => {
   const reports: LostRequests[] = [];
   const losses = new Losses((lost) => void reports.push(lost));
   losses.add("web.1#1", "fatal", request("/a"));
@@ -25,7 +25,7 @@ test("losses of one moment are reported together, for each upstream", () => {
   expect(reports.at(-1)?.requests).toEqual([{ request: "GET /d", ageMs: 5, outcome: "failed", state: "started" }]);
 });
 
-test("more than a few are only counted, and not described", () => {
+test("beyond a few, losses are only counted, not described", () => {
   const reports: LostRequests[] = [];
   const losses = new Losses((lost) => void reports.push(lost));
   const describe = vi.fn(request("/"));

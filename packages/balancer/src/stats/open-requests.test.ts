@@ -5,7 +5,7 @@ const open = (upstream: string, ageMs: number) => ({
   openRequest: () => ({ upstream, ageMs, request: `GET /${ageMs}`, client: "203.0.113.9" }),
 });
 
-test("the oldest requests of each instance are listed, the oldest first, and idle clients are not", () => {
+test("the oldest requests of each instance are listed, oldest first; idle clients are not listed", () => {
   const idle = { openRequest: () => undefined };
   const clients = [idle, {}, ...Array.from({ length: 100 }, (_, at) => open("web.1#1", at)), open("web.2#1", 5)];
   const found = oldestOfEach(clients);

@@ -1,4 +1,4 @@
-/** What is recorded of a request, and that nothing secret is. */
+/** What is recorded of a request, and that nothing secret is recorded. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { SavedHead } from "../exchange/saved-head.js";
 import { Recorder, withoutSecrets } from "./recorder.js";
@@ -31,7 +31,7 @@ function headOf(text: string): SavedHead {
   return head;
 }
 
-test("method, path, time, status, size and duration; no fields, and no request without a path of its own", () => {
+test("method, path, time, status, size and duration; no fields, and no request without a path", () => {
   const sent: unknown[] = [];
   const recorder = new Recorder((requests, lost) => sent.push({ requests, lost }) > 0);
   const fields = "Host: shop.test\r\nCookie: sid=swordfish\r\nAuthorization: Bearer swordfish\r\n\r\n";

@@ -2,7 +2,7 @@
 import { expect, it } from "vitest";
 import { RouteBook, RouteCounts } from "./route-counts.js";
 
-it("counts by method class and status class, and latencies since the last report", () => {
+it("counts by method class and status class, and has the latencies since the last report", () => {
   const counts = new RouteCounts();
   expect(counts.take("web", "/")).toEqual([]);
   for (const status of [101, 200, 204, 301, 404, 500, 503, 599]) counts.countResponse(true, status, 1);
@@ -14,11 +14,11 @@ it("counts by method class and status class, and latencies since the last report
   expect(reads?.latency).toEqual([expect.any(Number), 8]);
   expect(counts.take("web", "/")).toEqual([]);
   counts.countResponse(true, 200, 1);
-  // Counts go on, latencies begin anew.
+  // Counts continue, latencies start again.
   expect(counts.take("web", "/")[0]).toMatchObject({ counts: [1, 3, 1, 1, 3, 0], latency: [expect.any(Number), 1] });
 });
 
-it("keeps the counts of a route over snapshots, and has a bounded number of routes for a pool", () => {
+it("keeps the counts of a route over snapshots, and a bounded number of routes per pool", () => {
   const book = new RouteBook();
   const first = book.of("web", "/", 0);
   book.settle();
@@ -29,7 +29,7 @@ it("keeps the counts of a route over snapshots, and has a bounded number of rout
   for (const counts of many) counts.countResponse(true, 200, 1);
   expect(book.take().length).toBe(16);
   expect(book.take()).toEqual([]);
-  // To a new supervisor, also without news.
+  // Sent to a new supervisor, even if nothing has changed.
   book.again();
   expect(book.take().map(({ counts, latency }) => [counts[1], latency])).toEqual(
     many.slice(0, 16).map((_, at) => [at < 15 ? 1 : 485, []]),

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { MAX_HELLO_BYTES, readClientHello } from "./client-hello.js";
 import { CertificateTable } from "./contexts.js";
 
-/** What a real client says first. */
+/** The first bytes that a real client sends. */
 function helloOf(servername: string, ALPNProtocols: string[]): Promise<Buffer> {
   return new Promise((resolve) => {
     // The client may write before `connect` returns.
@@ -13,7 +13,7 @@ function helloOf(servername: string, ALPNProtocols: string[]): Promise<Buffer> {
   });
 }
 
-test("a real client's name and protocols, however its hello is cut", async () => {
+test("a real client's name and protocols are read, however its hello is split", async () => {
   const hello = await helloOf("Shop.Example", ["h2", "http/1.1"]);
   const said = { kind: "hello", name: "shop.example", protocols: ["h2", "http/1.1"] };
   expect(readClientHello(hello)).toEqual(said);
@@ -29,7 +29,7 @@ test("a real client's name and protocols, however its hello is cut", async () =>
   expect(readClientHello(Buffer.concat(records))).toEqual(said);
 });
 
-test("a client that says neither", async () => {
+test("a client that sends neither", async () => {
   expect(readClientHello(await helloOf("", []))).toEqual({ kind: "hello", name: "", protocols: [] });
 });
 
@@ -41,11 +41,11 @@ test.each([
   ["an empty record", Buffer.from([22, 3, 1, 0, 0])],
   ["a record that is too long", Buffer.from([22, 3, 1, 0xff, 0xff])],
   ["a message that is too long", Buffer.from([22, 3, 1, 0, 4, 1, 1, 0, 0])],
-])("%s is no ClientHello", (_, bytes) => {
+])("%s is not a ClientHello", (_, bytes) => {
   expect(readClientHello(bytes)).toEqual({ kind: "other" });
 });
 
-test("lengths that lie end within the bytes", async () => {
+test("wrong lengths never lead beyond the bytes", async () => {
   const hello = await helloOf("shop.example", ["h2"]);
   for (let at = 5; at < hello.length; at++) {
     const bytes = Buffer.from(hello);

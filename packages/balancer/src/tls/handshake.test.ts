@@ -37,7 +37,7 @@ function shake({ hasCertificate = true, turns = new HandshakeTurns() } = {}) {
 const secured = (protocol = ""): Secured => ({ protocol, certificate: [] });
 
 describe("a handshake", () => {
-  it("begins when the hello is whole, and ends with the next owner", () => {
+  it("begins when the hello is complete, and ends with the next owner", () => {
     const { handshake, said, connection, owner, deadlines, gone } = shake();
     handshake.onData(HELLO.subarray(0, 20));
     expect(said.first).toBeUndefined();
@@ -70,7 +70,7 @@ describe("a handshake", () => {
     expect(shaking.gone).toHaveBeenCalledTimes(1);
   });
 
-  it("tells a client that speaks HTTP, and one for which there is no certificate", () => {
+  it("recognizes a client that speaks HTTP, and one for which there is no certificate", () => {
     const plain = shake();
     plain.handshake.onData(Buffer.from("GET / HTTP/1.1\r\n"));
     expect(plain.connection.take().toString()).toMatch(
@@ -83,7 +83,7 @@ describe("a handshake", () => {
       expect([connection.isClosed, gone.mock.calls.length]).toEqual([true, 1]);
   });
 
-  it("closes a connection that a certificate authority has opened to see the certificate", () => {
+  it("closes a connection that a certificate authority has opened to read the certificate", () => {
     const { handshake, said, connection, gone } = shake();
     handshake.onData(HELLO);
     said.secure?.(secured("acme-tls/1"));

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { NO_OWNER } from "../transport/transport.js";
 import { type Below, TlsConnection } from "./tls-connection.js";
 
-/** Writes when it is told to. */
+/** Writes only when the test says so. */
 class FakeSocket extends EventEmitter {
   private readonly callbacks: (() => void)[] = [];
 
@@ -18,7 +18,7 @@ class FakeSocket extends EventEmitter {
   }
 }
 
-test("a write over TLS that leaves little waiting is followed by a drain only for those who ask for it, once", () => {
+test("a write over TLS that leaves few bytes waiting is followed by one drain, only for those who request it", () => {
   const socket = new FakeSocket();
   const connection = new TlsConnection(socket as unknown as TLSSocket, {} as Below, "127.0.0.1", undefined);
   let drains = 0;
@@ -37,7 +37,7 @@ test("a write over TLS that leaves little waiting is followed by a drain only fo
   expect(drains).toBe(1);
 });
 
-test("what waits over TLS counts with its encrypted form, and the start of the queue only once", () => {
+test("bytes that wait over TLS count with their encrypted form, and the start of the queue only once", () => {
   const socket = new FakeSocket();
   const connection = new TlsConnection(socket as unknown as TLSSocket, {} as Below, "127.0.0.1", undefined);
   const bytes = Buffer.alloc(65_536);

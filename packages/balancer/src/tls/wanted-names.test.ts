@@ -1,4 +1,4 @@
-/** Clients choose these names, so that they are asked for once, and few wait. */
+/** Clients choose these names, so each name is requested once, and few clients may wait. */
 import { expect, it } from "vitest";
 import { WantedNames } from "./handshake.js";
 
@@ -13,7 +13,7 @@ function world() {
   return { names, asked, resumed, wait };
 }
 
-it("asks once for a name, and resumes all that wait for it", () => {
+it("requests a name once, and resumes all clients that wait for it", () => {
   const { names, asked, resumed, wait } = world();
   for (const who of ["1", "2"]) wait("a.example", who);
   wait("b.example", "3");
@@ -38,7 +38,7 @@ it("forgets a name when nobody waits for it any more", () => {
   expect(asked).toHaveLength(2);
 });
 
-it("lets few wait, for few names", () => {
+it("lets few clients wait, for few names", () => {
   const { names, asked, wait } = world();
   const many = Array.from({ length: 600 }, (_, at) => wait("a.example", `${at}`).isWaiting);
   expect(many.filter((each) => each)).toHaveLength(512);

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { WaitingBytes } from "./buffers.js";
 
-it("gives back what was added, in order, however it is cut, and counts what waits", () => {
+it("returns what was added, in order, however it is split, and counts the waiting bytes", () => {
   const step = fc.oneof(
     fc.nat(200_000).map((size) => ({ kind: "add" as const, size })),
     fc.nat(70_000).map((size) => ({ kind: "send" as const, size })),

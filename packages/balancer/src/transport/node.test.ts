@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { nodeTransport } from "./node.js";
 import { type Connection, NO_OWNER } from "./transport.js";
 
-/** The part of a stream's state that its types omit. */
+/** The part of a stream's state that its type declarations omit. */
 interface WithWritableState {
   _writableState: { bufferedRequestCount: number };
 }
@@ -66,7 +66,7 @@ describe("a connection to an upstream on Node", () => {
     peer.pause();
     const sent: string[] = [];
     let written = 0;
-    // The first that waits, and many after it.
+    // The first piece that waits, and many after it.
     for (let n = 0, after = 0; n < 400_000 && after < 50_000; n++) {
       const piece = `${n} `;
       sent.push(piece);
@@ -75,10 +75,10 @@ describe("a connection to an upstream on Node", () => {
     }
     expect(connection.waitingBytes).toBeGreaterThan(100_000);
     expect(connection.progressBytes).toBe(written - connection.waitingBytes);
-    // Node's own queue would hold thousands of them.
+    // Node's own queue would hold thousands of pieces.
     const { bufferedRequestCount } = (connection as unknown as { socket: WithWritableState }).socket._writableState;
     expect(bufferedRequestCount).toBeLessThan(8);
-    // A large one is not joined, and does not overtake.
+    // A large piece is not joined, and does not overtake the others.
     for (const piece of ["x".repeat(50_000), "the last"]) {
       sent.push(piece);
       connection.write(Buffer.from(piece));
@@ -93,7 +93,7 @@ describe("a connection to an upstream on Node", () => {
     expect(received === sent.join("")).toBe(true);
   });
 
-  it("reads nothing while it is paused, and goes on afterwards", async () => {
+  it("reads nothing while it is paused, and continues afterwards", async () => {
     const { owner } = connection;
     const { socket } = connection as unknown as { socket: net.Socket };
     const { onData } = owner;
@@ -116,7 +116,7 @@ describe("a connection to an upstream on Node", () => {
     expect(heard.join("").replace("the end", "").length).toBe(1_000_000);
   });
 
-  it("is read to its end, also when a write finds first that the peer has gone", async () => {
+  it("is read to its end, even if a write detects first that the peer has gone", async () => {
     peer.write("last words");
     peer.destroy();
     connection.write(Buffer.from("a request"));
@@ -124,7 +124,7 @@ describe("a connection to an upstream on Node", () => {
     expect(heard.join(" ")).toMatch(/^last words (the end|closed)/);
   });
 
-  it("is read to its end, also when the peer had not read all that it was sent", async () => {
+  it("is read to its end, even if the peer has not read everything that was sent to it", async () => {
     peer.pause();
     connection.write(Buffer.from("a request"));
     peer.write("last words");
@@ -133,7 +133,7 @@ describe("a connection to an upstream on Node", () => {
     expect(heard.join(" ")).toMatch(/^last words (the end|closed)/);
   });
 
-  it("is read to its end, when it is as much as the kernel holds", async () => {
+  it("is read to its end, even if that is as much as the kernel holds", async () => {
     const words = "x".repeat(150_000);
     peer.write(words);
     const left = peer.writableLength;
@@ -146,7 +146,7 @@ describe("a connection to an upstream on Node", () => {
 });
 
 describe("what the peer of a TCP connection has acknowledged, on Node", () => {
-  it("is what its kernel took, and more as it reads", async (context) => {
+  it("is what its kernel accepted, and more as it reads", async (context) => {
     if (process.platform !== "linux") return context.skip("only Linux tells of it");
     const server = net.createServer({ pauseOnConnect: true });
     await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
@@ -167,7 +167,7 @@ describe("what the peer of a TCP connection has acknowledged, on Node", () => {
     const peer = await accepted;
     expect(connection.seesAcknowledgements).toBe(true);
     connection.write(Buffer.alloc(BODY_BYTES));
-    // Unknown at first, then the bytes the peer's kernel took; ours holds megabytes more.
+    // Unknown at first, then the bytes that the peer's kernel accepted; our kernel holds megabytes more.
     const since = performance.now();
     expect(connection.acknowledgedBytes(since)).toBe(-1);
     await expect.poll(() => connection.acknowledgedBytes(since)).toBeGreaterThan(0);

@@ -1,4 +1,4 @@
-/** Work after a response: when the report of its end may stay unread, and when the next request is sent without it. */
+/** Work after a response: when the report of its end may stay unread, and when the next request is sent without the report. */
 import { FrameType } from "@paceline/wire/lane/protocol";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { frameBytes } from "../../../wire/test/support/lane-frames.js";
@@ -21,7 +21,7 @@ import { Http1UpstreamClient, WatchedHttp1Client } from "./http1-upstream.js";
 const RESPONSE = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: paceline-working\r\n\r\nx";
 const DONE = "HTTP/1.1 100 Continue\r\n\r\n";
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-/** How many quick works prove that they are usual, and how many requests then go without a report. */
+/** How many instances of quick work prove that quick work is usual, and how many requests are then sent without a report. */
 const PROOFS = 8;
 const UNPROVEN = 16;
 
@@ -64,7 +64,7 @@ class Bench {
     return asked;
   }
 
-  /** Makes something that connects, and accepts its connection. */
+  /** Creates something that connects, and accepts its connection. */
   accept<Made>(make: (transport: FakeTransport) => Made): { made: Made; connection: FakeConnection } {
     const made = make(this.transport);
     return { made, connection: this.transport.accept() };
@@ -86,7 +86,7 @@ class Bench {
     this.says(DONE);
   }
 
-  /** An instance that has finished its work soon after each response, and is at work. */
+  /** An instance that has finished its work soon after each response, and is busy. */
   static proven(maxConnections = 1): Bench {
     const bench = new Bench(maxConnections);
     for (let n = 0; n < PROOFS; n++) bench.run(1);
@@ -96,7 +96,7 @@ class Bench {
   }
 }
 
-it("sends a request to an instance that will soon be done; its report is dropped, with the response or before it", () => {
+it("sends a request to an instance that will soon be free; its report is discarded, with the response or before it", () => {
   const bench = Bench.proven();
   for (const later of [[RESPONSE], [DONE + RESPONSE], [DONE, RESPONSE], [DONE.slice(0, 9), DONE.slice(9) + RESPONSE]]) {
     expect([bench.client.hasRoom(), bench.client.endsSoon, bench.connection.isPaused]).toEqual([false, true, true]);
@@ -133,14 +133,14 @@ function longAfterProof(): Bench {
     bench.ask();
     bench.says(RESPONSE);
   }
-  // The next report is awaited, and read at once.
+  // The next report is awaited, and is read immediately.
   expect([bench.client.endsSoon, bench.connection.isPaused]).toEqual([false, false]);
   nowMs += 60;
   bench.says(DONE);
   return bench;
 }
 
-it("reads the report once the place is needed, at a tick, or to find what is overdue", () => {
+it("reads the report when the place is needed, at a tick, or to detect overdue requests", () => {
   for (const look of [
     ({ client }: Bench) => void client.hasRoom(),
     ({ client }: Bench) => client.closeIdleSince(-1),
@@ -155,7 +155,7 @@ it("reads the report once the place is needed, at a tick, or to find what is ove
     expect([bench.connection.isPaused, bench.client.overdue()?.request]).toEqual([false, "GET /"]);
     bench.says(DONE);
     expect([bench.rooms, bench.client.hasRoom(), bench.client.overdue()]).toEqual([rooms + 1, true, undefined]);
-    // When it was done is unknown, so nothing is learned from it.
+    // When the instance was free is unknown, so nothing is learned from it.
     bench.ask();
     bench.says(RESPONSE);
     expect(bench.client.endsSoon).toBe(true);
@@ -166,7 +166,7 @@ it.each([
   ["before its report, perhaps by the request before", [], "behind"],
   ["after it", [DONE], "lost"],
   ["in the middle of the response", [DONE + RESPONSE.slice(0, -1)], "broken"],
-])("tells how a request that followed was lost: %s", (_, said, loss) => {
+])("reports how a following request was lost: %s", (_, said, loss) => {
   const bench = Bench.proven();
   const asked = bench.ask();
   for (const text of said) bench.says(text);
@@ -174,7 +174,7 @@ it.each([
   expect(asked.loss).toBe(loss);
 });
 
-it("gets no requests from the moment a request has overrun its time, until it is clear that its process is spared", () => {
+it("gets no requests from the moment a request has exceeded its time limit until it is clear that its process is not killed", () => {
   const bench = new Bench(4);
   let passedMs = 0;
   Object.defineProperty(bench.deadlines, "now", { get: () => passedMs });
@@ -183,7 +183,7 @@ it("gets no requests from the moment a request has overrun its time, until it is
   };
   const early = bench.ask();
   pass(1000);
-  // A client that goes early leaves an instance that may still finish in time.
+  // If the client leaves early, the instance may still finish in time.
   early.stream.cancel();
   expect(bench.client.hasRoom()).toBe(true);
   pass(2000);
@@ -220,7 +220,7 @@ it.each([
   expect([end.mock.calls.length > 0, bench.client.overdue()?.request]).toEqual([isEnded, "GET /"]);
 });
 
-it("says exactly for how long an abandoned request is due, as its time of sending is only known to a tick", () => {
+it("reports exactly for how long an abandoned request is due, although its sending time is only known to a tick", () => {
   const bench = new Bench(4);
   nowMs = 1000;
   const asked = bench.ask();
@@ -241,17 +241,17 @@ it.each([
   asked.canRepeat = canRepeat;
   if (heard !== "") bench.says(heard);
   bench.client.reassignWaiting();
-  // The instance may still run it.
+  // The instance may still run the request.
   expect([asked.loss, bench.client.lasting]).toEqual([loss, loss === undefined ? 0 : 1]);
 });
 
-it("an abandoned request lasts for other balancers, too, but not the work after a response that usually ends soon", () => {
+it("an abandoned request also counts as long for other balancers, but not work after a response that usually ends soon", () => {
   const abandoned = new Bench();
   abandoned.ask().stream.cancel();
   expect([abandoned.client.lasting, Bench.proven().client.lasting, Bench.proven(4).client.lasting]).toEqual([1, 0, 1]);
 });
 
-it("is only picked where no other instance is free", () => {
+it("is only picked if no other instance is free", () => {
   const state = { free: true, soon: true };
   const link = (is: { free: boolean; soon: boolean }) =>
     ({
@@ -278,7 +278,7 @@ it("is only picked where no other instance is free", () => {
   expect(pool.pick(undefined, true)).toBeUndefined();
 });
 
-it("names the request whose client has gone until the instance answers a PING, however late the ticks come", async () => {
+it("names the request whose client has gone until the instance replies to a PING, however late the ticks are", async () => {
   const bench = new Bench(Number.POSITIVE_INFINITY);
   const lane = bench.accept((transport) => new ControlLane({ transport, onProblem }, "instance.lane", new WorkMeter()));
   lane.connection.owner.onData(Buffer.from(vector("HELLO of an instance").hex, "hex"));

@@ -1,4 +1,4 @@
-/** An upstream's connection without sockets: how much of a turn an endless response takes. */
+/** An upstream's connection without sockets: how much of a turn an endless response uses. */
 import { expect, it } from "vitest";
 import { FakeConnection } from "../../test/support/fake-transport.js";
 import { FORWARDED, requestHead } from "../../test/support/lane-bench.js";
@@ -65,13 +65,13 @@ it.each([
     };
     for (let turn = 0; turn < 6 * UPSTREAMS; turn++) {
       const reads = readAll();
-      // In the first turn nobody is known to send without end.
+      // In the first turn no connection is known to send without end.
       if (turn > 0) expect(reads).toBeLessThanOrEqual(maxReads);
       await new Promise(setImmediate);
     }
     const counts = all.map(({ reads }) => reads);
     expect(Math.min(...counts)).toBeGreaterThan(Math.max(...counts) / 2);
-    // Nobody whose client has left waits for a turn.
+    // A connection whose client has left does not wait for a turn.
     for (const { stream } of [...all]) stream.cancel();
     expect((share as unknown as { waiting: Set<unknown> }).waiting.size).toBe(0);
   },

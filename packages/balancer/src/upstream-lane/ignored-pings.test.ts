@@ -11,7 +11,7 @@ import { ControlLane } from "./lane-connection.js";
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\n\r\n";
 const HELLO = Buffer.from(vector("HELLO of an instance").hex, "hex");
-/** An unopened stream, or an earlier use of a slot. */
+/** A stream that is not open, or an earlier use of a slot. */
 const NOBODY = 60_000;
 const TICKS_A_SECOND = 62;
 /** A broken lane is closed within this time. */
@@ -19,7 +19,7 @@ const BROKEN_WITHIN_SECONDS = 5;
 
 const frame = (type: number, id: number, payload: Uint8Array = new Uint8Array(0)) => frameBytes({ type, id, payload });
 
-/** Frames that a broken instance repeats; each is valid alone. */
+/** Frames that a broken instance repeats; each of them alone is valid. */
 const WRONGS: [string, Buffer][] = [
   ["BUSY", frame(FrameType.BUSY, 0, Buffer.alloc(4))],
   ["GOAWAY", frame(FrameType.GOAWAY, 0)],
@@ -50,7 +50,7 @@ function open() {
   return { bench, connection };
 }
 
-/** Runs ticks of that length, with these bytes before each; returns the seconds until the lane broke. */
+/** Runs ticks with the interval that `tick` returns, with these bytes before each tick; returns the seconds until the lane failed. */
 function tickUntilBroken(tick: () => number, connection: FakeConnection, bytes: Buffer, seconds: number): number {
   for (let n = 0; n < seconds * TICKS_A_SECOND; n++) {
     if (connection.isClosed) return n / TICKS_A_SECOND;
@@ -74,7 +74,7 @@ describe("an instance that sends bytes and no PONG", () => {
     },
   );
 
-  it("loses its lane when bytes come in place of its PONGs alone", async () => {
+  it("loses its lane even if only bytes arrive in place of its PONGs", async () => {
     const { bench, connection } = open();
     const asked = bench.ask(GET);
     for (let n = 0; n < BROKEN_WITHIN_SECONDS * TICKS_A_SECOND && !connection.isClosed; n++) {
@@ -86,7 +86,7 @@ describe("an instance that sends bytes and no PONG", () => {
   });
 
   it.each([...WRONGS, ["a frame without end", ENDLESS] as [string, Buffer]])(
-    "is stalled as soon as one that sends nothing, when it repeats %s",
+    "is stalled as soon as one that sends nothing, if it repeats %s",
     (_, bytes) => {
       const { bench, connection } = open();
       // The reply to the CANCEL of the first request.
@@ -107,10 +107,10 @@ describe("an instance that sends bytes and no PONG", () => {
     ["WINDOW of a request", (id: number) => frame(FrameType.WINDOW, id, Buffer.alloc(4, 1))],
     ["CANCELLED of a reassigned request", (id: number) => frame(FrameType.CANCELLED, id, Buffer.alloc(1))],
     ["PONG", (_: number, [asked]: Buffer[]) => frame(FrameType.PONG, 0, asked)],
-  ])("is stalled no more after %s", async (what, reply) => {
+  ])("is no longer stalled after %s", async (what, reply) => {
     const { bench, connection } = open();
     connection.owner.onData(frame(FrameType.CANCELLED, NOBODY, Buffer.alloc(1)));
-    // The first is taken for the running one, the other is reassigned.
+    // The first request is assumed to be the running one; the other is reassigned.
     const [first] = [bench.ask(GET), bench.ask(GET)];
     let ticks = 0;
     for (let n = 0; n < TICKS_A_SECOND + 5; n++) {
@@ -124,7 +124,7 @@ describe("an instance that sends bytes and no PONG", () => {
     expect(bench.link.countStall(1)).toBeLessThan(2);
   });
 
-  it("loses a lane for control alone too", () => {
+  it("also loses a lane that carries only control frames", () => {
     const transport = new FakeTransport();
     const problems: string[] = [];
     const lane = new ControlLane(
@@ -141,8 +141,8 @@ describe("an instance that sends bytes and no PONG", () => {
   });
 });
 
-describe("an instance that answers PINGs", () => {
-  /** Returns its output in each tick, given the PINGs received. */
+describe("an instance that replies to PINGs", () => {
+  /** Returns what the instance sends in each tick, given the PINGs received so far. */
   const PATIENT: [string, (asked: Buffer[], tick: number) => Buffer[]][] = [
     ["and sends much", (asked) => [frame(FrameType.BUSY, 0, Buffer.alloc(4)), ...asked]],
     // Each of its turns takes 1.5 s, and its output is sent at the end of the turn.
@@ -171,7 +171,7 @@ describe("an instance that answers PINGs", () => {
     expect([bench.problems, connection.isClosed, asked.loss]).toEqual([[], false, undefined]);
   });
 
-  it("is asked about once a second while it sends, and not while nothing is under way", async () => {
+  it("is pinged about once per second while it sends, and not while nothing is in progress", async () => {
     const { bench, connection } = open();
     const asked = bench.ask(GET);
     const { id } = asked.stream as unknown as { id: number };

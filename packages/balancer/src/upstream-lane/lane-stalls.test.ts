@@ -1,4 +1,4 @@
-/** Which requests of a busy instance move, and that none does which may have started. */
+/** Which requests of a busy instance are moved, and that no request is moved that may have started. */
 import type { RunningWork } from "@paceline/wire/lane/scoreboard";
 import { describe, expect, it } from "vitest";
 import { SentAtTicks, waitingFor } from "./lane-stalls.js";
@@ -35,7 +35,7 @@ describe("requests that wait at a busy instance", () => {
   });
 });
 
-it("knows how many requests had been sent so many ticks ago, and nothing of earlier lanes", () => {
+it("knows how many requests had been sent a given number of ticks ago, and nothing about earlier lanes", () => {
   const ticks = new SentAtTicks();
   expect(ticks.before(0)).toBe(0);
   for (let sequence = 1; sequence <= 200; sequence++) ticks.tick(sequence);

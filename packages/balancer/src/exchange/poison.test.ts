@@ -78,7 +78,7 @@ describe("a request that was lost", () => {
   const started = ["lost", "fatal", "bystander", "behind", "stalled", "stale"] as const;
   const lost = { sends: 1, starts: 1, wasSent: true, isIdempotent: true, isBodyBuffered: true, isPoison: false };
 
-  it.each(started)("%s: goes to one more process, if it may be repeated and is not known to crash processes", (loss) => {
+  it.each(started)("%s: goes to one more process if it may be repeated and has not crashed others", (loss) => {
     expect(mayHaveStarted(loss)).toBe(true);
     expect(mayTryElsewhere(loss, lost)).toBe(true);
     for (const never of [{ starts: 2 }, { isPoison: true }, { isIdempotent: false }, { isBodyBuffered: false }]) {

@@ -109,7 +109,7 @@ describe("chunked", () => {
     [true, `X: ${"a".repeat(9000)}\r\n\r\n`],
     [false, `X: ${"a".repeat(9000)}\r\n\r\n`],
     [true, `${"X: a\r\n".repeat(33)}\r\n`],
-  ])("drops trailers that are too large or too many if `dropsLargeTrailers`, with `keepsTrailers` %s", (keepsTrailers, section) => {
+  ])("drops trailers that are too large or too many if told to, kept (%s) or not", (keepsTrailers, section) => {
     const begin = (dropsLargeTrailers: boolean) => (reader: BodyReader) => {
       reader.keepsTrailers = keepsTrailers;
       reader.dropsLargeTrailers = dropsLargeTrailers;

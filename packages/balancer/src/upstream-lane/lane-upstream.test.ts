@@ -26,11 +26,11 @@ const number = (type: number, id: number, value: number) => {
 const response = (id: number, status = 200, flags = 3) =>
   frame(FrameType.RESPONSE, id, [status & 255, status >>> 8, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 10]);
 
-/** Of an instance without a scoreboard, as on Node. */
+/** The HELLO of an instance without a scoreboard, as on Node. */
 const PLAIN_HELLO = Buffer.from(HELLO);
 PLAIN_HELLO.writeUInt16LE(0, HELLO.length - 2);
 
-/** Of an instance that knows no little windows. */
+/** The HELLO of an instance that does not know small windows. */
 const EARLIER_HELLO = Buffer.from(HELLO);
 EARLIER_HELLO.writeUInt16LE(2, 12);
 
@@ -42,7 +42,7 @@ function open(bench = new LaneBench(), hello = HELLO) {
   return { bench, connection, give: (...frames: Buffer[]) => connection.owner.onData(Buffer.concat(frames)) };
 }
 
-/** Returns the types and streams of the frames in these bytes; DATA with its bytes. */
+/** Returns the types and streams of the frames in these bytes; for DATA, also its bytes. */
 function typesIn(bytes: Buffer): [number, number, number][] {
   const types: [number, number, number][] = [];
   const decoder = new FrameDecoder();
@@ -58,7 +58,7 @@ function sent(bytes: Buffer, type: number): number {
   return typesIn(bytes).reduce((sum, [each, , size]) => (each === type ? sum + size : sum), 0);
 }
 
-/** Returns what was granted in these bytes. */
+/** Returns the windows granted in these bytes. */
 function windowsIn(bytes: Buffer): number[] {
   const grants: number[] = [];
   new FrameDecoder().read(bytes, {
@@ -86,7 +86,7 @@ function readWindow({ give }: { give(...frames: Buffer[]): void }, asked: Asked)
 }
 
 describe("the balancer's lane", () => {
-  it("makes one connection, though all who waited for it have gone", () => {
+  it("makes one connection, although all requests that waited for it have gone", () => {
     const bench = new LaneBench();
     bench.ask(GET).stream.cancel();
     const next = bench.ask(GET);
@@ -96,7 +96,7 @@ describe("the balancer's lane", () => {
     expect(next.stream.isReady).toBe(true);
   });
 
-  it("sends nothing but HELLO before it has heard the instance's", async () => {
+  it("sends nothing but HELLO before it has received the HELLO of the instance", async () => {
     const bench = new LaneBench();
     bench.ask(GET);
     const connection = bench.transport.accept();
@@ -107,7 +107,7 @@ describe("the balancer's lane", () => {
     expect(typesIn(connection.take()).map(([type]) => type)).toEqual([FrameType.REQUEST]);
   });
 
-  it("opens no more streams than the instance takes, also those that waited for its HELLO", async () => {
+  it("opens no more streams than the instance allows, including those that waited for its HELLO", async () => {
     const bench = new LaneBench();
     const all = [1, 2, 3].map(() => bench.ask(GET));
     const connection = bench.transport.accept();
@@ -134,7 +134,7 @@ describe("the balancer's lane", () => {
     expect(asked.loss).toBe("lost");
   });
 
-  it("ends a request once whose receiver gives it up as it hears the head", async () => {
+  it("ends a request once if its receiver abandons it when it gets the head", async () => {
     const { bench, give } = open();
     const asked = bench.ask(GET);
     asked.onHead = () => asked.stream.cancel();
@@ -145,12 +145,12 @@ describe("the balancer's lane", () => {
     expect(bench.link.hasRoom(true)).toBe(true);
   });
 
-  it("takes of the body of a stream that it cancelled what was on its way, and no more", () => {
+  it("accepts the part of a cancelled stream's body that was already sent, and no more", () => {
     const { bench, give, connection } = open();
     const [asked, other] = [bench.ask(GET), bench.ask(GET)];
     give(response(idOf(asked), 200, 0));
     asked.stream.cancel();
-    // The window of the two cancelled requests.
+    // The windows of the two cancelled requests.
     const data = frame(FrameType.DATA, idOf(asked), Buffer.alloc(RESPONSE_WINDOW_BYTES / 2));
     for (let n = 0; n < 4 && !connection.isClosed; n++) give(data);
     expect([bench.problems, other.loss]).toEqual([[], undefined]);
@@ -159,7 +159,7 @@ describe("the balancer's lane", () => {
     expect([connection.isClosed, other.loss]).toEqual([true, "lost"]);
   });
 
-  it("believes no frame after a broken one, also when a request begins anew meanwhile", () => {
+  it("ignores all frames after an invalid one, even if a request is started again in the meantime", () => {
     const { bench, give } = open();
     const asked = bench.ask(GET);
     let next: Asked | undefined;
@@ -182,20 +182,20 @@ describe("the balancer's lane", () => {
     expect([1, 1].map((weight) => bench.link.countStall(weight))).toEqual([1, 2]);
     bench.link.reassign();
     expect(asked.map(({ loss }) => loss)).toEqual(["refused", "refused", "refused"]);
-    // It counts as silent until it is heard, though nothing is pending.
+    // It counts as silent until it sends something, although nothing is pending.
     expect(bench.link.countStall(1)).toBe(3);
     (connection ?? bench.transport.accept()).owner.onData(HELLO);
     expect(bench.link.countStall(1)).toBe(0);
   });
 
-  it("is silent no more when it is closed", () => {
+  it("is no longer silent when it is closed", () => {
     const bench = new LaneBench();
     expect(bench.link.countStall(1)).toBe(1);
     bench.transport.accept().owner.onClose();
     expect(bench.link.countStall(1)).toBe(0);
   });
 
-  it("gives back of a stalled instance all of which nothing was heard, but the oldest: that is at work", async () => {
+  it("reassigns all requests of a stalled instance about which nothing was received, except the oldest, which is running", async () => {
     const { bench } = open();
     const [first, second] = [bench.ask(GET), bench.ask(GET)];
     await turnEnd();
@@ -203,19 +203,19 @@ describe("the balancer's lane", () => {
     expect([first.loss, second.loss]).toEqual([undefined, "stalled"]);
   });
 
-  it("keeps at a stalled instance the one that its scoreboard tells of; one that it has called before may have started", async () => {
+  it("keeps the request that the scoreboard of a stalled instance names; one whose handler it called earlier may have started", async () => {
     const folder = mkdtempSync(join(tmpdir(), "paceline-scoreboard-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     const { bench } = open(new LaneBench(1, 1024, join(folder, "instance.sock")));
     const asked = [bench.ask(GET), bench.ask(GET), bench.ask(GET)];
     await turnEnd();
-    // Lane 3 from its HELLO runs the second of these; one came before them.
+    // Lane 3, counted from its HELLO, runs the second of these; one request came before them.
     writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([3, 3, 0, 0, 3, 0]));
     bench.link.reassign();
     expect(asked.map(({ loss }) => loss)).toEqual(["stalled", undefined, "freed"]);
   });
 
-  it("moves those that have waited for long behind a running handler, once, and cancels them there", async () => {
+  it("moves requests that have waited long behind a running handler, once, and cancels them there", async () => {
     const folder = mkdtempSync(join(tmpdir(), "paceline-scoreboard-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     const bench = new LaneBench(1, 1024, join(folder, "instance.sock"));
@@ -223,7 +223,7 @@ describe("the balancer's lane", () => {
     const asked = [bench.ask(GET), bench.ask(GET), bench.ask(POST)];
     await turnEnd();
     connection.take();
-    // Lane 3 from its HELLO runs the first of these; one came before them.
+    // Lane 3, counted from its HELLO, runs the first of these; one request came before them.
     writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([3, 2, 0, 0, 2, 0]));
     const losses = () => asked.map(({ loss }) => loss);
     bench.work.moveAfterMs = 30;
@@ -241,10 +241,10 @@ describe("the balancer's lane", () => {
     expect(losses()).toEqual([undefined, "freed", undefined, undefined]);
   });
 
-  it("names no request that waits behind one whose client has gone, and does not blame it", async () => {
+  it("does not name or blame a request that waits behind one whose client has gone", async () => {
     const { bench, connection, give } = open(new LaneBench(), PLAIN_HELLO);
     const ask = (path: string) => bench.ask(GET.replace("/", path));
-    // The one that opened it has left, too.
+    // The request that opened it has left, too.
     give(frame(FrameType.CANCELLED, 0, [1]));
     const hung = ask("/hung");
     await turnEnd();
@@ -253,10 +253,10 @@ describe("the balancer's lane", () => {
     const waits = ask("/waits");
     await turnEnd();
     expect(bench.link.runningRequest()).toBe("GET /hung");
-    // The instance goes on.
+    // The instance continues.
     give(frame(FrameType.CANCELLED, idOf(hung), [1]));
     expect(bench.link.runningRequest()).toBe("GET /waits");
-    // Of two that left, either may be it.
+    // If two requests left, either may be the running one.
     const other = ask("/other");
     other.stream.cancel();
     expect(bench.link.runningRequest()).toBeUndefined();
@@ -264,7 +264,7 @@ describe("the balancer's lane", () => {
     expect(waits.loss).toBe("behind");
   });
 
-  it("counts its requests anew when its lane is made anew", async () => {
+  it("counts its requests from the start when its lane is opened again", async () => {
     const folder = mkdtempSync(join(tmpdir(), "paceline-scoreboard-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     const { bench, connection } = open(new LaneBench(1, 1024, join(folder, "instance.sock")));
@@ -280,7 +280,7 @@ describe("the balancer's lane", () => {
     expect(asked.map(({ loss }) => loss).sort()).toEqual(["freed", undefined]);
   });
 
-  it("takes a GET that was stalled elsewhere as not started until STARTED comes, and as running then", async () => {
+  it("treats a GET that was stalled elsewhere as not started until STARTED arrives, and then as running", async () => {
     const { bench, connection, give } = open();
     await turnEnd();
     connection.take();
@@ -299,7 +299,7 @@ describe("the balancer's lane", () => {
     expect([started.loss, next.loss]).toEqual(["lost", "notStarted"]);
   });
 
-  it("sends no more of a body than the instance takes, and all of it as it takes more", async () => {
+  it("sends no more of a body than the instance allows, and all of it as the instance allows more", async () => {
     const { bench, connection, give } = open();
     const asked = bench.ask(PUT);
     await turnEnd();
@@ -357,7 +357,7 @@ describe("the balancer's lane", () => {
       Asked,
       Asked,
     ];
-    // With the one that `open` has cancelled.
+    // Including the one that `open` has cancelled.
     expect(bench.link.pending).toBe(5);
     const pendingAfter = (...frames: Buffer[]) => {
       give(...frames);
@@ -365,7 +365,7 @@ describe("the balancer's lane", () => {
     };
     expect(pendingAfter(frame(FrameType.STARTED, idOf(get)))).toBe(4);
     expect(pendingAfter(frame(FrameType.STARTED, idOf(get)))).toBe(4);
-    // Before its handler is called, and after that has returned.
+    // Before its handler is called, and after the handler has returned.
     expect(pendingAfter(frame(FrameType.STARTED, idOf(post)))).toBe(4);
     expect(pendingAfter(frame(FrameType.STARTED, idOf(post)))).toBe(3);
     expect(pendingAfter(response(idOf(quick)))).toBe(2);
@@ -375,7 +375,7 @@ describe("the balancer's lane", () => {
     expect(bench.problems).toEqual([]);
   });
 
-  it("calls for the next request when a handler has returned", () => {
+  it("requests the next request when a handler has returned", () => {
     const { bench, give } = open();
     const asked = bench.ask(GET);
     bench.rooms = 0;
@@ -383,7 +383,7 @@ describe("the balancer's lane", () => {
     expect(bench.rooms).toBe(1);
   });
 
-  it("sends small and large pieces in order, through a kernel that takes a few bytes at a time", async () => {
+  it("sends small and large pieces in order, through a kernel that accepts a few bytes at a time", async () => {
     const { bench, connection } = open();
     const asked = bench.ask(PUT);
     await turnEnd();
@@ -411,7 +411,7 @@ describe("the balancer's lane", () => {
     expect(Buffer.concat(received).equals(body)).toBe(true);
   });
 
-  it("asks for more of a body only while the instance takes half a window, since a read brings as much", async () => {
+  it("requests more of a body only while the instance accepts half a window, because a read may bring as much", async () => {
     const { bench, give } = open();
     const asked = bench.ask(PUT);
     readWindow({ give }, asked);
@@ -429,7 +429,7 @@ describe("the balancer's lane", () => {
     expect(asked.drains).toBe(1);
   });
 
-  it("asks for little of a body before the app has read any, and then for as much again as it has read", async () => {
+  it("requests little of a body before the app has read any of it, and then as much as the app has read", async () => {
     const { bench, give } = open();
     const asked = bench.ask(PUT);
     const body = Buffer.alloc(100_000, "x");
@@ -437,7 +437,7 @@ describe("the balancer's lane", () => {
     expect(asked.stream.sendBody(body, 0, 30_000)).toBe(false);
     asked.drains = 0;
     give(number(FrameType.WINDOW, idOf(asked), 20_000));
-    // 40,000 bytes are there, and 20,000 were read.
+    // 40,000 bytes have arrived, and 20,000 were read.
     expect(asked.drains).toBe(0);
     give(number(FrameType.WINDOW, idOf(asked), 15_000));
     expect(asked.drains).toBe(1);
@@ -446,7 +446,7 @@ describe("the balancer's lane", () => {
     expect(asked.stream.sendBody(body, 0, 1_000)).toBe(false);
   });
 
-  it("asks for little of each response while memory is scarce, of instances that know it", async () => {
+  it("requests little of each response while memory is scarce, if the instance knows small windows", async () => {
     const [known, unknown] = [open(), open(new LaneBench(), EARLIER_HELLO)];
     for (const { bench, connection, give } of [known, unknown]) {
       await turnEnd();
@@ -463,7 +463,7 @@ describe("the balancer's lane", () => {
     }
   });
 
-  it("asks nobody for more of a body whose window is full, when the kernel has room again", async () => {
+  it("requests no more of a body whose window is full when the kernel has room again", async () => {
     const { bench, connection } = open();
     const [full, other] = [bench.ask(PUT), bench.ask(PUT)];
     const body = Buffer.alloc(WINDOW_BYTES + 1, "x");
@@ -476,7 +476,7 @@ describe("the balancer's lane", () => {
     expect([full.drains, other.drains]).toEqual([0, 1]);
   });
 
-  it("sends what came while the kernel was slow, also over a transport that calls a little waiting none", async () => {
+  it("sends what arrived while the kernel was slow, even over a transport that ignores a few waiting bytes", async () => {
     const { bench, connection } = open();
     connection.highWater = 262_144;
     connection.room = 10;
@@ -490,7 +490,7 @@ describe("the balancer's lane", () => {
     expect(requests.map(([, id]) => id)).toEqual(expect.arrayContaining(all.map(idOf)));
   });
 
-  it("takes up to the window of an answer for a client that reads nothing; one byte more closes the lane", () => {
+  it("accepts a whole window of a response for a client that reads nothing; one byte more closes the lane", () => {
     const { bench, give } = open();
     const asked = bench.ask(GET);
     give(response(idOf(asked), 200, 0));
@@ -504,7 +504,7 @@ describe("the balancer's lane", () => {
     expect(asked.loss).toBe("broken");
   });
 
-  it("grants as its client takes, and nothing while it does not", async () => {
+  it("grants as much as its client reads, and nothing while it does not read", async () => {
     const { bench, connection, give } = open();
     const asked = bench.ask(GET);
     give(response(idOf(asked), 200, 0));
@@ -522,7 +522,7 @@ describe("the balancer's lane", () => {
     expect(typesIn(connection.take())).toEqual([[FrameType.WINDOW, idOf(asked), 4]]);
   });
 
-  it("tells of a lane that ended which of the requests that must not be repeated had begun", () => {
+  it("reports for an ended lane which of the requests that must not be repeated had begun", () => {
     const { bench, connection, give } = open(new LaneBench(8));
     const [begun, notStarted, idempotent, answering] = [POST, POST, GET, GET].map((text) => bench.ask(text)) as [
       Asked,
@@ -540,14 +540,14 @@ describe("the balancer's lane", () => {
     ]);
   });
 
-  it("takes no request as not started once broken frames came", () => {
+  it("treats no request as not started after invalid frames", () => {
     const { bench, give } = open();
     const post = bench.ask(POST);
     give(frame(FrameType.PONG, 0, [0, 0, 0, 0]), frame(0, 0));
     expect(post.loss).toBe("lost");
   });
 
-  it("gives room to the next unsafe request when one has started, has its response, was abandoned or was lost", () => {
+  it("makes room for the next unsafe request when one has started, has its response, was abandoned or was lost", () => {
     const { bench, give } = open();
     const ends: ((asked: Asked) => void)[] = [
       (asked) => give(frame(FrameType.STARTED, idOf(asked))),
@@ -564,7 +564,7 @@ describe("the balancer's lane", () => {
     }
   });
 
-  it("answers GOAWAY behind what was sent, and opens nothing after it", async () => {
+  it("replies to GOAWAY after what was sent, and opens nothing after that", async () => {
     const { bench, connection, give } = open();
     await turnEnd();
     connection.take();
@@ -577,7 +577,7 @@ describe("the balancer's lane", () => {
     expect(asked.isEnded).toBe(true);
   });
 
-  it("closes a lane that it leaves when its last stream has ended, and tells it once", () => {
+  it("closes a lane that it leaves when its last stream has ended, and reports that once", () => {
     const { bench, connection, give } = open();
     const asked = bench.ask(GET);
     let empties = 0;
@@ -590,7 +590,7 @@ describe("the balancer's lane", () => {
   it.each([
     ["ends", (connection: { owner: { onEnd(): void } }) => connection.owner.onEnd()],
     ["breaks", (connection: { owner: { onData(bytes: Buffer): boolean } }) => connection.owner.onData(frame(0, 0))],
-  ])("tells once that a lane is left that %s", (_, end) => {
+  ])("reports once that it leaves a lane that %s", (_, end) => {
     const { bench, connection } = open();
     bench.ask(GET);
     let empties = 0;
@@ -599,7 +599,7 @@ describe("the balancer's lane", () => {
     expect(empties).toBe(1);
   });
 
-  it("answers GOAWAY once, however often it is said, and reads nothing after CLOSE", async () => {
+  it("replies to GOAWAY once, however often it is received, and reads nothing after CLOSE", async () => {
     const { bench, connection, give } = open();
     const asked = bench.ask(GET);
     await turnEnd();
@@ -612,7 +612,7 @@ describe("the balancer's lane", () => {
     expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
   });
 
-  it("breaks by a pong that nobody asked for: its requests are not held by an instance that says that alone", async () => {
+  it("fails when a PONG arrives without a PING: an instance that sends only PONGs does not hold its requests", async () => {
     const { bench, connection, give } = open();
     const asked = bench.ask(GET);
     await turnEnd();
@@ -621,7 +621,7 @@ describe("the balancer's lane", () => {
     expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
   });
 
-  it("has little of each body in an instance that holds much of all of them", async () => {
+  it("sends little of each body to an instance that holds much of all of them", async () => {
     const { bench, give } = open();
     const piece = Buffer.alloc(WINDOW_BYTES / 4, "x");
     const all = Array.from({ length: 40 }, () => bench.ask(PUT));
@@ -629,7 +629,7 @@ describe("the balancer's lane", () => {
     for (const asked of all) asked.drains = 0;
     const taken = all.map(({ stream }) => stream.sendBody(piece, 0, piece.length));
     expect(taken).toEqual(all.map((_, at) => at < 31));
-    // A body that the instance has used completely continues, whatever it holds of others.
+    // A body that the instance has completely read continues, however much the instance holds of other bodies.
     const [first, last] = [all[0], all.at(-1)] as [Asked, Asked];
     // Bytes beyond its window wait here.
     expect(last.stream.waitingBytes).toBe(piece.length - 4096);

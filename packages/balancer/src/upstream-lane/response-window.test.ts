@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { MAX_EXTRA_BYTES, MAX_WINDOW_BYTES, ResponseWindow } from "./response-window.js";
 
-/** An instance that sends whatever it may, to a window. */
+/** An instance that sends as much as a window allows. */
 class Sender {
   readonly window = new ResponseWindow(4 * RESPONSE_WINDOW_BYTES);
   allowed = RESPONSE_WINDOW_BYTES;
@@ -18,7 +18,7 @@ class Sender {
   }
 }
 
-/** What windows may have beyond their first size now; those of other tests may have some of it. */
+/** How much windows may now have beyond their first size; windows of other tests may use some of it. */
 function availableExtra(): number {
   const senders = Array.from({ length: 18 }, () => new Sender());
   for (let round = 0; round < 10; round++) {
@@ -35,7 +35,7 @@ function availableExtra(): number {
 afterEach(() => void vi.restoreAllMocks());
 
 describe("the window of a response", () => {
-  it("grows to its maximum while the client takes all, and is small again for the next response", () => {
+  it("grows to its maximum while the client reads everything, and is small again for the next response", () => {
     const sender = new Sender();
     const sizes = [sender.allowed];
     while (sizes.length < 8) {
@@ -73,7 +73,7 @@ describe("the window of a response", () => {
     sender.window.reset();
   });
 
-  it("is little while memory is scarce, for slow clients and for the first part of each response, and grows again after that", () => {
+  it("is small while memory is scarce, for slow clients and for the first part of each response, and grows again after that", () => {
     const now = vi.spyOn(performance, "now").mockReturnValue(0);
     const sender = new Sender();
     sender.window.begin(true);
@@ -89,7 +89,7 @@ describe("the window of a response", () => {
       sender.grant(isScarce);
       expect(sender.allowed).toBe(allowed * LITTLE_WINDOW_BYTES);
     }
-    // It has shown that it takes all at once.
+    // The client has shown that it reads everything immediately.
     for (let round = 0; round < 40; round++) {
       sender.send(sender.allowed);
       sender.grant(true);
@@ -132,7 +132,7 @@ describe("the window of a response", () => {
     for (const window of [short, proven, one]) window.reset();
   });
 
-  it("never lets the sender stop for ever, or exceed what all may have together; nothing of that is left at the end", () => {
+  it("never stops the sender forever, and never exceeds the common limit; nothing of the limit is in use at the end", () => {
     const clock = vi.spyOn(performance, "now").mockReturnValue(0);
     const before = availableExtra();
     const step = fc.record({

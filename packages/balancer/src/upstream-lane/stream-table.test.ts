@@ -30,7 +30,7 @@ describe("the requests of a stalled instance", () => {
     expect(decideOnStalled(sent(...sequences), work, isSaid)).toEqual(decisions);
   });
 
-  it("without a mark none stays that would have been announced", () => {
+  it("without a mark no request stays that would have been announced", () => {
     const requests = [{ sequence: 1, isAnnounced: true }, ...sent(2, 3)];
     expect(decideOnStalled(requests, undefined, false)).toEqual(["uncertain", "stays", "uncertain"]);
   });

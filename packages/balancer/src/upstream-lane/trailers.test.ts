@@ -1,4 +1,4 @@
-/** Trailers over a lane, on the balancer's side. */
+/** Trailers over a lane, on the side of the balancer. */
 import { FrameType } from "@paceline/wire/lane/protocol";
 import { expect, it } from "vitest";
 import { frameBytes } from "../../../wire/test/support/lane-frames.js";
@@ -9,7 +9,7 @@ const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const CHUNKED = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 const LENGTH = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
 const HELLO = vector("HELLO of an instance").hex;
-/** Of an instance that is older than TRAILERS. */
+/** The HELLO of an instance that is older than TRAILERS. */
 const OLDER = `${HELLO.slice(0, 24)}02${HELLO.slice(26)}`;
 const SUM = Buffer.from("X-Sum: 1\r\n");
 
@@ -46,7 +46,7 @@ it.each([
   ["a chunked body", CHUNKED, HELLO, true],
   ["a body with a length", LENGTH, HELLO, false],
   ["a chunked body, to an older instance", CHUNKED, OLDER, false],
-])("of a request follow %s", async (_, text, hello, pass) => {
+])("of a request are sent after %s", async (_, text, hello, pass) => {
   const { asked, connection } = await ask(text, hello);
   asked.stream.sendBody(Buffer.from("abc"), 0, 3);
   asked.stream.endBody(SUM);
@@ -56,7 +56,7 @@ it.each([
   expect(sent).toBe(frame(FrameType.DATA, asked.id, "abc").toString("hex") + trailers + END_OF(asked.id));
 });
 
-it("of a request wait with the body's end for the instance", async () => {
+it("of a request wait for the instance, with the end of the body", async () => {
   const { asked, connection, give } = await ask(CHUNKED);
   asked.stream.sendBody(Buffer.alloc(1_048_577), 0, 1_048_577);
   asked.stream.endBody(SUM);
@@ -72,7 +72,7 @@ const head = (id: number, hex: string) => frame(FrameType.RESPONSE, id, Buffer.f
 const OPEN_HEAD = `c800${"00".repeat(13)}0d0a`;
 const LENGTH_HEAD = "c800020000000000050000000000000d0a";
 
-it.each([true, false])("of a response come to a client that takes them (%s)", async (takes) => {
+it.each([true, false])("of a response are forwarded if the client accepts them (%s)", async (takes) => {
   const { asked, bench, give } = await ask(GET);
   asked.takesTrailers = takes;
   const { id } = asked;
@@ -93,7 +93,7 @@ it.each<[string, string, (id: number) => Buffer[]]>([
   expect(asked).toMatchObject({ loss: "broken", isEnded: false });
 });
 
-it("a body that goes on after its trailers breaks the lane", async () => {
+it("a body that continues after its trailers breaks the lane", async () => {
   const { asked, bench, give } = await ask(GET);
   const { id } = asked;
   give(head(id, OPEN_HEAD), frame(FrameType.TRAILERS, id, SUM), frame(FrameType.DATA, id, "more"));
@@ -101,7 +101,7 @@ it("a body that goes on after its trailers breaks the lane", async () => {
 });
 
 it.each(["a\r\nb", "x: 1\r\nno field\r\n", "x: 1\r\n\r\n", "x: 1\nInjected: 1\r\n", "x: 1"])(
-  "lines that are not valid fail their request alone: %j",
+  "invalid lines fail only their own request: %j",
   async (lines) => {
     const { asked, bench, connection, give } = await ask(GET);
     give(head(asked.id, OPEN_HEAD), frame(FrameType.TRAILERS, asked.id, lines));
@@ -111,7 +111,7 @@ it.each(["a\r\nb", "x: 1\r\nno field\r\n", "x: 1\r\n\r\n", "x: 1\nInjected: 1\r\
   },
 );
 
-it("for a request that was cancelled are dropped", async () => {
+it("for a cancelled request are discarded", async () => {
   const { asked, bench, give } = await ask(GET);
   const { id } = asked;
   give(head(id, OPEN_HEAD));

@@ -36,7 +36,7 @@ async function underWay() {
 }
 
 describe("the balancer's end of a lane", () => {
-  it.each(VECTORS.frames.filter(({ http1 }) => http1 !== undefined))("makes $name", (frame) => {
+  it.each(VECTORS.frames.filter(({ http1 }) => http1 !== undefined))("writes $name", (frame) => {
     expect(encode(frame)).toBe(frame.hex);
   });
 
@@ -50,7 +50,7 @@ describe("the balancer's end of a lane", () => {
     expect(asked.isEnded).toBe((flags & 1) !== 0);
   });
 
-  it("puts an answer together from its frames", async () => {
+  it("assembles a response from its frames", async () => {
     const { asked, others, give } = await underWay();
     give(vector("RESPONSE without a length").hex);
     for (const name of ["DATA", "DATA of no bytes", "END with a last piece"]) give(vector(name).hex);
@@ -68,7 +68,7 @@ describe("the balancer's end of a lane", () => {
     expect(readUint32(connection.take(), 4)).toBe(0x2_0003);
   });
 
-  it("drops what comes for an earlier use of a slot", async () => {
+  it("discards frames for an earlier use of a slot", async () => {
     const { asked, others, bench, give } = await underWay();
     asked.stream.cancel();
     const next = bench.ask(GET);
@@ -80,7 +80,7 @@ describe("the balancer's end of a lane", () => {
   });
 
   it.each(VECTORS.refused.filter(({ by }) => by !== "instance"))(
-    "closes the lane for $name, and says why",
+    "closes the lane for $name, and reports why",
     async ({ hex, problem }) => {
       const { bench, connection, asked, others, give } = await underWay();
       give(hex + vector("RESPONSE with a length").hex + vector("END with a last piece").hex);
@@ -95,7 +95,7 @@ describe("the balancer's end of a lane", () => {
     },
   );
 
-  it.each(VECTORS.unfit)("refuses the answer alone for $name: the lane goes on", async ({ hex }) => {
+  it.each(VECTORS.unfit)("rejects only the response for $name: the lane stays open", async ({ hex }) => {
     const { bench, connection, asked, others, give } = await underWay();
     give(hex + vector("END with a last piece").hex);
     expect(bench.problems).toEqual([expect.stringContaining("a head that is not valid")]);

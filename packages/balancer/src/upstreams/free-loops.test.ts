@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { FreeLoops } from "./free-loops.js";
 
-/** An upstream with so many requests; counts the looks at its event loop. */
+/** An upstream with this many requests; counts the checks of its event loop. */
 function upstreamWith(inFlight: number, isRunning: boolean, ofOthers = 0) {
   const upstream = {
     ...{ inFlight, pickedAtMs: Number.NEGATIVE_INFINITY, looks: 0 },
@@ -29,14 +29,14 @@ it.each([
   expect([loops.isFree(upstream), upstream.looks]).toEqual(expected);
 });
 
-it("one with requests of other balancers, which are known, is looked at", () => {
+it("an upstream with known requests of other balancers is checked", () => {
   const loops = new FreeLoops();
   const upstream = upstreamWith(0, true, 1);
   loops.begin(0, false);
   expect([loops.isFree(upstream), upstream.looks]).toEqual([false, 1]);
 });
 
-it("one that was just picked is about to run", () => {
+it("an upstream that was just picked is about to run", () => {
   const loops = new FreeLoops();
   const upstream = upstreamWith(0, false);
   loops.begin(1000, false);
@@ -50,7 +50,7 @@ it("one that was just picked is about to run", () => {
   expect([1000, 1000.9, 1001].map(isFreeAt)).toEqual([false, false, true]);
 });
 
-it("looks at four for one pick, and takes another one unseen", () => {
+it("checks four upstreams for one pick, and picks another one without a check", () => {
   const loops = new FreeLoops();
   const upstreams = Array.from({ length: 6 }, () => upstreamWith(1, true));
   for (let pick = 0; pick < 2; pick++) {

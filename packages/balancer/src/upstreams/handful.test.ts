@@ -25,11 +25,11 @@ it.each([
   expect(play(processors, Array(100).fill(picks)).at(-1)).toEqual(lengths);
 });
 
-it("grows over some turns, and what is left lapses at the end of one", () => {
+it("grows over some turns, and what is left of it is dropped at the end of a turn", () => {
   const turns = play(2, [...Array(30).fill(16), 3, 16, 1, 1, 1]);
   expect(turns[0]?.length).toBe(16);
   expect(turns[30]).toEqual([3]);
-  // It does not go on with the handful before.
+  // It does not continue the previous handful.
   expect(turns[31]?.[0]).toBeGreaterThan(5);
   expect(turns.slice(32)).toEqual([[1], [1], [1]]);
 });

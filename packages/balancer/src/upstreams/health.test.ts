@@ -1,4 +1,6 @@
-/** Which upstreams are ejected beside which others, and that ejections are bounded in number and time whatever happens. */
+/**
+ * Which upstreams are ejected, given the results of the others; and that the number and duration of ejections are bounded whatever happens.
+ */
 import type { EjectionRule } from "@paceline/wire";
 import fc from "fast-check";
 import { expect, it, test } from "vitest";
@@ -20,7 +22,7 @@ type Own = Pick<Seen, "requests" | "failures" | "row">;
 const seen = (requests: number, failures = 0, row = 0): Own => ({ requests, failures, row });
 const failing = (requests: number) => seen(requests, requests, requests);
 
-/** @param past what the others did before the row of failures began */
+/** @param past the results of the others before the consecutive failures began */
 function faultOf(own: Own, others: Own[], rule = RULE, past: Own[] = []): string | undefined {
   const sum = (all: Own[]): Counts => ({
     requests: all.reduce((total, { requests }) => total + requests, 0),
@@ -91,11 +93,11 @@ test("a rule of 0 is off", () => {
   expect(faultOf(failing(1e6), [seen(100), seen(100)], off)).toBeUndefined();
 });
 
-it("the others' good past is no proof that only this one fails", () => {
+it("earlier successes of the others do not prove that only this one fails", () => {
   expect(faultOf(failing(10), [seen(3, 3, 3)], RULE, [seen(872)])).toBeUndefined();
 });
 
-it("needs more failures in a row the more the others fail, and finds none where as many fail everywhere", () => {
+it("needs more consecutive failures the more the others fail, and finds no fault if all fail equally often", () => {
   const share = fc.double({ min: 0.001, max: 0.999, noNaN: true });
   fc.assert(
     fc.property(share, share, (a, b) => {
@@ -112,11 +114,11 @@ it("needs more failures in a row the more the others fail, and finds none where 
 
 interface Phase {
   ms: number;
-  /** The probability of a failure; for one instance alone, if it is the bad one. */
+  /** The probability of a failure; for only one instance, if it is the bad one. */
   chance: number;
 }
 
-/** Sends requests at random times to random instances, and returns who is ejected first, and after how many of its failures. */
+/** Sends requests at random times to random instances, and returns which instance is ejected first, and after how many of its failures. */
 function simulate(seed: number, size: number, phases: readonly Phase[], tookMs: number, bad?: number) {
   let state = seed;
   const random = () => {
@@ -154,7 +156,7 @@ function simulate(seed: number, size: number, phases: readonly Phase[], tookMs: 
       const at = pick();
       const mayFail = bad === undefined || bad === at;
       const isFailure = mayFail && random() < chance;
-      // Handled now: it was sent before, and its response comes later.
+      // Handled now: it was sent earlier, and its response comes later.
       const began = clock.now - random() * tookMs;
       sent.push({ at, began, done: clock.now + random() * tookMs, isFailure });
       for (const each of sent.filter(({ done }) => done <= clock.now)) {
@@ -177,7 +179,7 @@ const phases = fc.array(
   { minLength: 2, maxLength: 6 },
 );
 
-it("ejects none where all fail alike, however often that changes, at whatever times responses come", () => {
+it("ejects none if all fail equally often, however often that changes, and whenever responses arrive", () => {
   let ejected = 0;
   fc.assert(
     fc.property(
@@ -194,7 +196,7 @@ it("ejects none where all fail alike, however often that changes, at whatever ti
   expect(ejected).toBeLessThanOrEqual(1);
 });
 
-it("ejects the one that fails alone, after few of its requests", () => {
+it("ejects the only one that fails, after few of its requests", () => {
   const needed: number[] = [];
   fc.assert(
     fc.property(fc.nat(), fc.integer({ min: 2, max: 6 }), (seed, size) => {
@@ -233,7 +235,7 @@ const steps = fc.array(
   { maxLength: 100, size: "max" },
 );
 
-it("ejects never more than the share, never the last in turn, and readmits each in time", () => {
+it("never ejects more than the maximum share, never the last one in service, and readmits each in time", () => {
   fc.assert(
     fc.property(steps, fc.integer({ min: 0, max: 100 }), (history: Step[], maxEjectedPercent) => {
       const rule = { ...RULE, maxEjectedPercent };
@@ -273,7 +275,7 @@ it("ejects never more than the share, never the last in turn, and readmits each 
   );
 });
 
-it("an ejection can be ended early, and counts all the same", () => {
+it("an ejection can be ended early, and still counts", () => {
   const book = new EjectionBook<object>(RULE, () => false);
   const bad = {};
   book.follow([bad, {}]);
@@ -292,11 +294,11 @@ test.each([
   [4, 100, 3],
   [4, 24, 0],
   [0, 50, 0],
-])("of %i upstreams and with %i percent, at most %i are out", (size, maxEjectedPercent, most) => {
+])("of %i upstreams and with %i percent, at most %i are ejected", (size, maxEjectedPercent, most) => {
   expect(maxEjected(size, { maxEjectedPercent })).toBe(most);
 });
 
-it("ejects for a time that doubles up to its bound, and starts again after a long time in turn", () => {
+it("ejects for a time that doubles up to its maximum, and is short again after a long time in service", () => {
   const book = new EjectionBook<object>(RULE, () => false);
   const bad = {};
   book.follow([bad, {}]);

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { Hedging, type WaitingRequest } from "./hedging.js";
 
-/** A pool whose clock moves by `pass`, which also calls what is due. */
+/** A pool whose clock moves with `pass`, which also runs what is due. */
 function poolOf() {
   let now = 0;
   let due: { at: number; wake: () => void } | undefined;
@@ -32,7 +32,7 @@ function poolOf() {
       return hasRoom();
     },
   });
-  /** Serves so many requests of 10 ms, and one second passes. */
+  /** Serves this many requests of 10 ms, and one second passes. */
   const serve = (requests: number) => {
     for (let at = 0; at < requests; at++) {
       const each = request("served");
@@ -45,7 +45,7 @@ function poolOf() {
   return { hedging, pass, request, serve, again, now: () => now };
 }
 
-it("sends nothing again before it knows how long responses take, and has earned a budget", () => {
+it("sends nothing again before it knows how long responses take and has a budget", () => {
   const { hedging, pass, request, serve, again } = poolOf();
   hedging.sent(request("early"));
   serve(80);
@@ -54,7 +54,7 @@ it("sends nothing again before it knows how long responses take, and has earned 
   expect(again).toEqual([]);
 });
 
-it("sends a request again once, after the time that 95 % of the responses take, unless it has been served", () => {
+it("sends a request again once, after the 95th percentile of the response times, unless it has been served", () => {
   const { hedging, pass, request, serve, again, now } = poolOf();
   serve(200);
   const [late, served, left] = [request("late"), request("served"), request("left")];
@@ -65,13 +65,13 @@ it("sends a request again once, after the time that 95 % of the responses take, 
   hedging.forget(left);
   pass(5000);
   expect(again.map(([name]) => name)).toEqual(["late"]);
-  // To a fifth, as it is counted.
+  // To a fifth, as precisely as it is measured.
   const after = (again[0] as [string, number])[1] - sentAt;
   expect(after).toBeGreaterThanOrEqual(10);
   expect(after).toBeLessThan(13);
 });
 
-it("lets the oldest wait for a budget and for room, and then sends it first", () => {
+it("makes the oldest wait for a budget and for room, and then sends it first", () => {
   const { hedging, pass, request, serve, again } = poolOf();
   serve(200);
   let hasRoom = false;

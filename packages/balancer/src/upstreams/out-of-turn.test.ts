@@ -1,4 +1,4 @@
-/** Who is in turn, for every combination of reasons; and how a pool heeds it. */
+/** Which upstreams are in service, for every combination of reasons; and how a pool uses that. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { OutOfTurn, takeTurns } from "./out-of-turn.js";
@@ -37,7 +37,7 @@ it.each<[reasons: number[], inTurn: number[]]>([
   expect(inTurn(...reasons)).toEqual(expected);
 });
 
-it("never serves a drained one, and always something else if there is any", () => {
+it("never uses a drained one, and always uses another if there is any", () => {
   const all = DRAINED | EJECTED | UNHEALTHY | BACKUP;
   fc.assert(
     fc.property(fc.array(fc.nat(all), { maxLength: 12 }), (reasons) => {
@@ -104,7 +104,7 @@ it("a pool whose upstreams are all ejected serves with all of them; one whose up
   expect(pool.isDown).toBe(false);
 });
 
-it("a request that waits is served as soon as an upstream is put back, and refused when the last one is drained", () => {
+it("a waiting request is served as soon as an upstream is put back, and rejected when the last one is drained", () => {
   const { links, pool, put } = poolOf(2);
   const told: string[] = [];
   const pending = () => ({
@@ -126,7 +126,7 @@ it("a request that waits is served as soon as an upstream is put back, and refus
   expect(told).toEqual(["web.2", "down"]);
 });
 
-it("one that is out of turn is no proof that the others could respond, but its own stall is seen", () => {
+it("an upstream out of service is no proof that the others could respond, but its own stall is detected", () => {
   const { links, pool, upstreams, put } = poolOf(3);
   const [first, second] = links as [Link, Link, Link];
   put(3, DRAINED);

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { Pace, Paces } from "./pace.js";
 
-/** A pool whose upstreams take that many microseconds for each of their requests. */
+/** A pool whose upstreams take this many microseconds for each of their requests. */
 function poolOf(...micros: number[]) {
   const pool = new Paces();
   const paces = micros.map(() => new Pace());
@@ -31,7 +31,7 @@ it.each([
   expect(poolOf(...micros).serve(20)).toEqual(outliers);
 });
 
-it("finds none before enough requests, nor after a pause", () => {
+it("finds none before enough requests, and none after a pause", () => {
   expect(poolOf(2000, 40_000).serve(5)).toEqual([]);
   const { serve } = poolOf(2000, 2000);
   expect(serve(40)).toEqual([]);
@@ -39,7 +39,7 @@ it("finds none before enough requests, nor after a pause", () => {
   expect(serve(40)).toEqual([]);
 });
 
-it("is not moved by a few long requests", () => {
+it("is not changed by a few long requests", () => {
   const { pool, paces } = poolOf(0, 0);
   for (const [at, pace] of paces.entries())
     for (let n = 0; n < 32; n++) pace.add(at === 0 && n % 16 === 0 ? 10_000_000 : 1000);
@@ -47,7 +47,7 @@ it("is not moved by a few long requests", () => {
   expect(paces.map(({ isOutlier }) => isOutlier)).toEqual([false, false]);
 });
 
-it("gives an outlier one request of many, by which it shows that it is quick again", () => {
+it("gives an outlier one of many requests, with which it can show that it is quick again", () => {
   const { pool, paces, serve } = poolOf(2000, 40_000);
   serve(40);
   const slow = paces[1] as Pace;
@@ -65,7 +65,7 @@ it("gives an outlier one request of many, by which it shows that it is quick aga
   expect(pool.outliers).toBe(0);
 });
 
-it("gives it one after some seconds where there are few requests", () => {
+it("gives it one after some seconds if there are few requests", () => {
   const { pool, paces, serve } = poolOf(2000, 40_000);
   serve(40);
   const slow = paces[1] as Pace;
@@ -89,7 +89,7 @@ it("knows how long a request usually takes, within a factor of two", () => {
   );
 });
 
-it("never finds more than half of a pool, whatever the requests took", () => {
+it("never finds more than half of a pool, however long the requests take", () => {
   const duration = fc.integer({ min: 0, max: 60_000_000 });
   fc.assert(
     fc.property(fc.array(fc.array(duration, { maxLength: 80 }), { minLength: 1, maxLength: 9 }), (durations) => {

@@ -1,4 +1,4 @@
-/** The policies that decide alone: what each picks, and what holds for all of them whoever is free. */
+/** The policies that decide alone: which upstream each picks, and what holds for all of them, whichever upstreams are free. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LeastBusy } from "./least-busy.js";
@@ -45,7 +45,7 @@ describe.each(MAKERS)("%s", (_, make) => {
     hidden: fc.array(fc.array(fc.nat(8), { maxLength: 9 }), { minLength: 1, maxLength: 30 }),
   });
 
-  it("picks one that may be picked if there is any, and none else", () => {
+  it("picks one that may be picked if there is any, and otherwise none", () => {
     fc.assert(
       fc.property(world, ({ seed, loads, hidden }) => {
         const policy = make(seed);
@@ -63,7 +63,7 @@ describe.each(MAKERS)("%s", (_, make) => {
     );
   });
 
-  it("spreads requests over like ones, and by their weights over others", () => {
+  it("spreads requests evenly over equal candidates, and otherwise by their weights", () => {
     for (const weights of [
       [1, 1, 1, 1],
       [100, 50, 100],
@@ -72,7 +72,7 @@ describe.each(MAKERS)("%s", (_, make) => {
       const candidates = weights.map((weight, at) => candidate(at, { weight }));
       policy.rebuild(candidates);
       const counts = new Map<string, number>();
-      // Each request lasts until so many others have begun.
+      // Each request lasts until this many others have begun.
       const running: Candidate[] = [];
       const rounds = 4000;
       for (let turn = 0; turn < rounds; turn++) {
@@ -88,7 +88,7 @@ describe.each(MAKERS)("%s", (_, make) => {
   });
 });
 
-it("least-busy takes the fewest in flight for the weight, and equals in turn", () => {
+it("least-busy picks the fewest in flight per weight, and equal candidates in turn", () => {
   const policy = new LeastBusy<Candidate>();
   const candidates = [candidate(0), candidate(1), candidate(2)] as const;
   policy.rebuild(candidates);
@@ -109,13 +109,13 @@ it.each<[string, Partial<Candidate>, Partial<Candidate>, 1 | 2]>([
   ["one that has not responded yet, for one request", { latency: { ms: 1 } }, { latency: { ms: 0 } }, 2],
   ["not for a second one", { latency: { ms: 900 }, load: 3 }, { latency: { ms: 0 }, load: 1 }, 1],
   ["the heavier one", { weight: 1, load: 1 }, { weight: 3, load: 2 }, 2],
-])("random-two takes %s", (_, first, second, expected) => {
+])("random-two picks %s", (_, first, second, expected) => {
   const policy = new RandomTwo<Candidate>(randomOf(3));
   policy.rebuild([candidate(0, first), candidate(1, second)]);
   for (let i = 0; i < 20; i++) expect(policy.pick(all)?.name).toBe(`web.${expected}`);
 });
 
-it("a slow one of several gets few requests from random-two, and is tried again when its latency is old", () => {
+it("random-two gives a slow candidate few requests, and tries it again when its latency is old", () => {
   const policy = new RandomTwo<Candidate>(randomOf(11));
   const clock = { now: 0 };
   const latencies = [0, 1, 2, 3].map(() => new PeakLatency(clock));
@@ -139,7 +139,7 @@ it("a slow one of several gets few requests from random-two, and is tried again 
   expect(given[3]).toBeLessThan(0.02 * 6000);
 });
 
-it("a latency rises at once, falls slowly, and is forgotten", () => {
+it("a latency rises immediately, falls slowly, and is forgotten", () => {
   const clock = { now: 0 };
   const latency = new PeakLatency(clock);
   expect(latency.ms).toBe(0);

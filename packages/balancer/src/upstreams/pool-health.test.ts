@@ -1,4 +1,4 @@
-/** What a pool does with upstreams that fail, whose checks fail, that are fresh, or that an operator readmits. */
+/** What a pool does with upstreams that fail, whose checks fail, that have just started, or that an operator readmits. */
 import type { EjectionRule, SnapshotPool } from "@paceline/wire";
 import { expect, it } from "vitest";
 import { Pool } from "./pool.js";
@@ -12,7 +12,7 @@ const RULE = {
   ...{ ejectMs: 10_000, maxEjectMs: 300_000, maxEjectedPercent: 50 },
 } as EjectionRule;
 
-it("a readmission ends the ejection, and a later snapshot with the same count ends no later one", async () => {
+it("a readmission ends the ejection, and a later snapshot with the same count does not end a later ejection", async () => {
   const pool = new Pool("web", new RoundRobin<Upstream>(), 8);
   let changes = 0;
   const clock = { now: 1, current: 1 };
@@ -87,7 +87,7 @@ function poolOf(size: number, more: Partial<SnapshotPool>) {
   return { pool, upstreams, make, follow, tick, respond, failAlone, out, changes: () => changes };
 }
 
-it("ejects one that fails within a second, readmits it in time, and tells of both; not during a judgement", () => {
+it("ejects one that fails within a second, readmits it in time, and reports both; not during a judgement", () => {
   const { upstreams, follow, tick, failAlone, out, changes } = poolOf(3, { ejection: RULE });
   follow({ judged: true });
   failAlone(2);
@@ -109,7 +109,7 @@ it("ejects one that fails within a second, readmits it in time, and tells of bot
   expect(out()).toEqual([]);
 });
 
-it("takes those out of turn whose checks fail, no more than may be out together", () => {
+it("takes those out of service whose checks fail, but no more than the maximum", () => {
   const { upstreams, follow, tick, failAlone, out } = poolOf(4, { ejection: RULE });
   const fail = (...slots: number[]) => {
     for (const upstream of upstreams) upstream.failsChecks = slots.includes(upstream.slot);
@@ -129,7 +129,7 @@ it("takes those out of turn whose checks fail, no more than may be out together"
   expect(out()).toEqual([1, 4]);
 });
 
-it("lets the share of a fresh one grow in steps, and of one that is readmitted", () => {
+it("increases the share of a new one in steps, and of one that is readmitted", () => {
   const { upstreams, make, follow, tick, failAlone, out } = poolOf(2, { ejection: RULE, slowStartMs: 1000 });
   tick(1000);
   expect(upstreams.map(({ weight }) => weight)).toEqual([1, 1]);
@@ -149,7 +149,7 @@ it("lets the share of a fresh one grow in steps, and of one that is readmitted",
   expect([out(), upstreams[2]?.weight]).toEqual([[], 0.1]);
 });
 
-it("a fault of all costs none, after a good time, or when one that was away is back", () => {
+it("a fault of all ejects none, neither after a good time nor when one has just returned", () => {
   const { upstreams, follow, make, tick, respond, failAlone, out } = poolOf(4, { ejection: RULE });
   for (const slot of [1, 2, 3, 4]) respond(slot, 200, 200);
   for (let at = 0; at < 30; at++) for (const slot of [1, 1, 1, 2, 3, 4]) respond(slot, 500, 1);

@@ -1,4 +1,7 @@
-/** Which upstream a request gets by what is known of the instances: who computes, who takes many times as long, and who has a handful. */
+/**
+ * Which upstream a request gets from what is known about the instances: which one computes, which takes many times as long, and which has a
+ * handful.
+ */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { atTurnEnd } from "../turn.js";
 import { Pool } from "./pool.js";
@@ -11,13 +14,13 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 interface Measured {
-  /** The processor time of a request, in microseconds. */
+  /** The CPU time of a request, in microseconds. */
   cost: number;
   /** How long the requests of each upstream take, in microseconds. */
   micros: number[];
 }
 
-/** A pool of instances whose handlers wait first: none is pending. */
+/** A pool of instances whose handlers wait first: no handler is pending. */
 function poolOf({ cost, micros }: Measured, isBatched = false) {
   const pool = new Pool("web", new RoundRobin<Upstream>(), 1000, 2);
   const running = new Set<number>();
@@ -49,7 +52,7 @@ function poolOf({ cost, micros }: Measured, isBatched = false) {
     upstream?.open({ mayHaveStartedElsewhere: false } as never, true);
     return upstream?.slot ?? 0;
   };
-  /** Sends one request after a while; returns the slot, 0 if it must wait. */
+  /** Sends one request after a while; returns the slot, or 0 if the request must wait. */
   const send = (): number => {
     vi.advanceTimersByTime(2);
     return opened(pool.pick(undefined, true));
@@ -77,13 +80,13 @@ function poolOf({ cost, micros }: Measured, isBatched = false) {
 const LATE = { cost: 5000, micros: [12_000, 12_000, 12_000] };
 /** One that waits for less than it computes. */
 const HARDLY_WAITS = { cost: 5000, micros: [7000, 7000, 7000] };
-/** One that mostly waits. */
+/** A request that mostly waits. */
 const WAITS = { cost: 5000, micros: [100_000, 100_000, 100_000] };
 
 it.each([
   ["that mostly compute", LATE],
   ["that mostly wait", WAITS],
-])("requests %s pass over an instance that computes, then go to the one with the fewest", (_, measured) => {
+])("requests %s skip an instance that computes, then go to the one with the fewest", (_, measured) => {
   const { sends, running, measure } = poolOf(measured);
   measure();
   expect(sends(4)).toEqual([1, 2, 3, 1]);
@@ -105,16 +108,16 @@ it("requests that mostly compute wait until an event loop is free", () => {
   expect(served).toEqual([]);
   running.delete(2);
   vi.advanceTimersByTime(1);
-  // The next one waits until it is seen whether that keeps it busy.
+  // The next request waits until it is known whether the previous one keeps the instance busy.
   expect(served).toEqual([2]);
   vi.advanceTimersByTime(1);
   expect(served).toEqual([2, 2]);
-  // Nobody looks without need.
+  // No event loop is checked without need.
   vi.advanceTimersByTime(10);
   const before = looks.count;
   vi.advanceTimersByTime(1000);
   expect(looks.count).toBe(before);
-  // A full queue goes on.
+  // The request queue is full.
   running.add(2);
   queue();
   expect([pool.relieve(), served]).toEqual([true, [2, 2, 3]]);
@@ -228,14 +231,14 @@ it("an instance is idle again when its requests have ended, in whatever order", 
   expect([sends(1), only.isIdle]).toEqual([[1], false]);
 });
 
-it("short requests are sent without a look", () => {
+it("short requests are sent without a check", () => {
   const { sends, running, measure } = poolOf({ cost: 1500, micros: [1500, 1500] });
   measure();
   for (const slot of [1, 2]) running.add(slot);
   expect(sends(4)).toEqual([1, 2, 1, 2]);
 });
 
-it("an instance that takes twenty times as long gets a request now and then, until it is quick again", () => {
+it("an instance that takes twenty times as long gets a request occasionally, until it is quick again", () => {
   const { pool, sends, measure, upstreams } = poolOf({ cost: 20, micros: [2000, 40_000, 2000] });
   measure();
   // The judgement allows one.
@@ -262,7 +265,7 @@ it.each(["exact", "alone", "others without room"])("it gets its share if it must
   expect(sends(3).filter((slot) => slot === 2).length).toBe(why === "exact" ? 1 : 3);
 });
 
-/** Sends so many requests in each of some turns; returns those of the last. */
+/** Sends this many requests in each of some turns; returns the slots of the last turn. */
 async function turnsOf({ pool }: ReturnType<typeof poolOf>, requests: number): Promise<number[]> {
   vi.useRealTimers();
   let slots: number[] = [];

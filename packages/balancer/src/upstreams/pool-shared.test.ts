@@ -13,7 +13,7 @@ afterEach(() => void vi.useRealTimers());
 const NAMES = ["web.1", "web.2"];
 
 interface Kind {
-  /** The processor time of a request; 0: nobody reports it. */
+  /** The CPU time of a request; 0: nobody reports it. */
   micros?: number;
   maxInFlight?: number;
   isForeign?: boolean;
@@ -67,7 +67,7 @@ class Sharer {
     if (isLane) this.pool.work.add(100, 100 * micros);
   }
 
-  /** Sends one request; returns its slot, 0 if it must wait. */
+  /** Sends one request; returns its slot, or 0 if the request must wait. */
   send(): number {
     return this.opened(this.pool.pick(undefined, true));
   }
@@ -82,7 +82,10 @@ class Sharer {
     this.pool.requestQueue.add(pending);
   }
 
-  /** A request has ended there; @param isReturned only its handler has returned */
+  /**
+   * A request there has ended.
+   * @param isReturned whether only its handler has returned
+   */
   end(slot: number, isReturned = false): void {
     const upstream = this.upstreams[slot - 1] as Upstream;
     if (this.kind.micros !== undefined) this.pending[slot - 1] = (this.pending[slot - 1] as number) - 1;
@@ -124,7 +127,7 @@ const LIMITED = { maxInFlight: 1 };
 it.each([
   ["slow requests", SLOW],
   ["an instance that runs one at a time", LIMITED],
-])("a request goes past an instance that is busy for another balancer: %s", (_, kind) => {
+])("a request skips an instance that is busy for another balancer: %s", (_, kind) => {
   const { one, other } = sharersOf(kind);
   expect([one.send(), other.send()]).toEqual([1, 2]);
   expect([one.send(), other.send()]).toEqual([0, 0]);
@@ -133,7 +136,7 @@ it.each([
   expect([one.looks, other.looks]).toEqual([0, 0]);
 });
 
-it("programs get it where all balancers together have the fewest", () => {
+it("among programs, a request goes to the one with the fewest requests of all balancers", () => {
   const { one, other } = sharersOf({ isForeign: true });
   expect([one.send(), one.send(), one.send()]).toEqual([1, 2, 1]);
   expect([other.send(), other.send(), other.send()]).toEqual([2, 1, 2]);
@@ -143,7 +146,7 @@ it.each([
   ["slow", SLOW],
   ["limited", LIMITED],
   ["quick", { micros: 20 }],
-])("turns are exact for requests one at a time: %s", (_, kind) => {
+])("round robin is exact for requests one at a time: %s", (_, kind) => {
   const { one } = sharersOf(kind);
   const slots = Array.from({ length: 6 }, () => {
     const slot = one.send();
@@ -153,14 +156,14 @@ it.each([
   expect(slots).toEqual([1, 2, 1, 2, 1, 2]);
 });
 
-it("a handler of another balancer's that has returned leaves room for the next", () => {
+it("when the handler of another balancer's request has returned, there is room for the next", () => {
   const { one, other } = sharersOf(SLOW);
   expect([one.send(), one.send(), other.send()]).toEqual([1, 2, 0]);
   one.end(2, true);
   expect(other.send()).toBe(2);
 });
 
-it("what waits is sent a millisecond after another balancer's request has ended", () => {
+it("a waiting request is sent a millisecond after another balancer's request has ended", () => {
   const { one, other } = sharersOf(SLOW);
   expect([one.send(), one.send(), other.send()]).toEqual([1, 2, 0]);
   other.queue();
@@ -186,7 +189,7 @@ it.each([
   },
 );
 
-it("but not behind one that takes long", () => {
+it("but not behind a request that takes long", () => {
   const { one, other, tick } = sharersOf(LIMITED);
   expect([one.send(), one.send()]).toEqual([1, 2]);
   for (let n = 0; n < 3; n++) tick();
@@ -205,7 +208,7 @@ it("but not behind one that takes long", () => {
   expect(other.served).toEqual([2, 1]);
 });
 
-it("a request behind one that takes long is reassigned when another instance is free", () => {
+it("a request behind a long one is reassigned when another instance is free", () => {
   const { one, other, tick } = sharersOf(LIMITED);
   expect([one.send(), one.send(), other.send()]).toEqual([1, 2, 0]);
   other.queue();
@@ -218,7 +221,7 @@ it("a request behind one that takes long is reassigned when another instance is 
   expect([one.reassigned, other.reassigned]).toEqual([[], ["web.1"]]);
 });
 
-it("a process that ends with requests of several balancers has not lost only one", () => {
+it("a process that exits with requests of several balancers has not lost only one", () => {
   const { one, other, tick } = sharersOf(LIMITED);
   one.send();
   expect(one.upstreams[0]?.noteLoss(0)).toBe(true);
@@ -228,7 +231,7 @@ it("a process that ends with requests of several balancers has not lost only one
   expect(other.upstreams[0]?.noteLoss(0)).toBe(false);
 });
 
-it("event loops are looked at while not all balancers share their counts", () => {
+it("event loops are checked while not all balancers share their counts", () => {
   const { one } = sharersOf(SLOW);
   one.pool.shared = { isComplete: false, read() {} };
   one.send();

@@ -1,4 +1,4 @@
-/** Which upstream a request gets: in turn if requests are quick, whoever is free if they are slow. */
+/** Which upstream a request gets: the next in turn if requests are quick, and a free one if they are slow. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Pool } from "./pool.js";
 import type { PendingRequest } from "./request-queue.js";
@@ -8,7 +8,7 @@ import type { UpstreamClient } from "./upstream-client.js";
 
 const MAX_QUEUE = 4;
 
-// All happens within a millisecond, in which one that was just picked is about to run, also on a busy machine.
+// Everything happens within a millisecond, in which an upstream that was just picked counts as about to run, even on a busy machine.
 beforeEach(() => {
   vi.spyOn(performance, "now").mockReturnValue(1_000);
 });
@@ -17,7 +17,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** A pool of upstreams that never respond, whose requests take so many microseconds. */
+/** A pool of upstreams that never respond, whose requests take this many microseconds. */
 function poolOf(count: number, micros: number, isForeign = false) {
   const pool = new Pool("web", new RoundRobin<Upstream>(), MAX_QUEUE);
   const pending: number[] = Array(count).fill(0);
@@ -35,13 +35,13 @@ function poolOf(count: number, micros: number, isForeign = false) {
   });
   pool.setMembers(upstreams);
   if (!isForeign) pool.work.add(100, 100 * micros);
-  /** Sends one request; returns the slot, 0 if it must wait. */
+  /** Sends one request; returns the slot, or 0 if the request must wait. */
   const send = (): number => {
     const upstream = pool.pick(undefined, true);
     upstream?.open({ mayHaveStartedElsewhere: false } as never, true);
     return upstream?.slot ?? 0;
   };
-  /** The handler of a request there has returned; also with its response. */
+  /** The handler of a request there has returned, with or without its response. */
   const returned = (slot: number, hasResponse = true): void => {
     pending[slot - 1] = (pending[slot - 1] as number) - 1;
     if (hasResponse) upstreams[slot - 1]?.release(false);
@@ -62,12 +62,12 @@ it("longer ones wait for the first upstream that has room for them", () => {
   expect(sends(5)).toEqual([1, 2, 1, 2, 0]);
   returned(2);
   expect(sends(2)).toEqual([2, 0]);
-  // It waits for a database, and the next may start.
+  // The request waits for a database, and the next one may start.
   returned(1, false);
   expect(sends(2)).toEqual([1, 0]);
 });
 
-it("slow ones go to the upstream with the fewest, and in turn among equals", () => {
+it("slow requests go to the upstream with the fewest, and in turn among equals", () => {
   const { sends, returned } = poolOf(3, 5000);
   expect(sends(4)).toEqual([1, 2, 3, 0]);
   for (const slot of [1, 2, 3]) returned(slot, slot === 2);
@@ -76,7 +76,7 @@ it("slow ones go to the upstream with the fewest, and in turn among equals", () 
   expect(sends(3)).toEqual([3, 1, 0]);
 });
 
-it("a request alone is served in turn, also if it is slow", () => {
+it("single requests are served in turn, even if they are slow", () => {
   const { send, returned } = poolOf(3, 5000);
   const slots = Array.from({ length: 6 }, () => {
     const slot = send();
@@ -86,7 +86,7 @@ it("a request alone is served in turn, also if it is slow", () => {
   expect(slots).toEqual([1, 2, 3, 1, 2, 3]);
 });
 
-it("programs report nothing: their requests go to the one with the fewest", () => {
+it("programs report nothing: requests go to the program with the fewest", () => {
   const { sends, returned } = poolOf(3, 0, true);
   expect(sends(5)).toEqual([1, 2, 3, 1, 2]);
   returned(2);
@@ -94,13 +94,13 @@ it("programs report nothing: their requests go to the one with the fewest", () =
   expect(sends(3)).toEqual([2, 3, 2]);
 });
 
-it("a pool with the policy exact keeps its turns", () => {
+it("a pool with the policy exact keeps to strict turns", () => {
   const { pool, sends } = poolOf(2, 5000);
   pool.isExact = true;
   expect(sends(5)).toEqual([1, 2, 1, 2, 1]);
 });
 
-it("a full queue is relieved: its first request goes to an upstream that is at work", () => {
+it("a full queue is relieved: its first request goes to a busy upstream", () => {
   const { pool, sends } = poolOf(2, 5000);
   expect(sends(3)).toEqual([1, 2, 0]);
   const served: string[] = [];
@@ -115,12 +115,12 @@ it("a full queue is relieved: its first request goes to an upstream that is at w
   expect(pool.relieve()).toBe(true);
   expect(served).toEqual(["a at web.1"]);
   expect(pool.requestQueue.add(pending("e"))).toBe(true);
-  // No room comes from it for others.
+  // This does not make room for others.
   pool.serveQueue();
   expect(served).toEqual(["a at web.1"]);
 });
 
-it("a pool without a window has nobody to relieve it", () => {
+it("a pool without a window cannot be relieved", () => {
   const { pool } = poolOf(2, 20);
   expect(pool.relieve()).toBe(false);
 });

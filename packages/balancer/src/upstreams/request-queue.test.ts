@@ -1,4 +1,4 @@
-/** The request queue with a time limit and classes: who goes first, who is refused, and that nobody is forgotten. */
+/** The request queue with a time limit and classes: which request goes first, which is refused, and that none is forgotten. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Rank } from "./pending-lines.js";
@@ -47,7 +47,7 @@ function bench(upstreams = 2, maxPending = 100) {
       all.push(request);
       return queue.add(request);
     },
-    /** An upstream is free for so many requests; returns their names. */
+    /** An upstream is free for this many requests; returns their names. */
     serve: (times = 1) => {
       const served: string[] = [];
       queue.serve((request) => {
@@ -70,7 +70,7 @@ describe("a burst", () => {
     expect(names("refused")).toEqual([]);
   });
 
-  it("leaves nobody who has waited for longer than that to be run", () => {
+  it("never lets a request run that has waited for longer than that", () => {
     const { at, add, serve, names } = bench();
     add("a");
     at(1050);
@@ -83,7 +83,7 @@ describe("a burst", () => {
     expect(names("refused")).toEqual(["a", "b"]);
   });
 
-  it("that comes and goes never makes the queue stand", () => {
+  it("that comes and goes never makes it a standing queue", () => {
     const { queue, at, add, serve } = bench();
     for (let time = 1000; time < 3000; time += 60) {
       at(time);
@@ -118,7 +118,7 @@ describe("a standing queue", () => {
     expect(serve(2)).toEqual(["new", "old"]);
   });
 
-  it("refuses after a twentieth of the interval all but as many as there are upstreams, the oldest first", () => {
+  it("after a twentieth of the interval, refuses all but as many as there are upstreams, oldest first", () => {
     const { at, add, names, serve } = standing(2);
     for (const name of ["a", "b", "c", "d"]) add(name);
     at(1102 + TARGET);
@@ -136,7 +136,7 @@ describe("a standing queue", () => {
     expect(names("waits")).toEqual([]);
   });
 
-  it("stands no more when nothing had to be refused for an interval", () => {
+  it("is no longer standing when nothing had to be refused for an interval", () => {
     const { queue, at, add, serve } = standing(2);
     serve(50);
     expect(queue.standing.stands(1102 + INTERVAL - 1)).toBe(true);
@@ -150,7 +150,7 @@ describe("a standing queue", () => {
 });
 
 describe("classes", () => {
-  it("leave the queue in order, whoever came first", () => {
+  it("leave the queue in order of class, whichever came first", () => {
     const { add, serve } = bench();
     add("low", Rank.LOW);
     add("normal");
@@ -172,34 +172,34 @@ describe("classes", () => {
     at(1103 + TARGET);
     serve(0);
     expect(names("waits")).toEqual(["high", "normal"]);
-    // One of a lower class pushes nobody out.
+    // A request of a lower class displaces no other.
     add("low 2", Rank.LOW);
     expect(names("waits")).toEqual(["high", "normal", "low 2"]);
     add("high 2", Rank.HIGH);
     expect(names("waits")).toEqual(["high", "low 2", "high 2"]);
   });
 
-  it("take the place of a lower one in a full queue", () => {
+  it("displace a lower one in a full queue", () => {
     const { add, names } = bench(2, 2);
     add("low", Rank.LOW);
     add("normal");
     expect(add("normal 2")).toBe(true);
     expect(names("refused")).toEqual(["low"]);
-    // It was full a moment ago, too: the newest goes first.
+    // The queue was full a moment ago, too, so the newest goes first.
     expect(add("normal 3")).toBe(true);
     expect(add("high", Rank.HIGH)).toBe(true);
     expect(names("waits")).toEqual(["normal 3", "high"]);
     expect(add("low", Rank.LOW)).toBe(false);
   });
 
-  it("of the same do not, until the queue stands", () => {
+  it("of the same rank do not, until the queue is standing", () => {
     const { add, names } = bench(2, 2);
     expect([add("a"), add("b"), add("c")]).toEqual([true, true, false]);
     expect(names("refused")).toEqual([]);
   });
 });
 
-it("nobody is late as long as there is no upstream, nor at once when there is one again", () => {
+it("no request is late while there is no upstream, nor immediately after one is back", () => {
   const { queue, at, add, serve, names } = bench(0);
   add("a");
   add("b");
@@ -222,7 +222,7 @@ it("without a time limit nothing is refused, however long it waits", () => {
   expect(names("refused")).toEqual([]);
 });
 
-it("every request has one outcome; none is served late, before one of a higher class, or refused early", () => {
+it("every request has one outcome; none is served late or before one of a higher class, or refused early", () => {
   const step = fc.oneof(
     fc.record({
       kind: fc.constant("add" as const),
@@ -259,10 +259,10 @@ it("every request has one outcome; none is served late, before one of a higher c
                 for (const other of all) if (other.isWaiting) expect(other.rank).toBeGreaterThanOrEqual(request.rank);
               };
             });
-            // None may wait while there is room.
+            // No request may wait while there is room.
             if (left > 0) expect(all.filter(({ isWaiting }) => isWaiting)).toEqual([]);
           }
-          // Only a full queue refuses one that has hardly waited, for another.
+          // Only a full queue refuses a request that has hardly waited, to make room for another.
           for (const { outcome, since } of before)
             if (outcome === "refused" && now - since < TARGET) expect([each.kind, before.length]).toEqual(["add", 12]);
           expect(queue.length).toBeGreaterThanOrEqual(all.filter(({ isWaiting }) => isWaiting).length);

@@ -15,14 +15,14 @@ function takeAll(budget: RetryBudget, wanted: number): number {
   return taken;
 }
 
-it("lets a share of the requests pass in a storm, and the minimum where there are few", () => {
+it("allows a share of the requests in a storm, and the minimum if there are few", () => {
   const busy = budgetOf(20, 10);
   let taken = 0;
   for (let second = 0; second < 100; second++) {
     busy.earn(1000, 1);
     taken += takeAll(busy, 1000);
   }
-  // 20 % and ten a second, and what was there at the start.
+  // 20 %, plus ten per second, plus the budget at the start.
   expect(taken).toBe(99 * 210 + 300);
   expect(busy.takeRefused()).toBe(100_000 - taken);
   expect(busy.takeRefused()).toBe(0);
@@ -46,7 +46,7 @@ it("leaves no more than a new rule allows", () => {
   expect(takeAll(budget, 1000)).toBe(10);
 });
 
-it("never passes more than the share, the minimum, and what ten seconds leave over", () => {
+it("never allows more than the share, the minimum, and what is saved over ten seconds", () => {
   const seconds = fc.array(fc.record({ requests: fc.nat({ max: 5000 }), failures: fc.nat({ max: 5000 }) }), {
     maxLength: 60,
   });

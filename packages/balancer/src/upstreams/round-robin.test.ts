@@ -4,7 +4,7 @@ import { RoundRobin } from "./round-robin.js";
 
 const candidates = (count: number) => Array.from({ length: count }, (_, at) => ({ name: `web.${at + 1}`, at }));
 
-it("picks each in turn, and goes on in order after a change", () => {
+it("picks each in turn, and continues in order after a change", () => {
   const policy = new RoundRobin<{ name: string; at: number }>();
   policy.rebuild(candidates(3));
   const picks = (count: number) => Array.from({ length: count }, () => policy.pick(() => true)?.at);
@@ -13,7 +13,7 @@ it("picks each in turn, and goes on in order after a change", () => {
   expect(picks(6)).toEqual([1, 2, 3, 4, 0, 1]);
 });
 
-it("gives one that was passed over its requests first, up to a limit, whoever is free in between", () => {
+it("gives one that was skipped its requests first, up to a limit, whichever is free in between", () => {
   const policy = new RoundRobin<{ name: string; at: number }>();
   policy.rebuild(candidates(2));
   const picks = (count: number, isFree = (_: { at: number }) => true) =>
@@ -25,7 +25,7 @@ it("gives one that was passed over its requests first, up to a limit, whoever is
   expect(after.indexOf(0)).toBe(33);
 });
 
-it("keeps all that are free most of the time within the limit of each other, and never picks one that is not free", () => {
+it("keeps the counts of all that are mostly free within the limit of each other, and never picks one that is not free", () => {
   const busy = fc.array(fc.array(fc.nat(7), { maxLength: 6 }), { minLength: 1, maxLength: 400 });
   fc.assert(
     fc.property(busy, (turns) => {
@@ -37,7 +37,7 @@ it("keeps all that are free most of the time within the limit of each other, and
         expect(taken).not.toContain(picked?.at);
         if (picked !== undefined) given[picked.at] = (given[picked.at] as number) + 1;
       }
-      // All are free now: whoever is behind catches up.
+      // All are free now: those that are behind catch up.
       for (let i = 0; i < 8 * 33; i++) {
         const picked = policy.pick(() => true) as { at: number };
         given[picked.at] = (given[picked.at] as number) + 1;
@@ -48,7 +48,7 @@ it("keeps all that are free most of the time within the limit of each other, and
   );
 });
 
-it("picks the last one again, if it may be picked, and the others get as many before it is picked the next time", () => {
+it("picks the last one again if it may be picked, and the others get as many before it is picked the next time", () => {
   const policy = new RoundRobin<{ name: string; at: number }>();
   expect(policy.pickAgain(() => true)).toBeUndefined();
   policy.rebuild(candidates(3));
@@ -60,7 +60,7 @@ it("picks the last one again, if it may be picked, and the others get as many be
   expect([pick(), again(), again()]).toEqual([0, 0, 0]);
 });
 
-it("handfuls leave a difference of at most one of them, whatever their lengths", () => {
+it("handfuls make counts differ by at most one handful, whatever their lengths", () => {
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1, max: 32 }), { maxLength: 100 }), (handfuls) => {
       const policy = new RoundRobin<{ name: string; at: number }>();

@@ -45,7 +45,7 @@ it("each sees the requests of the other, and not its own", () => {
   expect(other.inFlight).toBe(0);
 });
 
-it("a place that belongs to another upstream by now says nothing about the former one", () => {
+it("a place that now belongs to another upstream says nothing about the former one", () => {
   const { counts, tables, tick } = balancersOf();
   const [one, other] = counts;
   one.put(3, 2);
@@ -66,7 +66,7 @@ it("a process that has left its pool and come back has two places, which add up"
   expect(counts[1].inFlight).toBe(3);
 });
 
-it("a full table has no place; one that is given back is used again", () => {
+it("a full table has no place; a returned place is used again", () => {
   const table = new OwnTable(new Uint32Array(TABLE_WORDS));
   const places = [];
   for (let at = table.take(1); at > 0; at = table.take(1)) places.push(at);
@@ -113,7 +113,7 @@ describe("an upstream is held", () => {
   });
 });
 
-it("a request waits behind a held one if that was there first, until it ends", () => {
+it("a request waits behind a held one if that one was there first, until it ends", () => {
   const { counts, tick } = balancersOf();
   const [one, other] = counts;
   one.sent();
@@ -126,11 +126,11 @@ it("a request waits behind a held one if that was there first, until it ends", (
   one.put(0, 0);
   one.put(1, 0);
   for (let n = 0; n < 4; n++) tick();
-  // The first one has ended, so the other's runs.
+  // The first one has ended, so the other balancer's request runs.
   expect([other.isHeld, other.waitsBehindHeld]).toEqual([true, false]);
 });
 
-it("at the end of a process the requests count that the others had a tick ago", () => {
+it("when a process exits, the requests count that the other balancers had a tick ago", () => {
   const { counts, tick } = balancersOf();
   const [one, other] = counts;
   one.put(2, 0);
@@ -143,7 +143,7 @@ it("at the end of a process the requests count that the others had a tick ago", 
   expect(other.most()).toBe(1);
 });
 
-describe("requests of other balancers leave room", () => {
+describe("room beside requests of other balancers", () => {
   const { NONE, HELD, ALL } = Heed;
   const free = { pending: 0, maxInFlight: Number.POSITIVE_INFINITY };
   const others = { inFlight: 1, pending: 1, own: 0, isHeld: false };
@@ -195,6 +195,6 @@ it.each([
   [100, 2],
   [8000, 8],
   [900_000, 50],
-])("a request that usually takes %s µs is patient for %i ms", (micros, expected) => {
+])("a request that usually takes %s µs waits for %i ms", (micros, expected) => {
   expect(patienceMs(micros)).toBe(expected);
 });

@@ -1,4 +1,4 @@
-/** A stall counts while requests are pending, and counts little in a late tick. */
+/** A stall counts while requests are pending, and counts less in a late tick. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { STALL_TICK_MS, StallWatch } from "./stall-watch.js";
 
@@ -16,7 +16,7 @@ function watch(): StallWatch {
   return new StallWatch(50, () => [pool]);
 }
 
-/** One tick, that long after the previous one. */
+/** One tick, that many milliseconds after the previous one. */
 function tickAfter(milliseconds: number): void {
   nowMs += milliseconds;
   vi.advanceTimersByTime(STALL_TICK_MS);
@@ -34,7 +34,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-it("judges at each tick, from the first work on until there is none", () => {
+it("judges at each tick, from the first work until there is none", () => {
   const stall = watch();
   tickAfter(STALL_TICK_MS);
   expect(judged).toEqual([]);
@@ -49,7 +49,7 @@ it("judges at each tick, from the first work on until there is none", () => {
   ]);
 });
 
-it("counts an eighth when the tick came late, since whoever kept us from it may have kept the instances too", () => {
+it("counts an eighth if the tick was late, because what delayed it may have delayed the instances, too", () => {
   watch().wake();
   tickAfter(STALL_TICK_MS);
   tickAfter(10 * STALL_TICK_MS);

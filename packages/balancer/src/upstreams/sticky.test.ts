@@ -1,4 +1,6 @@
-/** Sticky clients: by cookie, address or field, over changes of the pool. 2,000 clients; the shares that move are in docs/sticky.md. */
+/**
+ * Sticky clients: by cookie, address or field, over changes of the pool. There are 2,000 clients; docs/sticky.md has the shares that move.
+ */
 import type { StickyRule } from "@paceline/wire";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -80,7 +82,7 @@ class World {
     return this.members.get(id) as ReturnType<typeof upstream>;
   }
 
-  /** One request of a client, like an exchange. Returns the process, or undefined if it must wait. */
+  /** One request of a client, like an exchange. Returns the process, or undefined if the request must wait. */
   /** @param mayWait undefined: as its rule has it */
   request(client: number, { tried, ...how }: { mayWait?: boolean | undefined; tried?: Upstream[] } = {}) {
     const user = `user-${this.seed}-${client}`;
@@ -101,13 +103,13 @@ class World {
     return picked;
   }
 
-  /** One request of each client; the slot of each. */
+  /** Sends one request of each client; returns the slot of each. */
   everyone(): number[] {
     return Array.from({ length: CLIENTS }, (_, client) => (this.request(client) as Upstream).slot);
   }
 }
 
-it("a client that waits for its full instance goes elsewhere when that is drained", () => {
+it("a client that waits for its full instance gets another one when that instance is drained", () => {
   const world = new World("address").slots(2);
   const home = world.request(1) as Upstream;
   const { link, upstream } = world.of(home.id);
@@ -127,7 +129,7 @@ it("a client that waits for its full instance goes elsewhere when that is draine
   expect(world.request(1)?.slot).toBe(3 - home.slot);
 });
 
-it("by a policy, a request whose instance is full or has more than its share goes on to the next choice and back", () => {
+it("with a policy, a request whose instance is full or has more than its share goes to the next choice, and back later", () => {
   const world = new World("path").slots(3);
   world.pool.sticky = new Stickiness<Upstream>({ by: "path", isLoose: true });
   world.slots(3);
@@ -170,7 +172,7 @@ describe.each(RULES)("clients by %s", (by) => {
         expect(largest(before)).toBeLessThanOrEqual((1.25 * CLIENTS) / slots);
         expect(world.everyone()).toEqual(before);
         if (by !== "cookie") expect(new World(by, seed).slots(5).slots(1).slots(slots).everyone()).toEqual(before);
-        // A reload.
+        // After a reload.
         world.slots(slots, 2);
         expect(world.everyone()).toEqual(before);
       }),
@@ -223,7 +225,7 @@ describe.each(RULES)("clients by %s", (by) => {
     );
   });
 
-  it("use the newer of two processes in a slot, all of them, and the older one if the newer failed", () => {
+  it("all use the newer of two processes in a slot, and the older one if the newer failed", () => {
     const world = new World(by).slots(2);
     const before = world.everyone();
     world.has([1, 1], [1, 2], [2, 1]);
@@ -235,7 +237,7 @@ describe.each(RULES)("clients by %s", (by) => {
       const newer = world.of("web.1#2").upstream;
       if (picked === newer) expect(world.request(client, { tried: [newer] })).toBe(older);
     }
-    // New clients as well, for the next request finds them there.
+    // New clients too, because the next request finds them there.
     for (let client = CLIENTS; client < CLIENTS + 10; client++) expect(world.request(client)).not.toBe(older);
   });
 
@@ -248,7 +250,7 @@ describe.each(RULES)("clients by %s", (by) => {
     expect(world.request(0)).toBeUndefined();
     expect(world.request(0, { mayWait: false })?.slot).not.toBe(home.slot);
     link.room = true;
-    // It kept its cookie, because its process still has what belongs to it.
+    // It kept its cookie, because its process still has its state.
     expect(world.request(0)).toBe(home);
     link.stall = 5;
     world.pool.judge(4, 1);
@@ -258,7 +260,7 @@ describe.each(RULES)("clients by %s", (by) => {
     link.stall = 10;
     world.pool.judge(4, 1);
     expect(world.request(0)?.slot).not.toBe(home.slot);
-    // Requests that have not started are asked for twice: those of others at once, its own after the wait.
+    // Requests that have not started are reassigned twice: those of other clients immediately, its own after the wait.
     expect(link.reassigned).toBe(2);
     link.stall = 0;
     world.pool.judge(4, 1);
@@ -267,14 +269,14 @@ describe.each(RULES)("clients by %s", (by) => {
 });
 
 describe("the load of slots by hash", () => {
-  it("is at most 1.25 times the average once a process has 64 requests, and one client keeps to few slots", () => {
+  it("is at most 1.25 times the average once a process has 64 requests, and one client uses few slots", () => {
     const world = new World("header").slots(4);
     const [first] = [world.request(7) as Upstream];
     const counts = () => [...world.members.values()].map(({ upstream: each }) => each.inFlight);
     for (let requests = 1; requests <= 1000; requests++) {
       (world.request(7) as Upstream).inFlight++;
       if (requests <= 64) expect(first.inFlight).toBe(requests);
-      // The sum is counted anew only once in as many picks as there are slots.
+      // The sum is computed again only once in as many picks as there are slots.
       expect(Math.max(...counts())).toBeLessThanOrEqual(Math.max(65, (1.25 * (requests + 5)) / 4 + 1));
     }
     expect(counts().filter((count) => count > 0).length).toBe(4);
@@ -315,7 +317,7 @@ describe("cookies", () => {
     expect(slotIn(...values)).toBe(slot);
   });
 
-  it("is ignored if any byte of it differs", () => {
+  it("are ignored if any byte differs", () => {
     const byte = fc
       .integer({ min: 32, max: 255 })
       .filter((code) => code !== 127)
@@ -349,7 +351,7 @@ describe("the network of an address", () => {
 describe.each(RULES)("during a deploy, clients by %s", (by) => {
   const SHARE = 0.1;
 
-  /** Four slots, of which the first has a canary beside its process. */
+  /** Four slots; the first has a canary in addition to its process. */
   function withCanary(world: World): World {
     world.has([1, 1], [1, 2], [2, 1], [3, 1], [4, 1]);
     for (const { upstream } of world.members.values()) upstream.weight = 9;
@@ -360,7 +362,7 @@ describe.each(RULES)("during a deploy, clients by %s", (by) => {
 
   const everyone = (world: World) => Array.from({ length: CLIENTS }, (_, client) => world.request(client)?.id);
 
-  it("stay where they are, but for the canary's own, who keep to it and to what replaces it", () => {
+  it("stay where they are, except those of the canary, which stay with it and with its replacement", () => {
     const world = new World(by).slots(4);
     const before = everyone(world);
     withCanary(world);
@@ -379,7 +381,7 @@ describe.each(RULES)("during a deploy, clients by %s", (by) => {
     expect(everyone(world)).toEqual(during.map((id) => (id === "web.1#1" ? "web.1#2" : id)));
   });
 
-  it("that come new go to the canary by its share, and to their slot again when it is taken back", () => {
+  it("that are new go to the canary by its share, and to their slot again when it is rolled back", () => {
     const world = withCanary(new World(by));
     const first = everyone(world);
     const own = first.filter((id) => id === "web.1#2").length;
@@ -393,7 +395,7 @@ describe.each(RULES)("during a deploy, clients by %s", (by) => {
     expect(after.includes("web.1#2")).toBe(false);
   });
 
-  it("of a canary that stalls or is lost go elsewhere", () => {
+  it("of a canary that stalls or is lost get another process", () => {
     const world = withCanary(new World(by));
     const own = everyone(world).flatMap((id, client) => (id === "web.1#2" ? [client] : []));
     const canary = world.of("web.1#2");
@@ -414,7 +416,7 @@ it("sets a cookie for https alone in a response over https", () => {
   const linesFor = (isHttps: boolean) =>
     Buffer.from(pool.sticky?.cookieLinesFor(head, first, isHttps) ?? []).toString();
   const set = `Set-Cookie: paceline_web=${cookieOf(1)}; Path=/; HttpOnly; SameSite=Lax`;
-  // Each twice: the lines are kept.
+  // Each twice, because the lines are cached.
   for (const isHttps of [true, false, true, false])
     expect(linesFor(isHttps)).toBe(`${set}${isHttps ? "; Secure" : ""}\r\nCache-Control: private\r\n`);
 });

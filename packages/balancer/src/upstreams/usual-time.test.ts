@@ -1,9 +1,9 @@
-/** The 95th percentile of a pool's responses, and when a waiting request moves. */
+/** The 95th percentile of a pool's response times, and when a waiting request moves. */
 import fc from "fast-check";
 import { expect, it, test } from "vitest";
 import { moveAfterMs, UsualTime } from "./pace.js";
 
-it("knows the 95th percentile to a quarter, from 100 responses on", () => {
+it("knows the 95th percentile with an error below a quarter, after 100 responses", () => {
   fc.assert(
     fc.property(fc.array(fc.double({ min: 0.02, max: 100_000, noNaN: true }), { minLength: 100 }), (times) => {
       const usual = new UsualTime();
@@ -17,7 +17,7 @@ it("knows the 95th percentile to a quarter, from 100 responses on", () => {
   );
 });
 
-it("forgets with time, and takes every number", () => {
+it("forgets with time, and accepts every number", () => {
   const usual = new UsualTime();
   for (const ms of [0, -1, 1e12]) usual.add(ms);
   for (let at = 0; at < 1000; at++) usual.add(8);

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { UsualTime } from "./pace.js";
 import { PoolVitals, Vitals } from "./vitals.js";
 
-it("counts failures in a row, and calls back from the second on; losses at once count as one", () => {
+it("counts consecutive failures, and calls back from the second on; simultaneous losses count as one", () => {
   const clock = { now: 0, current: 0 };
   const rows: number[] = [];
   const vitals = new Vitals(clock, new UsualTime(), new PoolVitals(), (row) => rows.push(row));
@@ -24,7 +24,7 @@ it("counts failures in a row, and calls back from the second on; losses at once 
   expect(vitals).toMatchObject({ requests: 0, failures: 0, row: 0 });
 });
 
-it("what the others did beside a row: successes that began after it, and all failures, until the last of the row", () => {
+it("counts what the others did during consecutive failures: successes that began after the first, and all failures until the last", () => {
   const clock = { now: 0, current: 100 };
   const pool = new PoolVitals();
   const [own, other] = [0, 1].map(() => new Vitals(clock, new UsualTime(), pool, () => {})) as [Vitals, Vitals];

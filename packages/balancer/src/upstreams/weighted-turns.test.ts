@@ -12,7 +12,7 @@ const of = (...weights: number[]): Candidate[] => weights.map((weight, at) => ({
 const all = () => true;
 const total = (candidates: Candidate[]) => candidates.reduce((sum, { weight }) => sum + weight, 0);
 
-it("gives each its share within every period, in the order of round robin if weights are equal", () => {
+it("gives each its share within every period, in round-robin order if weights are equal", () => {
   const turns = new WeightedTurns<Candidate>();
   turns.rebuild(of(4, 9, 9, 9, 9));
   const counts = new Map<string, number>();
@@ -31,7 +31,7 @@ it("gives each its share within every period, in the order of round robin if wei
   for (const [at, turn] of own.slice(1).entries()) expect(turn - (own[at] as number)).toBeGreaterThan(6);
 });
 
-it("never lets a candidate run ahead of its share or fall behind it by more than two turns, whichever may be picked", () => {
+it("never lets a candidate be more than two turns ahead of its share or behind it, whichever may be picked", () => {
   const weights = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 8 });
   fc.assert(
     fc.property(weights, fc.array(fc.nat(), { maxLength: 200 }), (shares, hidden) => {
@@ -55,7 +55,7 @@ it("never lets a candidate run ahead of its share or fall behind it by more than
   );
 });
 
-it("goes on with its credits over a change, and picks none if none may be picked", () => {
+it("keeps its credits over a change, and picks none if none may be picked", () => {
   const turns = new WeightedTurns<Candidate>();
   const [a, b] = of(1, 1) as [Candidate, Candidate];
   turns.rebuild([a, b]);
@@ -65,7 +65,7 @@ it("goes on with its credits over a change, and picks none if none may be picked
   expect(turns.pick(() => false)).toBeUndefined();
 });
 
-it("is what round robin does while weights differ, and only then", () => {
+it("is used by round robin while weights differ, and only then", () => {
   const robin = new RoundRobin<Candidate>();
   const picks = (count: number) => Array.from({ length: count }, () => robin.pick(all)?.name);
   robin.rebuild(of(1, 1, 1));

@@ -53,7 +53,7 @@ it.each([
   expect([meter.isKnown, meter.window]).toEqual([true, window]);
 });
 
-it("follows a change within some hundred requests, and is not moved by a few", () => {
+it("follows a change within some hundred requests, and is not changed by a few", () => {
   const meter = new WorkMeter();
   meter.add(1000, 20_000);
   meter.add(1, 1500);

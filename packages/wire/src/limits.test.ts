@@ -7,7 +7,7 @@ import { BALANCER_LIMITS, badLimit, INSTANCE_LIMITS } from "./limits.js";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 
-/** The sources of all packages, tests and benchmarks too: a separate list of limits would miss a new one. */
+/** The sources of all packages, including tests and benchmarks: a separate list of limits would miss a new one. */
 function sources(): string[] {
   return ["packages", "test", "bench"].flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
@@ -28,7 +28,7 @@ it.each([
   expect(lists.sort()).toEqual(["packages/supervisor/src/config/limit-fields.ts", "packages/wire/src/limits.ts"]);
 });
 
-it.each(Object.keys(INSTANCE_LIMITS))("misses %s where it is absent or no amount", (name) => {
+it.each(Object.keys(INSTANCE_LIMITS))("reports %s as missing if it is absent or not a number", (name) => {
   expect(badLimit(INSTANCE_LIMITS, INSTANCE_LIMITS)).toBeUndefined();
   for (const value of [undefined, null, "1", -1, Number.NaN, Number.POSITIVE_INFINITY])
     expect(badLimit(INSTANCE_LIMITS, { ...INSTANCE_LIMITS, [name]: value })).toBe(name);

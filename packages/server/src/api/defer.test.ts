@@ -38,7 +38,7 @@ describe("DeferredJobs", () => {
   afterEach(() => void vi.restoreAllMocks());
   const allEnd = () => expect.poll(() => jobs.unfinished === 0, { interval: 1 }).toBe(true);
 
-  it("runs them first in, first out, and none at once", async () => {
+  it("runs them first in, first out, and none immediately", async () => {
     for (let n = 0; n < 5; n++) add(run, n);
     expect(ran).toEqual([]);
     await allEnd();
@@ -64,7 +64,7 @@ describe("DeferredJobs", () => {
     expect(ran).toEqual(["first begins", "first ends", "second"]);
   });
 
-  it("logs the error of a job by its name, and goes on", async () => {
+  it("logs the error of a job with its name, and continues", async () => {
     const error = vi.spyOn(console, "error").mockImplementation(() => {});
     add(function throws() {
       throw new Error("one");
@@ -81,7 +81,7 @@ describe("DeferredJobs", () => {
     ]);
   });
 
-  it("waits while each turn brings a request or an answer, and then runs", async () => {
+  it("waits while each turn has a request or a response, and then runs", async () => {
     let requests = 0;
     let looks = 0;
     let isBusy = true;
@@ -98,7 +98,7 @@ describe("DeferredJobs", () => {
     expect(ran).toEqual(["job"]);
   });
 
-  it("a young job waits for the end of a burst, also when an older one has just run", async () => {
+  it("a young job waits for the end of a burst, even if an older job has just run", async () => {
     let requests = 0;
     const now = vi.spyOn(performance, "now").mockReturnValue(0);
     work.requestActivity = () => requests;
@@ -115,7 +115,7 @@ describe("DeferredJobs", () => {
     expect(ran).toEqual(["old", "young"]);
   });
 
-  it("a request that waits for something holds no job up", async () => {
+  it("a request that waits for something delays no job", async () => {
     work.requestActivity = () => 1;
     work.limits = { ...DEFAULT_LIMITS, maxDeferDelayMs: 60_000 };
     add(run, "job");
@@ -123,7 +123,7 @@ describe("DeferredJobs", () => {
     expect(ran).toEqual(["job"]);
   });
 
-  it("runs one a turn when they have waited for maxDeferDelayMs, however busy the server is", async () => {
+  it("runs one per turn when they have waited for maxDeferDelayMs, however busy the server is", async () => {
     let requests = 0;
     let turnsSince = 0;
     work.requestActivity = () => ++requests;
@@ -138,7 +138,7 @@ describe("DeferredJobs", () => {
     expect(new Set(ran).size).toBe(10);
   });
 
-  it("lets the loop have a turn between two jobs", async () => {
+  it("lets the event loop turn between two jobs", async () => {
     const seen: number[] = [];
     let turnsSince = 0;
     const eachTurn = () => {
@@ -151,7 +151,7 @@ describe("DeferredJobs", () => {
     expect(new Set(seen).size).toBe(100);
   });
 
-  it("throws over its bound, and still drops what is combined", async () => {
+  it("throws beyond its maximum, and still drops combined jobs", async () => {
     work.limits = { ...DEFAULT_LIMITS, maxDeferredJobs: 2 };
     add(run, 1);
     add(run, 2);
@@ -163,7 +163,7 @@ describe("DeferredJobs", () => {
     expect(ran).toEqual([1, 2, 4]);
   });
 
-  it("a combined job that is under way is not queued any more: what came since needs another run", async () => {
+  it("a running combined job is no longer queued: a call after its start needs another run", async () => {
     let state = 0;
     const saved: number[] = [];
     let finish = () => {};
@@ -189,7 +189,7 @@ describe("DeferredJobs", () => {
     expect(saved).toEqual([2, 4]);
   });
 
-  it("tells how many have not ended and how old the oldest is, grows with what happens, and wakes who waits for a job", async () => {
+  it("reports how many have not ended and how old the oldest is, counts events, and wakes those who wait for a job", async () => {
     const now = vi.spyOn(performance, "now").mockReturnValue(1000);
     expect(jobs.stats()).toEqual({ jobs: 0, oldestMs: 0 });
     let woken = 0;
@@ -206,7 +206,7 @@ describe("DeferredJobs", () => {
     expect(jobs.stats()).toEqual({ jobs: 0, oldestMs: 0 });
   });
 
-  it("tells by name what has not ended", async () => {
+  it("reports by name which jobs have not ended", async () => {
     const never = () => new Promise<void>(() => {});
     const save = () => {};
     add(never);
@@ -235,7 +235,7 @@ test.each<[string, number, boolean, number, Step]>([
   expect(nextStep({ ageMs, hasChanged, quietMs }, MAX_DELAY_MS)).toBe(step);
 });
 
-test("a delay of 0 puts nothing off but to the end of a turn", () => {
+test("a delay of 0 only defers jobs to the end of a turn", () => {
   expect(nextStep({ ageMs: 0, hasChanged: true, quietMs: 0 }, 0)).toBe("run");
 });
 
@@ -264,7 +264,7 @@ class PlainQueue {
   }
 }
 
-/** Few values, so that many are equal, and nearly equal ones of each kind. */
+/** Few values, so that many are equal, with nearly equal values of each kind. */
 const anyKey = fc.constantFrom("a", "b");
 const anyArgument = fc.letrec((tie) => ({
   primitive: fc.constantFrom<unknown>(undefined, null, 0, -0, 1, Number.NaN, "", "1", "a".repeat(100), true, 1n, save),
@@ -289,7 +289,7 @@ const anyAction = fc.oneof(
 );
 
 describe("DeferredQueue", () => {
-  it("keeps the order, the bound, and what combined drops, whatever is added and taken", () => {
+  it("keeps the order and the maximum, and drops what `combined` drops, whatever is added and removed", () => {
     fc.assert(
       fc.property(fc.array(anyAction, { maxLength: 60 }), fc.integer({ min: 1, max: 12 }), (actions, maxJobs) => {
         const [queue, plain] = [new DeferredQueue(), new PlainQueue()];
@@ -314,17 +314,17 @@ describe("DeferredQueue", () => {
     ["combined first, then plain", [..."cccccppppp"], 6],
     ["in turns", [..."cpcpcpcpcp"], 6],
     ["plain first, then combined: the plain ones stand for them", [..."pppppccccc"], 5],
-  ])("5 combined and 5 plain equal jobs, %s: so many wait", (_, kinds, waiting) => {
+  ])("5 combined and 5 plain equal jobs, %s: number of waiting jobs", (_, kinds, waiting) => {
     const queue = new DeferredQueue();
     for (const [queuedAtMs, kind] of kinds.entries()) {
       queue.add({ fn: save, argument: { page: "/" }, queuedAtMs }, kind === "c", MANY);
     }
     expect(queue.length).toBe(waiting);
-    // The first of several equal ones keeps its place.
+    // The first of several equal jobs keeps its place.
     expect(queue.take()?.queuedAtMs).toBe(0);
   });
 
-  it("forgets what was taken: an equal job is queued again", () => {
+  it("forgets a removed job: an equal job is queued again", () => {
     const queue = new DeferredQueue();
     const add = (argument: unknown) => queue.add({ fn: save, argument, queuedAtMs: 0 }, true, MANY);
     for (const argument of [1, { a: 1 }]) {
@@ -335,7 +335,7 @@ describe("DeferredQueue", () => {
     }
   });
 
-  it("tells 0 from -0, as isDeepStrictEqual does, and knows NaN again", () => {
+  it("distinguishes 0 from -0, as isDeepStrictEqual does, and recognizes NaN", () => {
     const queue = new DeferredQueue();
     const outcomes = [0, -0, 0, -0, Number.NaN, Number.NaN].map((argument) =>
       queue.add({ fn: save, argument, queuedAtMs: 0 }, true, MANY),
@@ -343,7 +343,7 @@ describe("DeferredQueue", () => {
     expect(outcomes).toEqual(["queued", "queued", "dropped", "dropped", "queued", "dropped"]);
   });
 
-  it("an argument that is changed while it waits does no harm to the order or to the others", () => {
+  it("an argument that is changed while it waits affects neither the order nor other jobs", () => {
     const queue = new DeferredQueue();
     const changing = { page: 1 };
     const add = (argument: unknown) => queue.add({ fn: save, argument, queuedAtMs: 0 }, true, MANY);
@@ -357,7 +357,7 @@ describe("DeferredQueue", () => {
     expect(add({ page: 2 })).toBe("queued");
   });
 
-  it("does not look into the argument of a plain job", () => {
+  it("does not read the argument of a plain job", () => {
     const queue = new DeferredQueue();
     const secret = new Proxy({}, { ownKeys: () => expect.unreachable(), get: () => expect.unreachable() });
     expect(queue.add({ fn: save, argument: secret, queuedAtMs: 0 }, false, MANY)).toBe("queued");
@@ -381,7 +381,7 @@ describe("DeferredQueue", () => {
     for (let id = 0; id < 20_000; id++) {
       expect(queue.add({ fn: save, argument: argument(id), queuedAtMs: 0 }, true, MANY)).toBe("dropped");
     }
-    // Three each for those, one for a comparison after an occasional equal digest.
+    // Three accesses for each of those, and one for a comparison when a digest happens to be equal.
     expect(looks).toBeLessThan(200_000);
   });
 });
@@ -398,7 +398,7 @@ describe("argumentDigest", () => {
     );
   });
 
-  it("ends for an argument that holds itself, and is quick with one that is large", () => {
+  it("ends for an argument that contains itself, and is quick for a large one", () => {
     const circle: Record<string, unknown> = { a: 1 };
     circle.self = circle;
     const again: Record<string, unknown> = { a: 1 };
@@ -419,12 +419,12 @@ describe("argumentDigest", () => {
     [new Date(1), new Date(2)],
     [Buffer.from("a"), Buffer.from("b")],
     [{ text: `${"a".repeat(500)}1` }, { text: `${"a".repeat(500)}2` }],
-  ])("tells %j from %j", (one, other) => {
+  ])("distinguishes %j from %j", (one, other) => {
     expect(argumentDigest(one)).not.toBe(argumentDigest(other));
   });
 });
 
-/** A deeply equal copy, with everything unordered reversed. */
+/** A deeply equal copy, with everything unordered in reverse order. */
 function structured<T>(value: T): T {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map(structured) as T;

@@ -27,7 +27,7 @@ describe("every", () => {
     expect(run).toHaveBeenCalledTimes(4);
   });
 
-  it("awaits a run, and leaves out the intervals that pass meanwhile", async () => {
+  it("awaits a run, and skips the intervals that pass in the meantime", async () => {
     let atOnce = 0;
     let most = 0;
     const run = vi.fn(async () => {
@@ -38,11 +38,11 @@ describe("every", () => {
     every(100, run);
     await pass(1000);
     expect(most).toBe(1);
-    // At 100, 400, 700 and 1000: each run takes two and a half intervals.
+    // At 100, 400, 700 and 1000 ms: each run takes two and a half intervals.
     expect(run).toHaveBeenCalledTimes(4);
   });
 
-  it("logs an error by the name of the function, and goes on", async () => {
+  it("logs an error with the name of the function, and continues", async () => {
     const error = vi.spyOn(console, "error").mockImplementation(() => {});
     let workload = 0;
     every(100, function save() {
@@ -57,7 +57,7 @@ describe("every", () => {
     ]);
   });
 
-  it("can stop itself within a run, which goes on to its end", async () => {
+  it("can stop itself within a run, which continues to its end", async () => {
     let ended = false;
     const timer = every(100, async () => {
       timer.stop();
@@ -70,7 +70,7 @@ describe("every", () => {
 });
 
 describe("after", () => {
-  it("runs once, or not at all when it was stopped", async () => {
+  it("runs once, or not at all if it was stopped", async () => {
     const [run, stopped] = [vi.fn(), vi.fn()];
     after(50, run);
     after(50, stopped).stop();
@@ -80,7 +80,7 @@ describe("after", () => {
   });
 });
 
-it("when the server drains no timer begins, an old one or a new one, and what is under way is waited for", async () => {
+it("when the server drains, no timer fires, neither an old one nor a new one, and runs in progress are awaited", async () => {
   const [ticks, late] = [vi.fn(), vi.fn()];
   every(100, ticks);
   after(150, late);
@@ -104,7 +104,7 @@ it.each([0, -1, Number.NaN, 2 ** 31, "100"])("%s is no interval", (interval) => 
   expect(() => every(interval as number, () => {})).toThrow(expect.objectContaining({ code: "bad-argument" }));
 });
 
-it("a timer needs a function, and a delay that a timer can have", () => {
+it("a timer needs a function and a valid delay", () => {
   for (const bad of [() => after(-1, () => {}), () => after(2 ** 31, () => {}), () => after(1, "save" as never)]) {
     expect(bad).toThrow(expect.objectContaining({ code: "bad-argument" }));
   }

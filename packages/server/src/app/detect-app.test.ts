@@ -13,7 +13,7 @@ describe("the style of a function", () => {
     ["fetch({ url }) { return new Response(url) }", "fetch"],
     ["async *['a, b'](request) {}", "fetch"],
     ["[name(1, 2)](request, res) {}", "node"],
-    // The name of the second one.
+    // The name of the second parameter decides.
     ["(request, info) => new Response(info.host)", "fetch"],
     ["async function (request, _info) {}", "fetch"],
     ["(_, requestInfo) => {}", "fetch"],
@@ -43,7 +43,7 @@ describe("the style of a function", () => {
     expect(styleOfFunction(source)).toBe(style);
   });
 
-  it("says where to write the style of a function that leaves it open", () => {
+  it("says where to declare the style of a function that leaves it open", () => {
     expect(detectApp((..._parts: unknown[]) => {})).toEqual({
       problem: expect.stringContaining(
         'the key style: "fetch" or style: "node" of its pool in the config, or with --style',
@@ -51,7 +51,7 @@ describe("the style of a function", () => {
     });
   });
 
-  it("reads what the runtime writes of a function", () => {
+  it("reads the source text of a function that the runtime returns", () => {
     const handler = (request: Request, info: { host: string }) => new Response(request.url + info.host);
     expect(styleOfFunction(String(handler))).toBe("fetch");
     expect(styleOfFunction(String(handler.bind(undefined)))).toBeUndefined();

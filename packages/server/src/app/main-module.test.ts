@@ -1,4 +1,4 @@
-/** Node's rules for what a file is. */
+/** Node's rules that decide whether a file is an ES module or CommonJS. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ beforeAll(() => {
     mkdirSync(join(folder, type, "bin"), { recursive: true });
     writeFileSync(join(folder, type, "package.json"), JSON.stringify({ type }));
   }
-  // The nearest one decides, even without a type.
+  // The nearest package.json decides, even without a type.
   writeFileSync(join(folder, "package.json"), "{}");
 });
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { hasPathAliases } from "./tsconfig.js";
 
-test("the nearest tsconfig.json decides whether an app's imports have other paths", () => {
+test("the nearest tsconfig.json decides whether an app's imports are mapped to other paths", () => {
   const folder = mkdtempSync(join(tmpdir(), "pl-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   mkdirSync(join(folder, "app/src"), { recursive: true });

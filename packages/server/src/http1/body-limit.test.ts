@@ -8,7 +8,7 @@ import { limitBody } from "./body-limit.js";
 
 const CHUNKS = 20_000;
 
-test("comes whole and in order, in few pieces, before its end", async () => {
+test("arrives complete and in order, in few pieces, before its end", async () => {
   const server = createServer((request, response) => {
     if (limitBody(request, response, DEFAULT_LIMITS, undefined)) response.on("finish", () => undefined);
   });
@@ -30,7 +30,7 @@ test("comes whole and in order, in few pieces, before its end", async () => {
   expect(pieces.length).toBeLessThan(CHUNKS / 100);
 });
 
-test("leaves the others their turn, however many clients send one, and is not read on while the app does not", async () => {
+test("leaves other requests their turn, however many clients send one, and is only read while the app reads it", async () => {
   const bodies: IncomingMessage[] = [];
   const server = createServer((request, response) => {
     limitBody(request, response, DEFAULT_LIMITS, undefined);
@@ -62,7 +62,7 @@ test("leaves the others their turn, however many clients send one, and is not re
   for (const client of clients) client.write(chunk.repeat(30_000));
   look();
   await expect.poll(() => reads.length).toBe(40);
-  // A read contains more than a turn's share.
+  // One read contains more than the share of a turn.
   expect(Math.max(...reads)).toBeLessThan(4);
   for (const length of lengths()) expect(length).toBeLessThan(30_000);
   let read = 0;

@@ -20,7 +20,7 @@ function serverOf(ports?: number[]) {
   } as never;
 }
 
-it("keeps few of the requests that one read brought", async () => {
+it("keeps few of the requests of one read", async () => {
   const watch = new BunSendWatch(60_000);
   const server = serverOf();
   for (let n = 0; n < REQUESTS; n++) {
@@ -31,10 +31,10 @@ it("keeps few of the requests that one read brought", async () => {
   expect(asked.size).toBe(REQUESTS);
 });
 
-it("ends a connection whose requests make a turn long, and no other", async () => {
+it("closes a connection whose requests make a turn long, and no other", async () => {
   const watch = new BunSendWatch(0);
   let nowMs = 0;
-  /** Each request takes 50 µs, as a small file does. */
+  /** Each request takes 50 µs, like that for a small file. */
   const add = (server: never) => {
     nowMs += 0.05;
     return watch.add({} as Request, server, nowMs);

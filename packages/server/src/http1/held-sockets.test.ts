@@ -14,7 +14,7 @@ const connection = (): Socket => {
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-it("many small pieces of one body keep every connection from being read for the rest of the turn, idle ones too", async () => {
+it("after many small pieces of one body, no connection is read for the rest of the turn, not even idle ones", async () => {
   const [busy, idle, tunnel, gone] = [connection(), connection(), connection(), connection()];
   const all = [busy, idle, tunnel, gone];
   leaveConnection(tunnel);
@@ -34,10 +34,10 @@ it("many small pieces of one body keep every connection from being read for the 
   expect(busy.isPaused()).toBe(false);
 });
 
-it("of many connections with small pieces one is read every second turn, each in turn, and others in every turn", async () => {
+it("of many connections with small pieces, one is read every second turn, in rotation, and other connections in every turn", async () => {
   const [idle, ...busy] = Array.from({ length: 6 }, connection) as [Socket, ...Socket[]];
   const reads = busy.map(() => 0);
-  /** Each that is read sends as much as a read has. */
+  /** Each connection that is read sends as much as a read returns. */
   const sendAll = () => {
     for (const [n, socket] of busy.entries()) {
       if (socket.isPaused()) continue;
@@ -45,7 +45,7 @@ it("of many connections with small pieces one is read every second turn, each in
       for (let i = 0; i < 4000; i++) countPiece(socket);
     }
   };
-  // Each uses up a turn before it is known.
+  // Each connection uses up a turn before it is recognized.
   for (let n = 0; n < 6; n++, await turn()) sendAll();
   reads.fill(0);
   for (let n = 0; n < 50; n++) {
@@ -54,13 +54,13 @@ it("of many connections with small pieces one is read every second turn, each in
     await turn();
   }
   expect(reads).toEqual([5, 5, 5, 5, 5]);
-  // Nobody sends any more: all are read again.
+  // No connection sends any more: all are read again.
   for (let n = 0; n < 10; n++) await turn();
   expect(busy.some((socket) => socket.isPaused())).toBe(false);
   for (const socket of [idle, ...busy]) await new Promise((resolve) => socket.once("close", resolve).destroy());
 });
 
-it("closes connections that use up a turn while 64 others like them wait, and no connection with few pieces", async () => {
+it("closes connections that use up a turn while 64 similar ones wait, and no connection with few pieces", async () => {
   const busy = Array.from({ length: 80 }, connection);
   const quiet = connection();
   for (const socket of busy) for (let i = 0; i < 600; i++) countPiece(socket);
@@ -74,14 +74,14 @@ it("closes connections that use up a turn while 64 others like them wait, and no
   for (let n = 0; n < 64; n++) await turn();
 });
 
-it("once a turn was used up, what a connection sends is parsed in slices, whole and in order, also by an upgraded one", async () => {
+it("after a turn was used up, the bytes of a connection are parsed in slices, completely and in order, even if it is upgraded", async () => {
   let pieces = 0;
   let most = 0;
   const bodies: string[] = [];
   const server = createServer((request, response) => {
     const { push } = request;
     request.push = (piece: Buffer | null) => {
-      // Only later connections: the first read of the first one is parsed at once.
+      // Only for later connections: the first read of the first connection is parsed in one piece.
       if (request.url === "/counted" && pieces++ === 0) setImmediate(nextTurn);
       if (piece !== null) countPiece(request.socket);
       return push.call(request, piece);
@@ -171,7 +171,7 @@ it("starts only some of many pipelined requests in one turn", async () => {
 const REQUESTS = 500;
 const get = (n: number) => `GET /${n} HTTP/1.1\r\nHost: a\r\n\r\n`;
 
-test("is served one request after the other, all of them in order, and no more than it reads", async () => {
+test("is served one request after the other, all in order, and no more than it reads", async () => {
   const begun: string[] = [];
   let open = 0;
   let most = 0;
@@ -187,7 +187,7 @@ test("is served one request after the other, all of them in order, and no more t
       request.on("data", (piece) => {
         body += piece;
       });
-      // Some at once, some in a later turn.
+      // Some immediately, some in a later turn.
       request.on("end", () =>
         begun.length % 2
           ? respond(response, `${request.url}${body}`)

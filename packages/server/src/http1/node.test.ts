@@ -5,7 +5,7 @@ import { expect, it, onTestFinished } from "vitest";
 import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { serveOnNode } from "./node.js";
 
-it("reports a handler's own error, and not that its client left during the body", async () => {
+it("reports a handler's error, but not that its client disconnected during the body", async () => {
   const errors: unknown[] = [];
   const own = new Error("own");
   let failed: (error: unknown) => void;

@@ -33,7 +33,7 @@ function upstreamWait(isConnected: boolean, onLate: () => void): void {
   if (isConnected) request.emit("socket", { connecting: false, bytesRead: 0, bytesWritten: 100 });
 }
 
-/** Each starts a wait that `onLate` ends, with its maximum duration without data. */
+/** Each starts a wait that `onLate` ends, with the maximum duration of the wait without data. */
 const WAITS: [string, (onLate: () => void) => void, number][] = [
   ["for a piece of a body", (onLate) => new BodyWaits(TIMEOUT_MS, onLate).begin({ owner: 1, since: 0 }), TIMEOUT_MS],
   [
@@ -42,27 +42,27 @@ const WAITS: [string, (onLate: () => void) => void, number][] = [
       const socket = Object.assign(new EventEmitter(), { writableLength: 1000, bytesWritten: 5000, destroy: onLate });
       new SendWatch(TIMEOUT_MS).add(socket as never);
     },
-    // Without visible acknowledgements a client has four times as long.
+    // Without visible acknowledgements, a client has four times as long.
     4 * TIMEOUT_MS,
   ],
   ["for a connection to a proxy's upstream", (onLate) => upstreamWait(false, onLate), TIMEOUT_MS],
   ["for a response of a proxy's upstream", (onLate) => upstreamWait(true, onLate), TIMEOUT_MS],
 ];
 
-describe("a pause of the process is no time", () => {
+describe("a pause of the process does not count", () => {
   it.each(WAITS)("%s", (_, begin, longestMs) => {
     const onLate = vi.fn();
     begin(onLate);
     vi.advanceTimersByTime(TIMEOUT_MS / 2);
     pause();
-    // Data that arrived meanwhile is read after these timers.
+    // Data that arrived during the pause is read after these timers.
     vi.advanceTimersByTime(TIMEOUT_MS / 4);
     expect(onLate).not.toHaveBeenCalled();
     vi.advanceTimersByTime(longestMs + TIMEOUT_MS);
     expect(onLate).toHaveBeenCalled();
   });
 
-  it("also for one that begins right after it", () => {
+  it("nor for a wait that begins right after the pause", () => {
     const onLate = vi.fn();
     const waits = new BodyWaits<number>(TIMEOUT_MS, onLate);
     waits.begin({ owner: 1, since: 0 });

@@ -1,4 +1,4 @@
-/** A body from a file: read only as far as the balancer takes it, and the file is always closed. */
+/** A body from a file is read only as far as the balancer accepts it, and the file is always closed. */
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FRAME_HEADER_BYTES, FrameType, MAX_DATA_BYTES } from "@paceline/wire/lane/protocol";
 import { expect, it, vi } from "vitest";
@@ -42,7 +42,7 @@ function sending(file: ReturnType<typeof open> | undefined, window: number) {
   return { sender, sent, told };
 }
 
-it("is read as far as the balancer takes it, and no further", () => {
+it("is read as far as the balancer accepts it, and no further", () => {
   const file = open(200_000);
   const { sender, sent, told } = sending(file, 100_000);
   while (sender.sendSome());
@@ -58,7 +58,7 @@ it("is read as far as the balancer takes it, and no further", () => {
   expect(told.at(-1)).toBe("end");
 });
 
-it("fails when the file does, after what was read of it", () => {
+it("fails when the file fails, after the bytes that were read", () => {
   const { sender, sent, told } = sending(open(200_000, MAX_DATA_BYTES), 1_000_000);
   while (sender.sendSome());
   expect(sent()).toEqual([[FrameType.DATA, MAX_DATA_BYTES]]);
@@ -74,7 +74,7 @@ it("closes the file when nothing more is sent", () => {
   expect(sender.sendSome()).toBe(false);
 });
 
-it("joins small blocks of bodies that take turns, in their order, before what is larger and before the end", () => {
+it("joins small blocks of alternating bodies, in their order, before a larger block and before the end", () => {
   const frames = new FrameBuffer();
   const queued: BodySender[] = [];
   const lane: BodyLane = { frames, isFull: false, queue: (sender) => queued.push(sender), flushSoon: () => {} };
@@ -106,7 +106,7 @@ it("joins small blocks of bodies that take turns, in their order, before what is
   expect(count).toBeLessThan(30);
 });
 
-it("gathers the blocks of a body that is always ready for a moment, and sends them with what follows, or its end", () => {
+it("gathers the blocks of a body that is always ready for a moment, and sends them with the next block, or with its end", () => {
   vi.useFakeTimers();
   try {
     const { sender, sent } = sending(undefined, 1_000_000);
@@ -115,11 +115,11 @@ it("gathers the blocks of a body that is always ready for a moment, and sends th
     expect(sent()).toEqual([[FrameType.DATA, 1]]);
     sender.hasten();
     for (let n = 0; n < 5000; n++) sender.write(piece);
-    // Full once.
+    // The buffer was full once.
     expect(sent()).toEqual([[FrameType.DATA, 4097]]);
     vi.advanceTimersByTime(10);
     expect(sent()).toEqual([[FrameType.DATA, 5001]]);
-    // It hurries no more.
+    // The body is no longer flushed immediately.
     sender.write(piece);
     expect(sent()).toEqual([[FrameType.DATA, 5002]]);
     sender.hasten();
@@ -138,9 +138,9 @@ it("gathers the blocks of a body that is always ready for a moment, and sends th
   }
 });
 
-it("sends a small body that was made while the lane was full before a turn of each of a thousand large ones", () => {
+it("sends a small body that was created while the lane was full before a thousand large ones have each had a turn", () => {
   const LARGE_BYTES = 100_000;
-  /** The lane takes each write, but is blocked until the next. */
+  /** The lane accepts each write, but is blocked until the next one. */
   const written: number[] = [];
   const socket = {
     isBlocked: false,
@@ -167,13 +167,13 @@ it("sends a small body that was made while the lane was full before a turn of ea
   body(2001, 13);
   drain();
   drain();
-  // A turn of a large one after each.
+  // Each small body is followed by a turn of a large one.
   expect(written.slice(before, before + 4).map((id) => id >= 2000)).toEqual([true, false, true, false]);
-  // Small ones without end leave the large ones their turns.
+  // An endless series of small bodies leaves the large ones their turns.
   for (let id = 3000; id < 4000; id++) body(id, 13);
   drain();
   expect(written.slice(before).filter((id) => id >= 2000).length).toBeLessThan(written.length - before);
-  // Everything arrives, in the end.
+  // In the end, everything arrives.
   for (let turn = 0; turn < 2000; turn++) drain();
   expect(new Set(written).size).toBe(2002);
 });

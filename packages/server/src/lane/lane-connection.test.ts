@@ -11,7 +11,7 @@ class FakeSocket implements StreamSocket {
   waitingBytes = 0;
   written = 0;
 
-  /** The kernel takes the first write, and nothing more until it `drains`. */
+  /** The kernel accepts the first write, and nothing more until it `drains`. */
   write(bytes: Uint8Array): boolean {
     this.written += bytes.length;
     this.isBlocked = true;
@@ -36,7 +36,7 @@ const frame = (type: number, payload: number[]) => Buffer.from([payload.length, 
 const HELLO = frame(1, [...Buffer.from("PCLN"), 3, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
 const PINGS = Buffer.concat(Array.from({ length: 5000 }, () => frame(14, [1, 0, 0, 0])));
 
-it("is read no more while a megabyte waits for the balancer, and again when that has been read", () => {
+it("is not read while a megabyte waits for the balancer, and is read again when the balancer has read that", () => {
   const socket = new FakeSocket();
   const services = {
     load: () => Promise.resolve(),

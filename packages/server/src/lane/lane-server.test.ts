@@ -27,7 +27,7 @@ const HELLO = frame(1, 0, Buffer.from([...Buffer.from("PCLN"), 3, 0, 0, 0, 1, 0,
 /** GET / without a host and without fields. */
 const get = (stream: number) => frame(2, stream, Buffer.from([1, 3, 0, 0, 1, 0, 0, 0, 0, 0, 47]));
 
-/** A server over a lane whose handler responds when a test says so, and a balancer's end of the lane. */
+/** A server over a lane whose handler responds when the test says so, and the balancer's end of the lane. */
 async function serverAndLane() {
   await loadStreams();
   const directory = mkdtempSync(join(tmpdir(), "paceline-lane-"));
@@ -47,25 +47,26 @@ async function serverAndLane() {
   onTestFinished(() => void client.destroy());
   client.write(Buffer.concat([HELLO, get(0), get(1)]));
   await expect.poll(() => response.length).toBe(2);
-  // Its HELLO ends with its process, which a balancer may watch.
+  // Its HELLO ends with the pid of its process, which a balancer may watch.
   await expect.poll(() => received.length).toBeGreaterThanOrEqual(28);
   expect(Buffer.from(received, "latin1").readUInt32LE(8 + 16)).toBe(process.pid);
   return { server, response, received: () => received };
 }
 
-test("a request counts once, also while the balancer has not confirmed that its server leaves", async () => {
+test("a request counts once, even while the balancer has not confirmed the GOAWAY of the server", async () => {
   const { server, response } = await serverAndLane();
   expect(server.inFlight()).toBe(2);
   server.markResponsesClose();
   expect(server.inFlight()).toBe(2);
   for (const give of response) give();
-  // A further request may be on its way.
+  // A further request may already have been sent.
   await expect.poll(() => server.inFlight()).toBe(1);
 });
 
-test("an answer that waits for the end of its turn is still in flight: a server that leaves must not cut it", async () => {
+test("a response that waits for the end of its turn is still in flight: a stopping server must not cut it off", async () => {
   const { server, response, received } = await serverAndLane();
-  // The first breaks a silence, so it is sent at once; the second waits for the turn's end, if no time passes in between.
+  // The first response follows a silence, so it is sent immediately; the second one waits for the end of the turn, if no time passes in
+  // between.
   const clock = vi.spyOn(performance, "now").mockReturnValue(performance.now() + 1000);
   for (const give of response) give();
   for (let n = 0; n < 10; n++) await undefined;

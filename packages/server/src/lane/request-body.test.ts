@@ -10,7 +10,7 @@ const bytesOf = async (body: RequestBody) => {
   return pieces;
 };
 
-it("comes out whole, at once and as a stream, whatever pieces it came in", async () => {
+it("is complete, in one piece and as a stream, whatever pieces it arrives in", async () => {
   const sizes = fc.array(fc.oneof(fc.constant(1), fc.nat(9000), fc.constant(70_000)), { maxLength: 20 });
   await fc.assert(
     fc.asyncProperty(sizes, fc.boolean(), async (sizes, isStreamed) => {
@@ -25,7 +25,7 @@ it("comes out whole, at once and as a stream, whatever pieces it came in", async
   );
 });
 
-it("is granted anew as it is read, piece by piece as it comes", async () => {
+it("gets a new window as it is read, piece by piece as it arrives", async () => {
   const granted: number[] = [];
   const body = new RequestBody((bytes) => granted.push(bytes));
   const reader = body.stream().getReader();
@@ -37,7 +37,7 @@ it("is granted anew as it is read, piece by piece as it comes", async () => {
   expect(granted).toEqual([65_537]);
 });
 
-it("keeps pieces of a byte in few buffers, and a piece of a much larger read in one of its own", async () => {
+it("keeps pieces of one byte in few buffers, and a piece of a much larger read in a separate buffer", async () => {
   const body = new RequestBody(() => {});
   const byte = Buffer.from("x");
   for (let i = 0; i < 200_000; i++) body.add(byte, 0, 1);
@@ -50,7 +50,7 @@ it("keeps pieces of a byte in few buffers, and a piece of a much larger read in 
   expect(kept).toBeLessThan(2 * 205_000);
 });
 
-it("is granted anew, though little was read, when the app waits for more", async () => {
+it("gets a new window, although little was read, if the app waits for more", async () => {
   const granted: number[] = [];
   const body = new RequestBody((bytes) => granted.push(bytes));
   const reader = body.stream().getReader();
@@ -58,7 +58,7 @@ it("is granted anew, though little was read, when the app waits for more", async
     body.add(Buffer.alloc(size), 0, size);
     await reader.read();
   }
-  // The first piece is reported at once.
+  // The first piece is reported immediately.
   expect(granted).toEqual([5000]);
   const next = reader.read();
   await Promise.resolve();
@@ -98,7 +98,7 @@ it("is granted anew by the quarter of a window once a whole one was, unless the 
   await next;
 });
 
-it("lets go of what nobody has read when it fails, and of nothing else", async () => {
+it("returns the window of unread bytes when it fails, and nothing else", async () => {
   const body = new RequestBody(() => {});
   const read = Buffer.allocUnsafeSlow(100_000).fill("x");
   const reader = body.stream().getReader();
@@ -112,7 +112,7 @@ it("lets go of what nobody has read when it fails, and of nothing else", async (
   expect(pieces.map(({ length }) => length)).toEqual(Array.from({ length: 9 }, () => 0));
 });
 
-it("is granted anew often enough for the balancer to see that a slow app reads: a piece of 20 KB each 20 s", async () => {
+it("gets new windows often enough for the balancer to see that a slow app reads: a piece of 20 KB every 20 s", async () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   onTestFinished(() => void vi.useRealTimers());
   const granted: number[] = [];

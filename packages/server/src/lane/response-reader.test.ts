@@ -3,7 +3,7 @@ import { blocksOf } from "../shared/blocks.js";
 import { writeBlocks } from "./response-reader.js";
 
 it.each([1, 20])(
-  "leaves the others a turn though the next block of each of %i bodies is always ready",
+  "leaves the others a turn although the next block of each of %i bodies is always ready",
   async (bodies) => {
     let written = 0;
     let atTurn = 0;

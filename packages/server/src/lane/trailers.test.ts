@@ -1,4 +1,4 @@
-/** Trailers over a lane, on the instance's side: what an app reads and adds. */
+/** Trailers over a lane, on the side of the instance: what an app reads and adds. */
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FrameDecoder } from "@paceline/wire/lane/frame-decoder";
 import { FrameType } from "@paceline/wire/lane/protocol";
@@ -11,10 +11,10 @@ import type { ResponseReader } from "./response-reader.js";
 import { prepareResponses } from "./responses.js";
 
 const HELLO = vector("HELLO of the balancer").hex;
-/** Of a balancer that is older than TRAILERS. */
+/** The HELLO of a balancer that is older than TRAILERS. */
 const OLDER = `${HELLO.slice(0, 24)}02${HELLO.slice(26)}`;
 const TAKING = vector("REQUEST of a client that takes trailers").hex;
-/** The same with HEAD. */
+/** The same request with HEAD. */
 const HEAD = `${TAKING.slice(0, 16)}03${TAKING.slice(18)}`;
 const GET = vector("REQUEST, GET").hex;
 const CHUNKED = vector("REQUEST, POST in chunks that waits for 100 Continue").hex;
@@ -38,7 +38,7 @@ function lane(handler: FetchHandler, hello = HELLO) {
   return bench;
 }
 
-/** The frames of a response by type, with their payloads; whether its RESPONSE has a length comes first. */
+/** The frames of a response by type, with their payloads; the first entry says whether its RESPONSE has a length. */
 function framesOf(bytes: Buffer): [string, string][] {
   const names = Object.entries(FrameType);
   const frames: [string, string][] = [];
@@ -91,7 +91,7 @@ it.each<[string, FetchHandler]>([
   ["a text, which then has no length", added(() => new Response("a"))],
   ["bytes", added(() => new Response(Buffer.from("a")))],
   ["a Blob", added(() => new Response(new Blob(["a"])))],
-])("follow %s", async (_, handler) => {
+])("are sent after %s", async (_, handler) => {
   const { frames, errors } = await responseTo(TAKING, handler);
   expect({ frames, errors }).toEqual({ frames: [WITHOUT_LENGTH, ["DATA", "a"], ...SUM], errors: [] });
 });
@@ -112,7 +112,7 @@ it.each<[string, string, string, FetchHandler]>([
   expect(errors).toEqual([]);
 });
 
-it("come in several calls, and none after the end", async () => {
+it("can be set in several calls, but not after the end", async () => {
   let late: RequestInfo | undefined;
   const { frames } = await responseTo(TAKING, (_, info) => {
     late = info;
@@ -149,7 +149,7 @@ it("too many of a stream fail the response", async () => {
   expect(errors).toEqual([expect.stringContaining("more than 32 trailers")]);
 });
 
-it("of a request are there when its body has come", async () => {
+it("of a request are available when its body has arrived", async () => {
   const seen: unknown[] = [];
   const bench = lane(async (request, info) => {
     seen.push([...(info.trailers ?? [])]);

@@ -19,7 +19,7 @@ const POST = vector("REQUEST, POST with a length").hex;
 const HELLO = vector("HELLO of the balancer").hex;
 const OWN_HELLO = vector("HELLO of an instance").hex;
 
-/** A frame of a body with that many bytes, on the stream of all vectors. */
+/** A frame of a body with this many bytes, on the stream of all vectors. */
 function frameOf(type: number, length: number): string {
   const frames = new FrameBuffer();
   frames.copy(type, 0x1_0003, Buffer.alloc(length), 0, length);
@@ -30,7 +30,7 @@ const PIECE_BYTES = 65_536;
 const WINDOW_PIECES = REQUEST_WINDOW_BYTES / PIECE_BYTES;
 const pieces = (count: number) => Array.from({ length: count }, () => frameOf(FrameType.DATA, PIECE_BYTES));
 
-/** Returns the sizes of the pieces of bodies in these bytes. */
+/** Returns the sizes of the body pieces in these bytes. */
 function dataIn(bytes: Buffer): number[] {
   const sizes: number[] = [];
   new FrameDecoder().read(bytes, { onFrame: () => {}, onBody: (_, __, start, end) => void sizes.push(end - start) });
@@ -78,7 +78,7 @@ describe("an instance's end of a lane", () => {
   it.each([
     [vector("REQUEST, GET with a little window").hex, 8192],
     [GET, 65_536],
-  ])("begins a response within the window that its request has", async (request, most) => {
+  ])("starts a response within the window that its request has", async (request, most) => {
     const bench = greeted(
       () => new Response(new ReadableStream({ pull: (to) => to.enqueue(new Uint8Array(100_000)) })),
     );
@@ -88,14 +88,14 @@ describe("an instance's end of a lane", () => {
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(most);
   });
 
-  it("sends a small body with its head also within a little window", async () => {
+  it("sends a small body with its head even within a small window", async () => {
     const bench = greeted(() => new Response(new Uint8Array(16_384)));
     bench.give(vector("REQUEST, GET with a little window").hex);
     await turnEnd();
     expect(dataIn(bench.socket.takeWithoutBusy())).toEqual([16_384]);
   });
 
-  it("marks the request whose handler it calls, for as long as that takes, by its number on the lane", async () => {
+  it("marks the request whose handler it calls with its number on the lane, until the handler returns", async () => {
     const seen: string[] = [];
     const scoreboard = {
       enter: (lane: number, request: number) => seen.push(`lane ${lane} request ${request}`),
@@ -135,7 +135,7 @@ describe("an instance's end of a lane", () => {
     }
   });
 
-  it("answers a text with its head and its END", async () => {
+  it("sends a text response with its head and its END", async () => {
     const bench = greeted(() => new Response("hello"));
     bench.give(GET);
     await turnEnd();
@@ -152,7 +152,7 @@ describe("an instance's end of a lane", () => {
     },
   );
 
-  it("gives the app what the frames of a request say", async () => {
+  it("gives the app the request that the frames describe", async () => {
     const seen: unknown[] = [];
     const bench = greeted(async (request) => {
       seen.push(request.method, request.url, request.headers.get("content-type"), await request.text());
@@ -169,7 +169,7 @@ describe("an instance's end of a lane", () => {
     ["WITHDRAW", true],
     ["CANCEL", false],
     ["WITHDRAW", false],
-  ])("says of a %s that came with its request: %s that the handler is not called", async (name, isAtOnce) => {
+  ])("reports about a %s that arrived with its request: %s that the handler is not called", async (name, isAtOnce) => {
     let calls = 0;
     const bench = greeted((request) => {
       calls++;
@@ -186,7 +186,7 @@ describe("an instance's end of a lane", () => {
     await turnEnd();
   });
 
-  it("answers PING with PONG, and says goaway once it leaves", () => {
+  it("replies to PING with PONG, and sends GOAWAY when it stops", () => {
     const bench = greeted(() => new Response(null));
     bench.give(vector("PING").hex);
     expect(bench.socket.takeWithoutBusy().toString("hex")).toBe(vector("PONG").hex);
@@ -197,7 +197,7 @@ describe("an instance's end of a lane", () => {
     expect(bench.socket.takeWithoutBusy().toString("hex")).toBe(vector("GOAWAY").hex);
   });
 
-  it("says FAIL when an answer's body fails", async () => {
+  it("sends FAIL when a response's body fails", async () => {
     const bench = greeted(() => {
       const start = (controller: ReadableStreamDefaultController) => controller.error(new Error("no more"));
       return new Response(new ReadableStream({ start }));
@@ -209,7 +209,7 @@ describe("an instance's end of a lane", () => {
   });
 
   it.each([...VECTORS.refused.filter(({ by }) => by !== "balancer"), ...VECTORS.unreadable.slice(0, 3)])(
-    "closes the lane for $name, says why, and begins nothing that came with it",
+    "closes the lane for $name, reports why, and starts no request that arrived with it",
     async ({ hex, problem }) => {
       let calls = 0;
       const bench = greeted(() => {
@@ -217,7 +217,7 @@ describe("an instance's end of a lane", () => {
         return new Response(null);
       });
       const post = vector("REQUEST, POST with a length").hex;
-      // Of another slot than the broken one's, in the same read before it and after it.
+      // Requests on another slot than the broken one, before it and after it in the same read.
       const before = `${post.slice(0, 8)}05${post.slice(10)}`;
       bench.give(before, hex, post);
       bench.give(GET);
@@ -236,7 +236,7 @@ describe("an instance's end of a lane", () => {
     bench.give(GET);
     await turnEnd();
     bench.socket.takeWithoutBusy();
-    // The same slot in its next use, though nothing ended the previous one.
+    // The same slot in its next use, although nothing ended the previous one.
     bench.give(`${GET.slice(0, 12)}02${GET.slice(14)}`);
     expect(bench.socket.takeWithoutBusy().toString("utf8", 8)).toBe("a request on a stream that is in use");
   });
@@ -297,7 +297,7 @@ describe("an instance's end of a lane", () => {
     expect(bench.socket.isEnded).toBe(true);
   });
 
-  it("speaks with the next version of the lane, whose HELLO may be longer", async () => {
+  it("works with the next version of the lane, whose HELLO may be longer", async () => {
     const bench = new LaneBench(responses, () => new Response(null));
     const longer = (Number.parseInt(HELLO.slice(0, 2), 16) + 4).toString(16).padStart(2, "0");
     bench.give(`${longer}${HELLO.slice(2, 24)}04${HELLO.slice(26)}cafecafe`, GET);
@@ -306,7 +306,7 @@ describe("an instance's end of a lane", () => {
     expect(bench.socket.isEnded).toBe(false);
   });
 
-  it("calls no handler of a request that is not idempotent before the kernel has taken its STARTED", async () => {
+  it("calls the handler of a request that is not idempotent only after the kernel has accepted its STARTED", async () => {
     let calls = 0;
     const bench = greeted(() => {
       calls++;
@@ -321,7 +321,7 @@ describe("an instance's end of a lane", () => {
     expect(bench.socket.takeWithoutBusy().toString("hex")).toBe(vector("STARTED").hex);
   });
 
-  it("answers 500 when what a handler gives at once cannot be sent", async () => {
+  it("responds with 500 if what a handler returns immediately cannot be sent", async () => {
     const bench = greeted(() => new Response("x", { headers: { "content-length": "many" } }));
     bench.give(GET);
     await turnEnd();

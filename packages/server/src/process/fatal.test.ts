@@ -1,4 +1,4 @@
-/** What an instance says of a signal that its app sends to its own process. */
+/** What an instance reports about a signal that its app sends to its own process. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { watchOwnSignals } from "./fatal.js";
 

@@ -1,4 +1,4 @@
-/** The line about an error is one line, and names the first mistake. */
+/** The message of an error is one line, and names the first mistake. */
 import { expect, test } from "vitest";
 import { errorLine } from "./errors.js";
 

@@ -2,14 +2,14 @@
 import { expect, it, vi } from "vitest";
 import { isTurnOver, nextShare } from "./turn-share.js";
 
-it("goes on in the next turn, and after a rest when several turns were used up", async () => {
+it("continues in the next turn, and after a rest if several turns were used up", async () => {
   const waits: string[] = [];
   const as = (what: string) => (callback: () => void) => {
     waits.push(what);
     queueMicrotask(callback);
     return {} as never;
   };
-  /** Others' timers are set as ever: those that this call sets are its own. */
+  /** Only the timers that this call sets are replaced; others are set as usual. */
   const next = () => {
     const turn = vi.spyOn(globalThis, "setImmediate").mockImplementation(as("turn") as never);
     const rest = vi.spyOn(globalThis, "setTimeout").mockImplementation(as("rest") as never);

@@ -16,13 +16,13 @@ const good = {
 };
 
 describe("takeChildEnvironment", () => {
-  it("is undefined where no supervisor is", () => {
+  it("is undefined without a supervisor", () => {
     const environment = { HOME: "/root", PACELINE_INSTANCE: "web.3" };
     expect(takeChildEnvironment(environment)).toBeUndefined();
     expect(environment).toEqual({ HOME: "/root", PACELINE_INSTANCE: "web.3" });
   });
 
-  it("gives the identity and leaves only what the app may know", () => {
+  it("returns the identity and leaves only what the app may know", () => {
     const environment: NodeJS.ProcessEnv = { ...good };
     expect(takeChildEnvironment(environment)).toEqual({
       channel: "/run/channel.sock",
@@ -45,7 +45,7 @@ describe("takeChildEnvironment", () => {
     ]);
   });
 
-  it("leaves no setting of the runtime that was made for the child alone, but the user's own", () => {
+  it("removes runtime settings that were meant only for the child, but keeps the user's own", () => {
     const { name, value } = BUN_LATE_FTL;
     const ours: NodeJS.ProcessEnv = { ...good, [BUN_ONE_READER]: "1", [name]: value };
     takeChildEnvironment(ours);
@@ -73,7 +73,7 @@ describe("takeChildEnvironment", () => {
       '{"drainTimeoutMs":1,"orphanGraceMs":1,"limits":{}}',
       /PACELINE_SPEC has an invalid limits\.maxHead/,
     ],
-  ])("names the variable that is wrong: %s=%s", (name, value, message) => {
+  ])("names the invalid variable: %s=%s", (name, value, message) => {
     const environment: NodeJS.ProcessEnv = { ...good, [name]: value };
     expect(() => takeChildEnvironment(environment)).toThrow(message);
     expect(() => takeChildEnvironment(environment)).toThrow(expect.objectContaining({ code: "bad-environment" }));

@@ -41,7 +41,7 @@ describe("parseChildMessage", () => {
       ...{ type: "lost", upstream: "web.1#1", omitted: 3 },
       requests: [{ id: "r-1", request: "GET /", ageMs: 5, state: "running", outcome: "failed" }],
     },
-  ])("takes %j", (message) => {
+  ])("accepts %j", (message) => {
     expect(parseChildMessage(JSON.stringify(message))).toEqual(message);
   });
 
@@ -68,13 +68,13 @@ describe("parseChildMessage", () => {
     JSON.stringify({ type: "fault", message: "no", exit: { code: "1", signal: null } }),
     JSON.stringify({ type: "poison", pool: "web", request: "GET /", processes: [1] }),
     JSON.stringify({ type: "lost", upstream: "web.1#1", omitted: 0, requests: [{ request: "GET /", ageMs: -1 }] }),
-  ])("refuses %s", (line) => {
+  ])("rejects %s", (line) => {
     expect(() => parseChildMessage(line)).toThrow(
       /^(it is not (an object|JSON: it has \d+ characters)|invalid message: its type is \w+)$/,
     );
   });
 
-  it("takes the messages of a later version: unknown fields stay without effect, and an unknown type is none", () => {
+  it("accepts messages of a later version: unknown fields have no effect, and an unknown type is ignored", () => {
     const later = { ...instance, channelVersion: 2, newFigure: { a: 1 } };
     expect(parseChildMessage(JSON.stringify(later))).toMatchObject(instance);
     expect(parseChildMessage('{"type":"sings","loudly":true}')).toBeUndefined();

@@ -1,4 +1,4 @@
-/** The histogram against sorted lists of the same durations. */
+/** The histogram compared with sorted lists of the same durations. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Histogram } from "./histogram.js";
@@ -16,7 +16,7 @@ function filled(values: number[]): Histogram {
 }
 
 describe("Histogram", () => {
-  it("puts each duration into a bucket whose bounds hold it and that is at most 1/32 wide", () => {
+  it("puts each duration into a bucket that contains it and is at most 1/32 of it wide", () => {
     fc.assert(
       fc.property(durations, (us) => {
         const index = Histogram.bucketOf(us);
@@ -48,7 +48,7 @@ describe("Histogram", () => {
     );
   });
 
-  it("merges to the same as recording all in one, sparse or dense", () => {
+  it("merges to the same result as recording all in one, sparse or dense", () => {
     fc.assert(
       fc.property(fc.array(durations), fc.array(durations), (a, b) => {
         const merged = Histogram.merge([filled(a).takeSparse(), Histogram.merge([filled(b).takeSparse()])]);
@@ -58,19 +58,19 @@ describe("Histogram", () => {
     );
   });
 
-  it("counts what is out of range in the nearest bucket", () => {
+  it("counts durations out of range in the nearest bucket", () => {
     const histogram = filled([-5, Number.NaN, 0.7, 1e12, Number.POSITIVE_INFINITY]);
     expect(histogram.takeSparse()).toEqual([0, 3, Histogram.bucketCount - 1, 2]);
   });
 
-  it("is empty after it was taken", () => {
+  it("is empty after `take`", () => {
     const histogram = filled([1, 2, 3]);
     expect(Histogram.total(histogram.takeSparse())).toBe(3);
     expect(histogram.takeSparse()).toEqual([]);
     expect(Histogram.quantile([], 0.5)).toBeNull();
   });
 
-  it("leaves out indexes that no histogram has", () => {
+  it("ignores indexes that no histogram has", () => {
     expect(Histogram.total([Histogram.bucketCount, 1, -1, 1, 1.5, 1, 7, 4, 9])).toBe(4);
   });
 });

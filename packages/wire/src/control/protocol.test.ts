@@ -1,10 +1,10 @@
-/** Lines come out whole for any split of the bytes. */
+/** Lines are complete for any split of the bytes. */
 import fc from "fast-check";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { LineFramer } from "./protocol.js";
 
 describe("LineFramer", () => {
-  it("gives the same lines however the bytes are cut, inside a character too", () => {
+  it("returns the same lines however the bytes are split, even inside a character", () => {
     const lines = fc.array(fc.string({ unit: "grapheme" }).map((s) => s.replaceAll("\n", "")));
     fc.assert(
       fc.property(lines, fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 }), (texts, cuts) => {
@@ -24,7 +24,7 @@ describe("LineFramer", () => {
     );
   });
 
-  it("accepts a line of exactly the bound and refuses one byte more, also when it comes in pieces", () => {
+  it("accepts a line of exactly the maximum length and rejects one byte more, even in pieces", () => {
     for (const pieces of [[10], [4, 6]]) {
       const heard: string[] = [];
       const framer = new LineFramer((line) => heard.push(line), 10);
@@ -38,14 +38,14 @@ describe("LineFramer", () => {
     }
   });
 
-  it("hands over the lines that precede one that is too long", () => {
+  it("returns the lines before one that is too long", () => {
     const heard: string[] = [];
     const framer = new LineFramer((line) => heard.push(line), 4);
     expect(framer.push(Buffer.from("ok\ntoo long\n"))).toBe(false);
     expect(heard).toEqual(["ok"]);
   });
 
-  it("makes room seldom for a line that comes byte by byte", () => {
+  it("reallocates rarely for a line that arrives byte by byte", () => {
     const heard: string[] = [];
     const framer = new LineFramer((line) => heard.push(line));
     const room = vi.spyOn(Buffer, "allocUnsafe");

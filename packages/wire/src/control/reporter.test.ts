@@ -1,4 +1,4 @@
-/** A busy process reports each second, an idle one rarely, and the reported period is right in both. */
+/** A busy process reports each second, an idle one rarely, and the reported period is correct for both. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Measured, Reporter } from "./reporter.js";
 
@@ -27,7 +27,7 @@ describe("Reporter", () => {
   });
   const seconds = (count: number) => vi.advanceTimersByTime(count * 1000);
 
-  it("reports each second while requests come or are under way", () => {
+  it("reports each second while requests arrive or are in progress", () => {
     for (let second = 0; second < 5; second++) {
       requests += 7;
       seconds(1);
@@ -39,7 +39,7 @@ describe("Reporter", () => {
     expect(reports.every(({ periodMs }) => periodMs === 1000)).toBe(true);
   });
 
-  it("says once that nothing happens any longer, and then reports every ten seconds", () => {
+  it("reports once that nothing happens any more, and then reports every ten seconds", () => {
     seconds(1);
     requests = 5;
     seconds(1);
@@ -54,14 +54,14 @@ describe("Reporter", () => {
     expect(reports).toHaveLength(7);
   });
 
-  it("tells of the first requests after a silence that they came within a second", () => {
+  it("reports for the first requests after a silence that they arrived within a second", () => {
     seconds(8);
     requests = 100;
     seconds(1);
     expect(reports.at(-1)).toMatchObject({ requests: 100, periodMs: 1000 });
   });
 
-  it("takes a report that could not go out into the next one", () => {
+  it("includes a report that could not be sent in the next one", () => {
     seconds(5);
     linkIsOpen = false;
     requests = 30;
@@ -71,7 +71,7 @@ describe("Reporter", () => {
     expect(reports.at(-1)).toMatchObject({ requests: 30, periodMs: 4000 });
   });
 
-  it("an idle process that was held up says so, once", () => {
+  it("an idle process that was delayed reports that once", () => {
     seconds(5);
     const before = reports.length;
     const late = vi.spyOn(performance, "now");
@@ -84,7 +84,7 @@ describe("Reporter", () => {
     late.mockRestore();
   });
 
-  it("a process that is woken sleeps for a minute at a time, and tells of what woke it within a second", () => {
+  it("a process that is woken sleeps for a minute at a time, and reports what woke it within a second", () => {
     reporter.stop();
     let wake = () => {};
     reporter = new Reporter({
@@ -113,7 +113,7 @@ describe("Reporter", () => {
     expect(reports).toHaveLength(6);
   });
 
-  it("reports when it is told to, with what came since", () => {
+  it("reports on request, with everything since the last report", () => {
     seconds(1);
     requests = 3;
     vi.advanceTimersByTime(250);

@@ -40,7 +40,7 @@ describe("parseSupervisorMessage", () => {
     { type: "released" },
     { type: "dump", id: 1, what: "heap", path: "/run/a.dump", durationMs: 0 },
     snapshot,
-  ])("takes $type", (message) => {
+  ])("accepts $type", (message) => {
     expect(parseSupervisorMessage(JSON.stringify(message))).toEqual(message);
   });
 
@@ -93,12 +93,12 @@ describe("parseSupervisorMessage", () => {
     ]),
     [JSON.stringify({ ...snapshot, pools: [{ ...snapshot.pools[0], judged: "yes" }] }), /no good pools/],
     [JSON.stringify({ ...snapshot, limits: { ...snapshot.limits, maxQueue: "many" } }), /no good limits\.maxQueue/],
-  ])("refuses %s", (line, message) => {
+  ])("rejects %s", (line, message) => {
     expect(() => parseSupervisorMessage(line)).toThrow(message);
     expect(() => parseSupervisorMessage(line)).toThrow(expect.objectContaining({ code: "bad-message" }));
   });
 
-  it("takes the messages of neighbouring versions: what is unknown has no effect, a limit that is missing has its default", () => {
+  it("accepts messages of neighbouring versions: unknown fields have no effect, and a missing limit has its default", () => {
     expect(parseSupervisorMessage('{"type":"reboot","when":1}')).toBeUndefined();
     const pool = { ...snapshot.pools[0], mood: "good" };
     const { maxQueue: _, ...fewer } = snapshot.limits;

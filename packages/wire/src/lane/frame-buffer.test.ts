@@ -1,17 +1,17 @@
-/** The buffer that frames are put into is never one that a socket still sends from. */
+/** The buffer that frames are written into is never one that a socket still sends from. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { FrameBuffer } from "./frame-buffer.js";
 import { FrameDecoder } from "./frame-decoder.js";
 import { FrameType, MAX_DATA_BYTES } from "./protocol.js";
 
-// Compares buffers by `===`: a matcher would compare every byte, which takes seconds.
+// Compares buffers with `===`: a matcher would compare every byte, which takes seconds.
 function fill(frames: FrameBuffer, size: number): Buffer {
   frames.copy(FrameType.DATA, 1, new Uint8Array(size), 0, size);
   return frames.bytes;
 }
 
-it("uses a buffer again that was sent, and one that a socket has only when it gives it back", () => {
+it("reuses a buffer that was sent, and one that a socket holds only after the socket returns it", () => {
   const frames = new FrameBuffer();
   const first = fill(frames, 50_000);
   frames.clear(false);
@@ -22,13 +22,13 @@ it("uses a buffer again that was sent, and one that a socket has only when it gi
   frames.returned();
   frames.clear(true);
   expect(fill(frames, 50_000) === first).toBe(true);
-  // The second is still being sent.
+  // The second buffer is still being sent.
   frames.clear(true);
   const third = fill(frames, 50_000);
   expect(third === first || third === second).toBe(false);
 });
 
-it("keeps none that grew large for once", () => {
+it("keeps none that once grew large", () => {
   const frames = new FrameBuffer();
   const large = fill(frames, 600_000);
   frames.clear(true);
@@ -37,7 +37,7 @@ it("keeps none that grew large for once", () => {
   expect(fill(frames, 600_000) === large).toBe(false);
 });
 
-it("puts small pieces of one body that follow each other into one DATA", () => {
+it("joins consecutive small pieces of one body into one DATA", () => {
   const frames = new FrameBuffer();
   const told: string[] = [];
   const say = (stream: number, text: string) => {
@@ -60,7 +60,7 @@ it("puts small pieces of one body that follow each other into one DATA", () => {
   expect(heard).toEqual(["1 abc", "2 d", `${FrameType.STARTED} 2`, full, "2 f"]);
 });
 
-/** Bytes and cancels in their order, with the pieces of one body that follow each other joined. */
+/** Bytes and cancels in their order; consecutive pieces of one body are joined. */
 class Pieces {
   private readonly list: { id: number; bytes: Uint8Array[] | undefined }[] = [];
 
@@ -82,7 +82,7 @@ class Pieces {
   }
 }
 
-it("puts pieces of one body that follow each other into one DATA, and keeps every byte and the order of frames", () => {
+it("joins consecutive pieces of one body into one DATA, and keeps every byte and the order of frames", () => {
   const piece = fc.record({ id: fc.nat(2), size: fc.oneof(fc.constant(1), fc.nat(40_000)) });
   const other = fc.record({ id: fc.nat(2), size: fc.constant(-1) });
   fc.assert(

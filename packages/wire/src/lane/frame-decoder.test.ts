@@ -5,7 +5,7 @@ import { anyFrame, cut, frameBytes } from "../../test/support/lane-frames.js";
 import { FrameDecoder } from "./frame-decoder.js";
 import { FRAME_HEADER_BYTES, FrameType } from "./protocol.js";
 
-/** Returns a decoder's results for these reads, with the pieces of each body's frame joined. */
+/** Returns a decoder's results for these reads, with the pieces of each body frame joined. */
 function decode(reads: readonly Buffer[]) {
   const decoder = new FrameDecoder();
   const events: { type: number; id: number; bytes: string }[] = [];
@@ -35,11 +35,11 @@ function decode(reads: readonly Buffer[]) {
         body = undefined;
       },
     });
-    // The transport frees read bytes.
+    // The transport frees the buffer of a read.
     bytesRead.fill(0);
     holdEqual(isRead, decoder.problem === "");
     if (wasBroken) holdEqual(told, before);
-    // Nothing is reported twice: a frame takes at least its header's bytes, and a piece of a body at least one.
+    // Nothing is reported twice: a frame takes at least the bytes of its header, and a piece of a body at least one byte.
     hold(told - before <= read.length + FRAME_HEADER_BYTES + 1, "nothing is reported twice");
   }
   return { events, problem: decoder.problem };
@@ -49,7 +49,7 @@ const frames = fc.array(anyFrame, { maxLength: 12 });
 const sizes = fc.array(fc.nat(40), { minLength: 1, maxLength: 8 });
 
 describe("the lane's decoder", () => {
-  it("tells the same, wherever the reads cut the bytes", () => {
+  it("reports the same, wherever the reads split the bytes", () => {
     fc.assert(
       fc.property(frames, sizes, (sent, chunks) => {
         const bytes = Buffer.concat(sent.map(frameBytes));
@@ -61,7 +61,7 @@ describe("the lane's decoder", () => {
     );
   });
 
-  it("tells the same when there is one cut, at any byte", () => {
+  it("reports the same for one split, at any byte", () => {
     fc.assert(
       fc.property(fc.array(anyFrame, { minLength: 1, maxLength: 3 }), (sent) => {
         const bytes = Buffer.concat(sent.map(frameBytes));
@@ -73,7 +73,7 @@ describe("the lane's decoder", () => {
     );
   });
 
-  it("tells all of what was sent, in its order", () => {
+  it("reports everything that was sent, in order", () => {
     fc.assert(
       fc.property(frames, sizes, (sent, chunks) => {
         fc.pre(chunks.some((size) => size > 0));
@@ -94,7 +94,7 @@ describe("the lane's decoder", () => {
     );
   });
 
-  it("reads what is no lane's to a problem or to nothing, the same wherever it is cut", () => {
+  it("reads bytes that are not a lane to a problem or to nothing, the same wherever they are split", () => {
     const garbage = fc.oneof(
       fc.uint8Array({ maxLength: 300 }),
       fc
@@ -114,7 +114,7 @@ describe("the lane's decoder", () => {
     );
   });
 
-  it("makes room once for a frame that comes byte by byte", () => {
+  it("allocates once for a frame that arrives byte by byte", () => {
     const bytes = frameBytes({ type: FrameType.RESPONSE, id: 7, payload: Buffer.alloc(100_000, "x") });
     const room = vi.spyOn(Buffer, "allocUnsafeSlow");
     onTestFinished(() => room.mockRestore());

@@ -1,4 +1,4 @@
-/** The codec against frames written by hand from docs/lane.md. */
+/** The codec compared with frames written by hand from docs/lane.md. */
 import { describe, expect, it } from "vitest";
 import { type FrameVector, VECTORS, vector } from "../../test/support/lane-vectors.js";
 import { FrameBuffer } from "./frame-buffer.js";
@@ -37,7 +37,7 @@ function encode(frame: FrameVector): string {
 }
 
 describe("the lane's codec", () => {
-  // A REQUEST is built from an HTTP/1.1 head of the balancer.
+  // A REQUEST is built from the balancer's HTTP/1.1 head.
   it.each(VECTORS.frames.filter(({ type }) => type !== "REQUEST"))("makes $name", (frame) => {
     expect(encode(frame)).toBe(frame.hex);
   });

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { SlowReader } from "./slow-reader.js";
 
-/** Checks at its own intervals until `untilMs` or the cut; returns the time. */
+/** Checks at its own intervals until `untilMs`, or until the peer is cut; returns the time. */
 function cutOf(
   acknowledgedAt: (ms: number) => number,
   timeoutMs: number,
@@ -33,7 +33,7 @@ it.each([
     60_000,
   ],
   ["reads 20 KB a second in steps of 95 KB", (ms: number) => Math.floor(ms / 4800) * 95_232, 5000],
-])("a peer that takes 1,000 bytes a second and %s is never cut", (_, acknowledgedAt, timeoutMs) => {
+])("a peer that reads 1,000 bytes per second and %s is never cut", (_, acknowledgedAt, timeoutMs) => {
   expect(cutOf(acknowledgedAt, timeoutMs, HOUR)).toBeUndefined();
 });
 
@@ -41,7 +41,7 @@ it.each([
   ["never took anything", 0, 60_000],
   ["has a small buffer", 8_000, 68_000],
   ["has a large buffer", 6_000_000, 180_000],
-])("a peer that takes nothing and %s is cut", (_, taken, expected) => {
+])("a peer that reads nothing and %s is cut", (_, taken, expected) => {
   expect(cutOf(() => taken, 60_000, HOUR)).toBe(expected);
 });
 
@@ -51,14 +51,14 @@ it("a peer that stops is cut that long after its last step", () => {
   expect(cutAt).toBeLessThanOrEqual(180_000);
 });
 
-it("where only our own kernel is seen, a step may be as large as what it holds", () => {
+it("if only our own kernel's state is known, a step may be as large as what the kernel holds", () => {
   expect(
     cutOf((ms) => Math.floor(ms / 205_000) * 205_000, 60_000, HOUR, { seesAcknowledgements: false }),
   ).toBeUndefined();
   expect(cutOf(() => 0, 60_000, HOUR, { seesAcknowledgements: false })).toBe(240_000);
 });
 
-it("a connection that is being closed must be read at a pace", () => {
+it("a connection that is being closed must be read at a minimum rate", () => {
   const ended = (rate: number) => cutOf((ms) => ms * rate, 60_000, HOUR, { look: "lookAtPace" });
   expect(ended(1)).toBeUndefined();
   expect(ended(0.5)).toBeGreaterThan(360_000);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { removeDeadSockets } from "./socket-file.js";
 
-test("a socket file without a listener goes, one with a listener stays", async () => {
+test("a socket file without a listener is removed, one with a listener stays", async () => {
   const folder = mkdtempSync(join(tmpdir(), "pl-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const [dead, live, absent] = ["dead", "live", "absent"].map((name) => join(folder, name)) as [string, string, string];
@@ -17,7 +17,7 @@ test("a socket file without a listener goes, one with a listener stays", async (
       onTestFinished(() => void server.close());
       continue;
     }
-    // Node removes the file of a closed server; a killed one leaves it.
+    // Node removes the file of a closed server; a killed server leaves it.
     renameSync(path, `${path}.kept`);
     await new Promise<void>((resolve) => void server.close(() => resolve()));
     renameSync(`${path}.kept`, path);

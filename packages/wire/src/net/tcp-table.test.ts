@@ -52,7 +52,7 @@ it("finds what the kernel holds for peers, what is unread and who has sent FIN, 
     expect(elsewhere).toBeUndefined();
 });
 
-it("holds a piece of a table of 40,000 connections, most of them over, and loses none of the others", async () => {
+it("holds one piece of a table of 40,000 connections, most of them closed, and misses none of the others", async () => {
   const file = table(
     "large",
     Array.from({ length: 40_000 }, (_, i) =>
@@ -75,7 +75,7 @@ it("holds a piece of a table of 40,000 connections, most of them over, and loses
     [file],
   );
   expect(inodes).toEqual(Array.from({ length: 100 }, (_, i) => i * 400 + 399));
-  // The table has 6 MB, and each piece takes the place of the one before. Others may read files meanwhile.
+  // The table has 6 MB, and each piece replaces the one before. Other work may read files in the meantime.
   const buffers = new Map<unknown, number>();
   for (const [, into] of spies.flatMap(({ mock }) => mock.calls as unknown[][]))
     buffers.set(into, (buffers.get(into) ?? 0) + 1);

@@ -1,4 +1,4 @@
-/** The reason of a failure is the error's own line, from any program. */
+/** The reason of a failure is the line of the error itself, from any program. */
 import { expect, test } from "vitest";
 import { errorLineOf } from "./error-line.js";
 

@@ -47,6 +47,6 @@ test.each([
   ["TCP6: inuse 0\nUDP6: inuse 3\n", true],
   ["TCP6: inuse 10\nUDP6: inuse 0\n", false],
   ["", false],
-])("%j has no sockets of IPv6: %s", (counts, isNone) => {
+])("%j has no IPv6 sockets: %s", (counts, isNone) => {
   expect(hasNoTcp6(counts)).toBe(isNone);
 });

@@ -6,7 +6,7 @@ afterEach(() => {
   process.memoryUsage = memoryUsage;
 });
 
-test("memory that cannot be asked for is what it was before", () => {
+test("memory that cannot be read stays at its last value", () => {
   const before = { heap: heapBytes(), rss: rssBytes() };
   expect(before.heap).toBeGreaterThan(0);
   expect(before.rss).toBeGreaterThan(0);
@@ -25,7 +25,7 @@ test.each([
   [128, 80],
   [1024, 896],
   [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY],
-])("of %d descriptors, sockets may take %d", (descriptors, sockets) => {
+])("of %d descriptors, sockets may use %d", (descriptors, sockets) => {
   expect(maxSockets(descriptors)).toBe(sockets);
 });
 
@@ -44,13 +44,13 @@ describe("LoopLag", () => {
   let lag: LoopLag;
   afterEach(() => lag.stop());
 
-  it("sees a block that is still going on when it is asked", () => {
+  it("detects a block that is still in progress", () => {
     lag = new LoopLag(10);
     block(100);
     expect(lag.takeMs()).toBeGreaterThanOrEqual(90);
   });
 
-  it("sees a block that is over, once", async () => {
+  it("detects a finished block once", async () => {
     lag = new LoopLag(10);
     block(150);
     await new Promise((resolve) => setTimeout(resolve, 30));

@@ -1,16 +1,16 @@
-/** Which processes belong to a leader, and that the machine's table can be read. */
+/** Which processes belong to a leader, and that the machine's process table can be read. */
 import { spawn } from "node:child_process";
 import { expect, onTestFinished, test } from "vitest";
 import { pageBytesIn, processesOf, readProcessTable, readStat, spawnTagOf } from "./processes.js";
 
-test("those of its session and all that they started, wherever it went; nobody else", () => {
+test("those of its session and all that they started, in any session; no others", () => {
   const rows = [
     { pid: 1, parent: 0, session: 1, startTime: 1 },
     { pid: 100, parent: 1, session: 100, startTime: 1 },
     { pid: 101, parent: 100, session: 100, startTime: 1 },
-    // Its parent is gone, but not its session.
+    // Its parent has exited, but its session exists.
     { pid: 102, parent: 1, session: 100, startTime: 1 },
-    // Left the session, and started others there.
+    // It left the session, and started others in its new session.
     { pid: 103, parent: 101, session: 103, startTime: 1 },
     { pid: 105, parent: 104, session: 103, startTime: 1 },
     { pid: 104, parent: 103, session: 103, startTime: 1 },

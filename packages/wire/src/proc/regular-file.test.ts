@@ -22,7 +22,7 @@ const codeOf = (path: string, maxBytes = 100) => {
   }
 };
 
-// The first waits for ever if the file is opened as usual.
+// The first one waits forever if the file is opened as usual.
 test.each([
   [at("pipe"), "not-regular"],
   ["/dev/zero", "not-regular"],
@@ -33,12 +33,12 @@ test.each([
   ["/dev/null", ""],
 ])("%s: %s", (path, result) => expect(codeOf(path)).toBe(result));
 
-test("a file may have as many bytes as its limit", () => {
+test("a file may be as large as its limit", () => {
   expect(codeOf(at("ten"), 10)).toBe("0123456789");
   expect(codeOf(at("ten"), 9)).toBe("too-large");
   expect(readRegularFile(at("ten"), { maxBytes: 4, onlyHead: true }).toString()).toBe("0123");
 });
 
-test("a file of /proc is read, though its size is 0", () => {
+test("a file in /proc is read, although its size is 0", () => {
   expect(codeOf("/proc/self/status", 1 << 20)).toContain("Pid:");
 });

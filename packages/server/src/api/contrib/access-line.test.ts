@@ -20,7 +20,7 @@ const entry: AccessEntry = {
 };
 
 describe("a line of the access log", () => {
-  it("is that of Apache and nginx", () => {
+  it("has the format of Apache and nginx", () => {
     expect(accessLine("combined", entry)).toBe(
       '192.0.2.1 - - [05/Jan/2026:03:04:05 +0000] "GET /a?b=c HTTP/1.1" 200 12 "-" "x\\x22y\\x5Cz"\n',
     );
@@ -28,7 +28,7 @@ describe("a line of the access log", () => {
     expect(aborted).toMatch(/^- - - .* 499 - "-"/);
   });
 
-  it("is an object of JSON", () => {
+  it("is a JSON object", () => {
     expect(JSON.parse(accessLine("json", entry))).toEqual({
       time: "2026-01-05T03:04:05.000Z",
       clientAddress: "192.0.2.1",
@@ -46,7 +46,7 @@ describe("a line of the access log", () => {
     });
   });
 
-  it("is one line of printable ASCII with its fields in their places, whatever a client sends", () => {
+  it("is one line of printable ASCII with every field in its place, whatever a client sends", () => {
     const text = fc.string({ unit: "binary", maxLength: 40 });
     const bytes = fc.array(fc.integer({ min: 0, max: 255 }), { maxLength: 40 });
     const latin1 = bytes.map((codes) => String.fromCharCode(...codes));

@@ -27,7 +27,7 @@ describe("the choice of a coding", () => {
     expect(choose(value)).toEqual({ whole, stream, mustEncode });
   });
 
-  it("is the client's: what weighs most and is not refused, whatever the order of the elements", () => {
+  it("follows the client: the highest weight that is not refused, in any order of the elements", () => {
     const weights = fc.record({
       br: fc.integer({ min: 0, max: 1000 }),
       zstd: fc.integer({ min: 0, max: 1000 }),
@@ -64,7 +64,7 @@ describe("the choice of a coding", () => {
         const value = list.join(", ");
         const accepted = (preferred: readonly string[]): string[] => {
           const asked = new Negotiator({ headers: { "accept-encoding": value } }) as unknown as {
-            // Its types lack the last one.
+            // The type declarations lack the last parameter.
             encodings(available: readonly string[], options: { preferred: readonly string[] }): string[];
           };
           return asked.encodings(["br", "zstd", "gzip", "identity"], { preferred });
@@ -79,7 +79,7 @@ describe("the choice of a coding", () => {
     );
   });
 
-  it("takes any text, and chooses nothing that is not there", () => {
+  it("accepts any text, and chooses nothing that is not available", () => {
     fc.assert(
       fc.property(fc.string({ maxLength: 200 }), (value) => {
         const none = chooser([])(value);

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { boundaryOf, FormParts, partHead } from "./form-parts.js";
 
 describe("the parts of a form", () => {
-  it("are taken no faster than they are read", async () => {
+  it("are received no faster than they are read", async () => {
     let release = () => {};
     const gate = new Promise<void>((resolve) => {
       release = resolve;

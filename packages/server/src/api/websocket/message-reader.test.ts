@@ -1,4 +1,4 @@
-/** Messages from a WebSocket's frames: their assembly, and violations of RFC 6455. */
+/** Messages assembled from a WebSocket's frames, and violations of RFC 6455. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ServerWebSocket } from "./index.js";
@@ -40,7 +40,7 @@ function faultOf(frames: Buffer[], maxMessageBytes?: number): number | undefined
 }
 
 describe("messages", () => {
-  it("come out whole, whatever pieces they come in", () => {
+  it("are complete, whatever pieces they arrive in", () => {
     const message = fc.oneof(fc.string({ unit: "grapheme", maxLength: 300 }), fc.uint8Array({ maxLength: 70_000 }));
     const cuts = fc.array(fc.nat({ max: 70_000 }), { maxLength: 8 });
     fc.assert(
@@ -95,7 +95,7 @@ describe("messages", () => {
     ["pings", [], { opcode: Opcode.PING }],
     ["empty messages", [], { opcode: Opcode.TEXT }],
     ["pongs", [], { opcode: Opcode.PONG }],
-  ])("that come with thousands of %s are read in several turns", (_, before, draft) => {
+  ])("that arrive with thousands of %s are read in several turns", (_, before, draft) => {
     const frame = clientFrame(draft);
     let frames = 0;
     const reader = new MessageReader(1000, () => ++frames % 200 === 0);
@@ -105,7 +105,7 @@ describe("messages", () => {
     expect(turns).toHaveLength(4);
   });
 
-  it("may have empty parts, but not without end", () => {
+  it("may have empty parts, but not an unlimited number", () => {
     const empty = clientFrame({ opcode: Opcode.CONTINUATION, isFinal: false });
     const first = clientFrame({ opcode: Opcode.TEXT, isFinal: false });
     const last = clientFrame({ opcode: Opcode.CONTINUATION, payload: "a" });
@@ -114,7 +114,7 @@ describe("messages", () => {
     expect(faultOf(withEmpty(1100))).toBe(1009);
   });
 
-  it("are held to their limit: in one frame by its head alone, in parts by their sum", () => {
+  it("are limited: in one frame by its header alone, in several parts by their sum", () => {
     const part = (isFinal: boolean, opcode: number = Opcode.CONTINUATION) =>
       clientFrame({ opcode, payload: "a".repeat(50), isFinal });
     expect(faultOf([clientFrame({ opcode: Opcode.TEXT, payload: "a".repeat(100) })], 100)).toBeUndefined();
@@ -159,7 +159,7 @@ function framesOf(message: string | Uint8Array, cuts: number[]): Buffer[] {
   );
 }
 
-it("a read that brought thousands of pings is freed when it is used up, and not left to the collector", async () => {
+it("the buffer of a read with thousands of pings is freed when it is used up, and not left to the garbage collector", async () => {
   const pings = Array.from({ length: 10_000 }, () => clientFrame({ opcode: Opcode.PING }));
   const reads = [Buffer.concat(pings), Buffer.concat([clientFrame({ opcode: Opcode.TEXT, payload: "end" }), ...pings])];
   const own = reads.map((read) => new Uint8Array(read));

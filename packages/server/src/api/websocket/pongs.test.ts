@@ -1,10 +1,10 @@
-/** A flood of pings in one read: few pongs leave, and the last ping has one. */
+/** A flood of pings in one read: few pongs are sent, and the last ping gets one. */
 import { expect, it } from "vitest";
 import { acceptWebSocket } from "./index.js";
 
 const PINGS = 5000;
 
-it("answers few of thousands of pings in one read", async () => {
+it("replies to few of thousands of pings in one read", async () => {
   const headers = { upgrade: "websocket", "sec-websocket-version": "13", "sec-websocket-key": `${"A".repeat(22)}==` };
   const written: Uint8Array[] = [];
   const upgrade = () => ({

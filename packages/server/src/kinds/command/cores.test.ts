@@ -15,6 +15,6 @@ test.each([
   ["SSH-2.0-OpenSSH\r\n", "GET /ready returned something other than HTTP/1.1"],
   ["HTTP/1.1 2000 OK\r\n", "GET /ready returned something other than HTTP/1.1"],
   ["x".repeat(5000), "GET /ready returned something other than HTTP/1.1"],
-])("the answer %j", (heard, verdict) => {
+])("the response %j", (heard, verdict) => {
   expect(judge(heard, "/ready")).toBe(verdict);
 });

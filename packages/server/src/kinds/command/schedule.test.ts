@@ -1,4 +1,4 @@
-/** What a schedule does at each look at a clock that the test sets. */
+/** What a schedule does at each check of a clock that the test sets. */
 import { readCron } from "@paceline/wire/cron";
 import { expect, test } from "vitest";
 import { LONGEST_WAIT_MS, look, startSchedule } from "./schedule-shim.js";
@@ -13,12 +13,12 @@ function timesOf(pattern: string, timezone = "UTC") {
 
 interface Step {
   now: string;
-  /** A run has not ended. */
+  /** Whether a run has not ended. */
   running?: boolean;
   does: string;
 }
 
-/** Plays looks at these times; each shows what it does, and the time that is due next. */
+/** Runs checks at these times; each returns what the schedule does, and the next due time. */
 function play(pattern: string, start: string, steps: Step[], timezone?: string): string[] {
   const times = timesOf(pattern, timezone);
   let state = startSchedule(times, at(start));
@@ -81,7 +81,7 @@ test.each<[string, string, string, Step[]]>([
   expect(play(pattern, start, steps)).toEqual(steps.map(({ does }) => does));
 });
 
-test("a time zone moves the times, and its summer time with them", () => {
+test("a time zone shifts the times, and so does its daylight saving time", () => {
   const next = (start: string) => play("0 3 * * *", start, [{ now: start, does: "" }], "Europe/Berlin")[0];
   expect(next("10T12:00:00")).toBe("waits, next 11T02:00:00");
   expect(next("29T12:00:00")).toBe("waits, next 30T01:00:00");
@@ -97,7 +97,7 @@ test.each([
   expect(found).toEqual(expected);
 });
 
-test("looks at the clock often enough to notice a sleep, exactly at the time, and never again without a time", () => {
+test("checks the clock often enough to detect a suspend, exactly at the due time, and never again without a due time", () => {
   const times = timesOf("0 * * * *");
   const state = startSchedule(times, at("10T12:30:00"));
   expect(look(state, times, at("10T12:30:00"), false).waitMs).toBe(LONGEST_WAIT_MS);
@@ -115,12 +115,12 @@ test.each([
   ["0 0 0 1 1 * 2030", undefined, '"0 0 0 1 1 * 2030": it has five fields, or six with seconds in front'],
   ["@sometimes", undefined, 'must be a cron pattern such as "*/5 * * * *", not "@sometimes"'],
   ["* * * * *", "Mars/Olympus", 'there is no time zone "Mars/Olympus"'],
-])("%j in %s is refused", (pattern, timezone, problem) => {
+])("%j in %s is rejected", (pattern, timezone, problem) => {
   const read = readCron(pattern, timezone);
   expect("problem" in read && read.problem).toContain(problem);
 });
 
-test("a name is a pattern, and a day that never comes has no time", () => {
+test("a name stands for a pattern, and a day that never comes has no time", () => {
   expect(timesOf("@daily").next(at("10T12:00:00"))).toBe(at("11T00:00:00"));
   expect(timesOf("0 0 30 2 *").next(at("10T12:00:00"))).toBeNull();
 });

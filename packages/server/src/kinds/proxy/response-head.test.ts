@@ -41,7 +41,7 @@ test.each([
   expect(rewriteLocation(location, passage(upstream, "/shop"))).toBe(expected);
 });
 
-test("an upstream in http that was told of https may answer with it", () => {
+test("an upstream over http that was told about https may use https in its Location", () => {
   const location = "https://old.example/a";
   expect(rewriteLocation(location, passage("http://old.example", "", "https"))).toBe("/a");
 });

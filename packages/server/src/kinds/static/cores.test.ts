@@ -1,4 +1,4 @@
-/** The pure cores of file serving: paths, ranges, codings, and conditions. */
+/** The pure functions of file serving: paths, ranges, codings, and conditions. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -59,7 +59,7 @@ describe("a path", () => {
     `/${"%C3%A4".repeat(128)}`,
   ])("%j is hidden", (path) => expect(judge(path)).toBe("hidden"));
 
-  it("has no dotfile in it, but for /.well-known", () => {
+  it("has no dotfile in it, except for /.well-known", () => {
     expect(judge("/.well-known/acme")).toBe(".well-known/acme");
     expect(judge("/.well-known/.secret")).toBe("hidden");
     expect(judge("/.git/config", [], true)).toBe(".git/config");
@@ -73,7 +73,7 @@ describe("a path", () => {
     "/p%61celine.toml",
     "/paceline.toml.gz",
     "/x/../paceline.config.js/",
-  ])("%j is a config, which no option shows", (path) => {
+  ])("%j is a configuration file, which no option shows", (path) => {
     expect(judge(path)).toBe("hidden");
     expect(judge(path, [], true)).toBe("hidden");
     expect(judge(`/static${path}`, ["/static/"])).toBe("hidden");
@@ -94,11 +94,11 @@ describe("a path", () => {
     ["/assets/v1/a", "a"],
     ["/assets/v2/a", "v2/a"],
     ["/static/../assets/x", "x"],
-  ])("%s beneath the prefixes is %s", (path, relative) =>
+  ])("%s below the prefixes is %s", (path, relative) =>
     expect(judge(path, ["/static/", "/assets", "/assets/v1/"])).toBe(relative),
   );
 
-  it("never names anything out of the root, whatever it is", () => {
+  it("never names anything outside the root, whatever it is", () => {
     const piece = fc.constantFrom(
       "..",
       ".",
@@ -185,19 +185,19 @@ describe("Range", () => {
     ["bytes=0-60,40-99", "whole"],
   ])("%s of 100 bytes is %s", (value, parts) => expect(read(value)).toBe(parts));
 
-  it("of an empty file is none, and of nothing is the whole", () => {
+  it("of an empty file is ignored, and no range is the whole file", () => {
     expect(read("bytes=0-", 0)).toBe("none");
     expect(rangesOf(undefined, 5).kind).toBe("whole");
   });
 
-  it("has so many parts and no more", () => {
+  it("has a limited number of parts", () => {
     const parts = (count: number) => read(`bytes=${Array.from({ length: count }, (_, at) => `${at}-${at}`).join(",")}`);
     expect(parts(MAX_RANGES).split(",")).toHaveLength(MAX_RANGES);
     expect(parts(MAX_RANGES + 1)).toBe("whole");
     expect(parts(5000)).toBe("whole");
   });
 
-  it("never sends what there is not, nor more than there is", () => {
+  it("never exceeds the file", () => {
     const spec = fc
       .tuple(fc.nat(300), fc.nat(300))
       .map(([a, b]) => fc.sample(fc.constantFrom(`${a}-${b}`, `${a}-`, `-${b}`), 1)[0]);
@@ -236,9 +236,9 @@ describe("Accept-Encoding", () => {
     ["gzip;q=2", ""],
     ["br;foo=1, gzip", "gzip"],
     ["\u0000, gzip", "gzip"],
-  ])("%s takes %s", (value, codings) => expect(acceptedEncodings(value, all).join(",")).toBe(codings));
+  ])("%s accepts %s", (value, codings) => expect(acceptedEncodings(value, all).join(",")).toBe(codings));
 
-  it("takes only what is offered, and reads no list without end", () => {
+  it("accepts only what is offered, and reads only a bounded list", () => {
     expect(acceptedEncodings("br, gzip", ["gzip"])).toEqual(["gzip"]);
     expect(acceptedEncodings(`${"a,".repeat(100_000)}gzip`, all)).toEqual([]);
   });
@@ -252,7 +252,7 @@ const BEFORE = new Date(validators.lastModifiedMs - 1000).toUTCString();
 const AFTER = new Date(validators.lastModifiedMs + 1000).toUTCString();
 
 describe("validators", () => {
-  it("differ when anything that a change of the content changes does", () => {
+  it("differ if anything differs that a change of the content changes", () => {
     const tags = [{}, { size: 101 }, { ctimeMs: FACTS.ctimeMs + 0.25 }, { ino: 8 }].map(
       (change) => validatorsOf({ ...FACTS, ...change }, LATER).etag,
     );
@@ -261,7 +261,7 @@ describe("validators", () => {
     for (const tag of tags) expect(tag).toMatch(/^"[\w-]+"$/);
   });
 
-  it("do not show what they are made of, and are the same in every process", () => {
+  it("do not reveal their input, and are the same in every process", () => {
     expect(etag).toBe('"1n012e01xd5xwp01dh90q0vudyvi"');
     const facts = { ...FACTS, ino: 1_234_567, size: 7_654_321 };
     const tag = validatorsOf(facts, LATER).etag;
@@ -270,11 +270,11 @@ describe("validators", () => {
     }
     const many = Array.from({ length: 50_000 }, (_, ino) => validatorsOf({ ...FACTS, ino }, LATER).etag);
     expect(new Set(many).size).toBe(many.length);
-    // Adjacent names share nothing.
+    // Similar inputs share no part of their validators.
     expect(new Set(many.map((each) => each.slice(1, 8))).size).toBeGreaterThan(49_900);
   });
 
-  it("are weak until a further change would have another time, and the same but for that", () => {
+  it("are weak until a further change would have a later time, and are otherwise the same", () => {
     expect(validatorsOf(FACTS, FACTS.ctimeMs + 10).etag).toBe(`W/${etag}`);
     expect(validatorsOf(FACTS, FACTS.ctimeMs + 100).etag).toBe(etag);
     const coarse = { ...FACTS, ctimeMs: 1_700_000_001_000 };
@@ -287,7 +287,7 @@ describe("validators", () => {
     expect(validatorsOf({ ...FACTS, mtimeMs: LATER + 1e9 }, LATER).lastModifiedMs).toBeLessThanOrEqual(LATER);
   });
 
-  it("see another file, and the same one", () => {
+  it("detect a replaced file, and recognize the same file", () => {
     expect(isSameFile(FACTS, { ...FACTS })).toBe(true);
     for (const key of Object.keys(FACTS) as (keyof typeof FACTS)[]) {
       expect(isSameFile(FACTS, { ...FACTS, [key]: FACTS[key] + 1 }), key).toBe(false);
@@ -327,7 +327,7 @@ describe("conditions", () => {
     expect(judgeConditions((name) => fields[name], validators)).toBe(verdict),
   );
 
-  it("take a weak tag for no match of If-Match", () => {
+  it("do not match a weak ETag for If-Match", () => {
     const weak = validatorsOf(FACTS, FACTS.ctimeMs + 1);
     expect(judgeConditions((name) => (name === "if-match" ? weak.etag : null), weak)).toBe("failed");
     expect(judgeConditions((name) => (name === "if-none-match" ? weak.etag : null), weak)).toBe("notModified");
@@ -344,11 +344,11 @@ describe("conditions", () => {
     ["nonsense", false],
   ])("If-Range %s: %s", (value, isWanted) => expect(isRangeWanted(() => value, validators, LATER)).toBe(isWanted));
 
-  it("take a date for weak in its own second", () => {
+  it("treat a date as weak within its own second", () => {
     expect(isRangeWanted(() => lastModified, validators, validators.lastModifiedMs + 999)).toBe(false);
   });
 
-  it("read a date in its three forms", () => {
+  it("read a date in its three formats", () => {
     const time = Date.UTC(1994, 10, 6, 8, 49, 37);
     expect(dateOf("Sun, 06 Nov 1994 08:49:37 GMT")).toBe(time);
     expect(dateOf("Sunday, 06-Nov-94 08:49:37 GMT")).toBe(time);
@@ -384,7 +384,7 @@ describe("Cache-Control", () => {
     expect(by({ [pattern]: "no-cache" })(path) === "no-cache").toBe(fits),
   );
 
-  it("is that of the first pattern that fits", () => {
+  it("is that of the first pattern that matches", () => {
     const of = by({ "*.html": "no-cache", "*": "max-age=60" });
     expect([of("a.html"), of("a.css")]).toEqual(["no-cache", "max-age=60"]);
     expect(by({})("a.css")).toBeUndefined();
@@ -397,7 +397,7 @@ describe("Cache-Control", () => {
     "x.1234567890abcdef.min.js",
     "f-d3F_a-9Bk1.woff2",
     "a.3f9a1c2b.js.map",
-  ])("takes %s for hashed", (name) => expect(isHashed(name)).toBe(true));
+  ])("treats %s as hashed", (name) => expect(isHashed(name)).toBe(true));
   it.each([
     "app.js",
     "report-20240101.pdf",
@@ -407,16 +407,16 @@ describe("Cache-Control", () => {
     "hello-WorldAgain.js",
     "3f9a1c2b",
     "x.3f9a1c2.js",
-  ])("takes %s for no hashed name", (name) => expect(isHashed(name)).toBe(false));
+  ])("does not treat %s as hashed", (name) => expect(isHashed(name)).toBe(false));
 
-  it("is immutable for hashed names, over the patterns, when that is wanted", () => {
+  it("is immutable for hashed names, with precedence over the patterns, if configured", () => {
     expect(by({ "*": "no-cache" }, true)("app.3f9a1c2b.js")).toContain("immutable");
     expect(by({ "*": "no-cache" }, true)("app.js")).toBe("no-cache");
     expect(by({ "*": "no-cache" })("app.3f9a1c2b.js")).toBe("no-cache");
   });
 });
 
-describe("what is told of a file", () => {
+describe("the metadata of a file", () => {
   it.each([
     ["a.html", "text/html; charset=utf-8"],
     ["a.css", "text/css; charset=utf-8"],
@@ -433,7 +433,7 @@ describe("what is told of a file", () => {
     ["a.nobody-knows", "application/octet-stream"],
   ])("%s is %s", (name, type) => expect(mediaTypeOf(name).value).toBe(type));
 
-  it("has neighbours looked for where compression is worth it", () => {
+  it("has compressed variants searched only where compression is worthwhile", () => {
     const compressible = ["a.html", "a.js", "a.svg", "a.wasm", "a.json"].map(
       (name) => mediaTypeOf(name).isCompressible,
     );
@@ -441,7 +441,7 @@ describe("what is told of a file", () => {
     expect([...new Set(compressible), ...new Set(others)]).toEqual([true, false]);
   });
 
-  it("is escaped where a folder is listed", () => {
+  it("is escaped in the listing of a folder", () => {
     const evil = `"><script>alert('1')</script>&javascript:x`;
     const page = listingPage(`/${evil}/`, [{ name: evil, isFolder: false }], false, true);
     expect(page).not.toContain("<script>");
@@ -451,7 +451,7 @@ describe("what is told of a file", () => {
   });
 });
 
-it("a listing has no config of Paceline, and dotfiles only if they are shown", () => {
+it("a listing has no Paceline configuration, and dotfiles only if they are shown", () => {
   const folder = mkdtempSync(join(tmpdir(), "pl-listing-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   for (const name of [".env", "a.css", "paceline.toml", "shop.paceline.config.mjs"])

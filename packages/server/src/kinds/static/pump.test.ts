@@ -1,4 +1,4 @@
-/** Files sent by node:http: the memory held for slow readers, and the turns. */
+/** Files sent by node:http: the memory that slow readers use, and the share of each turn. */
 import { EventEmitter } from "node:events";
 import type { ServerResponse } from "node:http";
 import { describe, expect, it } from "vitest";
@@ -7,7 +7,7 @@ import { pump } from "./pump.js";
 
 type Callback = () => void;
 
-/** A response that handles a block as the test says. */
+/** A response that handles a block as the test specifies. */
 class Outgoing extends EventEmitter {
   destroyed = false;
   isEnded = false;
@@ -21,7 +21,7 @@ class Outgoing extends EventEmitter {
   end(): void {
     this.isEnded = true;
   }
-  /** The connection is closed; its callbacks are called. */
+  /** The connection is closed, and its callbacks are called. */
   destroy(waiting: Callback[]): void {
     this.destroyed = true;
     for (const taken of waiting) taken();
@@ -47,7 +47,7 @@ function bodyOf(bytes: Uint8Array): OpenFileBody {
 const takenAtOnce = (_: Uint8Array, taken: Callback) => process.nextTick(taken);
 
 describe("the pump", () => {
-  it("lets others have their turns while a socket takes all that it is given", async () => {
+  it("lets other work run while a socket accepts everything", async () => {
     const outgoing = new Outgoing(takenAtOnce);
     let turns = 0;
     const count = () => {
@@ -57,7 +57,7 @@ describe("the pump", () => {
     setImmediate(count);
     await pump(bodyOf(new Uint8Array(16 << 20)), outgoing.response);
     expect(outgoing.isEnded).toBe(true);
-    // Between any two of them it writes at most a quarter of a megabyte and one block.
+    // Between any two turns it writes at most a quarter of a megabyte and one block.
     expect(turns).toBeGreaterThanOrEqual(50);
   });
 
@@ -76,7 +76,7 @@ describe("the pump", () => {
     expect(progress).toEqual([8 << 20, 8 << 20, 8 << 20, 8 << 20]);
   });
 
-  it("holds little for a thousand that are stuck, also for those that were quick before", async () => {
+  it("holds little memory for a thousand stuck readers, even for those that were quick before", async () => {
     let held = 0;
     const stuck: Callback[] = [];
     const readers = Array.from({ length: 1000 }, () => {
@@ -84,7 +84,7 @@ describe("the pump", () => {
       return new Outgoing((block, taken) => {
         rounds++;
         if (rounds < 8) process.nextTick(taken);
-        // A short wait: afterwards its immediate capacity is known.
+        // A short wait: after it, the immediate capacity of the socket is known.
         else if (rounds === 8) setImmediate(taken);
         else if (rounds < 10) process.nextTick(taken);
         else {
@@ -103,7 +103,7 @@ describe("the pump", () => {
     await Promise.all(pumps);
   });
 
-  it("uses no block again before it has left", async () => {
+  it("reuses no block before it has been sent", async () => {
     const check = async () => {
       const { bytes, body } = fileOf(700_001);
       const parts: Buffer[] = [];

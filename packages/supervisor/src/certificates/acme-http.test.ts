@@ -1,4 +1,4 @@
-/** What follows from a CA's problems, and the signatures that it gets. */
+/** What follows from a CA's problems, and the signatures that the CA gets. */
 import { createHmac, createPublicKey, verify } from "node:crypto";
 import { describe, expect, it, test } from "vitest";
 import {
@@ -63,7 +63,7 @@ const decode = (part: string) => JSON.parse(Buffer.from(part, "base64url").toStr
 describe("signatures", () => {
   const key = newKey();
 
-  it("are what ES256 wants", async () => {
+  it("are valid for ES256", async () => {
     const { sign } = await import("node:crypto");
     const made = jws({ alg: "ES256", nonce: "n", url: "u", jwk: publicJwk(key) }, { a: 1 }, (data) =>
       sign("sha256", data, { key, dsaEncoding: "ieee-p1363" }),
@@ -75,7 +75,7 @@ describe("signatures", () => {
     expect(decode(made.payload)).toEqual({ a: 1 });
   });
 
-  it("have an empty payload to read", () => {
+  it("have an empty payload for a read", () => {
     expect(jws({}, undefined, () => Buffer.alloc(1))).toMatchObject({ payload: "" });
   });
 
@@ -88,12 +88,12 @@ describe("signatures", () => {
     expect(made.signature).toBe(expected);
   });
 
-  it("name the members of the key in the order of its thumbprint", () => {
+  it("list the members of the key in the order of its thumbprint", () => {
     expect(Object.keys(publicJwk(key))).toEqual(["crv", "kty", "x", "y"]);
   });
 });
 
-it("fails within its deadline, and when it is ended", async () => {
+it("fails within its deadline, and when it is aborted", async () => {
   const options = { directory: "https://192.0.2.1/dir", ca: undefined, userAgent: "test" };
   const late = new CaConnection({ ...options, signal: new AbortController().signal, timeoutMs: 20 });
   await expect(late.directory()).rejects.toMatchObject({ kind: "unreachable" });

@@ -1,4 +1,7 @@
-/** An order against a CA that does what it should not: each ends, in words for people, and takes its challenge back. test/certificates.test.ts has a real one. */
+/**
+ * An order against a CA that misbehaves: each order ends with a readable message and removes its challenge. test/certificates.test.ts has a
+ * real CA.
+ */
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
@@ -23,7 +26,7 @@ interface Sent {
 
 let server: Server;
 let origin = "";
-/** Each test has a prefix of its own: a request that another test's order left behind is not this one's. */
+/** Each test has a separate prefix, so that a request left over from the order of another test does not count for this one. */
 let base = "";
 let tests = 0;
 let requests: { path: string; payload: Record<string, unknown> | undefined }[] = [];
@@ -210,11 +213,11 @@ test.each<
   expect(error).toMatchObject({ kind, message: expect.stringContaining(words) });
   expect((error as Error).message).toMatch(/^127\.0\.0\.1:\d+/);
   expect(given).toEqual([]);
-  // A few nonces, then it gives up.
+  // After a few nonces, it gives up.
   expect(requests.length).toBeLessThan(60);
 });
 
-test("a refused challenge has the CA's words, and is taken back", async () => {
+test("a refused challenge has the CA's words, and is removed", async () => {
   replaced["/authz"] = (_, count) =>
     count === 1 ? (USUAL["/authz"] as () => Sent)() : invalid({ type: `${ERROR}dns`, detail: "no A record" });
   await expect(order()).rejects.toMatchObject({
@@ -224,13 +227,13 @@ test("a refused challenge has the CA's words, and is taken back", async () => {
   expect(given).toEqual([]);
 });
 
-test("a slow validation ends with the deadline of the order, and its challenge is taken back", async () => {
+test("a slow validation ends with the deadline of the order, and its challenge is removed", async () => {
   challengeStatus = "pending";
   await expect(order({ signal: AbortSignal.timeout(200) })).rejects.toMatchObject({ kind: "unreachable" });
   expect(given).toEqual([]);
 });
 
-test("a challenge that the balancers do not respond to is never told to the CA", async () => {
+test("a challenge that the balancers do not respond to is never announced to the CA", async () => {
   const respond = () => Promise.reject(new Error("no balancer"));
   await expect(order({ respond })).rejects.toMatchObject({
     kind: "local",
@@ -239,7 +242,7 @@ test("a challenge that the balancers do not respond to is never told to the CA",
   expect(requests.some(({ path }) => path === "/challenge")).toBe(false);
 });
 
-test("the account is registered once, and a changed contact is told", async () => {
+test("the account is registered once, and a changed contact is sent", async () => {
   replaced["/certificate"] = () => ({ body: OWN.certificatePem });
   replaced["/accounts/1"] = () => ({ body: {} });
   let account: OrderRequest["account"] = { key: newKey(), url: undefined, email: null };
@@ -255,7 +258,7 @@ test("the account is registered once, and a changed contact is told", async () =
   ]);
 });
 
-test("a renewal names the former certificate, unless the CA does not want that", async () => {
+test("a renewal names the former certificate, unless the CA does not support that", async () => {
   replaced["/new-order"] = (payload) =>
     payload?.replaces === undefined
       ? (USUAL["/new-order"] as () => Sent)()

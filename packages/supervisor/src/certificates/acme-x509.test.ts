@@ -1,4 +1,4 @@
-/** What node:crypto and the RFC's own example say of what is made and read here. */
+/** Certificates made and read here, compared with node:crypto and with the examples of the RFCs. */
 import { createPublicKey, X509Certificate } from "node:crypto";
 import { expect, it, test } from "vitest";
 import { alpnCertificate, certificateRequest, readCertificate, renewalId } from "./acme-x509.js";
@@ -14,7 +14,7 @@ test("a certificate for tls-alpn-01 is valid, for that name, and has the digest"
   expect([notBefore, notAfter]).toEqual([now - 3_600_000, now + 86_400_000]);
   expect(certificate.checkPrivateKey(key)).toBe(true);
   expect(certificate.verify(createPublicKey(key))).toBe(true);
-  // 1.3.6.1.5.5.7.1.31, critical.
+  // The OID 1.3.6.1.5.5.7.1.31, critical.
   expect(certificate.raw.toString("hex")).toContain("06082b0601050507011f0101ff04220420");
 });
 
@@ -59,7 +59,7 @@ yNQwCgYIKoZIzj0EAwIDRwAwRAIge09+S5TZAlw5tgtiVvuERV6cT4mfutXIlwTb
 -----END CERTIFICATE-----
 `;
 
-test("the id by which a CA is asked when to renew", () => {
+test("the id with which a CA is asked when to renew", () => {
   expect(renewalId(new X509Certificate(EXAMPLE))).toBe("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE");
   expect(renewalId(new X509Certificate(alpnCertificate("a.example", "x", newKey(), 0)))).toBe(undefined);
 });

@@ -1,4 +1,4 @@
-/** Kept certificates serve at once, an outage takes none away, a crash repeats no order, and names on demand are bounded. */
+/** Stored certificates serve immediately, an outage removes none, a crash repeats no order, and names on demand are bounded. */
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,7 +30,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** A certificate that lasts from an hour before `now` to a day after it. */
+/** A certificate that is valid from an hour before `now` to a day after it. */
 function certificateOf(name: string, now: number): Obtained {
   const key = newKey();
   return { certificatePem: alpnCertificate(name, "x", key, now), keyPem: pemOf(key), challenge: "http-01" };
@@ -80,7 +80,7 @@ class Fleet {
     this.automatic.follow();
   }
 
-  /** Looks as the timer would, and waits for what that begins. */
+  /** Checks as the timer would, and waits for what that starts. */
   async look(names = this.config?.names ?? []): Promise<void> {
     this.automatic.follow();
     await this.automatic.whenSettled(names);
@@ -98,7 +98,7 @@ const unreachable = () => {
 };
 
 describe("a first start", () => {
-  it("orders, stores for this user alone, and hands the certificate out", async () => {
+  it("orders, stores for this user alone, and delivers the certificate", async () => {
     const fleet = await new Fleet().start();
     expect(fleet.entries).toMatchObject([{ names: ["shop.example"], source: "automatic" }]);
     const files = readdirSync(join(folder, "certificates")).sort();
@@ -108,13 +108,13 @@ describe("a first start", () => {
     expect(fleet.events.at(-1)).toMatch(/^info paceline shop.example has a certificate of .* verified by http-01$/);
   });
 
-  it("does nothing before it may", async () => {
+  it("does nothing before it is allowed to", async () => {
     const fleet = new Fleet();
     await fleet.look();
     expect(fleet.orders).toEqual([]);
   });
 
-  it("makes the challenge known before the CA is told, and takes it back", async () => {
+  it("makes the challenge known before the CA is told, and removes it", async () => {
     const fleet = new Fleet();
     fleet.answer = async ({ name, respond }) => {
       const takeBack = await respond({ kind: "tls-alpn-01", name, token: "t", keyAuthorization: "t.print" });
@@ -129,7 +129,7 @@ describe("a first start", () => {
 });
 
 describe("a further start", () => {
-  it("serves what was kept at once, without an order", async () => {
+  it("serves stored certificates immediately, without an order", async () => {
     await new Fleet().start();
     const next = new Fleet();
     expect(next.entries).toHaveLength(1);
@@ -137,7 +137,7 @@ describe("a further start", () => {
     expect(next.orders).toEqual([]);
   });
 
-  it("uses the certificate of another CA until it has one of this, and none that is damaged", async () => {
+  it("uses the certificate of another CA until it has one of this CA, and never a damaged one", async () => {
     await new Fleet().start();
     const other = new Fleet({ ...CONFIG, directory: "https://other.example/dir" });
     const [former] = other.entries;
@@ -154,7 +154,7 @@ describe("a further start", () => {
     expect(damaged.entries).toHaveLength(1);
   });
 
-  it("counts the order during which the former one was killed", async () => {
+  it("counts the order during which the former supervisor was killed", async () => {
     const killed = new Fleet();
     killed.answer = () => new Promise(() => {});
     killed.automatic.start();
@@ -162,7 +162,7 @@ describe("a further start", () => {
     expect(new Fleet().automatic.names()[0]?.plan.orders).toHaveLength(1);
   });
 
-  it("orders no more often than the former one might", async () => {
+  it("orders no more often than the former supervisor was allowed to", async () => {
     const first = new Fleet();
     first.answer = unreachable;
     await first.start();
@@ -179,7 +179,7 @@ describe("a further start", () => {
 });
 
 describe("a renewal", () => {
-  it("begins after two thirds, replaces the certificate, and names the former one", async () => {
+  it("begins after two thirds, replaces the certificate, and names the former certificate", async () => {
     const fleet = await new Fleet().start();
     const [former] = fleet.entries;
     fleet.now += 17 * HOUR;
@@ -205,7 +205,7 @@ describe("a renewal", () => {
     expect(fleet.entries[0]?.certificatePem).not.toBe(former?.certificatePem);
   });
 
-  it("follows the CA's advice, and reports a recall once", async () => {
+  it("follows the CA's advice, and reports a revocation once", async () => {
     const fleet = await new Fleet().start();
     await fleet.look();
     fleet.now += 7 * HOUR;
@@ -220,7 +220,7 @@ describe("a renewal", () => {
     expect(fleet.orders).toHaveLength(2);
   });
 
-  it("begins when an operator wants it", async () => {
+  it("begins when an operator requests it", async () => {
     const fleet = await new Fleet().start();
     expect(fleet.automatic.renew(["other.example"])).toEqual(["other.example"]);
     expect(fleet.automatic.renew([])).toEqual([]);
@@ -228,7 +228,7 @@ describe("a renewal", () => {
     expect(fleet.orders).toHaveLength(2);
   });
 
-  it("that an operator wants is begun anew by the next supervisor, as in an upgrade", async () => {
+  it("that an operator requested is started again by the next supervisor, as in an upgrade", async () => {
     const former = await new Fleet().start();
     former.answer = () => new Promise(() => {});
     former.automatic.renew([]);
@@ -254,7 +254,7 @@ describe("a failure", () => {
     expect(fleet.entries).toHaveLength(1);
   });
 
-  it("of an account that the CA has forgotten leads to a new one at once", async () => {
+  it("of an account that the CA has forgotten leads to a new one immediately", async () => {
     const fleet = new Fleet();
     fleet.answer = ({ account, onAccount }) => {
       if (account.url !== undefined) throw new AcmeError("account", "no such account", { type: "accountDoesNotExist" });
@@ -270,7 +270,7 @@ describe("a failure", () => {
     expect(fleet.entries[0]?.certificatePem).not.toBe(former?.certificatePem);
   });
 
-  it("is tried again at once with another configuration", async () => {
+  it("is tried again immediately with another configuration", async () => {
     const fleet = new Fleet();
     fleet.answer = unreachable;
     await fleet.start();
@@ -282,7 +282,7 @@ describe("a failure", () => {
   });
 });
 
-it("gives a name that leaves and comes back its certificate without an order", async () => {
+it("a name that is removed and added again gets its certificate without an order", async () => {
   const fleet = await new Fleet().start();
   fleet.config = { ...CONFIG, names: [] };
   await fleet.look();
@@ -293,7 +293,7 @@ it("gives a name that leaves and comes back its certificate without an order", a
   expect(fleet.orders).toHaveLength(1);
 });
 
-it("keeps names on demand only while there is a URL that decides, and over a start", async () => {
+it("keeps names on demand only while a URL decides about them, and over a start", async () => {
   const fleet = await new Fleet({ ...CONFIG, names: [] }).start();
   expect(await fleet.automatic.wantOnDemand("a.example")).toBe(false);
   fleet.config = { ...CONFIG, names: [], ask: "http://127.0.0.1/" };

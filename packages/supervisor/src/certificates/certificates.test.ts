@@ -59,7 +59,7 @@ test("a damaged authority is not replaced, and the status says so", () => {
   rmSync(ca, { recursive: true });
 });
 
-test("the names of certificates that are made here", () => {
+test("the names of generated certificates", () => {
   const at = (host: string, names: string[] = []) => ({ kind: "tcp" as const, host, port: 443, tls: { names } });
   expect(localNames([at("127.0.0.1"), at("10.0.0.7")], ["x.test"])).toEqual([
     "x.test",
@@ -71,7 +71,7 @@ test("the names of certificates that are made here", () => {
   expect(localNames([at("0.0.0.0")], []).length).toBeGreaterThan(3);
 });
 
-/** A folder as certbot has it: links to the newest of the numbered files. */
+/** A folder as certbot creates it: links to the newest of the numbered files. */
 function certbot(name: string) {
   const [live, archive] = [join(folder, name, "live"), join(folder, name, "archive")];
   for (const each of [live, archive]) mkdirSync(each, { recursive: true });
@@ -127,7 +127,7 @@ test("certbot's renewal is followed when both files are new; until then, and if 
   files.close();
 });
 
-test("another error of the same files is reported, too, once", () => {
+test("another error of the same files is reported once, too", () => {
   const { files, lines, now } = watching();
   const layout = certbot("errors");
   layout.renew(issue("a.test"));

@@ -1,4 +1,4 @@
-/** Strangers cannot make it ask for anything at all, nor often. */
+/** Clients cannot make it send arbitrary requests, or many requests. */
 import { expect, it } from "vitest";
 import { OnDemand } from "./on-demand.js";
 
@@ -23,7 +23,7 @@ class World {
   });
 }
 
-it("allows what the URL responds to with 200, and remembers what it said", async () => {
+it("allows what the URL responds to with 200, and caches its response", async () => {
   const world = new World();
   expect(await world.onDemand.mayHave("good.example")).toBe(true);
   expect(await world.onDemand.mayHave("bad.example")).toBe(false);
@@ -55,14 +55,14 @@ it.each([
   expect(world.asked).toEqual([]);
 });
 
-it("asks once for a name that many want", async () => {
+it("asks once for a name that many clients request", async () => {
   const world = new World();
   const all = await Promise.all(Array.from({ length: 50 }, () => world.onDemand.mayHave("good.example")));
   expect(all.every((each) => each)).toBe(true);
   expect(world.asked).toHaveLength(1);
 });
 
-it("asks for few names at once, and for few in a minute", async () => {
+it("asks for few names at once, and for few per minute", async () => {
   const world = new World();
   const all = await Promise.all(Array.from({ length: 50 }, (_, at) => world.onDemand.mayHave(`good-${at}.example`)));
   expect(all.filter((each) => each)).toHaveLength(8);

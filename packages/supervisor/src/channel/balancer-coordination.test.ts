@@ -33,7 +33,7 @@ function watched() {
   return { reports, coordination: new BalancerCoordination((upstream, what) => reports.push(`${upstream} ${what}`)) };
 }
 
-test("a balancer hears the present snapshot when it joins, and each that says anything new", () => {
+test("a balancer gets the current snapshot when it joins, and each new one that differs", () => {
   const { coordination } = watched();
   coordination.publish(content("web.1#1"));
   const first = balancer(coordination, "balancer.1#1");
@@ -43,7 +43,7 @@ test("a balancer hears the present snapshot when it joins, and each that says an
   expect(balancer(coordination, "balancer.2#1").versions()).toEqual([2]);
 });
 
-test("applied is when all that live follow; one that does not answer is named and not waited for", async () => {
+test("a snapshot is applied when all running balancers follow it; one that does not respond is named and not awaited", async () => {
   const { coordination } = watched();
   coordination.publish(content());
   balancer(coordination, "balancer.1#1");
@@ -56,7 +56,7 @@ test("applied is when all that live follow; one that does not answer is named an
   expect(await coordination.whenApplied(2, 20)).toEqual(["balancer.1#1"]);
 });
 
-test("an upstream has left when all follow, and is released when none has anything on it, one with a lost link included", () => {
+test("an upstream has left when all balancers follow, and is released when none uses it, including one with a lost channel", () => {
   const { coordination, reports } = watched();
   coordination.publish(content("web.1#1"));
   balancer(coordination, "balancer.1#1");
@@ -75,7 +75,7 @@ test("an upstream has left when all follow, and is released when none has anythi
   expect(reports).toEqual(["web.1#1 left", "web.1#1 released"]);
 });
 
-test("a drained upstream is idle when all follow and none has a request there", async () => {
+test("a drained upstream is idle when all balancers follow and none has a request there", async () => {
   const { coordination } = watched();
   coordination.publish(content("web.1#1"));
   for (const id of ["balancer.1#1", "balancer.2#1"]) balancer(coordination, id);
@@ -85,12 +85,12 @@ test("a drained upstream is idle when all follow and none has a request there", 
   expect(coordination.isIdle(["web.1#1"], 1)).toBe(false);
   expect(await coordination.whenIdle(["web.1#1"], 1, 1)).toBe(false);
   expect(coordination.isIdle(["web.2#1"], 1)).toBe(true);
-  // The balancer with its last request ends.
+  // The balancer with its last request exits.
   coordination.gone("balancer.1#1");
   expect(await idle).toBe(true);
 });
 
-test("a balancer that comes back is believed when it says what it still has, not before", () => {
+test("a balancer that reconnects counts when it reports what it still uses, not before", () => {
   const { coordination, reports } = watched();
   coordination.publish(content("web.1#1"));
   balancer(coordination, "balancer.1#1");
@@ -106,7 +106,7 @@ test("a balancer that comes back is believed when it says what it still has, not
   expect(reports).toEqual(["web.1#1 left", "web.1#1 released"]);
 });
 
-test("one that came since the upstream left has to follow before it is released", () => {
+test("a balancer that joined after the upstream left must follow before the upstream is released", () => {
   const { coordination, reports } = watched();
   coordination.publish(content("web.1#1"));
   balancer(coordination, "balancer.1#1");
@@ -120,7 +120,7 @@ test("one that came since the upstream left has to follow before it is released"
   expect(reports).toEqual(["web.1#1 left", "web.1#1 released"]);
 });
 
-test("of an upstream that has ended nothing is reported", () => {
+test("nothing is reported about an upstream that has exited", () => {
   const { coordination, reports } = watched();
   coordination.publish(content());
   balancer(coordination, "balancer.1#1");
@@ -130,7 +130,7 @@ test("of an upstream that has ended nothing is reported", () => {
   expect(reports).toEqual([]);
 });
 
-test("without a balancer there is nothing to wait for", async () => {
+test("without a balancer nothing is awaited", async () => {
   const { coordination, reports } = watched();
   coordination.publish(content());
   expect(await coordination.whenApplied(1, 10_000)).toEqual([]);
@@ -153,7 +153,7 @@ test("versions continue those of an earlier supervisor, whose last ones may be u
   expect(reports, "that was another snapshot").toEqual([]);
   coordination.applied("balancer.1#1", { version: 9, leaving: [], listening: true });
   expect(reports).toEqual(["web.2#1 left", "web.2#1 released"]);
-  // After a loss of its channel it follows ours.
+  // After it has lost its channel, it follows our snapshots.
   coordination.join("balancer.1#1", first.connection, 9);
   expect(first.versions()).toEqual([9, 9]);
   const second = balancer(coordination, "balancer.2#1", 20);

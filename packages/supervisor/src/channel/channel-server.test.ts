@@ -32,7 +32,7 @@ const hello = (more: object = {}) => {
   return `${JSON.stringify({ type: "hello", channelVersion: 1, token: "good", phase: "starting", ...rest, ...more })}\n`;
 };
 
-/** Writes, and resolves with all received lines when the other side ends, or when there are `lines`. */
+/** Writes, and resolves with all received lines when the other side closes, or when there are `lines`. */
 function say(path: string, text: string, lines = Number.POSITIVE_INFINITY): Promise<Record<string, unknown>[]> {
   return new Promise((resolve) => {
     const socket = connect({ path });
@@ -53,14 +53,14 @@ function say(path: string, text: string, lines = Number.POSITIVE_INFINITY): Prom
   });
 }
 
-test("a child with its token is welcomed and heard; the socket is its owner's alone", async () => {
+test("a child with its token is accepted; only the owner can use the socket", async () => {
   const { path, told } = await serve();
   expect(statSync(path).mode & 0o777).toBe(0o600);
   expect(await say(path, `${hello()}{"type":"ready"}\n`, 1)).toEqual([{ type: "welcome", pid: process.pid }]);
   await expect.poll(() => told).toEqual(["hello web.1#1 starting", "ready web.1#1"]);
 });
 
-test("a child of the next version is welcomed, and what is unknown is skipped", async () => {
+test("a child of the next version is accepted, and unknown messages are skipped", async () => {
   const { path, told } = await serve();
   const lines = `${hello({ channelVersion: 2, mood: "good" })}{"type":"sings"}\n{"type":"ready","mood":1}\n`;
   expect(await say(path, lines, 1)).toEqual([{ type: "welcome", pid: process.pid }]);
@@ -78,7 +78,7 @@ test.each([
   expect(told).toEqual([]);
 });
 
-test("the reports of invalid messages have no token and are few", async () => {
+test("reports about invalid messages have no token and are few", async () => {
   const { path, told } = await serve();
   const invalid = [hello({ attempt: -1 }), hello({ pid: "x" }), hello().replace("}", "")];
   for (const text of [...invalid, ...invalid]) await say(path, text);

@@ -35,7 +35,7 @@ describe("candidates", () => {
     expect(check?.description).toMatch(/^exit 1 unless/);
   });
 
-  test("values of an option, also behind a sign", () => {
+  test("values of an option, also after an equals sign", () => {
     expect(textsFor("start", "--runtime", "")).toEqual(["bun", "node"]);
     expect(textsFor("start", "--log-format", "j")).toEqual(["json"]);
     expect(textsFor("start", "--log-format=j")).toEqual(["--log-format=json"]);
@@ -63,7 +63,7 @@ describe("candidates", () => {
     [["kill", ""], "pools"],
     [["logs", "-n", "5", "we"], "names"],
     [["logs", "web", ""], "nothing"],
-  ])("%j asks for %s", (words, wanted) => {
+  ])("%j completes %s", (words, wanted) => {
     expect(candidatesFor(program, words).wanted).toBe(wanted);
   });
 
@@ -72,7 +72,7 @@ describe("candidates", () => {
     expect(fleet).toEqual({ config: "shop.json", runDir: "/run/shop" });
   });
 
-  test("every argument and value of every command says what completes it", () => {
+  test("every argument and value of every command declares what completes it", () => {
     for (const command of program.commands) {
       for (const argument of command.registeredArguments)
         if (argument.argChoices === undefined) expect(OF_ARGUMENT, command.name()).toHaveProperty([argument.name()]);
@@ -83,7 +83,7 @@ describe("candidates", () => {
   });
 });
 
-test("names are those of pools, and where they fit those of instances and balancers", () => {
+test("names are those of pools, and where allowed those of instances and balancers", () => {
   const status = {
     pools: [
       { name: "web", ready: 1, wanted: 2, instances: [{ name: "web.1", state: "ready" }] },

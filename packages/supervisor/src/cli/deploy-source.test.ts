@@ -53,17 +53,17 @@ test("a deployed release is what reloads read, until the fleet's own path leads 
   expect(loaded.config).toMatchObject({ name: "fleet", listen: config.listen });
   expect(loaded.note).toBe("the release's name other is ignored: the fleet stays fleet");
   expect(loaded.config.pools[0]).toMatchObject({ env: { RELEASE: "2", COLOUR: "red" } });
-  // Not before it is in service.
+  // Not before the release is in service.
   expect(await releaseOf()).toEqual({ RELEASE: "1" });
   inForce.set(loaded.deployed);
   expect(put).toEqual([join(folder, "releases/2")]);
   expect(await releaseOf()).toEqual({ RELEASE: "2", COLOUR: "red" });
   expect(await inForce.again()).toMatchObject({ fleet: { config: { name: "fleet" } } });
-  // A rollback stays at the former release, although the link may lead to the new one by now.
+  // After a rollback the former release stays, although the link may lead to the new one by now.
   pointTo(2);
   inForce.set(loaded.former);
   expect(await releaseOf()).toEqual({ RELEASE: "1" });
-  // Without a release a deploy reads what a reload reads, with further variables; a look changes nothing.
+  // Without a release, a deploy reads the same as a reload, with further variables; a peek changes nothing.
   const same = await inForce.peekRelease({ envFile: join(folder, "next.env") }, "fleet");
   expect(same).toMatchObject({ ok: true, config: { pools: [{ env: { RELEASE: "1", COLOUR: "red" } }] } });
   // A release that names nothing has no name to ignore.
@@ -79,7 +79,7 @@ test("a deployed release is what reloads read, until the fleet's own path leads 
   expect(inForce.isDeployed).toBe(false);
 });
 
-test("a release without a config, or with a wrong one, is refused", async () => {
+test("a release without a config, or with an invalid one, is rejected", async () => {
   const { folder, inForce } = await shop();
   expect(await inForce.load({ dir: join(folder, "releases") }, "fleet")).toMatchObject({ ok: false });
   writeFileSync(join(folder, "wrong.json"), '{ "instnaces": 2 }');
@@ -87,8 +87,8 @@ test("a release without a config, or with a wrong one, is refused", async () => 
   expect(loaded).toMatchObject({ ok: false, problems: expect.arrayContaining([expect.stringContaining("instnaces")]) });
 });
 
-// A supervisor that opens a named pipe as usual waits for ever.
-test("what is no regular file is neither opened as a release nor as its config, env file or app", async () => {
+// A supervisor that opens a named pipe as usual waits forever.
+test("a path that is not a regular file is opened neither as a release nor as its config, env file or app", async () => {
   const { folder, inForce } = await shop();
   const pipe = (name: string) => {
     execFileSync("mkfifo", [join(folder, name)]);
@@ -112,7 +112,7 @@ test("what is no regular file is neither opened as a release nor as its config, 
   expect(await problems({ dir: join(folder, "next") })).toEqual(noFile);
 });
 
-test("what has a config's name but is no file, or no config at all, never makes a release run with the defaults", async () => {
+test("a missing config, or a config's name on something that is not a file, never makes a release run with the defaults", async () => {
   const { folder, inForce } = await shop();
   const release = join(folder, "next");
   const file = join(release, "paceline.config.json");
@@ -139,7 +139,7 @@ test("what has a config's name but is no file, or no config at all, never makes 
   expect(await problems()).toBeUndefined();
 });
 
-test("a config that is being loaded is given up when nobody wants it any more", async () => {
+test("the loading of a config is aborted when nobody needs it any more", async () => {
   const { folder, inForce } = await shop();
   const config = join(folder, "paceline.config.mjs");
   writeFileSync(config, "await new Promise((resolve) => setTimeout(resolve, 60_000));\nexport default {};\n");

@@ -30,7 +30,7 @@ it("has a line for each certificate", () => {
   expect(formatCertificates([], NOW)).toBe("the fleet has no certificates: no address in listen is https");
 });
 
-it("says below what is wrong, and what may help", () => {
+it("shows below it what is wrong, and what may help", () => {
   const failed: CertificateView = {
     ...{ ...VIEW, issuer: null, notBefore: null, notAfter: null, state: "failed", nextOrderAt: NOW + 60_000 },
     lastError: { at: NOW, message: "ca.example: no A record for shop.example" },

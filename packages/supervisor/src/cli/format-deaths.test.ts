@@ -35,7 +35,7 @@ describe("the list", () => {
     const narrow = formatDeaths([REPORT], NOW, 40).split("\n");
     expect(narrow.every((line) => line.length <= 40)).toBe(true);
   });
-  test("says that there is none", () => expect(formatDeaths([], NOW, 80)).toBe("no process has died"));
+  test("says that there are none", () => expect(formatDeaths([], NOW, 80)).toBe("no process has died"));
   test("shows no control characters", () => {
     expect(formatDeaths([{ ...REPORT, running: "GET /\x1b[2J" }], NOW, 80)).toContain("\\x1b[2J");
   });
@@ -57,7 +57,7 @@ describe("one report", () => {
     expect(lines.at(-1)).toBe("  line 60");
     expect(lines).toContain("last lines (more: --json)");
   });
-  test("of a process that could not be started has little", () => {
+  test("of a process that could not be started is short", () => {
     const none = { running: null, requests: [], stack: [], history: null, lastLines: [], pid: null, runtime: "" };
     const text = formatDeath({ ...REPORT, ...none, kind: "notStarted" }, { columns: 200, rows: 50 });
     expect(text.split("\n")).toHaveLength(3);

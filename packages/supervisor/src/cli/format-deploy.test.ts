@@ -21,7 +21,7 @@ test("shows the time, the verdict and each test in aligned columns", () => {
   ]);
 });
 
-test("is no wider than the terminal, and passes no control characters on", () => {
+test("is no wider than the terminal, and outputs no control characters", () => {
   const odd = { ...deploy, tests: [{ ...deploy.tests[0], name: `\x1b[2J${"x".repeat(200)}` }] as never };
   for (const line of formatDeploy("web", odd, { colour: false, width: 60 })) {
     expect(line.length).toBeLessThanOrEqual(60);
@@ -29,7 +29,7 @@ test("is no wider than the terminal, and passes no control characters on", () =>
   }
 });
 
-test("says where it stands in one line", () => {
+test("shows the progress in one line", () => {
   expect(deployText({ ...deploy, leftMs: null })).toBe("canary 10 %, starting");
   expect(deployText({ ...deploy, phase: "rolling" })).toBe("is rolled out to the other instances");
   expect(deployText({ ...deploy, phase: "back" })).toBe("is rolled back");

@@ -1,4 +1,4 @@
-/** An explanation fits 80 columns and one screen, whatever it says. */
+/** An explanation fits into 80 columns and one screen, whatever it contains. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import type { Explanation, Finding } from "../core/explain-model.js";
@@ -14,7 +14,7 @@ const explanation: Explanation = {
   changes: [{ at: new Date(2026, 1, 3, 10, 31, 7).getTime(), subject: "web.1", text: "is ready" }],
 };
 
-it("has the findings, what it does now, and the last changes", () => {
+it("has the findings, the current state, and the last changes", () => {
   expect(formatExplanation(explanation, { colour: false })).toBe(`web.1: web.1 has 1 warning.
 ! web.1 is slow: p99 400 ms, the pool's median is 5 ms
     CPU 9 %
@@ -27,7 +27,7 @@ last changes
   10:31:07 is ready`);
 });
 
-it("has everything where there is no screen, such as in a pipe", () => {
+it("has everything if the output is not a screen, for example a pipe", () => {
   const evidence = Array.from({ length: 3 }, (_, at) => `it was${" word".repeat(50)} ${at}`);
   const findings = Array.from({ length: 30 }, (_, at) => ({ ...finding(`web.${at} is slow`), evidence }));
   const changes = Array.from({ length: 8 }, (_, at) => ({
@@ -43,7 +43,7 @@ it("has everything where there is no screen, such as in a pipe", () => {
   expect(ends("this 0") + ends("this 7")).toBe(2);
 });
 
-it("fits 80 columns and 24 lines, and counts what does not fit", () => {
+it("fits 80 columns and 24 lines, and counts the lines that do not fit", () => {
   const text = fc.string({ unit: fc.constantFrom("a", "word", " ", "/", "é"), maxLength: 400 });
   fc.assert(
     fc.property(fc.array(text, { maxLength: 30 }), fc.array(text, { maxLength: 9 }), (whats, texts) => {

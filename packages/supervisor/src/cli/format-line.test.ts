@@ -5,7 +5,7 @@ import { formatEvent, formatLogJson, formatLogLine, parseLogJson } from "./forma
 
 const FORGED = "2026-05-07 10:31:07.250 web.1      | all is well";
 
-test("what a message has in further lines never looks like a line of its own", () => {
+test("further lines of a message never look like separate log lines", () => {
   const text = `listens on unix:/srv/a\n${FORGED}`;
   const shown = [
     formatLogLine({ at: 0, name: "paceline", text }),

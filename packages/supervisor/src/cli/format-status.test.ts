@@ -143,7 +143,7 @@ test("an autoscaled pool has its bounds, its target and its last change", () => 
   expect(shown).toContain("web scales by inFlight: target 5\nrelease");
 });
 
-test("is aligned, whole, and tells the last exit of what is not ready", () => {
+test("is aligned and complete, and shows the last exit of each instance that is not ready", () => {
   expect(formatStatus(status, { colour: false })).toBe(
     [
       "shop · http://127.0.0.1:8080 · pid 31000 · up 1 min 1 s · paceline 0.1.0 (bun 1.4.5)",
@@ -180,7 +180,7 @@ test("names the processes of another version of Paceline, during an upgrade", ()
   expect(shown).toContain("\npaceline 0.1.0  web.1, balancer.1\n");
 });
 
-test("tells what waits for slow clients, while something does", () => {
+test("shows the bytes that wait for slow clients, if there are any", () => {
   const pool = { ...status.pools[0], receiving: 3, sending: 2, rollout: null } as PoolStatus;
   const shown = formatStatus(
     { ...status, pools: [pool], balancers: [{ ...balancer, spoolBytes: 12_340_000 }] },
@@ -190,7 +190,7 @@ test("tells what waits for slow clients, while something does", () => {
   expect(shown).toContain("\nspool: 12.3 MB of slow clients' bodies on disk\n");
 });
 
-test("a leak has the time to its limit in a column; what is due to be recycled has a line, and so has a pool whose recycling failed", () => {
+test("a leak has the time to its limit in a column; a process that is due to be recycled has a line, and so has a pool whose recycling failed", () => {
   const due = { due: "uses 212 MB of memory (maxMemoryMb 200)", memoryLimitInSeconds: null, memoryBytesPerHour: null };
   const leak = { due: null, memoryLimitInSeconds: 111_600, memoryBytesPerHour: 4_230_000 };
   const hogs = [1, 2, 3, 4, 5].map((index) => ({ ...instance, name: `web.${index}`, recycle: due }));
@@ -212,7 +212,7 @@ test("a leak has the time to its limit in a column; what is due to be recycled h
   expect(lines.find((line) => line.startsWith("balancer.1"))).not.toMatch(/–$/);
 });
 
-test("a template has a line of its own, with its memory", () => {
+test("a template has a separate line, with its memory", () => {
   const template = {
     ...{ name: "web.template", pid: 31030, state: "ready", generation: 3, uptimeSeconds: 61 },
     ...{ rssBytes: 20_000_000, pssBytes: 10_000_000 },
@@ -223,7 +223,7 @@ test("a template has a line of its own, with its memory", () => {
   expect(line).toMatch(/^web\.template +ready +31030 +20\.0 +(– +){7}1 min 1 s$/);
 });
 
-test("lines that were lost and a log that cannot be written are told, and nothing of an app acts on the terminal", () => {
+test("lost lines and a log that cannot be written are shown, and no text of an app controls the terminal", () => {
   const lossy = { ...instance, linesTotal: 1000, linesLost: 7 };
   const lastExit = { code: 1, signal: null, at: 0, reason: "exited: \x1b[2Jboo", lastLines: ["\x9b2Jboo\r"] };
   const pool = { ...status.pools[0], instances: [lossy, { ...failed, lastExit }] } as PoolStatus;
@@ -237,7 +237,7 @@ test("lines that were lost and a log that cannot be written are told, and nothin
   ]);
 });
 
-test("no name, path or text of others acts on the terminal, or ends a line", () => {
+test("no name, path or text of others controls the terminal, or ends a line", () => {
   const foreign = "\x1b]0;pwn\x07\x1b[2Jy\ngone\u202e";
   const spoilt = (value: unknown): unknown => {
     if (typeof value === "string") return value + foreign;
@@ -261,7 +261,7 @@ test("no name, path or text of others acts on the terminal, or ends a line", () 
   );
 });
 
-test("where an app has deferred jobs, there is a column that tells how many wait and for how long", () => {
+test("where an app has deferred jobs, a column shows how many wait and for how long", () => {
   const deferred = { jobs: 1200, oldestMs: 61_000 };
   const pool = { ...status.pools[0], instances: [{ ...instance, deferred }, failed] } as PoolStatus;
   const idle = { ...pool, instances: [{ ...instance, deferred: { jobs: 0, oldestMs: 0 } }] };
@@ -275,7 +275,7 @@ test("where an app has deferred jobs, there is a column that tells how many wait
   ]);
 });
 
-test("where not all run the same release, each that is another is told", () => {
+test("if not all run the same release, each different one is shown", () => {
   const [pool] = status.pools as [PoolStatus];
   const replaced = { ...instance, release: "/srv/shop/releases/4" };
   const api = { ...pool, name: "api", release: "/srv/shop/releases/2", instances: [] };
@@ -290,7 +290,7 @@ test("where not all run the same release, each that is another is told", () => {
   ]);
 });
 
-test("colour changes nothing but the colour", () => {
+test("colour changes only the colour", () => {
   const coloured = formatStatus(status, { colour: true });
   expect(coloured).toContain("\x1b[31mbackoff\x1b[0m");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what colours are made of.
@@ -345,7 +345,7 @@ test.each([80, 60, 40])("fits %i columns, with long names and many figures", (wi
   expect(text).toMatch(/^web\.1 .*ready/m);
 });
 
-test("has all columns if there is room, and shorter ones before it leaves one out", () => {
+test("has all columns if there is room, and shortens columns before it leaves one out", () => {
   const wide = formatStatus(status, { colour: false });
   expect(formatStatus(status, { colour: false, width: 200 })).toContain("REQUESTS");
   expect(wide).toContain("RESTARTS");

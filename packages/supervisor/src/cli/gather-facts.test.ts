@@ -1,4 +1,4 @@
-/** What `paceline explain` finds of a request in a file of the access log. */
+/** What `paceline explain` finds about a request in a file of the access log. */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,7 +12,7 @@ function folder(): string {
   return path;
 }
 
-it("finds the lines in JSON of a request at the end of the file only", () => {
+it("finds the JSON lines of a request only at the end of the file", () => {
   const path = join(folder(), "access.log");
   const lines = ["old-id", "some-id", "other-id", "some-id"].map((requestId, at) => JSON.stringify({ requestId, at }));
   writeFileSync(path, `${lines.join("\n")}\n1.2.3.4 - - some-id\n`);
@@ -23,7 +23,7 @@ it("finds the lines in JSON of a request at the end of the file only", () => {
   expect(texts("old-id", 60)).toEqual([]);
 });
 
-it("says why a file is not read: it is missing, or none, such as a pipe, for whose writer nothing waits", () => {
+it("says why a file is not read: it is missing, or not a regular file, such as a pipe, whose writer is not awaited", () => {
   const own = folder();
   execFileSync("mkfifo", [join(own, "pipe")]);
   expect(accessLinesNaming("id", join(own, "none")).problem).toContain("ENOENT");

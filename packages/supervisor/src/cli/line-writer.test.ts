@@ -5,7 +5,7 @@ import { LineWriter } from "./line-writer.js";
 const lines = (count: number, name = "web.1") =>
   Array.from({ length: count }, (_, sequence) => ({ sequence, at: 0, name, text: "x".repeat(90) }));
 
-/** A target that handles each write as `answers` says, in turn; then it writes everything. */
+/** A target that handles each write as `responses` says, in turn; after that it writes everything. */
 function target(responses: (number | NodeJS.ErrnoException)[]) {
   let content = "";
   let writes = 0;
@@ -58,7 +58,7 @@ test.each<[string, (number | NodeJS.ErrnoException)[]]>([
   expect(told.filter(({ lost }) => lost === undefined).length + writer.linesLost).toBe(40);
 });
 
-test("what comes faster than it is written is lost and counted, and the rest is written", async () => {
+test("lines that arrive faster than they are written are lost and counted, and the others are written", async () => {
   let release = () => {};
   const out = target([]);
   const held = {

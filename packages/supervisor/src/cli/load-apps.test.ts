@@ -1,4 +1,4 @@
-/** `paceline check` names the reason for which an app did not load, in the words of `start`. */
+/** `paceline check` names the reason why an app did not load, in the words of `start`. */
 import { expect, test } from "vitest";
 import { failureOf } from "./load-apps.js";
 

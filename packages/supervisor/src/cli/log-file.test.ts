@@ -30,7 +30,7 @@ const line = (sequence: number, text: string, name = "web.1") => ({
   text,
 });
 
-test("every line is there as JSON, after those of an earlier start", async () => {
+test("every line is stored as JSON, after those of an earlier start", async () => {
   const folder = place();
   for (const text of ["first", "second"]) {
     const log = open(folder);
@@ -43,7 +43,7 @@ test("every line is there as JSON, after those of an earlier start", async () =>
   ]);
 });
 
-test("other limits hold from the next line on", async () => {
+test("changed limits apply from the next line on", async () => {
   const folder = place();
   const log = open(folder);
   onTestFinished(() => log.close());
@@ -68,7 +68,7 @@ test("files rotate by size, and are bounded by their number and their total", as
     [{ maxFileBytes: 65_536, maxFiles: 3, maxTotalBytes: 1 << 20 }, 3],
     [{ maxFileBytes: 65_536, maxFiles: 10, maxTotalBytes: 4 * 65_536 }, 4],
   ] as const) {
-    // More than the size limit of a file arrives at once.
+    // More bytes than the size limit of a file arrive at once.
     for (let round = 0; round < 6; round++) {
       const log = open(folder, limits);
       log.write(Array.from({ length: 100 }, (_, n) => line(round * 100 + n, "x".repeat(1000))));
@@ -79,12 +79,12 @@ test("files rotate by size, and are bounded by their number and their total", as
     const most = Math.min(limits.maxFileBytes, limits.maxTotalBytes);
     for (const file of there) expect(statSync(file).size).toBeLessThanOrEqual(most);
   }
-  // The newest come first; older ones are read from the older files.
+  // The newest come first; older lines are read from the older files.
   const stored = readStoredLog(logFilesIn(folder), "web", 120, (each) => each.at - 1_700_000_000_000);
   expect(stored).toEqual(Array.from({ length: 120 }, (_, n) => 480 + n));
 });
 
-test("a file that was moved is made anew, at once with reopen", async () => {
+test("a moved file is created again, immediately with reopen", async () => {
   const folder = place();
   const log = open(folder);
   const file = join(folder, "paceline.log");
@@ -105,7 +105,7 @@ test("a file that was moved is made anew, at once with reopen", async () => {
   expect(read(`${file}.moved`)).toMatchObject([{ msg: "before" }]);
 });
 
-test("a log that cannot be written says so once, counts what it loses by name, and comes back with it", async () => {
+test("a log that cannot be written reports that once, counts the lost lines by name, and reports the counts when it works again", async () => {
   const folder = place();
   writeFileSync(folder, "a file where the folder should be");
   const troubles: string[] = [];

@@ -43,7 +43,7 @@ const error = (code: number, message: unknown, id: number | null = 1) => ({
 });
 
 describe("the protocol", () => {
-  it("begins with initialize, and offers its newest version for an unknown one", async () => {
+  it("begins with initialize, and offers its newest version if the requested one is unknown", async () => {
     const hello = (protocolVersion: string) =>
       JSON.stringify({
         jsonrpc: "2.0",
@@ -87,7 +87,7 @@ describe("the protocol", () => {
     });
   });
 
-  it("calls tools; what an assistant can act on is a result", async () => {
+  it("calls tools; an error that an assistant can act on is a result", async () => {
     expect(await talk(call({ name: "echo", arguments: { text: "ab", times: 2 } }))).toEqual([
       { jsonrpc: "2.0", id: 1, result: { content: [{ type: "text", text: "abab" }] } },
     ]);
@@ -118,11 +118,11 @@ describe("the protocol", () => {
       call({ name: "echo", arguments: { text: "x".repeat(1_001) } }),
       error(-32_602, "echo: text must be text of at most 1000 characters"),
     ],
-  ])("answers %s", async (line, response) => {
+  ])("responds to %s", async (line, response) => {
     expect(await talk(line)).toEqual([response]);
   });
 
-  it("needs no response to notifications and empty lines, and goes on after all of them", async () => {
+  it("sends no response to notifications and empty lines, and continues after all of them", async () => {
     expect(
       await talk(
         "",
@@ -133,7 +133,7 @@ describe("the protocol", () => {
     ).toEqual([{ jsonrpc: "2.0", id: 9, result: {} }]);
   });
 
-  it("refuses a line that is too long, and bounds what it keeps and says", async () => {
+  it("rejects a line that is too long, and bounds what it keeps and sends", async () => {
     const long = call({ name: "echo", arguments: { text: "x".repeat(1 << 21) } });
     const written: unknown[] = [];
     const parts = [
@@ -148,7 +148,7 @@ describe("the protocol", () => {
     ]);
   });
 
-  it("bounds the calls at once", async () => {
+  it("bounds the number of simultaneous calls", async () => {
     const waiting: (() => void)[] = [];
     const slow: Tool = {
       name: "slow",

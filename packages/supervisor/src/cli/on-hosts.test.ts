@@ -3,7 +3,7 @@ import { readHosts } from "./on-hosts.js";
 
 const read = (line: string, environment = {}) => readHosts(line.split(" "), environment);
 
-test("a command line that begins with -H runs elsewhere, any other here", () => {
+test("a command line that begins with -H runs on another host, any other here", () => {
   expect(read("reload -H box1")).toBe(undefined);
   expect(read("--version")).toBe(undefined);
   expect(read("-H box1 -H ssh://deploy@box2:22 reload web --json")).toEqual({
@@ -22,7 +22,7 @@ test.each([
   ["-H", "-H needs a value"],
   ["-H box1", "no command was given"],
   ["--parallel status", "need -H"],
-  // An option of ssh would run a program of whoever wrote the host.
+  // With an option of ssh, whoever wrote the host name could run a program.
   ["-H -oProxyCommand=x status", "must be HOST"],
   ["-H a@-oProxyCommand=x status", "must be HOST"],
   ["-H ssh://box1/srv status", "without a path"],
@@ -34,6 +34,6 @@ test.each([
   ["-H box1 -H box2 top --plain", "add --parallel"],
   ["-H box1 -H box2 top", "add --plain"],
   ["-H box1 -H box2 --parallel events --follow --json", "omit --follow"],
-])("%s is refused: %s", (line, message) => {
+])("%s is rejected: %s", (line, message) => {
   expect(() => read(line)).toThrow(message);
 });

@@ -1,4 +1,4 @@
-/** What Ctrl-C prints while an operation is under way. */
+/** What Ctrl-C prints during an operation. */
 import { expect, test } from "vitest";
 import { afterwards } from "./operate.js";
 

@@ -1,10 +1,10 @@
-/** Words of PM2 get a line with ours, and no guess ends a fleet. */
+/** Words of PM2 get a line with ours, and no guess stops a fleet. */
 import { CommanderError } from "commander";
 import { expect, test } from "vitest";
 import { explainMistake } from "./pm2-hints.js";
 import { commandLine } from "./program.js";
 
-/** Returns what the command line says about a mistake in `args`. */
+/** Returns what the command line prints about a mistake in `args`. */
 async function said(...args: string[]): Promise<string> {
   const program = commandLine(
     () => async () => {},
@@ -57,7 +57,7 @@ test.each([
   [["stauts"], "error: unknown command 'stauts'\n(Did you mean status?)"],
   [["relod"], "error: unknown command 'relod'\n(Did you mean reload?)"],
   [["status", "--jsn"], "error: unknown option '--jsn'\n(Did you mean --json?)"],
-])("a guess for %j never ends a fleet unless one letter is wrong", async (args, text) => {
+])("a guess for %j never stops a fleet unless only one letter is wrong", async (args, text) => {
   expect(await said(...args)).toBe(text);
 });
 

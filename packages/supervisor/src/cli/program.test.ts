@@ -8,7 +8,7 @@ import { commandLine } from "./program.js";
 
 const page = readFileSync(new URL("../../../../docs/cli.md", import.meta.url), "utf8");
 
-/** Those that people use. */
+/** The commands that are meant for people. */
 function allCommands(): readonly Command[] {
   return commandLine(() => async () => {}).commands.filter((command) => command.name() !== "complete");
 }

@@ -17,7 +17,7 @@ function makeFolder(files: Record<string, string>): string {
 const OLD = { "app.js": "one", "same.js": "same", "gone.js": "gone", "lib/a.js": "a", "package-lock.json": "{}" };
 const NEW = { "app.js": "two", "same.js": "same", "new.js": "new", ".next/b.js": "b", "package-lock.json": "{}" };
 
-test("two releases differ in content, mode and links; what is no code is left out", async () => {
+test("two releases differ in content, mode and links; what is not code is left out", async () => {
   const skipped = { "node_modules/m/i.js": "1", ".git/HEAD": "1", "app.log": "1", "data.sqlite-wal": "1" };
   const [from, to] = [makeFolder(OLD), makeFolder({ ...NEW, ...skipped, "run/x": "1", "a/b": "" })];
   for (const [folder, target] of [
@@ -41,7 +41,7 @@ test("two releases differ in content, mode and links; what is no code is left ou
   expect((await compareReleases(from, from, { without: [] })).files).toEqual([]);
 });
 
-test("what is not compared is said: too many files, bytes or changes", async () => {
+test("what is not compared is reported: too many files, bytes or changes", async () => {
   const many = Object.fromEntries(Array.from({ length: 20 }, (_, at) => [`${at}.js`, `${at % 10}`]));
   const [from, to] = [makeFolder({}), makeFolder(many)];
   const compare = (limits: object) => compareReleases(from, to, { without: [], limits: { ...FILE_LIMITS, ...limits } });
@@ -55,7 +55,7 @@ test("what is not compared is said: too many files, bytes or changes", async () 
   await expect(compareReleases(join(from, "nope"), to, { without: [] })).rejects.toThrow("ENOENT");
 });
 
-test("in a folder that stays, changes since a time are found, and folders that lost something", async () => {
+test("in an unchanged release folder, changes since a time are found, and folders that lost something", async () => {
   const folder = makeFolder({ "app.js": "1", "lib/a.js": "1", "lib/deep/b.js": "1" });
   const past = new Date(Date.now() - 60_000);
   for (const name of ["lib/deep", "lib", "."]) utimesSync(join(folder, name), past, past);

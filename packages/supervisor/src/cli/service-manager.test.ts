@@ -17,7 +17,7 @@ function manager(send: (assignments: readonly string[]) => Promise<void>) {
   };
 }
 
-test("says each turn of a fleet in order; of reloads that overlap one, and nothing of those before it is ready", async () => {
+test("reports each state of a fleet in order; only one of overlapping reloads, and none before the fleet is ready", async () => {
   const said: string[] = [];
   const { it, problems } = manager(async (assignments) => void said.push(assignments.join(" ")));
   it.reloading();
@@ -40,7 +40,7 @@ test("says each turn of a fleet in order; of reloads that overlap one, and nothi
   expect(problems).toEqual([]);
 });
 
-test("while a message waits, changes of the status add none, and the last one is sent afterwards", async () => {
+test("while a message waits, changes of the status add no further message, and the last one is sent afterwards", async () => {
   vi.useFakeTimers();
   onTestFinished(() => void vi.useRealTimers());
   const said: string[] = [];
@@ -62,7 +62,7 @@ test("while a message waits, changes of the status add none, and the last one is
   expect(said).toEqual(["STATUS=web 1/2 ready", "STATUS=web 2/2 ready"]);
 });
 
-test("a service manager that cannot be told is one warning, and the next message is tried", async () => {
+test("a service manager that cannot be reached causes one warning, and the next message is tried", async () => {
   let tries = 0;
   const { it, problems } = manager(async () => {
     tries++;
@@ -94,7 +94,7 @@ test.each([
     { NOTIFY_SOCKET: "@x", WATCHDOG_USEC: "soon" },
     { socket: "@x", watchdogMs: undefined },
   ],
-])("of the variables %j none is passed on", (variables, expected) => {
+])("none of the variables %j is inherited", (variables, expected) => {
   const environment: NodeJS.ProcessEnv = { PATH: "/bin", ...variables };
   const found = takeInvitation(environment, 7);
   expect(found === undefined ? undefined : { socket: found.socket, watchdogMs: found.watchdogMs }).toEqual(expected);

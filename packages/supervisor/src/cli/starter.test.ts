@@ -8,7 +8,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-test("a supervisor that has ended exits with its status, whatever is left open", () => {
+test("a stopped supervisor exits with its status, whatever is still open", () => {
   const exit = vi.spyOn(process, "exit").mockImplementation(() => undefined as never);
   exitSoon(3);
   vi.advanceTimersByTime(1_000);

@@ -97,7 +97,7 @@ test.each<[keyof UnitFacts, (text: string) => Partial<UnitFacts>]>([
   ["programFolders", (each) => ({ programFolders: [each] })],
   ["runtimeDirs", (each) => ({ runtimeDirs: [each] })],
   ["credentials", (each) => ({ credentials: [each] })],
-])("nothing in %s adds or joins lines", (_key, changes) => {
+])("no value of %s adds or joins lines", (_key, changes) => {
   const text = "/srv/a";
   for (const control of ["\n", "\r", "\0", "\u001b", "\u0085"])
     expect(() => linesOf(changes(`${text}${control}ExecStartPre=/bin/evil`))).toThrow("has a control character");
@@ -110,6 +110,6 @@ test.each<[keyof UnitFacts, (text: string) => Partial<UnitFacts>]>([
     return;
   }
   expect(lines).toHaveLength(usual);
-  // An even number of them is text.
+  // An even number of backslashes is text.
   expect(lines.filter((line) => /(?<!\\)(?:\\\\)*\\$/.test(line))).toEqual([]);
 });

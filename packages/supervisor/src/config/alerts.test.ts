@@ -1,4 +1,4 @@
-/** The keys `alerts` and `otlp`: what is refused, and what the defaults are. */
+/** The keys `alerts` and `otlp`: which values are rejected, and what the defaults are. */
 import { describe, expect, it } from "vitest";
 import { resolveAlerts, resolveOtlp } from "./observers.js";
 

@@ -11,7 +11,7 @@ function resolve(given: Parameters<typeof resolveAutomatic>[0], names: string[] 
   return { config, problems };
 }
 
-it("is on for names without a certificate, from Let's Encrypt", () => {
+it("is enabled for names without a certificate, with Let's Encrypt", () => {
   expect(resolve(undefined).config).toBe(undefined);
   const { config, problems } = resolve(undefined, ["shop.example"]);
   expect(problems).toEqual([]);
@@ -23,13 +23,13 @@ it("is on for names without a certificate, from Let's Encrypt", () => {
   });
 });
 
-it("knows no staging directory of other CAs", () => {
+it("has no staging directory for other CAs", () => {
   expect(resolve({ directory: "https://ca.example/dir" }).config?.stagingDirectory).toBe(null);
   const given = { directory: "https://ca.example/dir", staging: "https://trial.example/dir" };
   expect(resolve(given).config?.stagingDirectory).toBe("https://trial.example/dir");
 });
 
-test("further names are in lower case, once", () => {
+test("further names are in lower case, each once", () => {
   expect(resolve({ names: ["Shop.Example", "www.shop.example"] }, ["shop.example"]).config?.names).toEqual([
     ...["shop.example", "www.shop.example"],
   ]);

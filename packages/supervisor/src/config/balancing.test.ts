@@ -1,4 +1,4 @@
-/** What a pool's policy means to the balancers, and which ones are refused. */
+/** What a pool's policy means for the balancers, and which policies are rejected. */
 import { expect, test } from "vitest";
 import { relayedPolicy } from "./balancing.js";
 
@@ -18,6 +18,6 @@ test.each<[string, object]>([
 test.each([
   ["hash:header:X-Forwarded-For", /which Paceline makes itself/],
   ["hash:header:Connection", /instances never get it/],
-])("%s is refused", (text, why) => {
+])("%s is rejected", (text, why) => {
   expect(relayedPolicy(text)).toMatch(why);
 });

@@ -1,4 +1,4 @@
-/** What the function of a config module gets, and an option that stands for a key. */
+/** What the function of a config module gets, and an option that sets a key. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** In which pools instances are ejected without a word in the configuration. */
+/** In which pools instances are ejected by default. */
 import { expect, test } from "vitest";
 import { resolveEjection } from "./ejection.js";
 
@@ -18,7 +18,7 @@ test.each([
   expect(problems).toEqual([]);
 });
 
-test("defaults fill in what a pool leaves out, and a longest time below the first is a problem", () => {
+test("missing keys get defaults, and a maximum time below the first is a problem", () => {
   const problems: string[] = [];
   const resolve = (pool: Parameters<typeof resolveEjection>[0]) =>
     resolveEjection(pool, (path, problem) => problems.push(`${path.join(".")} ${problem}`));

@@ -36,11 +36,11 @@ describe("an env file", () => {
     expect(Object.fromEntries(variables.map(({ name, value }) => [name, value]))).toEqual(expected);
   });
 
-  test.each(BAD)("with lines that are wrong: %j", (text, expected) => {
+  test.each(BAD)("with invalid lines: %j", (text, expected) => {
     expect(readEnvLines(text).problems.map(({ line, message }) => `${line}: ${message}`)).toEqual(expected);
   });
 
-  test("that is none has a few problems, not one for each line", () => {
+  test("that is not an env file has a few problems, not one for each line", () => {
     expect(readEnvLines("none\n".repeat(10_000)).problems).toHaveLength(20);
   });
 

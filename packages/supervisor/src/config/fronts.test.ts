@@ -1,4 +1,4 @@
-/** The keys for proxies and orchestrators in front, and the errors for wrong ones. */
+/** The keys for proxies and orchestrators in front of the fleet, and the errors for invalid values. */
 import { expect, it } from "vitest";
 import { resolveAdmin, resolveAgentCheck, resolveProbes } from "./fronts.js";
 import { parseListenAddress } from "./listen-address.js";
@@ -89,6 +89,6 @@ it.each([
   [{ admin: { port: 9090 } }, "admin.port: unknown key; known keys: listen, token, write"],
   [{ admin: { token: "secret" } }, 'admin.token: must be { file: "path" } or { credential: "name" }, not text'],
   [{ admin: { token: { file: "" } } }, "admin.token.file: must not be empty"],
-])("%j is wrong", (given, problem) => {
+])("%j is invalid", (given, problem) => {
   expect(resolve(given).problems).toEqual([problem]);
 });

@@ -1,4 +1,4 @@
-/** The keys of modes: which pools may have them, and who listens where. */
+/** The keys of modes: which pools may have them, and which processes listen where. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -82,7 +82,7 @@ test("a pool in direct mode has its addresses, HTTP/1.1 and no balancer", () => 
 });
 
 test.runIf(!canShareAddresses(process.versions))(
-  "direct mode is refused on a runtime that cannot share addresses",
+  "direct mode is rejected on a runtime that cannot share addresses",
   () => {
     expect(read({ ...web, mode: "direct" }, "node").problems).toEqual([
       `mode: "direct" needs Bun, or Node from 22.12 on; this is Node ${process.versions.node}`,
@@ -139,6 +139,6 @@ test.each([
     'pools.db.bind[0]: "127.0.0.1:8080" is the same address as "127.0.0.1:8080"',
   ],
   [{ mode: "tcp", pools: { web } }, "mode: must be in one of the `pools`, not at the top level"],
-])("%j is wrong", (raw, problem) => {
+])("%j is invalid", (raw, problem) => {
   expect(read(raw).problems.find((each) => each.startsWith(problem.split(":")[0] as string))).toBe(problem);
 });

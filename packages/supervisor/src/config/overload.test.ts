@@ -1,4 +1,4 @@
-/** The keys `rateLimits`, `queueTimeoutMs` and `priority`: what they resolve to, and what is refused. */
+/** The keys `rateLimits`, `queueTimeoutMs` and `priority`: their resolved values, and which values are rejected. */
 import { describe, expect, test } from "vitest";
 import { resolveRateLimits } from "./balancer-keys.js";
 import { resolveOverload } from "./balancing.js";
@@ -33,7 +33,7 @@ describe("rate limits", () => {
     [[{ requests: 1, routes: ["/a", "x"] }], /^0\.routes\.1: must be a path/],
     [[{ requests: 1, routes: [] }], /^0\.routes: must have at least one route/],
     [Array(17).fill({ requests: 1 }), /cannot have more than 16 rules/],
-  ])("%j is refused", (rules, message) => {
+  ])("%j is rejected", (rules, message) => {
     const { problems } = resolved(rules);
     expect(problems).toHaveLength(1);
     expect(problems[0]).toMatch(message);
@@ -59,7 +59,7 @@ describe("overload", () => {
     [{ queueTimeoutMs: 50, sticky: "cookie" }, "queueTimeoutMs: has no effect with `sticky`"],
     [{ priority: { high: ["checkout"] } }, "priority.high.0: must be a path"],
     [{ priority: { high: ["/a"], low: ["/b", "/a/"] } }, 'priority.low.1: the route "/a/" is there twice'],
-  ])("%j is refused", (keys, message) => {
+  ])("%j is rejected", (keys, message) => {
     const { problems } = resolved(keys);
     expect(problems).toHaveLength(1);
     expect(problems[0]).toContain(message);

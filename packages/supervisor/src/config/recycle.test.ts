@@ -1,4 +1,4 @@
-/** The keys that limit a process's life: defaults of the top level, and what is refused. */
+/** The keys that limit a process's life: defaults of the top level, and which values are rejected. */
 import { expect, test } from "vitest";
 import { resolveRecycle } from "./recycle.js";
 
@@ -23,7 +23,7 @@ test("a pool's keys override those of the top level", () => {
   });
 });
 
-test("a worker with cron has no limits: it may not set them, and those of the top level are not its", () => {
+test("a worker with cron has no limits: it may not set them, and those of the top level do not apply", () => {
   expect(read({ maxMemoryMb: 200 }, { maxAgeMs: 5 }, true)).toEqual({
     limits: none,
     problems: ["pool maxAgeMs: cannot be combined with `cron`: a run ends by itself"],
@@ -33,7 +33,7 @@ test("a worker with cron has no limits: it may not set them, and those of the to
 test.each([
   [{}, { recycleSchedule: "61 * * * *" }, /^pool recycleSchedule: must be a cron pattern .*"61 \* \* \* \*"/],
   [{ recycleSchedule: "0 0 30 2 *" }, {}, /^top recycleSchedule: never comes: "0 0 30 2 \*"$/],
-])("%j with %j is refused", (outer, pool, message) => {
+])("%j with %j is rejected", (outer, pool, message) => {
   const { problems } = read(outer, pool);
   expect(problems).toHaveLength(1);
   expect(problems[0]).toMatch(message);

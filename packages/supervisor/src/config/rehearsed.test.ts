@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { FleetConfig } from "../core/model.js";
 import { rehearsedConfig } from "./compose.js";
 
-test("nothing but the app acts outside: no workers, hooks and agent-check, no files elsewhere", () => {
+test("nothing but the app has effects outside: no workers, hooks and agent-check, no files elsewhere", () => {
   const config = {
     ...{
       name: "shop",

@@ -11,7 +11,7 @@ function resolved(given: object) {
   return { config, problems };
 }
 
-test("a table is bounds, a target and defaults", () => {
+test("a table has bounds, a target and defaults", () => {
   const { config, problems } = resolved({ max: "cpus", target: { queueMs: 50 } });
   expect(problems).toEqual([]);
   expect(config).toEqual({

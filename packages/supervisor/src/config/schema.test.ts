@@ -13,7 +13,7 @@ test("docs/configuration.md is current (else run: node scripts/make-configuratio
   expect(page).toBe(configurationDocument());
 });
 
-test("every key has a type and a meaning that ends as a sentence", () => {
+test("every key has a type and a meaning that is a sentence", () => {
   for (const [key, field] of Object.entries({ ...fleetFields, ...balancerFields })) {
     const { type, description } = describeField(field);
     expect(type, key).toBeTruthy();
@@ -24,7 +24,7 @@ test("every key has a type and a meaning that ends as a sentence", () => {
 test("the systemd unit of docs/operations.md gives a stop with the default deadlines the time that it may take", () => {
   const page = readFileSync(new URL("../../../../docs/operations.md", import.meta.url), "utf8");
   const { drainTimeoutMs, termTimeoutMs } = defaultsOf(policyFields) as Record<string, number>;
-  // One deadline for all drains and a second for those in progress; each may need SIGTERM and SIGKILL.
+  // One deadline for all drains plus a second for those in progress; each process may need SIGTERM and SIGKILL.
   const longestMs = (drainTimeoutMs as number) + 1000 + 2 * (termTimeoutMs as number);
   expect(Number(/^ *TimeoutStopSec=(\d+)$/m.exec(page)?.[1]) * 1000).toBeGreaterThan(longestMs + 5000);
   expect(page).toContain("longer than `drainTimeoutMs` + 2 × `termTimeoutMs` + 1 s");

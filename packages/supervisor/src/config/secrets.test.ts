@@ -61,7 +61,7 @@ describe("a secret", () => {
     expect(pool?.secrets).toEqual({ TOKEN: { ...source, value: text } });
   });
 
-  test("a pool's own value takes the place of the top level's, whichever of them is the secret", () => {
+  test("a pool's own value replaces that of the top level, whichever of them is the secret", () => {
     const app = { app: "./app.ts" };
     const pools = { a: { ...app, env: { A: "plain" } }, b: { ...app, routes: "/b", env: { B: { file: "token" } } } };
     const { config } = read({ app: undefined, env: { A: { file: "token" }, B: "plain" }, pools });
@@ -93,17 +93,17 @@ describe("a secret", () => {
     [{ file: "token", credential: "db" }, "must have `file` or `credential`, not both"],
     [{ fil: "token" }, 'can have `file` or `credential`, not "fil"'],
     [{}, 'must be text, a number, a boolean, { file: "path" } or { credential: "name" }, not a table'],
-  ])("%j is refused", (value, problem) => {
+  ])("%j is rejected", (value, problem) => {
     expect(read({ env: { TOKEN: value } }).problems).toEqual([`env.TOKEN: ${problem}`]);
   });
 
-  test("a variable of ours is no secret", () => {
+  test("one of our own variables cannot be a secret", () => {
     expect(read({ env: { PACELINE_X: { file: "token" } } }).problems).toEqual([
       "env.PACELINE_X: names that begin with PACELINE_ are reserved for Paceline",
     ]);
   });
 
-  test("a credential needs a unit, but not to be checked", () => {
+  test("a credential needs a systemd unit, but a check does not", () => {
     const env = { TOKEN: { credential: "db" } };
     expect(read({ env }, {}).problems).toEqual([
       'env.TOKEN: needs $CREDENTIALS_DIRECTORY for the credential "db": run the fleet by a systemd unit with LoadCredential=db:/path/of/the/secret, or name a file with { file: … }',
@@ -117,7 +117,7 @@ describe("a secret", () => {
     expect(read({ env: { TOKEN: { file: "gone" } } }, { isOnlyChecked: true }).problems).toHaveLength(1);
   });
 
-  test("is not in what is shown or stored, and a file that all can read is warned about", () => {
+  test("is never shown or stored, and a file that everybody can read causes a warning", () => {
     const { config } = read({ env: { TOKEN: { file: "token" }, DB: { credential: "db" } } });
     const shown = JSON.stringify(withoutSecretValues(config));
     expect(shown).toContain(`"secrets":{"TOKEN":{"file":"${folder}/token"},"DB":{"credential":"db"}}`);

@@ -92,7 +92,7 @@ test.each<[listen: string | string[], tls: object, addresses: string[], redirect
   if (redirects !== undefined) expect(config.listen.map(({ redirect }) => redirect)).toEqual(redirects);
 });
 
-test("what is resolved", () => {
+test("the resolved values", () => {
   const tls = { ...pair(), minVersion: "1.3", clientCa: "shop.pem", clientCertificates: "optional", hsts: true };
   expect(read({ listen: ["https://shop.test", "https://shop.test:8443"], tls }).config.tls).toEqual({
     certificates: [{ certificate: join(folder, "shop.pem"), key: join(folder, "shop.key") }],
@@ -197,11 +197,11 @@ test.each<[listen: string | string[], tls: object | undefined, problem: string]>
     internal,
     'listen[1]: "https://a.test" includes "https://127.0.0.1": list one of them',
   ],
-])("listen %j with tls %j is refused", (listen, tls, problem) => {
+])("listen %j with tls %j is rejected", (listen, tls, problem) => {
   expect(read({ listen, ...(tls !== undefined && { tls }) }).problems).toEqual([problem]);
 });
 
-test("https is refused where no balancer speaks it", () => {
+test("https is rejected where no balancer serves it", () => {
   const { problems } = read({ mode: "direct", listen: secure, tls: internal });
   expect(problems).toContainEqual(
     expect.stringMatching(/^listen\[0\]: "https:.*": https is only for pools that get requests/),
@@ -251,7 +251,7 @@ test.each([
   expect(read({ listen: "https://a.test", tls }).problems).toEqual([expect.stringMatching(problem)]);
 });
 
-test("a common name that is no name of a host is not proposed as an alternative name", () => {
+test("a common name that is not a host name is not proposed as an alternative name", () => {
   const dates = { notBefore: now, notAfter: now + 9e9, extensions: [] };
   const names = { subject: "My Own CA", issuer: "My Own CA" };
   writeFileSync(at("own.pem"), certificateOf({ ...dates, ...names, key: privateKey, issuerKey: privateKey }));

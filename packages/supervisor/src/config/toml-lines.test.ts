@@ -35,7 +35,7 @@ x
 '''
 c = 3`;
 
-/** Every path of a value, with those of its tables and lists. */
+/** Every path of a value, including those of its tables and lists. */
 function pathsOf(value: unknown, path: (string | number)[] = []): (string | number)[][] {
   if (typeof value !== "object" || value === null || value instanceof Date) return [path];
   const entries = Object.entries(value).map(([key, each]) =>

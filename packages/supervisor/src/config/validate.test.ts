@@ -54,7 +54,7 @@ function good(raw: unknown): FleetConfig {
   return config;
 }
 
-/** A value for each key that may be a default for all pools; none is the built-in default. */
+/** A value for each key that may be a default for all pools; none of them is the built-in default. */
 const COMMON: Record<keyof typeof commonPoolFields, unknown> = {
   runtime: "node",
   protocol: "http1",
@@ -83,8 +83,8 @@ const COMMON: Record<keyof typeof commonPoolFields, unknown> = {
   maxOutputBytes: 1 << 20,
 };
 
-describe("a configuration that is right", () => {
-  test("the keys at the top level make one pool named web, with every default filled in", () => {
+describe("a valid configuration", () => {
+  test("the keys at the top level form one pool named web, with every default filled in", () => {
     const config = good({ app: "./app.ts" });
     expect(config).toMatchObject({
       name: "shop",
@@ -119,7 +119,7 @@ describe("a configuration that is right", () => {
     expect(undefinedValues).not.toContain("UNDEFINED");
   });
 
-  test("a style is an app's own", () => {
+  test("a style belongs to an app", () => {
     const pools = { web: { app: "./app.ts" }, api: { app: "./api.js", style: "node", routes: "/api/" } };
     expect(good({ pools }).pools.map(({ workload }) => workload.style)).toEqual([undefined, "node"]);
     expect(good({ app: "./app.ts", style: "fetch" }).pools[0]?.workload.style).toBe("fetch");
@@ -129,7 +129,7 @@ describe("a configuration that is right", () => {
     expect(read({ app: "./app.ts", style: "wsgi" }).problems).toHaveLength(1);
   });
 
-  test.each(Object.entries(COMMON))("`%s` beside `pools` holds for each pool", (key, value) => {
+  test.each(Object.entries(COMMON))("`%s` beside `pools` applies to each pool", (key, value) => {
     const app = "./app.ts";
     const [before] = good({ pools: { web: { app } } }).pools;
     const [own] = good({ pools: { web: { app, [key]: value } } }).pools;
@@ -137,7 +137,7 @@ describe("a configuration that is right", () => {
     expect(own).not.toEqual(before);
   });
 
-  test("a pool's own keys hold over those of the top level, part by part", () => {
+  test("a pool's own keys override those of the top level, part by part", () => {
     const config = good({
       runtime: "node",
       drainTimeoutMs: 1_000,
@@ -158,7 +158,7 @@ describe("a configuration that is right", () => {
     expect(config.balancer).toMatchObject({ runtime: "node", policy: { drainTimeoutMs: 1_000 } });
   });
 
-  test("env files are laid over each other in order, variables over them", () => {
+  test("later env files override earlier ones, and variables override them", () => {
     const config = good({ app: "./app.ts", envFiles: [".env", ".env.more"], env: { C: "own" } });
     expect(config.pools[0]?.env).toEqual({ A: "from-more", B: "two words", C: "own" });
   });
@@ -232,14 +232,14 @@ describe("a configuration that is right", () => {
       /must be text, or a table of names and texts, not 1$/,
     ],
     [{ pools: { old: { proxy: "http://a", runtime: "bun" } } }, "pools.old.runtime: `proxy` pools only run on node"],
-  ])("a proxy that is wrong: %j", (config, problem) => {
+  ])("an invalid proxy: %j", (config, problem) => {
     const { problems } = read(config);
     expect(problems).toHaveLength(1);
     if (typeof problem === "string") expect(problems[0]).toBe(problem);
     else expect(problems[0]).toMatch(problem);
   });
 
-  test("the kind follows from what is named, and with it how many instances there are", () => {
+  test("the kind and the number of instances follow from the named keys", () => {
     const { pools } = good({
       pools: {
         web: { app: "./app.ts" },
@@ -257,7 +257,7 @@ describe("a configuration that is right", () => {
     ]);
   });
 
-  test("a start script of FAPWS is given to Python, one request at a time", () => {
+  test("a start script of FAPWS runs in Python, one request at a time", () => {
     const script = join(folder, "start.py");
     const [pool] = good({ fapws: "./start.py", python: INTERPRETER }).pools;
     expect(pool).toMatchObject({ kind: "fapws", instances: 4, source: script, workload: { fapws: { script } } });
@@ -282,7 +282,7 @@ describe("a configuration that is right", () => {
     }
   });
 
-  test("an ASGI app is given to Python with its server's options, many requests at once", () => {
+  test("an ASGI app runs in Python with its server's options, many requests at once", () => {
     const asgiOptions = { ws_max_size: 1000, access_log: true };
     const [pool] = good({ asgi: "./start.py:app", asgiServer: "hypercorn", asgiOptions, python: INTERPRETER }).pools;
     const app = `${join(folder, "start.py")}:app`;
@@ -298,7 +298,7 @@ describe("a configuration that is right", () => {
     expect(pool?.workload).toEqual({ fapws: { script, args: ["--port", "80"] } });
   });
 
-  test("an app may be a folder that has one", () => {
+  test("an app may be a folder that contains one", () => {
     expect(good({ app: "./site" }).pools[0]?.workload.app).toBe(join(folder, "site", "server.mjs"));
   });
 
@@ -325,7 +325,7 @@ describe("a configuration that is right", () => {
     expect(config.pools.map(({ stripPrefix }) => stripPrefix)).toEqual([true, false]);
   });
 
-  test("hosts of routes are taken in small letters, proxies as networks", () => {
+  test("hosts of routes are converted to lower case, proxies to networks", () => {
     const config = good({
       app: "./app.ts",
       routes: ["Example.COM/Shop"],
@@ -675,7 +675,7 @@ const BAD: Case[] = [
   ["a folder that is not there", { app: "./app.ts", cwd: "gone" }, ["cwd: there is no such folder: gone"]],
 ];
 
-describe("a configuration that is wrong", () => {
+describe("an invalid configuration", () => {
   test.each(BAD)("%s", (_, raw, expected) => {
     const { problems } = read(raw);
     expect(problems).toHaveLength(expected.length);
@@ -684,19 +684,19 @@ describe("a configuration that is wrong", () => {
     }
   });
 
-  test.each(Object.keys(ownPoolFields))("tells `%s` beside `pools`: it holds for one pool alone", (key) => {
+  test.each(Object.keys(ownPoolFields))("reports `%s` beside `pools`: it applies only to one pool", (key) => {
     expect(resolved({ pools: { web: { app: "./app.ts" } }, [key]: "x" }).problems).toEqual([
       `${key}: must be in one of the \`pools\`, not at the top level`,
     ]);
   });
 
-  test("tells a runtime that is not found", () => {
+  test("reports a missing runtime", () => {
     expect(read({ app: "./app.ts", runtime: "bun" }, { node: "/node" }).problems).toEqual([
       "runtime: bun is not installed here",
     ]);
   });
 
-  test("tells problems of the form and of the matter at once, each key once", () => {
+  test("reports problems of form and of content together, each key once", () => {
     const { problems } = read({
       instances: "many",
       app: "./no.ts",

@@ -1,4 +1,4 @@
-/** Hosts, origins and tokens that are accepted, and what the admin listener serves at all. */
+/** Hosts, origins and tokens that are accepted, and which routes the admin listener serves. */
 import { describe, expect, it } from "vitest";
 import { ADMIN_ROUTES, hasToken, isForeign, isLoopbackHost, isSocketHost, narrowed } from "./access.js";
 import { routes } from "./routes.js";
@@ -51,7 +51,7 @@ describe("the token", () => {
   });
 });
 
-describe("what a TCP address serves", () => {
+describe("the routes of a TCP address", () => {
   it("everything that changes the fleet needs admin.write, and nothing there runs a program of the caller's choice", () => {
     const served = routes.filter(({ path }) => ADMIN_ROUTES[path] !== undefined);
     const writes = served.filter(({ method }) => method === "POST");

@@ -6,12 +6,12 @@ import { makeFolder } from "../../test/support.js";
 import { callerField, callerOf } from "./caller.js";
 import { ControlClient } from "./client.js";
 
-test("a deadline that has passed before the request is sent is no negative time, of which runtimes warn", async () => {
+test("a deadline that has passed before the request is sent does not become a negative time, for which runtimes print a warning", async () => {
   const timers = vi.spyOn(globalThis, "setTimeout");
   try {
     const client = new ControlClient({ socketPath: "/nobody/listens/here.sock", timeoutMs: -1 });
     await expect(client.status()).rejects.toThrow();
-    // Another file's leftovers may set timers meanwhile.
+    // Leftovers of another test file may set timers in the meantime.
     const times = timers.mock.calls.map(([, ms]) => ms ?? 0);
     expect(times).toContain(0);
     expect(times.filter((ms) => ms < 0)).toEqual([]);
@@ -20,7 +20,7 @@ test("a deadline that has passed before the request is sent is no negative time,
   }
 });
 
-test("a request whose head is too long is refused with a clear line, not taken for the end of the supervisor", async () => {
+test("a request whose head is too long is rejected with a clear message, and not mistaken for an exit of the supervisor", async () => {
   const socketPath = join(makeFolder(), "s.sock");
   const server = createServer({ maxHeaderSize: 2_048 }, (_request, response) => response.end());
   onTestFinished(() => void server.close());
@@ -32,7 +32,7 @@ test("a request whose head is too long is refused with a clear line, not taken f
   }
 });
 
-test("who asks is named in a bounded length, whatever the environment holds", () => {
+test("the caller's name has a bounded length, whatever the environment contains", () => {
   const long = "\u{2603}".repeat(17_000);
   const caller = callerOf({ PACELINE_ACTOR: long, SUDO_USER: long, CI_JOB_URL: long, SSH_CONNECTION: long });
   expect(callerField(caller).length).toBeLessThan(10_000);

@@ -40,7 +40,7 @@ test.each([
   [RELOAD, {}],
   [RELOAD, { pool: "web", environment: { A: "1" } }],
   [{}, {}],
-])("%j takes %j", (shape, body) => {
+])("%j accepts %j", (shape, body) => {
   expect(bodyProblems(shape, body)).toEqual([]);
 });
 
@@ -53,6 +53,6 @@ test.each([
   [{}, { toString: 1 }, ['unknown key "toString"']],
   [{}, [], ["must be an object"]],
   [{}, null, ["must be an object"]],
-])("%j refuses %j", (shape, body, problems) => {
+])("%j rejects %j", (shape, body, problems) => {
   expect(bodyProblems(shape, body)).toEqual(problems);
 });

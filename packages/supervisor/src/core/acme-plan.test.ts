@@ -1,4 +1,4 @@
-/** Orders stay within the limits of a CA whatever it answers, certificates are renewed in time, and an outage takes none away. */
+/** Orders stay within the limits of a CA whatever it responds, certificates are renewed in time, and an outage removes none. */
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import { hold } from "../../../../test/support/hold.js";
@@ -82,7 +82,7 @@ describe("the next step", () => {
 });
 
 describe("a failed challenge", () => {
-  it("leads to the next kind at once, then to a pause", () => {
+  it("leads to the next kind immediately, then to a pause", () => {
     const first = fails(newPlan("a.example"), { kind: "challenge", challenge: "tls-alpn-01" });
     expect(nextStep(first.plan, first.budget, RULES, NOW + 3_000)).toEqual({
       ...{ do: "order", challenges: ["http-01"], onStaging: false },
@@ -121,7 +121,7 @@ describe("a failed challenge", () => {
     expect(onReal).toBe(4);
   });
 
-  it("of a renewal that an operator wants leads to the other kind, too", () => {
+  it("of a renewal that an operator requested leads to the other kind, too", () => {
     const forced = forceOrder({ ...withCertificate(), proven: "tls-alpn-01" });
     const first = fails(forced, { kind: "challenge", challenge: "tls-alpn-01" });
     expect(nextStep(first.plan, first.budget, RULES, NOW)).toMatchObject({ do: "order", challenges: ["http-01"] });
@@ -184,7 +184,7 @@ describe("a failed order", () => {
     expect(step.do === "wait" ? (step.until - NOW) / MINUTE : step).toBe(minutes);
   });
 
-  it("counts at once again after the configuration changed", () => {
+  it("allows an immediate attempt after the configuration changed", () => {
     const { plan } = fails({ ...newPlan("a.example"), failures: 9 }, {}, NOW, WITH_STAGING);
     expect(nextStep(retryNow(plan), NEW_BUDGET, WITH_STAGING, NOW)).toMatchObject({ do: "order", onStaging: false });
   });
@@ -207,12 +207,12 @@ describe("the window of the CA", () => {
     [1_000, 10 * MINUTE],
     [2 * HOUR, 2 * HOUR],
     [99 * DAY, DAY],
-  ])("is asked for again after what the CA says: %s", (retryAfterMs, expected) => {
+  ])("is requested again after the time that the CA states: %s", (retryAfterMs, expected) => {
     const plan = learnWindow(withCertificate(), window, retryAfterMs, { now: NOW, random: 0 });
     expect(plan.askWindowAt - NOW).toBe(expected);
   });
 
-  it("never leaves too little time, and counts only if it is one", () => {
+  it("never leaves too little time, and counts only if it is valid", () => {
     const late = { start: NOW + 95 * DAY, end: NOW + 99 * DAY, explanation: null };
     expect(learnWindow(withCertificate(), late, undefined, { now: NOW, random: 0 }).renewAt).toBe(NOW + 89 * DAY);
     const wrong = { start: NOW + 9 * DAY, end: NOW, explanation: null };
@@ -220,7 +220,7 @@ describe("the window of the CA", () => {
     expect(learnWindow(withCertificate(), undefined, undefined, { now: NOW, random: 0 }).renewAt).toBe(NOW + 60 * DAY);
   });
 
-  it("tells of a revocation", () => {
+  it("reports a revocation", () => {
     const past = { start: NOW - 2 * DAY, end: NOW - DAY, explanation: "https://ca.example/why" };
     const plan = learnWindow(withCertificate(), past, undefined, { now: NOW, random: 0 });
     expect(isRecalled(plan, NOW)).toBe(true);
@@ -229,7 +229,7 @@ describe("the window of the CA", () => {
   });
 });
 
-test("a kept certificate needs no order, and keeps its time of renewal", () => {
+test("a stored certificate needs no order, and keeps its time of renewal", () => {
   const issued = lasting(90);
   const kept = adoptIssued(newPlan("a.example"), issued, 0);
   expect(kept.renewAt).toBe(NOW + 60 * DAY);
@@ -247,13 +247,13 @@ test.each([
   expect(stateOf(plan, isOrdering, now)).toBe(expected);
 });
 
-test("a renewal that fails for long is late", () => {
+test("a renewal that fails for a long time is late", () => {
   const failed = fails({ ...withCertificate(), renewAt: NOW + 60 * DAY }, {}, NOW + 60 * DAY).plan;
   expect(isLate(failed, NOW + 61 * DAY)).toBe(false);
   expect(isLate(failed, NOW + 69 * DAY)).toBe(true);
 });
 
-test("the plan of a name that left is kept while its orders count", () => {
+test("the plan of a removed name is kept while its orders count", () => {
   const { plan } = beginOrder(newPlan("a.example"), NEW_BUDGET, NOW);
   expect(mayForget(plan, NOW + HOUR - 1)).toBe(false);
   expect(mayForget(plan, NOW + HOUR)).toBe(true);
@@ -271,11 +271,11 @@ const anyFailure: fc.Arbitrary<Answer> = fc
     retryAfterMs: fc.option(fc.integer({ min: 0, max: 9 * DAY }), { nil: undefined }),
   })
   .map((failure) => ({ ok: false, failure }));
-/** Also certificates that have expired already. */
+/** Also certificates that have already expired. */
 const anySuccess: fc.Arbitrary<Answer> = fc.integer({ min: -5, max: 400 }).map((days) => ({ ok: true, days }));
 const anyAnswers = fc.array(fc.oneof(anyFailure, anySuccess), { minLength: 1, maxLength: 40 });
 
-/** Plays the plan for some names against a CA, with a clock of its own. */
+/** Plays the plan for some names against a CA, with its own clock. */
 class World {
   budget: OrderBudget = NEW_BUDGET;
   readonly plans: NamePlan[];
@@ -328,7 +328,7 @@ class World {
 const most = (orders: readonly { at: number }[]) =>
   Math.max(0, ...orders.map(({ at }) => orders.filter((other) => other.at >= at && other.at < at + HOUR).length));
 
-it("never orders more often than it may, whatever the CA answers", () => {
+it("never orders more often than it may, whatever the CA responds", () => {
   const anyWorld = fc.record({
     answers: anyAnswers,
     names: fc.constantFrom(1, 3, 70),
@@ -349,7 +349,7 @@ it("never orders more often than it may, whatever the CA answers", () => {
   );
 });
 
-it("orders although an operator forces it again and again no more often than it may", () => {
+it("never orders more often than it may, even if an operator forces it repeatedly", () => {
   const world = new World(
     1,
     RULES,
@@ -366,7 +366,7 @@ it("orders although an operator forces it again and again no more often than it 
 it("renews before the certificate expires if the CA works for a day", () => {
   const anyOutage = fc.record({
     days: fc.constantFrom(6, 45, 90),
-    /** When the CA works again, as a share of the time from the renewal to a day before the end. */
+    /** When the CA works again, as a share of the time from the renewal to a day before the expiry. */
     until: fc.double({ min: 0, max: 1, noNaN: true }),
     answers: fc.array(anyFailure, { minLength: 1, maxLength: 20 }),
     hasStaging: fc.boolean(),
@@ -379,7 +379,7 @@ it("renews before the certificate expires if the CA works for a day", () => {
       const answer = ({ now }: World): Answer => {
         const failing = answers[asked++ % answers.length] as Answer;
         if (now >= worksFrom) return { ok: true, days };
-        // Waiting for as long as a CA says is no fault of ours.
+        // Waiting for as long as a CA says is not our fault.
         const { retryAfterMs: _, ...failure } = failing.ok ? {} : (failing.failure as { retryAfterMs?: number });
         return { ok: false, failure };
       };
@@ -397,7 +397,7 @@ it("renews before the certificate expires if the CA works for a day", () => {
   );
 });
 
-it("holds its limits when the clock jumps", () => {
+it("keeps its limits when the clock jumps", () => {
   const anyJumps = fc.array(fc.integer({ min: -40 * DAY, max: 40 * DAY }), { minLength: 1, maxLength: 8 });
   fc.assert(
     fc.property(anyJumps, anyAnswers, (jumps, answers) => {

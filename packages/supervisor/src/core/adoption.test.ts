@@ -18,14 +18,14 @@ const at = (now: number): FleetContext => ({ now, random: 0.5, policyOf: () => p
 const ready = (fleet: Fleet, index: number, attempt = 1) =>
   report(fleet, "web", index, { type: "ready", attempt }, at(0)).fleet;
 
-/** A pool of that many ready slots. */
+/** A pool of `size` ready slots. */
 function running(size: number): Fleet {
   let { fleet } = resize(addPool(EMPTY_FLEET, "web", 1), "web", size, at(0));
   for (let index = 1; index <= size; index++) fleet = ready(fleet, index);
   return fleet;
 }
 
-/** Takes a fleet up at `now` of a clock that began at 1,000 of the former one, with these processes gone. */
+/** Takes over a fleet at `now`, on a clock that is 1,000 behind the former one, without these processes. */
 function taken(fleet: Fleet, gone: string[] = [], now = 5): FleetChange {
   const saved = JSON.parse(JSON.stringify(saveFleet(fleet, 7000)));
   return adopt(restoreFleet(saved, -8000), (id) => !gone.includes(id), at(now));
@@ -34,9 +34,9 @@ function taken(fleet: Fleet, gone: string[] = [], now = 5): FleetChange {
 const effectsOf = ({ effects }: FleetChange) =>
   effects.filter(({ effect }) => effect.type !== "log").map(({ id, effect }) => `${id} ${effect.type}`);
 
-describe("a fleet that a new supervisor takes up", () => {
-  test("goes on with its former sizes after a stop that was cut off", () => {
-    // The first process has ended, and the second one still drains.
+describe("a fleet that a new supervisor takes over", () => {
+  test("continues with its former sizes after an interrupted stop", () => {
+    // The first process has exited, and the second one still drains.
     const { fleet } = resize(running(2), "web", 0, at(0));
     const gone = report(
       fleet,
@@ -53,7 +53,7 @@ describe("a fleet that a new supervisor takes up", () => {
     expect(findPool(adopt(restoreFleet(saved, -8000), () => true, at(5)).fleet, "web")?.wanted).toBe(0);
   });
 
-  test("starts and ends nothing if every process still runs", () => {
+  test("starts and stops nothing if every process still runs", () => {
     const fleet = running(2);
     const change = taken(fleet);
     expect(effectsOf(change)).toEqual([
@@ -66,7 +66,7 @@ describe("a fleet that a new supervisor takes up", () => {
     expect([...(findPool(change.fleet, "web")?.served ?? [])]).toEqual([1]);
   });
 
-  test("counts what ended meanwhile as a failure, and restarts it", () => {
+  test("counts a process that exited in the meantime as a failure, and restarts it", () => {
     const change = taken(running(2), ["web.2#1"]);
     const process = findSlot(change.fleet, "web", 2)?.member.process;
     expect(process).toMatchObject({ state: "backoff", failures: 1, failuresAt: [5], deadline: 105, nextAttempt: 2 });
@@ -78,7 +78,7 @@ describe("a fleet that a new supervisor takes up", () => {
     });
   });
 
-  test("keeps the former failures at their own times", () => {
+  test("keeps the times of the former failures", () => {
     const { fleet } = report(
       running(1),
       "web",
@@ -90,7 +90,7 @@ describe("a fleet that a new supervisor takes up", () => {
     expect(process).toMatchObject({ state: "backoff", failuresAt: [-100], deadline: 0 });
   });
 
-  test("has no rollout: replacements end, outgoing processes drain, and a slot already replaced is named", () => {
+  test("has no rollout: replacements are stopped, outgoing processes drain, and a slot already replaced is named", () => {
     let { fleet } = startReplacement(running(3), "web", 1, 2, at(0));
     fleet = swap(ready(fleet, 1, 2), "web", 1, at(0)).fleet;
     fleet = startReplacement(fleet, "web", 2, 2, at(0)).fleet;
@@ -107,14 +107,14 @@ describe("a fleet that a new supervisor takes up", () => {
     expect(effectsOf(change)).not.toContainEqual(expect.stringContaining("spawn"));
   });
 
-  test("removes a slot that was being removed and whose process has ended", () => {
+  test("removes a slot whose removal was in progress and whose process has exited", () => {
     const { fleet } = resize(running(2), "web", 1, at(0));
     const { fleet: now } = taken(fleet, ["web.2#1"]);
     expect(findPool(now, "web")?.slots.map(({ name }) => name)).toEqual(["web.1"]);
     expect(findPool(now, "web")?.nextAttempts.get(2)).toBe(2);
   });
 
-  test("spawns a process that was to be restarted and has ended", () => {
+  test("spawns a process that was to be restarted and has exited", () => {
     const { fleet } = command(running(1), "web", 1, { type: "restart" }, at(0));
     expect(effectsOf(taken(fleet, ["web.1#1"]))).toContain("web.1#2 spawn");
   });

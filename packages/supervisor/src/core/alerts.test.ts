@@ -20,7 +20,7 @@ describe("an alert", () => {
     expect(desk.take({ ...death("web.1"), kind: "memory" }, rule, 0, NOON)).toBeUndefined();
   });
 
-  it("about the same subject is delivered once in a while, and then says how many there were", () => {
+  it("about the same subject is delivered once per period, and then says how many there were", () => {
     const desk = new AlertDesk();
     const counts = [0, 1_000, 599_999, 600_000, 600_001].map(
       (now) => desk.take(death("web.1"), rule, now, NOON)?.count,
@@ -30,7 +30,7 @@ describe("an alert", () => {
     expect(desk.suppressedTotal).toBe(3);
   });
 
-  it("is held in quiet hours, unless it is an exception, and one summary follows", () => {
+  it("is held back in quiet hours, unless it is an exception, and one summary follows", () => {
     const desk = new AlertDesk();
     const quiet = { ...rule, quiet: night };
     expect(desk.take(death("web.1"), quiet, 0, 23 * 60)).toBeUndefined();
@@ -46,7 +46,7 @@ describe("an alert", () => {
     expect(desk.release(quiet, 6, 7 * 60)).toBeUndefined();
   });
 
-  it("beyond maxPerHour is dropped; the last one before says so, and the next one after", () => {
+  it("beyond maxPerHour is dropped; the last one before the limit says so, and the next one after it", () => {
     const desk = new AlertDesk();
     const two = { ...rule, maxPerHour: 2 };
     const messages = [0, 1, 2, 3, 3_600_000].map((now) => desk.take(death(`web.${now}`), two, now, NOON)?.message);

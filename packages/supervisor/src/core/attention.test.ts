@@ -1,4 +1,4 @@
-/** What needs attention: what explain finds wrong now, and nothing else; and which figures stand out. */
+/** What needs attention: exactly what explain finds wrong now; and which figures stand out. */
 import { describe, expect, it } from "vitest";
 import { instance, pool, status } from "../../test/dashboard-models.js";
 import type { PoolStatus, Status } from "../control/api.js";
@@ -29,7 +29,7 @@ describe("what needs attention", () => {
     expect(found({ ...failing, state: "starting" })[0]).toBe("fault web.2 exited, and waits for its next start");
   });
 
-  it("has the gravest first, no notes, and says whether a restart may help", () => {
+  it("has the most severe first, no notes, and says whether a restart may help", () => {
     const lock = { reason: "migration", by: "ann", since: NOW };
     const all = attentionOf(
       {
@@ -61,7 +61,7 @@ describe("what needs attention", () => {
     ).toEqual(["fault web.1 died 3 times in the last hour: exit 1 (3)"]);
     expect(found(fleet, [death(1, "web.1", 2)])).toEqual(["warning web.1 died 1 s ago (exit 1) and was restarted"]);
     const kills = [death(1, "web.1", 2, "GET /boom"), death(2, "web.2", 2, "GET /boom")];
-    // It says all of these deaths.
+    // It names all of these deaths.
     expect(attentionOf(fleet, { now: NOW, events: [], deaths: kills })).toMatchObject([
       {
         ...{ what: "GET /boom ends the processes that run it: twice in the last hour", death: 1 },
@@ -99,7 +99,7 @@ describe("what needs attention", () => {
       );
     expect(errors(90, 0, 1)).toEqual(["warning web.1 fails: 90 of its responses in the last minute were 5xx"]);
     expect(errors(30, 31, 30)).toEqual(["warning web fails: 91 of its responses in the last minute were 5xx"]);
-    // Those since the start are of the past.
+    // Errors since the start belong to the past.
     expect(errors(1, 1, 0)).toEqual([]);
   });
 
@@ -110,7 +110,7 @@ describe("what needs attention", () => {
     expect(found(fleetOf([instance("web.1")], { routeClasses: [route, slow] }))).toEqual([
       "warning reads /report/ is slow: p99 302 ms, p50 299 ms",
     ]);
-    // A few requests of that half minute say nothing, whatever was before.
+    // A few requests in that half minute prove nothing, whatever happened before.
     const few = [route, { ...slow, recentRequests: 19 }];
     expect(found(fleetOf([instance("web.1")], { routeClasses: few }))).toEqual([]);
   });
@@ -137,7 +137,7 @@ describe("figures that stand out", () => {
     expect(marks(own)).toEqual(expected);
   });
 
-  it("none in a pool of two, where nothing is usual", () => {
+  it("none in a pool of two, where no value is usual", () => {
     expect(marks({ rssBytes: 900e6 }, 1)).toEqual({});
   });
 });

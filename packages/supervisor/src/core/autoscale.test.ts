@@ -20,7 +20,7 @@ function randomOf(seed: number): () => number {
   };
 }
 
-/** A pool that takes what the decisions say; each new instance is ready in the next period. */
+/** A pool that follows the decisions; each new instance is ready in the next period. */
 class PoolUnderTest {
   state: ScalingState = NEW_SCALING;
   wanted = 1;
@@ -41,7 +41,7 @@ class PoolUnderTest {
     return this.wanted;
   }
 
-  /** An open load: what arrives is served in 100 ms each. */
+  /** An open load: each arriving request takes 100 ms. */
   arrive(perSecond: number): number {
     const inFlight = perSecond / 10;
     return this.period({ throughput: perSecond, inFlight, cpuPercent: perSecond, boxPercent: 10 });
@@ -79,7 +79,7 @@ describe.each(TARGETS)("whatever is measured, with a target of $metric", (target
           boxPercent: random() < 0.1 ? null : random() * 100,
           perInstance: random() < 0.5 ? null : 1,
         });
-        // One comparison, because there are thousands.
+        // One comparison, because there are thousands of them.
         const isWithin = Number.isInteger(size) && size >= min && size <= max;
         const mayChange = unready === 0 && !isBusy;
         const isExplained = reasons.length - told === (size === wanted ? 0 : 1);
@@ -118,7 +118,7 @@ test.each([
   }
 });
 
-test("a pool shrinks when the cool-down has passed since it was first measured, and since it grew", () => {
+test("a pool shrinks when the cool-down has passed since the first measurement and since it grew", () => {
   const pool = new PoolUnderTest(RULES);
   pool.wanted = 8;
   const idleUntil = (size: number) => {
@@ -129,7 +129,7 @@ test("a pool shrinks when the cool-down has passed since it was first measured, 
   for (let period = 0; period < 4; period++) pool.arrive(300);
   expect(pool.wanted).toBe(8);
   const later = idleUntil(1);
-  // It has just shrunk, so that this growth doubles the cool-down.
+  // It has just shrunk, so this growth doubles the cool-down.
   expect(later).toBeGreaterThan(115);
   expect(later).toBeLessThan(140);
 });
@@ -141,10 +141,10 @@ test("a load that goes up and down with the cool-down makes it longer, so that t
   expect(pool.changes).toBeLessThan(12);
 });
 
-test("instances that do not help are taken back, and the next attempts are later and later, by one", () => {
+test("instances that do not help are removed, and the next attempts come later and later, one instance at a time", () => {
   const pool = new PoolUnderTest({ ...RULES, target: { metric: "queueMs", value: 50 } });
   for (let period = 0; period < 5; period++) pool.period({ throughput: 100, inFlight: 1, lagMs: 10, cpuPercent: 100 });
-  // Two CPUs: two instances do twice as much, more do no more.
+  // Two CPUs: two instances do twice as much as one, and more instances do not do more.
   for (let period = 0; period < 1200; period++) {
     const throughput = 100 * Math.min(2, pool.wanted);
     pool.period({
@@ -162,7 +162,7 @@ test("instances that do not help are taken back, and the next attempts are later
   );
   expect(refusals.length).toBeGreaterThan(3);
   expect(Math.max(...pool.sizes.slice(60))).toBe(3);
-  // The limit moves away.
+  // The limit disappears.
   for (let period = 0; period < 60; period++) {
     const throughput = 100 * Math.min(4, pool.wanted) + 100;
     pool.period({ throughput, inFlight: 30, lagMs: 30_000 / throughput, cpuPercent: throughput, boxPercent: 50 });
@@ -177,23 +177,23 @@ test("without the check, instances that do not help stay", () => {
   expect(pool.wanted).toBe(12);
 });
 
-test("long requests that are not slowed down get the room that the target gives them", () => {
+test("long requests that are not slowed down get the number of instances that the target gives them", () => {
   const pool = new PoolUnderTest(RULES);
   for (let period = 0; period < 120; period++) pool.period({ throughput: 2, inFlight: 40, boxPercent: 5 });
   expect(pool.wanted).toBe(10);
 });
 
-test("drained slots are no capacity: only those that serve count, within the same bounds", () => {
+test("drained slots have no capacity: only those that serve count, within the same bounds", () => {
   const pool = new PoolUnderTest({ ...RULES, min: 4 });
   pool.wanted = 4;
-  // The one that is left has four times its target.
+  // The remaining one has four times its target.
   const crowded = { drained: 3, ready: 1, throughput: 160, inFlight: 16 };
   expect([pool.period(crowded), pool.period(crowded)]).toEqual([4, 7]);
   expect(pool.reasons).toEqual(["16 requests in flight per instance, the target is 4"]);
   const limited = new PoolUnderTest({ ...RULES, max: 5 });
   limited.wanted = 4;
   expect([limited.period(crowded), limited.period(crowded)]).toEqual([4, 5]);
-  // All drained, it stays; calm, it keeps those that serve and were needed.
+  // If all are drained, the size stays; at low load, it keeps the instances that serve and were needed.
   expect(limited.period({ drained: 5, ready: 0 })).toBe(5);
   for (let period = 0; period < 200; period++) limited.period({ drained: 3, ready: limited.wanted - 3 });
   expect(limited.wanted).toBe(4);
@@ -201,7 +201,7 @@ test("drained slots are no capacity: only those that serve count, within the sam
   expect(bounds).toMatchObject({ wanted: 6, reason: "the minimum is 6" });
 });
 
-test("a size that somebody else has set is the one to go on from, and bounds that change are kept at once", () => {
+test("continues from a size that was set elsewhere, and applies changed bounds immediately", () => {
   const pool = new PoolUnderTest(RULES);
   for (let period = 0; period < 30; period++) pool.arrive(400);
   expect(pool.wanted).toBe(10);

@@ -4,10 +4,10 @@ import { type BoxFacts, type BoxLoad, weigh } from "./box-weight.js";
 
 const CALM: BoxFacts = { isStopping: false, serving: 4, wanted: 4, cpu: 0.2, inFlight: 3, waiting: 0 };
 const RAN: BoxLoad = { at: 0, load: 0.2 };
-/** Long enough for the load to have settled. */
+/** Long enough for the load to settle. */
 const LATER = 120_000;
 
-describe("what HAProxy hears", () => {
+describe("what HAProxy receives", () => {
   it.each<[what: string, facts: Partial<BoxFacts>, line: string]>([
     ["a calm fleet", {}, "up ready 100%"],
     ["half of the CPU time", { cpu: 0.5 }, "up ready 100%"],
@@ -27,14 +27,14 @@ describe("what HAProxy hears", () => {
     expect(weigh({ ...CALM, ...facts }, RAN, LATER).line).toBe(line);
   });
 
-  it("lets a peak count slowly, and forgets it", () => {
+  it("counts a peak slowly, and forgets it", () => {
     const peak = { ...CALM, cpu: 1 };
     const soon = weigh(peak, RAN, 2_000);
     expect(soon.line).toBe("up ready 100%");
     const long = weigh(peak, soon.load, 30_000);
     expect(long.line).toBe("up ready 17%");
     expect(weigh(CALM, long.load, LATER).line).toBe("up ready 100%");
-    // After a while without instances nothing of the former load is true.
+    // After a time without instances, the former load means nothing.
     expect(weigh({ ...peak, serving: 0 }, long.load, LATER).load).toBeUndefined();
   });
 
@@ -60,10 +60,10 @@ describe("what HAProxy hears", () => {
     );
   });
 
-  it("comes to rest between two boxes that share a load", () => {
+  it("stabilizes between two machines that share a load", () => {
     for (const demand of [0.4, 1, 1.4, 1.8, 1.96]) {
       let loads: (BoxLoad | undefined)[] = [undefined, undefined];
-      // One starts with everything.
+      // One machine starts with the whole load.
       let shares = [1, 0];
       const moves: number[] = [];
       for (let now = 0; now < 600_000; now += 2000) {

@@ -1,4 +1,4 @@
-/** What follows from health checks in a row. */
+/** What follows from consecutive health checks. */
 import fc from "fast-check";
 import { expect, it, test } from "vitest";
 import { type CheckRule, countCheck, NO_CHECKS } from "./checks.js";
@@ -21,15 +21,15 @@ test.each<[checks: string, rule: CheckRule, changes: string]>([
   ["--+-++", { healthFailures: 4, healthFall: 2, healthRise: 2 }, ".o...b"],
   ["----", { healthFailures: 4, healthFall: 2, healthRise: 2 }, ".o.e"],
   ["------+", { healthFailures: 0, healthFall: 2, healthRise: 1 }, ".o....b"],
-  // It is ended at once, also if it would go out of turn.
+  // It is killed immediately, even if it would also go out of service.
   ["--", { healthFailures: 2, healthFall: 2, healthRise: 2 }, ".e"],
-  // An earlier version sends no more than this.
+  // An earlier version sends only this.
   ["--+---", { healthFailures: 3 }, ".....e"],
 ])("%s with %o: %s", (checks, rule, changes) => {
   expect(follow(checks, rule)).toBe(changes);
 });
 
-it("goes out and comes back in turns, and always comes back after enough good checks", () => {
+it("goes out of service and comes back alternately, and always comes back after enough good checks", () => {
   const rules = fc.record({
     healthFailures: fc.nat({ max: 6 }),
     healthFall: fc.nat({ max: 6 }),

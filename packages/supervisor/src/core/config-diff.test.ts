@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { keyChanges, type PoolSide, releaseChanges, variableChanges } from "./config-diff.js";
 import type { FleetConfig, PoolConfig, Secret } from "./model.js";
 
-/** As much of a pool as is compared here. */
+/** The part of a pool that is compared here. */
 function pool(changes: Partial<PoolConfig> = {}): PoolConfig {
   const { release = "/srv/6" } = changes;
   return {
@@ -65,7 +65,7 @@ test("variables are compared as a process sees them, and only named", () => {
   ]);
   expect(JSON.stringify(found)).not.toContain("hunter");
   expect(variableChanges(before, before)).toEqual([]);
-  // The same value from another place is a change, and so is one for all pools, which is named once.
+  // The same value from another source is a change; so is a change for all pools, which is named once.
   const moved = (name: string) => side({}, {}, { TOKEN: { credential: "token", value: "x" } }, name);
   const there = (name: string) => side({}, {}, { TOKEN: { file: "/s", value: "x" } }, name);
   expect(variableChanges([there("a"), there("b")], [moved("a"), moved("b")])).toEqual([

@@ -51,7 +51,7 @@ test.each([
   ["a unit that others have joined", { strangers: 3 }, { base: "/system.slice/shop.service", leaves: false }],
   ["a container", { path: "/" }, { base: "/", leaves: true }],
   ["a container after a restart", { path: "/paceline-supervisor" }, { base: "/", leaves: false }],
-])("groups are made in %s", (_, facts, place) => expect(placeOfGroups({ ...usable, ...facts })).toEqual(place));
+])("groups are created in %s", (_, facts, place) => expect(placeOfGroups({ ...usable, ...facts })).toEqual(place));
 
 test.each([
   ["v1", { path: undefined }, "this system has no cgroup v2"],
@@ -62,16 +62,19 @@ test.each([
   ["a read-only mount", { isWritable: false }, /cannot be written/],
   ["memory on v1", { controllers: ["hugetlb"] }, /has no memory controller/],
   ["a container with other programs", { path: "/", strangers: 1 }, /other programs/],
-])("none are made in %s", (_, facts, problem) =>
+])("none are created in %s", (_, facts, problem) =>
   expect(placeOfGroups({ ...usable, ...facts })).toEqual({ problem: expect.stringMatching(problem) }),
 );
 
-test.each([1, 60, 100, 300, 4000])("with maxMemoryMb %d the kernel acts later than a recycling", (maxMemoryMb) => {
-  const { highBytes, maxBytes } = kernelLimits(maxMemoryMb);
-  expect(highBytes).toBeGreaterThanOrEqual(maxMemoryMb * 1.25 * 1e6);
-  expect(maxBytes).toBeGreaterThanOrEqual(maxMemoryMb * 1.5 * 1e6);
-  expect(maxBytes - highBytes).toBeGreaterThanOrEqual(32e6);
-});
+test.each([1, 60, 100, 300, 4000])(
+  "with maxMemoryMb %d the kernel limits a process later than recycling does",
+  (maxMemoryMb) => {
+    const { highBytes, maxBytes } = kernelLimits(maxMemoryMb);
+    expect(highBytes).toBeGreaterThanOrEqual(maxMemoryMb * 1.25 * 1e6);
+    expect(maxBytes).toBeGreaterThanOrEqual(maxMemoryMb * 1.5 * 1e6);
+    expect(maxBytes - highBytes).toBeGreaterThanOrEqual(32e6);
+  },
+);
 
 test("the files and the name of a group", () => {
   expect(groupFiles(300)).toEqual({ "memory.high": "375000000", "memory.max": "450000000", "memory.oom.group": "1" });
@@ -98,7 +101,7 @@ test.each([
     "anon 340000000\nfile 40000000\n",
     "; the kernel slows it down, because it uses 340 MB of memory (maxMemoryMb 300)",
   ],
-  // It is above its limit, and not at the kernel's.
+  // The process is above its limit, but below the kernel's limit.
   ["350000000\n", "anon 340000000\nfile 10000000\n", ""],
   // Caches are dropped.
   ["375000000\n", "anon 200000000\nfile 175000000\nanon_thp 380000000\n", ""],

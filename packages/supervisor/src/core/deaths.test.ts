@@ -62,7 +62,7 @@ describe("the kind of a death", () => {
   });
 });
 
-describe("an end is unwanted", () => {
+describe("an exit is unexpected", () => {
   const fleet = (state: string, role = "member") => {
     const occupant = { process: { state, attempt: 2 }, generation: 1 };
     const other = role === "member" ? null : { ...occupant, role };
@@ -114,12 +114,12 @@ describe("a report is bounded", () => {
     expect(bounded.stack[0]).toMatch(/^at 0 /);
     expect(bounded.requests).toHaveLength(MAX_REQUESTS);
     expect(bounded.requestsOmitted).toBe(5 + 1000 - MAX_REQUESTS);
-    // Each of these characters could take six bytes.
+    // Each of these characters may take six bytes.
     expect(JSON.stringify(bounded).length * 6).toBeLessThan(512 << 10);
     expect(boundReport(bounded)).toEqual(bounded);
   });
 
-  test("and a small one stays as it is", () => {
+  test("and a small one does not change", () => {
     const small = { ...REPORT, lastLines: ["a", "b"], stack: ["f (a.js:1)"] };
     expect(boundReport(small)).toEqual(small);
   });

@@ -100,12 +100,12 @@ test.each([
   expect(mayPromote(judgements, judgedMs)).toBe(expected);
 });
 
-test("a failure names the pool and what is worse", () => {
+test("a failure names the pool and which figure is worse", () => {
   const step = nextStep(new Map([["web", judged("fail")]]), "some", "promote");
   expect(step).toMatchObject({ reason: "web is worse than before: 5xx +9.8 pp (≤ +1 pp)" });
 });
 
-test("a release that fails by itself is not called worse than before, and one that is in service all the same is named", () => {
+test("a release that fails by itself is not called worse than before, and a failed one that is in service is named", () => {
   const [test] = judged("fail").tests as [TestResult];
   const tests = [{ ...test, name: "failures alone", difference: "+100 pp", limit: "≤ +50 pp" }];
   expect(nextStep(new Map([["web", judged("fail", { tests })]]), "some", "promote")).toMatchObject({
@@ -163,7 +163,7 @@ test("waiting is pointless only if each pool that waits has nothing to be compar
   });
 });
 
-test("never goes on with a pool that fails, never ends before its time without a verdict of all pools", () => {
+test("never continues with a pool that fails, never ends before its time without a verdict of all pools", () => {
   const verdict = fc.constantFrom<Verdict>("pass", "wait", "fail");
   fc.assert(
     fc.property(fc.array(verdict, { minLength: 1, maxLength: 4 }), fc.boolean(), (verdicts, isOver) => {
@@ -201,13 +201,13 @@ describe("the canaries' share", () => {
     [520, 1],
     [5000, 0.1],
     [1e6, 0.1],
-  ])("begins with five requests a second: of %d, %d %%", (rate, expected) => expect(percent(rate)).toBe(expected));
+  ])("begins with five requests per second: of %d, %d %%", (rate, expected) => expect(percent(rate)).toBe(expected));
 
   test("begins with one percent of an unknown rate, and is never more than the full one", () => {
     expect([percent(0), percent(20), percent(20, {}, 50), percent(0, {}, 0.5)]).toEqual([1, 10, 30, 0.5]);
   });
 
-  test("is full without a gross fault, and stays small, or becomes it again, while a test is doubtful", () => {
+  test("is full without a gross fault, and stays small, or becomes small again, while a test is doubtful", () => {
     expect(percent(500, { isClear: true })).toBe(10);
     expect(percent(500, { isClear: true, isDoubtful: true })).toBe(1);
     expect(percent(500, { elapsedMs: 26_999 })).toBe(1);

@@ -1,4 +1,4 @@
-/** The evidence against shares: exact properties of the martingale, and the error rate over many looks. */
+/** The evidence against shares: exact properties of the martingale, and the error rate over many checks. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { boundOf, CONTROL, evidenceAgainst, logGamma, RARE, ShareComparison, type Side } from "./evidence.js";
@@ -17,7 +17,7 @@ test("the logarithm of the gamma function is that of factorials", () => {
   expect(logGamma(0.5)).toBeCloseTo(Math.log(Math.sqrt(Math.PI)), 10);
 });
 
-/** Returns the probability of each number of hits after a request more. */
+/** Returns the probability of each number of hits after one more request. */
 function next(before: number[], share: number): number[] {
   return [...before, 0].map((stays, hits) => stays * (1 - share) + (before[hits - 1] ?? 0) * share);
 }
@@ -55,13 +55,13 @@ describe("the evidence against a share", () => {
       });
     }
     expect(exceeded).toBeLessThanOrEqual(alpha);
-    // Far less would be a waste of requests.
+    // A much smaller error rate would waste requests.
     expect(exceeded).toBeGreaterThan(alpha / 20);
   });
 });
 
 describe("a comparison of shares", () => {
-  test("has the least evidence over all shares of the control", () => {
+  test("has the minimum of the evidence over all shares of the control", () => {
     fc.assert(
       fc.property(counts, counts, fc.double({ min: -0.5, max: 0.5, noNaN: true }), (canary, control, difference) => {
         const comparison = new ShareComparison(canary, control);

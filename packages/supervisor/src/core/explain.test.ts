@@ -1,4 +1,4 @@
-/** What `paceline explain` finds, rule by rule: each is found in its own facts, and in no others. */
+/** What `paceline explain` finds, rule by rule: each finding occurs for its own facts, and for no others. */
 import { describe, expect, it } from "vitest";
 import type { DeathReport } from "./deaths.js";
 import { explain, targetOf } from "./explain.js";
@@ -93,7 +93,7 @@ const death = (id: number, changes: Partial<DeathReport> = {}): DeathReport => (
   ...{ requestsOmitted: 0, stack: [], history: null, lastLines: [], ...changes },
 });
 
-/** Returns the facts with a changed first instance, a changed pool, and more. */
+/** Returns the facts with a changed first instance, a changed pool, and more changes. */
 function having(instance: Partial<InstanceFacts>, pool: Partial<PoolFacts> = {}, more: Partial<Facts> = {}): Facts {
   const changed = { ...poolFacts, instances: [{ ...instanceFacts, ...instance }, ...others], ...pool };
   return { ...nothing, fleet: { ...fleetFacts, pools: [changed] }, ...more };
@@ -146,7 +146,7 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
 
 const killer = { running: "GET /report" };
 
-it("a request that a balancer has found to kill is counted by all its deaths, and has a remedy", () => {
+it("a request that a balancer has found to crash processes is counted with all its deaths, and has a remedy", () => {
   const lost = { request: "GET /merge", ageMs: 9, state: "started", outcome: "failed" } as const;
   const deaths = Array.from({ length: 9 }, (_, at) => death(at + 1, { requests: [lost] }));
   const message = "lost processes to GET /merge: web.4#3 and web.3#3 exited while running it; for the next minute …";
@@ -157,7 +157,7 @@ it("a request that a balancer has found to kill is counted by all its deaths, an
   const found = findings.find(({ kind }) => kind === "killer");
   expect(found?.what).toBe("GET /merge ends the processes that run it: 9 times in the last hour");
   expect(found?.todo).toMatch(/^Correct its handler/);
-  // Without the event, another request may have been to blame as well.
+  // Without the event, another request may have been the cause as well.
   const beside = deaths.map((each) => ({ ...each, requests: [lost, { ...lost, request: `GET /${each.id}` }] }));
   const alike = deaths.map((each) => ({ ...each, requests: [lost, { ...lost, request: "GET /" }] }));
   expect(kindsIn({ ...facts, deaths: alike, events: [] })).not.toContain("killer");
@@ -166,7 +166,8 @@ it("a request that a balancer has found to kill is counted by all its deaths, an
   for (const kind of ["signal", "perhapsOutOfMemory", "unhealthy"] as const)
     expect(killedAs(kind)).not.toContain("killer");
   for (const kind of ["hung", "outOfMemory"] as const) expect(killedAs(kind)).toContain("killer");
-  // Reports suffice for a new supervisor: two say it alone, or say what was running; then it is enough that it was there.
+  // Reports are enough for a new supervisor: it suffices that two reports name only this request, or name it as running; then other reports
+  // that contain it count, too.
   const running = beside.map((each) => (each.id > 2 ? each : { ...each, running: lost.request }));
   const alone = beside.map((each) => (each.id > 2 ? each : { ...each, requests: [lost] }));
   for (const reports of [running, alone]) {
@@ -219,7 +220,7 @@ describe("the findings", () => {
   it.each(OF_INSTANCES)("of an instance: %s, and nothing else", (kind, facts) => {
     expect(kindsIn(facts, "web.1").filter((found) => found in INSTANCE_RULES)).toEqual([kind]);
     expect(kindsIn(nothing, "web.1")).toEqual([]);
-    // The others are not to blame.
+    // The other instances are not to blame.
     expect(kindsIn(facts, "web.2")).toEqual([]);
   });
 
@@ -227,7 +228,7 @@ describe("the findings", () => {
     [20, 5, true],
     [20, 6, false],
     [19, 0, false],
-  ])("says of an instance only by enough responses that it is passed over: %i, own %i", (rest, own, isFound) => {
+  ])("reports only from enough responses that an instance is skipped: %i, own %i", (rest, own, isFound) => {
     const instances = [
       { ...instanceFacts, requestsPerSecond: 0, latencyShape: [own] },
       ...others.map((each) => ({ ...each, latencyShape: [rest] })),
@@ -240,7 +241,7 @@ describe("the findings", () => {
     expect(kindsIn(facts)).toContain(kind);
   });
 
-  it("names the route with most 5xx without figures, which are not of the last minute", () => {
+  it("names the route with most 5xx without figures, because they do not cover the last minute", () => {
     const routeClasses = [{ route: "reads /", ...routeClass, errorsTotal: 34 }];
     const facts = having({}, { errorsPerMinute: 15, requestsPerSecond: 4, errorsTotal: 20, routeClasses });
     const found = explain({ kind: "pool", name: "web" }, facts).findings.find(({ kind }) => kind === "errors");
@@ -260,7 +261,7 @@ describe("the findings", () => {
     );
   });
 
-  it("says that a start was given up, and why", () => {
+  it("reports that a start was given up, and why", () => {
     const by = { uid: 0, user: "root", sudoUser: null, actor: null, job: null, from: null, via: "command" };
     const entry = { version: 1 as const, target: null, detail: null, pools: [], steps: [], stepsOmitted: 0 };
     const start = { ...entry, id: 1, command: "start" as const, at: NOW - 9_000, by, durationMs: 4_000 };
@@ -299,7 +300,7 @@ describe("the findings", () => {
     );
   });
 
-  it("come with the gravest first, and name the numbers", () => {
+  it("are sorted by severity, and have the numbers", () => {
     const facts = having({ rssBytes: 300e6, stalledMs: 9_000 });
     const { findings, now } = explain({ kind: "instance", name: "web.1" }, facts);
     expect(findings.map(({ severity }) => severity)).toEqual(["fault", "warning"]);
@@ -378,7 +379,7 @@ describe("a slow instance", () => {
     expect(kindsIn(having({}, { instances, routeClasses: routeClasses ?? [] }), "web.1").includes("slow")).toBe(isSlow);
   });
 
-  it("is not blamed for a slow route, which is named, though it is one of two", () => {
+  it("is not blamed for a slow route, which is named although there are only two", () => {
     expect(kindsIn(having({}, { routeClasses: routes }))).toEqual(["slow-route"]);
     expect(explain({ kind: "fleet" }, having({}, { routeClasses: routes })).findings[0]?.what).toBe(
       "reads /report/ is slow: p99 302 ms, p50 299 ms",
@@ -386,7 +387,7 @@ describe("a slow instance", () => {
   });
 });
 
-it("tells the death of a replacement from that of the instance", () => {
+it("distinguishes the death of a replacement from that of the instance", () => {
   const whatOf = (uptimeSeconds: number) => {
     const facts = having({ uptimeSeconds }, {}, { deaths: [death(5)] });
     const target = targetOf("web.1", facts, undefined);
@@ -396,7 +397,7 @@ it("tells the death of a replacement from that of the instance", () => {
   expect(whatOf(600)).toMatch(/^a replacement of web\.1 died 5 s ago .*; web\.1 itself keeps running$/);
 });
 
-it("finds no deaths of a former generation, or of before the start", () => {
+it("finds no deaths of a former generation, or from before the start", () => {
   const deaths = [death(1, { generation: 2 }), death(2, { at: NOW - 602_000 })];
   expect(kindsIn({ ...nothing, deaths })).toEqual([]);
 });
@@ -414,7 +415,7 @@ describe("a deploy", () => {
     steps: [{ afterMs: 1_000, text: "web.1 is the canary" }],
   };
 
-  it("that was taken back says why, and which of its processes died", () => {
+  it("that was rolled back says why, and which of its processes died", () => {
     const facts = { ...nothing, history: [entry], deaths: [death(40, { generation: 4 }), death(50_000)] };
     const { summary, findings, changes } = explain({ kind: "deploy", id: null }, facts);
     expect(summary).toBe('The deploy of 1 min ago by ann ended with "taken-back".');
@@ -423,7 +424,7 @@ describe("a deploy", () => {
     expect(changes).toEqual([{ at: NOW - 59_000, subject: "deploy", text: "web.1 is the canary" }]);
   });
 
-  it("that there is none is no error", () => {
+  it("that does not exist is no error", () => {
     expect(explain({ kind: "deploy", id: null }, nothing).summary).toBe("Nothing was deployed.");
     expect(explain({ kind: "deploy", id: 4 }, nothing).summary).toBe("The history has no entry 4.");
   });
@@ -456,7 +457,7 @@ describe("a request", () => {
     expect(kindsIn(facts, "abc-1")).toEqual([kind]);
   });
 
-  it("says where it was searched in vain", () => {
+  it("that was not found: the explanation says where it was searched", () => {
     const told = (accessLog: Facts["accessLog"]) =>
       targetOf("019aa5c2-9b7e", { ...nothing, ...(accessLog && { accessLog }) }, undefined);
     expect(told(undefined)).toMatch(/^no line of the log and no death names a request "019aa5c2-9b7e": .*"json" }$/);
@@ -474,7 +475,7 @@ describe("a request", () => {
     );
   });
 
-  it("that failed says in which phase", () => {
+  it("that failed: the explanation says in which phase", () => {
     const fields = { ...whole, status: 504, outcome: "instance-late", phase: "wait", durationMs: 30_000, queueMs: 1 };
     const { summary, findings } = explain({ kind: "request", id: "abc-1" }, { ...nothing, lines: [line(fields)] });
     expect(summary).toBe("GET /cart got 504 after 30.0 s from web.2: the instance did not respond in time (wait).");
@@ -496,7 +497,7 @@ describe("a name", () => {
     expect(targetOf(name, nothing, undefined)).toEqual(target);
   });
 
-  it("of an instance that is gone is known by its deaths, also of a stopped fleet", () => {
+  it("of an instance that is gone is known from its deaths, even in a stopped fleet", () => {
     const facts = { ...nothing, fleet: null, deaths: [death(1, { name: "web.9" })] };
     expect(targetOf("web.9", facts, undefined)).toEqual({ kind: "instance", name: "web.9" });
     expect(explain({ kind: "instance", name: "web.9" }, facts).summary).toBe("The fleet is not running.");

@@ -43,7 +43,7 @@ const policy: SlotPolicy = { ...SLOT_POLICY, backoff: { ...SLOT_POLICY.backoff, 
 /** More than a slot needs: a drain, a kill, a backoff and a start. */
 const CALM_ROUNDS = 10;
 
-/** The environment that performs effects: live processes, processes in the pool, and set alarms. */
+/** The environment that performs effects: live processes, processes in the pool, and set timers. */
 class World {
   fleet: Fleet = addPool(EMPTY_FLEET, "web", 1);
   now = 0;
@@ -51,9 +51,9 @@ class World {
   readonly inPool = new Set<string>();
   readonly alarms = new Map<string, number>();
   readonly spawned = new Set<string>();
-  /** The requests to leaving processes and the balancers' reports, in order; each list begins when the process left the pool. */
+  /** The requests to leaving processes and the balancers' reports, in order; each list begins when the process leaves the pool. */
   readonly drains = new Map<string, { at: number; steps: string[] }>();
-  /** For generations that have different values. */
+  /** For generations with different values. */
   readonly policies = new Map<number, SlotPolicy>();
   /** The state file, and the time at which it was written. */
   private saved: { fleet: SavedFleet; clock: number } | undefined;
@@ -85,7 +85,7 @@ class World {
     this.check();
   }
 
-  /** It is asked to drain once, when the balancers follow or half its time is over; and released once it is unused. */
+  /** A process is asked to drain once, when the balancers follow or half of its time is over; and it is released once it is unused. */
   checkDrain(id: string, asked: "askDrain" | "release"): void {
     hold(!this.inPool.has(id), `${id} has left the pool`);
     const { at, steps } = this.drains.get(id) ?? { at: 0, steps: [] };
@@ -102,7 +102,7 @@ class World {
     steps.push(asked);
   }
 
-  /** The supervisor is killed, some processes end meanwhile, and another supervisor takes up the saved fleet. */
+  /** The supervisor is killed, some processes exit in the meantime, and another supervisor takes over the saved fleet. */
   loseSupervisor({ attempt, wait, random }: Pick<Step, "attempt" | "wait" | "random">): FleetChange {
     const clock = 1_000_000 + this.now;
     const saved = JSON.parse(JSON.stringify(saveFleet(this.fleet, clock - this.now))) as SavedFleet;
@@ -110,7 +110,7 @@ class World {
     let count = 0;
     for (const id of [...this.alive]) if (count++ % 4 === attempt) this.alive.delete(id);
     const before = this.fleet;
-    // Its clock begins at 0.
+    // The new supervisor's clock begins at 0.
     this.now = wait;
     const restored = restoreFleet(saved, -clock);
     const change = adopt(restored, (id) => this.alive.has(id), this.context(random));
@@ -128,15 +128,15 @@ class World {
     return change;
   }
 
-  /** What the state file holds. */
+  /** Writes the state file. */
   save(): void {
     const clock = 1_000_000 + this.now;
     this.saved = { fleet: JSON.parse(JSON.stringify(saveFleet(this.fleet, 1_000_000))) as SavedFleet, clock };
   }
 
   /**
-   * The supervisor is killed before it has written its last changes; the next one takes up the older fleet. A process that the
-   * state does not name gets its slot if that has none, otherwise it ends, as FleetAdoption has it.
+   * The supervisor is killed before it has written its last changes, and the next one takes over the older fleet. A process that the state
+   * does not name gets its slot if the slot has no process; otherwise it is stopped, as FleetAdoption does.
    */
   loseUnsaved({ wait, random, size }: Pick<Step, "wait" | "random" | "size">): FleetChange | null {
     if (this.saved === undefined) return null;
@@ -171,14 +171,14 @@ class World {
         this.alive.delete(id);
       }
     }
-    // The names of processes that came and went since may be used again: nothing of them is left.
+    // Names of processes that were started and exited since then may be used again: nothing of those processes is left.
     const known = new Set(idsOf(fleet));
     for (const id of this.spawned) if (!known.has(id)) this.spawned.delete(id);
     this.saved = undefined;
     return adopt(fleet, (id) => this.alive.has(id), this.context(random));
   }
 
-  /** What happens if nothing goes wrong any more: processes get ready in time, and end when they are asked to. */
+  /** What happens when nothing goes wrong any more: processes get ready in time, and exit when they are asked to. */
   calmDown(): void {
     for (const { index } of findPool(this.fleet, "web")?.slots ?? [])
       this.take(discardReplacement(this.fleet, "web", index, this.context()));
@@ -201,7 +201,7 @@ class World {
     }
   }
 
-  /** The balancers' state of a process that left its pool. */
+  /** The balancers' report about a process that left its pool. */
   balancersReport(index: number, attempt: number, type: "left" | "released"): FleetChange {
     this.drains.get(processId(`web.${index}`, attempt))?.steps.push(type);
     return report(this.fleet, "web", index, { type, attempt }, this.context());
@@ -283,7 +283,7 @@ function changeOf(world: World, s: Step): FleetChange | null {
   world.now += s.wait;
   const context = world.context(s.random);
   const { fleet } = world;
-  // Mostly about existing processes, so that histories progress; sometimes about a stale attempt.
+  // Mostly about existing processes, so that histories progress; sometimes about an old attempt.
   const slot = findSlot(fleet, "web", s.index);
   const attempts = slot === undefined ? [] : occupants(slot).map(({ occupant }) => occupant.process.attempt);
   const attempt = attempts[s.attempt % 3] ?? s.attempt;
@@ -336,7 +336,7 @@ function changeOf(world: World, s: Step): FleetChange | null {
 }
 
 describe("over random histories", () => {
-  test("the invariants hold at every step, and after a stop with exits delivered all is stopped", () => {
+  test("the invariants hold at every step, and after a stop with all exits delivered everything is stopped", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), fc.array(drainStep, { maxLength: 6 }), (steps, drainSteps) => {
         const world = new World();
@@ -355,7 +355,7 @@ describe("over random histories", () => {
     );
   });
 
-  test("all becomes as it is wanted when nothing goes wrong any more: no slot is lost, no process is left over", () => {
+  test("the wanted state is reached when nothing goes wrong any more: no slot is lost, no process is left over", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
         const world = new World();
@@ -367,7 +367,7 @@ describe("over random histories", () => {
         for (const { name, member, other, warm } of slots) {
           expect(warm).toBeUndefined();
           const { goal, state } = member.process;
-          // A generation that was never ready is given up, which only an operator's command ends.
+          // A generation that was never ready is given up; only a command of the operator changes that.
           const expected = goal === "down" ? "stopped" : state === "failed" && !hasServed ? "failed" : "ready";
           expect({ name, state, other }).toEqual({ name, state: expected, other: null });
         }
@@ -419,7 +419,7 @@ describe("a fleet", () => {
     return world;
   }
 
-  test("takes its highest slots away when it is scaled down, and they go when they have ended", () => {
+  test("removes its highest slots when it is scaled down, as soon as their processes have exited", () => {
     const world = readyFleet(4);
     world.take(resize(world.fleet, "web", 2, world.context()));
     expect([...world.inPool]).toEqual(["web.1#1", "web.2#1"]);
@@ -429,7 +429,7 @@ describe("a fleet", () => {
     expect(findPool(world.fleet, "web")?.slots.map((s) => s.name)).toEqual(["web.1", "web.2"]);
   });
 
-  test("brings a draining slot up again when it is wanted again", () => {
+  test("starts a draining slot again when it is wanted again", () => {
     const world = readyFleet(2);
     world.take(resize(world.fleet, "web", 1, world.context()));
     world.take(resize(world.fleet, "web", 2, world.context()));
@@ -437,7 +437,7 @@ describe("a fleet", () => {
     expect(findSlot(world.fleet, "web", 2)?.member.process).toMatchObject({ state: "starting", attempt: 2 });
   });
 
-  test("that has served never ends at zero: it keeps trying, and slots that were given up before are tried again", () => {
+  test("that has served never ends up with no instance: it keeps trying, and slots that were given up before are tried again", () => {
     const world = new World();
     world.take(resize(world.fleet, "web", 2, world.context()));
     const memberOf = (index: number) => findSlot(world.fleet, "web", index)?.member.process as Process;
@@ -465,7 +465,7 @@ describe("a fleet", () => {
     }
   });
 
-  test("that has served goes on with a newer generation that never got ready, but for one that is to replace what serves", () => {
+  test("that has served keeps trying a newer generation that never got ready, except as a replacement of a serving one", () => {
     const world = readyFleet(2);
     const crash = (index: number, times: number) => {
       for (let time = 0; time < times; time++) {
@@ -493,7 +493,7 @@ describe("a fleet", () => {
     expect(findSlot(world.fleet, "web", 1)?.member).toMatchObject({ generation: 3, process: { state: "backoff" } });
   });
 
-  test("holds a replacement to the policy of its own generation, and what it takes the place of to its own", () => {
+  test("applies to a replacement the policy of its generation, and to the replaced process that of its own", () => {
     const world = readyFleet(1);
     world.policies.set(2, { ...policy, readyTimeoutMs: 7000, stableAfterMs: 8000, drainTimeoutMs: 9000 });
     world.take(startReplacement(world.fleet, "web", 1, 2, world.context()));
@@ -519,7 +519,7 @@ describe("a fleet", () => {
     expect(findSlot(world.fleet, "web", 1)?.other).toBeNull();
   });
 
-  /** Two slots, of which the first has a ready replacement of generation 2. */
+  /** Two slots; the first has a ready replacement of generation 2. */
   function deploying(): World {
     const world = readyFleet(2);
     world.fleet = setCanaryShare(world.fleet, "web", 10);
@@ -566,7 +566,7 @@ describe("a fleet", () => {
     expect(findSlot(world.fleet, "web", 1)).not.toHaveProperty("turn");
   });
 
-  test("knows what is left in turn without a slot, and with fewer slots", () => {
+  test("knows which slots are still in service without one slot, and with fewer slots", () => {
     const world = readyFleet(3);
     const pool = () => findPool(world.fleet, "web") as Pool;
     expect(hasOtherInTurn(pool(), 1)).toBe(true);
@@ -581,7 +581,7 @@ describe("a fleet", () => {
     expect([1, 2, 3, 4].map((size) => leavesOnlyDrained(pool(), size))).toEqual([true, true, false, false]);
   });
 
-  test("awaits no drained slot, and one beside it that is not ready yet", () => {
+  test("does not wait for a drained slot, but for another one that is not ready yet", () => {
     const world = readyFleet(2);
     const isAwaited = () =>
       poolViews(world.fleet, new Map([["web", { routes: ["/"], stripPrefix: false }]]), (id) => ({
@@ -605,7 +605,7 @@ describe("a fleet", () => {
         if (type === "exited") return world.exit(`web.1#${attempt}`);
         world.take(report(world.fleet, "web", 1, { type, attempt }, world.context()));
       };
-      // The slot has generation 2; its former process is warm, has ended, or is the outgoing one.
+      // The slot has generation 2; its former process is warm, has exited, or is the outgoing one.
       world.take(startReplacement(world.fleet, "web", 1, 2, world.context()));
       tell("ready", 2);
       world.take(swap(world.fleet, "web", 1, world.context(), other === "outgoing" ? 0 : 4000));
@@ -619,7 +619,7 @@ describe("a fleet", () => {
         if (other === "ended") world.take(discardReplacement(world.fleet, "web", 1, world.context()));
         if (other === "backoff") tell("exited", 3);
       }
-      // A rollout acts and observes: what it asks for twice happens once.
+      // A rollout acts and observes: an action that it requests twice happens once.
       let isDone = false;
       for (let round = 0; round < CALM_ROUNDS && !isDone; round++) {
         const change = renew(world.fleet, "web", 1, { generation: 1, usesWarm: true }, world.context());
@@ -639,7 +639,7 @@ describe("a fleet", () => {
     });
   });
 
-  test("keeps what a deploy replaced warm for its time, and returns to it at once", () => {
+  test("keeps the process that a deploy replaced warm for a time, and returns to it immediately", () => {
     const kept = () => {
       const world = deploying();
       world.take(swap(world.fleet, "web", 1, world.context(), 4000));

@@ -1,4 +1,4 @@
-/** The forecast on made-up memory curves, and the moments that it picks. */
+/** The forecast on artificial memory curves, and the moments that it chooses. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
@@ -41,8 +41,8 @@ const CURVES: [string, (ageMs: number, at: number) => number][] = [
 ];
 
 describe.each([15 * MINUTE, 3 * HOUR, 30 * HOUR])("after %d ms", (untilMs) => {
-  test.each(CURVES)("%s does not foretell a limit", (name, curve) => {
-    // A curve that is still steep looks like a leak, and is none later.
+  test.each(CURVES)("%s does not predict that the limit is reached", (name, curve) => {
+    // A curve that is still steep looks like a leak at first, but not later.
     if (untilMs < HOUR && /warm-up|ever more/.test(name)) return;
     expect(forecast(watched(untilMs, curve), LIMIT_MB * MB)).toBeUndefined();
   });
@@ -55,7 +55,7 @@ test.each([
   ["a leak after a warm-up", 10 * HOUR, 30, (ageMs: number) => 150 * (1 - Math.exp(-ageMs / (10 * MINUTE)))],
   ["a slow leak over days", 100 * HOUR, 2, (_: number, at: number) => 5 * noise(at)],
   ["a fast leak of 1 MB a second", 3 * MINUTE, 3600, () => 0],
-])("%s reaches its limit when it says", (_, untilMs, mbPerHour, more) => {
+])("%s reaches its limit when predicted", (_, untilMs, mbPerHour, more) => {
   const curve = (ageMs: number, at: number) => 100 + (mbPerHour * ageMs) / HOUR + more(ageMs, at);
   const seen = forecast(watched(untilMs, curve), LIMIT_MB * MB);
   const meanMore =
@@ -68,7 +68,7 @@ test.each([
   expect(seen?.leftMs).toBeLessThan(leftMs * 1.15);
 });
 
-test("a leak that begins late is seen, and nothing is said of a future ten times as long as the past", () => {
+test("a leak that begins late is detected, and nothing is predicted beyond ten times the past", () => {
   const late = (ageMs: number) => 200 + Math.max(0, ageMs - 10 * HOUR) / MINUTE / 2;
   expect(forecast(watched(30 * HOUR, late), 2000 * MB)?.leftMs).toBeGreaterThan(0);
   expect(
@@ -79,7 +79,7 @@ test("a leak that begins late is seen, and nothing is said of a future ten times
   ).toBeUndefined();
 });
 
-test("a slow leak is seen although the warm-up was steep", () => {
+test("a slow leak is detected although the warm-up was steep", () => {
   const steep = (ageMs: number) => 100 + Math.min(ageMs / HOUR, 1) * 400 + (ageMs / HOUR) * 20;
   expect(forecast(watched(5 * HOUR, steep), LIMIT_MB * MB)?.leftMs).toBeGreaterThan(10 * HOUR);
 });
@@ -115,7 +115,7 @@ const STEP = 5 * MINUTE;
 /** Requests per minute: none at night, most at noon. */
 const trafficAt = (ms: number) => 50 + 1000 * Math.max(0, Math.sin(((ms / HOUR - 6) / 24) * 2 * Math.PI));
 
-/** A process of an app that leaks with each request, or always: how it ends, day after day of the same traffic. */
+/** A process of an app that leaks with each request, or continuously: how its life ends, with the same traffic every day. */
 function live(lifeDays: number, startHour: number, isPerRequest: boolean): { reached: boolean; busyShare: number } {
   const startMs = (24 + startHour) * HOUR;
   const perMinute = (300 * MB) / (lifeDays * 1440);
@@ -186,7 +186,7 @@ describe("the moment of a replacement", () => {
     );
   });
 
-  test("a day's minutes are known, those that nobody counted too", () => {
+  test("all minutes of a day are known, even those that nobody counted", () => {
     let minutes = NO_MINUTES;
     for (let at = 0; at < 3000; at++) minutes = countMinutes(minutes, at * MINUTE, at * 100);
     expect(minutes.counts).toHaveLength(1440);
@@ -196,7 +196,7 @@ describe("the moment of a replacement", () => {
     minutes = countMinutes(minutes, 3010 * MINUTE, 3000 * 100 + 150);
     expect(minutes.counts.slice(-3)).toEqual([10, 10, 10]);
     expect(busyShareOf(minutes)).toBe(0);
-    // Counts of a pool whose process was replaced by another supervisor may fall.
+    // The counts of a pool may decrease if its process was replaced by another supervisor.
     expect(countMinutes(minutes, 3011 * MINUTE, 0).counts.at(-1)).toBe(0);
   });
 });

@@ -1,4 +1,4 @@
-/** The keys of a `command` pool, their result, and the errors for invalid ones. */
+/** The keys of a `command` pool, their resolved values, and the errors for invalid ones. */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,7 +24,7 @@ function read(pool: object) {
   return { pool: config.pools[0], problems: findings.map(({ path, message }) => `${formatKeyPath(path)}: ${message}`) };
 }
 
-test("{bun} is the Bun that was found, as the program too", () => {
+test("{bun} is the Bun that was found, also as the program", () => {
   const { pool, problems } = read({ command: ["{bun}", "run", "x.ts", "--with={bun}"] });
   expect(problems).toEqual([]);
   expect(pool?.workload.command).toMatchObject({ args: ["/bun", "run", "x.ts", "--with={bun}"] });
@@ -67,7 +67,7 @@ test.each([
   expect(pool?.workload.command).toMatchObject({ isOnSocket, hasPort });
 });
 
-test("a path is taken from the working directory", () => {
+test("a path is relative to the working directory", () => {
   const { pool, problems } = read({ command: ["./serve"], cwd: "./bin", maxInFlight: 2 });
   expect(problems).toEqual([]);
   expect(pool?.workload.command).toMatchObject({ args: [join(folder, "bin/serve")] });

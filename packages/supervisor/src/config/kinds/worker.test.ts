@@ -1,4 +1,4 @@
-/** The keys of a `worker` pool, their result, and the errors for invalid ones. */
+/** The keys of a `worker` pool, their resolved values, and the errors for invalid ones. */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ function read(raw: object) {
 const WORKER = { readyAfterMs: 1000, readySignal: false };
 const COMMAND = { env: {}, stopSignal: "SIGTERM", isOnSocket: false, hasPort: false };
 
-test("a program, and a module of the pool's runtime; neither has a route, and old and new never overlap", () => {
+test("a program, and a module of the pool's runtime; neither has a route, and old and new processes never overlap", () => {
   const pools = { mail: { worker: ["./consume", "--as={name}"] }, jobs: { worker: "./queue.ts", args: ["a"] } };
   const { config, problems } = read({ pools });
   expect(problems).toEqual([]);
@@ -41,7 +41,7 @@ test("a program, and a module of the pool's runtime; neither has a route, and ol
   ]);
 });
 
-test("a fleet of workers alone listens nowhere and has no balancer; with an app it has both", () => {
+test("a fleet of only workers listens nowhere and has no balancer; with an app it has both", () => {
   const alone = read({ worker: "queue.ts" });
   expect(alone.problems).toEqual([]);
   expect(alone.config).toMatchObject({ listen: [], balancer: { processes: 0 }, pools: [{ name: "worker" }] });
@@ -62,7 +62,7 @@ test("a schedule is one instance; its keys have defaults", () => {
   expect(read({ worker: "queue.ts" }).config.pools[0]?.cron).toBeNull();
 });
 
-test("every key of a pool is its kind's, is about requests, or fits a pool that gets none", () => {
+test("every key of a pool belongs to its kind, is about requests, or is allowed for a pool without requests", () => {
   const others = Object.keys(ownPoolFields).filter((key) => !(key in kindFields) && !REQUEST_KEYS.includes(key));
   expect(others).toEqual(["instances"]);
   const values: Record<string, unknown> = {

@@ -15,7 +15,7 @@ function pass(liveness: Liveness, from: number, seconds: number, all: Watched[])
   return asked;
 }
 
-test("an idle process is asked each 10 s and a busy one after 2 s; one that answers is neither stalled nor hung", () => {
+test("an idle process is asked each 10 s and a busy one after 2 s; one that responds is neither stalled nor hung", () => {
   const liveness = new Liveness();
   const [idle, busy] = watched("web.1#1", "web.2#1") as [Watched, Watched];
   const all = [idle, { ...busy, isBusy: true }];
@@ -29,7 +29,7 @@ test("an idle process is asked each 10 s and a busy one after 2 s; one that answ
   expect(pass(liveness, 20, 0, [idle])).toEqual(["web.1#1"]);
 });
 
-test("one that does not answer is hung after hangAfterMs, and never where that is 0", () => {
+test("one that does not respond is hung after hangAfterMs, and never if that is 0", () => {
   const liveness = new Liveness();
   const all = watched("web.1#1", "patient.1#1").map((each) =>
     each.pool === "patient" ? { ...each, hangAfterMs: 0 } : each,
@@ -41,7 +41,7 @@ test("one that does not answer is hung after hangAfterMs, and never where that i
   expect(liveness.stalledMs("patient.1#1")).toBeGreaterThan(100_000);
 });
 
-test("of a pool the one that has been silent for longest, and none while another is coming back", () => {
+test("of a pool, only the one that has been silent longest is hung, and none while another is recovering", () => {
   const liveness = new Liveness();
   const first = watched("web.2#1");
   pass(liveness, 0, 5, first);
@@ -51,12 +51,14 @@ test("of a pool the one that has been silent for longest, and none while another
   expect(liveness.hung(all, (pool) => pool === "web")).toEqual(["api.1#1"]);
 });
 
-/** For how many seconds a ping is unanswered, by the canary and by those in service; and for how many an earlier one was. */
+/**
+ * For how many seconds a ping has not been answered by the canary and by the instances in service; and for how many an earlier one was not.
+ */
 const SILENT: { canary: number; now: number[]; before: number[]; hangAfterMs?: number; isHung: boolean }[] = [
   { canary: 9, now: [0], before: [0], isHung: false },
   { canary: 10, now: [0], before: [0], isHung: true },
   { canary: 10, now: [4], before: [9], isHung: true },
-  // The instances in service are blocked too, or were for as long.
+  // The instances in service are blocked, too, or were for as long.
   { canary: 20, now: [0, 5], before: [0, 0], isHung: false },
   { canary: 20, now: [0, 0], before: [0, 10], isHung: false },
   { canary: 30, now: [0, 0], before: [0, 10], isHung: true },
@@ -73,7 +75,7 @@ test("a canary that is silent while those in service respond is hung after a thi
     const liveness = new Liveness();
     const tried: Watched = { id: "web.1#2", pool: "web", isBusy: true, hangAfterMs, isCanary: true };
     const inService = now.map((_, n): Watched => ({ ...tried, id: `web.${n + 1}#1`, isCanary: false }));
-    // A process of another pool is no yardstick.
+    // A process of another pool does not count for the comparison.
     const all = [tried, ...inService, ...watched("api.1#1")];
     let at = 0;
     /** A busy process is asked after 2 s of silence. */
@@ -90,7 +92,7 @@ test("a canary that is silent while those in service respond is hung after a thi
   }
 });
 
-test("a supervisor, or a machine, that stood still blames nobody for it", () => {
+test("no process is blamed for a pause of the supervisor or of the machine", () => {
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1000, max: 10_000_000 }), { maxLength: 15 }), (gaps) => {
       const liveness = new Liveness();
@@ -101,7 +103,7 @@ test("a supervisor, or a machine, that stood still blames nobody for it", () => 
         now += gap;
         liveness.tick(now, all);
       }
-      // At most 15 ticks, at any distance: less than 30 s of ours.
+      // At most 15 ticks, at any intervals: less than 30 s of our time.
       expect(liveness.hasOverdue(all)).toBe(false);
     }),
   );

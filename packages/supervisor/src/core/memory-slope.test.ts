@@ -1,10 +1,10 @@
-/** The slope of the memory difference: known lines, noise, peaks, and how often it is wrong; and when memory grows for certain. */
+/** The slope of the memory difference: known lines, noise, peaks, and how often it is wrong; and when growth of memory is certain. */
 import { describe, expect, test } from "vitest";
 import { growthsPerMinute, LOOKS, memorySlope } from "./memory-slope.js";
 
 const MB = 1e6;
 
-/** Numbers from 0 to 1 that look random, the same in each run. */
+/** Numbers from 0 to 1 that look random and are the same in each run. */
 function randoms(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -15,7 +15,7 @@ function randoms(seed: number): () => number {
   };
 }
 
-/** Readings every two seconds: both arms grow in the beginning, and the canary by so many megabytes a minute more. */
+/** Readings every two seconds: both arms grow at first, and the canary grows by this many more megabytes per minute. */
 function readings(count: number, leak: number, random: () => number) {
   const noise = () => 8 * MB * (random() + random() + random() - 1.5);
   return Array.from({ length: count }, (_, at) => {
@@ -46,14 +46,14 @@ describe("the slope of memory", () => {
     expect(memorySlope(series.slice(0, 39))).toEqual(memorySlope(series.slice(0, 27)));
   });
 
-  test("hardly sees single peaks", () => {
+  test("hardly reacts to single peaks", () => {
     const peaks = readings(40, 0, randoms(2)).map((each, at) =>
       at % 9 === 8 ? { ...each, canaryBytes: 900 * MB } : each,
     );
     expect(Math.abs(memorySlope(peaks)?.estimate as number)).toBeLessThan(20);
   });
 
-  test("in 2,000 series its ends are on the wrong side no more often than stated", () => {
+  test("in 2,000 series its bounds are on the wrong side no more often than stated", () => {
     const random = randoms(3);
     let [alarms, misses, decided] = [0, 0, 0];
     for (let run = 0; run < 2000; run++) {
@@ -71,8 +71,8 @@ describe("the slope of memory", () => {
 });
 
 /**
- * The memory of three processes of one app at each second of their lives, and then of two older ones: they warm up by 10 to 50 MB,
- * their collectors let them grow before they take that back, and they are measured each `everySeconds`. The first leaks.
+ * The memory of three processes of one app at each second of their lives, and then of two older ones. They warm up by 10 to 50 MB, their
+ * garbage collectors let them grow before they free memory, and they are measured every `everySeconds`. The first process leaks.
  */
 function livesOf(
   random: () => number,
@@ -95,7 +95,7 @@ function livesOf(
   });
 }
 
-/** Returns at which second its growth is certain; null if it is not within its life. */
+/** Returns the second at which its growth is certain; null if that does not happen within its life. */
 function certainAt(
   own: readonly number[],
   others: readonly (readonly number[])[],
@@ -113,7 +113,7 @@ function certainAt(
 }
 
 describe("growing memory", () => {
-  test("of a megabyte a second is certain within 80 s beside others, and within four minutes without them", () => {
+  test("of a megabyte per second is certain within 80 s with others to compare, and within four minutes without them", () => {
     for (let seed = 1; seed <= 20; seed++) {
       const [own = [], ...others] = livesOf(randoms(seed), { leakMbPerMinute: 60 });
       expect(certainAt(own, others.slice(0, 2))).toBeLessThanOrEqual(80);

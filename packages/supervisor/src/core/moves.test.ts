@@ -10,12 +10,12 @@ test("the delay doubles from the initial one up to the maximum", () => {
   ]);
 });
 
-test("jitter takes away at most its share of the delay", () => {
+test("jitter shortens the delay by at most its share", () => {
   expect(backoffDelayMs(policy, 1, 0)).toBe(160);
   expect(backoffDelayMs(policy, 1, 0.999_999)).toBe(200);
 });
 
-test("the budget is spent when so many failures fall within the period", () => {
+test("the budget is used up when that many failures happen within the period", () => {
   const budget = { maxFailures: 3, periodMs: 1000 };
   const first = bookFailure([], 0, budget);
   const second = bookFailure(first.failuresAt, 400, budget);

@@ -25,6 +25,6 @@ test.each([
   expect(fillPlaceholders(text, VALUES)).toBe(filled);
 });
 
-test("one that has no value is left", () => {
+test("a placeholder without a value is left unchanged", () => {
   expect(fillPlaceholders("{port} {socket}", { socket: "/s" })).toBe("{port} /s");
 });

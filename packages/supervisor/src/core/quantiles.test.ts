@@ -1,4 +1,4 @@
-/** The comparison of quantiles: histograms against sorted lists, and what it says of equal and of slower arms. */
+/** The comparison of quantiles: histograms compared with sorted lists, and the result for equal and for slower arms. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Durations, P50, P99, QuantileComparison, slowest } from "./quantiles.js";
@@ -23,7 +23,7 @@ function spread(many: number, factor = 1): number[] {
   return Array.from({ length: many }, (_, at) => factor * 10 * (1 + ((at * 37) % 100) / 25) ** 2);
 }
 
-/** The sums over buckets are steps, so the evidence may fall a little on its way up; a verdict wants several units. */
+/** The sums over buckets are steps, so the evidence may decrease a little as it grows; a verdict needs several units. */
 const NO_EVIDENCE = 0.1;
 
 describe("a comparison of quantiles", () => {
@@ -62,7 +62,7 @@ describe("a comparison of quantiles", () => {
             const places = [0, 1, 2, 4, 8].map((steps) =>
               comparison.against(estimate + step * steps, 0, step < 0 ? "beyond" : "within"),
             );
-            // What is no evidence at all need not grow.
+            // A value that is no evidence at all need not grow.
             for (const [at, evidence] of places.entries())
               expect(Math.max(0, evidence)).toBeGreaterThanOrEqual(Math.max(0, places[at - 1] ?? 0) - NO_EVIDENCE);
           }
@@ -93,7 +93,7 @@ describe("a comparison of quantiles", () => {
     expect(!isCertain ? "unknown" : comparison.estimate > 1 ? "beyond" : "within").toBe(expected);
   });
 
-  test("knows nothing without requests, and little if all took equally long", () => {
+  test("is unknown without requests, and uncertain if all took equally long", () => {
     const none = { edges: [0], counts: [] };
     expect(new QuantileComparison(none, none, P50, SLACK)).toMatchObject({ canaryMs: null, controlMs: null });
     expect(
@@ -107,7 +107,7 @@ describe("a comparison of quantiles", () => {
     expect(same.against(1, 3, "within")).toBeLessThan(3);
   });
 
-  test("an abandoned request takes longer than it was open, and says nothing of longer durations", () => {
+  test("an abandoned request takes longer than it was open, and says nothing about longer durations", () => {
     const left = (ms: readonly number[]) => ({ ...histogram(spread(200)), abandoned: histogram(ms).counts });
     const compare = (canary: Durations) => new QuantileComparison(canary, histogram(spread(9000)), P99, SLACK);
     const [slow, quick] = [new Array(20).fill(1000), new Array(20).fill(2)];
@@ -116,11 +116,11 @@ describe("a comparison of quantiles", () => {
     expect(compare(left(quick))).toMatchObject({ canaryMs: compare(histogram(spread(200))).canaryMs });
     for (const side of ["beyond", "within"] as const)
       expect(compare(left(quick)).against(1, 0, side)).toBe(compare(histogram(spread(200))).against(1, 0, side));
-    // None had a response.
+    // None of them had a response.
     const only = { edges: histogram([1]).edges, counts: histogram([]).counts, abandoned: histogram(slow).counts };
     expect(compare(only).estimate).toBeGreaterThan(1);
     expect(compare(only).against(1, 6, "beyond")).toBeGreaterThan(6);
-    // Where clients of the version in service leave as late, there is no difference.
+    // If clients of the version in service give up as late, there is no difference.
     const control = { ...histogram(spread(9000)), abandoned: histogram(new Array(900).fill(1000)).counts };
     expect(new QuantileComparison(left(slow), control, P99, SLACK).estimate).toBeLessThanOrEqual(1);
   });

@@ -53,13 +53,13 @@ test.each<[Partial<RecycleFacts>, string | undefined]>([
   expect(step.state.due.get("web.2#1")?.reason).toBe(reason);
 });
 
-test("a limit of 0 is none", () => {
+test("a limit of 0 means no limit", () => {
   const none = { ...limits, maxMemoryMb: 0, maxRequests: 0, maxAgeMs: 0, schedule: null };
   const all = fact("web.1", { memoryBytes: 1e12, requests: 1e9, ageMs: 1e12, isScheduled: true });
   expect(startOf([pool("web", [all], { limits: none })])).toBeNull();
 });
 
-describe("of those that are due", () => {
+describe("the order of those that are due", () => {
   const due = { requests: 100 };
 
   test("one goes at a time, in the whole fleet, and the next when it is done", () => {
@@ -92,7 +92,7 @@ describe("of those that are due", () => {
   });
 });
 
-test("after a failed replacement the pool waits, longer each time; an interruption and another pool do not", () => {
+test("after a failed replacement the pool waits, longer each time; after an interruption it does not, nor does another pool", () => {
   const pools = [pool("web", [fact("web.1", { requests: 100 })])];
   let state: RecycleState = NO_RECYCLING;
   let now = 0;
@@ -113,11 +113,11 @@ test("after a failed replacement the pool waits, longer each time; an interrupti
   expect(aside.pauseMs).toBe(0);
   expect(startOf(pools, aside.state, now)?.slot).toBe("web.1");
   expect(recycleEnded(again.state, "done", now).state.pauses.size).toBe(0);
-  // A pool that is gone is forgotten.
+  // A removed pool is forgotten.
   expect(nextRecycle(aside.state, [], now).state.pauses.size).toBe(0);
 });
 
-test("a slot whose processes reach the memory limit at once is not replaced without end", () => {
+test("a slot whose processes reach the memory limit immediately is not replaced forever", () => {
   let state: RecycleState = NO_RECYCLING;
   const said: string[] = [];
   const lives: number[] = [];
@@ -139,7 +139,7 @@ test("a slot whose processes reach the memory limit at once is not replaced with
   expect(said[0]).toBe(
     "web.1 reached maxMemoryMb 200 within 1 min of its start, 3 times in a row: it is not replaced before it has run for 1 min; raise the limit, or find the leak",
   );
-  // One that lives longer ends the row.
+  // A process that lives longer ends the series.
   const later = nextRecycle(state, [pool("web", [fact("web.1", { id: "web.1#99", memoryBytes: 210 * MB })])], now);
   expect(later.start?.slot).toBe("web.1");
   expect(later.state.early.get("web.1")?.count).toBe(0);
@@ -248,7 +248,7 @@ class World {
     return this.pools.flat().filter(({ isReady }) => isReady).length;
   }
 
-  /** The next step of the rollout that is under way. */
+  /** The next step of the rollout in progress. */
   proceed(): void {
     const index = (this.rollout?.slot ?? 0) + 1;
     const step = this.rollout?.now.current[0]?.step;
@@ -288,12 +288,12 @@ class World {
   }
 }
 
-test("over random histories: one at a time, never below the floor, and whatever is due is replaced in the end", () => {
+test("over random histories: one at a time, never below the minimum, and every process that is due is replaced in the end", () => {
   fc.assert(
     fc.property(fc.array(anyStep, { minLength: 40, maxLength: 120 }), (steps) => {
       const world = new World();
       for (const step of steps) world.play(step);
-      // Then everything works, and nothing new becomes due.
+      // After that everything works, and nothing new becomes due.
       world.busy.clear();
       for (const slot of world.pools.flat()) slot.isReady = true;
       for (let round = 0; round < 400 && (round === 0 || world.isAtWork); round++) {

@@ -34,7 +34,7 @@ const turn = (index: number): RolloutEvent[] => [
 const began: RolloutEvent = { type: "begin" };
 const one = { maxSurge: 1, canGoBack: true };
 
-test("takes the slots one after the other, each only when the one before is through", () => {
+test("handles the slots one after the other, each only when the one before is done", () => {
   const { rollout, actions } = play(newRollout("reload", [1, 2], one), [began, ...turn(1), ...turn(2)]);
   expect(actions).toEqual(
     [1, 2].flatMap((n) => [`startReplacement ${n}`, `prove ${n}`, `awaitApplied ${n}`, `swap ${n}`]),
@@ -42,14 +42,14 @@ test("takes the slots one after the other, each only when the one before is thro
   expect(rollout).toMatchObject({ done: [1, 2], total: 2, outcome: { ok: true } });
 });
 
-test("takes maxSurge slots at a time, and the next one when any is through", () => {
+test("handles maxSurge slots at a time, and the next one when any is done", () => {
   const { actions } = play(newRollout("reload", [1, 2, 3, 4], { ...one, maxSurge: 2 }), [began, ...turn(2)]);
   expect(actions).toEqual([
     ...["startReplacement 1", "startReplacement 2", "prove 2", "awaitApplied 2", "swap 2", "startReplacement 3"],
   ]);
 });
 
-test("ends at the first replacement that is lost, before it was proven or after, and the slots that were done go back", () => {
+test("ends at the first lost replacement, proven or not, and the finished slots are rolled back", () => {
   for (const before of [[], [turn(2)[0]], turn(2).slice(0, 2)] as RolloutEvent[][]) {
     const lost: RolloutEvent = { type: "replacementLost", index: 2, reason: "exited with code 1" };
     const { rollout, actions } = play(newRollout("reload", [1, 2, 3], one), [began, ...turn(1), ...before, lost]);
@@ -60,7 +60,7 @@ test("ends at the first replacement that is lost, before it was proven or after,
   }
 });
 
-test("one whose old process is leaving already counts as done, and goes back when that is gone", () => {
+test("a slot whose old process is already leaving counts as done, and is rolled back when that process is gone", () => {
   const { rollout, actions } = play(newRollout("reload", [1, 2], { ...one, maxSurge: 2 }), [
     began,
     ...turn(1).slice(0, 3),
@@ -70,7 +70,7 @@ test("one whose old process is leaving already counts as done, and goes back whe
   expect(rollout.done).toEqual([1]);
 });
 
-test("a slot that cannot go back keeps what it has; a restart has nothing to go back to", () => {
+test("a slot that cannot be rolled back keeps its process; a restart has nothing to roll back to", () => {
   const lost = (index: number): RolloutEvent => ({ type: "replacementLost", index, reason: `lost ${index}` });
   const failed = [began, ...turn(1), lost(2)];
   const { rollout } = play(newRollout("reload", [1, 2], one), [...failed, lost(1)]);
@@ -98,7 +98,7 @@ const anyEvent: fc.Arbitrary<RolloutEvent> = fc.oneof(
   },
 );
 
-test("over random histories: never more than maxSurge, nothing swapped unproven, a loss never leaves two generations behind unsaid", () => {
+test("over random histories: never more than maxSurge, no unproven replacement is swapped in, and a loss never leaves two generations without a report", () => {
   fc.assert(
     fc.property(fc.array(anyEvent, { maxLength: 80 }), fc.integer({ min: 1, max: 4 }), (events, maxSurge) => {
       let rollout = newRollout("reload", [1, 2, 3, 4], { maxSurge, canGoBack: true });
@@ -139,7 +139,7 @@ test("over random histories: never more than maxSurge, nothing swapped unproven,
   );
 });
 
-test("in place, a slot is done when its new process has proven itself; no balancer is awaited, nothing is swapped", () => {
+test("in place, a slot is done when its new process is proven; no balancer is awaited, nothing is swapped", () => {
   const inPlace = { ...one, inPlace: true };
   const proven = (index: number) => turn(index).slice(0, 2);
   const { rollout, actions } = play(newRollout("reload", [1, 2], inPlace), [began, ...proven(1), ...proven(2)]);
@@ -147,7 +147,7 @@ test("in place, a slot is done when its new process has proven itself; no balanc
   expect(rollout).toMatchObject({ done: [1, 2], outcome: { ok: true } });
 });
 
-test("in place, a slot that failed has lost its old process, so it goes back as well as those that were done", () => {
+test("in place, a failed slot has lost its old process, so it is rolled back like those that were done", () => {
   const inPlace = { ...one, inPlace: true };
   const proven = (index: number) => turn(index).slice(0, 2);
   const lost: RolloutEvent = { type: "replacementLost", index: 2, reason: "exited with code 1" };
@@ -156,7 +156,7 @@ test("in place, a slot that failed has lost its old process, so it goes back as 
   const back = play(rollout, [...proven(2), ...proven(1)]);
   expect(back.actions).toEqual(["prove 2", "startReplacement 1 back", "prove 1"]);
   expect(back.rollout).toMatchObject({ done: [], outcome: { ok: false, reason: "exited with code 1" } });
-  // The former version fails too: the slot goes on trying by itself, and nothing is discarded.
+  // The former version fails, too: the slot continues to try by itself, and nothing is discarded.
   expect(play(rollout, [lost, ...proven(1)]).actions).toEqual(["startReplacement 1 back", "prove 1"]);
 });
 
@@ -184,7 +184,7 @@ describe("a deploy", () => {
     },
   );
 
-  test("holds its canaries beside the old processes, then goes on maxSurge at a time, the controls too", () => {
+  test("holds its canaries beside the old processes, then continues with maxSurge at a time, including the controls", () => {
     const begun = play(deploy(4, 10), [began, ...turn(2)]);
     expect(texts(begun.actions)).toEqual(["startReplacement 1", "startReplacement 2 back", "swap 2"]);
     expect(play(begun.rollout, [{ type: "promote" }]).actions).toEqual([]);
@@ -203,7 +203,7 @@ describe("a deploy", () => {
     expect(on.rollout).toMatchObject({ done: [1, 2, 3, 4], outcome: { ok: true } });
   });
 
-  test("is taken back at any time: at once while it is held, slot by slot afterwards; kept processes need no start", () => {
+  test("can be rolled back at any time: immediately while it is held, slot by slot afterwards; kept processes need no start", () => {
     const takeBack: RolloutEvent = { type: "takeBack", reason: "5xx: +9.8 pp" };
     const { rollout } = play(deploy(4, 10), [began, ...turn(2), ...held(1)]);
     const back = play(rollout, [takeBack]);
@@ -218,7 +218,7 @@ describe("a deploy", () => {
     expect(restored.rollout).toMatchObject({ done: [], outcome: { ok: false } });
   });
 
-  test("whose canary is lost goes back, and tells whether it had requests; a control that is lost is done without", () => {
+  test("whose canary is lost is rolled back, and reports whether it had requests; a lost control is not needed", () => {
     const lost = (index: number): RolloutEvent => ({ type: "replacementLost", index, reason: "exited" });
     const never = play(deploy(4, 10), [began, lost(1)]).rollout;
     expect(never).toMatchObject({ outcome: { ok: false }, canary: { hadRequests: false } });
@@ -239,7 +239,7 @@ describe("a deploy", () => {
     },
   );
 
-  test("over random histories: no slot but the canaries gets the new version before the verdict, and a loss leaves none", () => {
+  test("over random histories: no slot but the canaries gets the new version before the verdict, and no slot keeps it after a loss", () => {
     fc.assert(
       fc.property(
         fc.array(deployEvent, { maxLength: 80 }),
@@ -252,7 +252,7 @@ describe("a deploy", () => {
           const coming = new Map(rollout.current.map(({ index, isControl }) => [index, isControl ? "old" : "new"]));
           for (const event of events) {
             const step = advance(rollout, event);
-            // The kept process serves in place of the one that was coming.
+            // The kept process serves in place of the one that was being started.
             if (
               event.type === "restored" &&
               rollout.direction === "back" &&

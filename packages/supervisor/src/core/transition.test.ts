@@ -30,7 +30,7 @@ describe("a process", () => {
     expect(run(up)).toMatchObject({ process: { state: "ready" }, effects: ["joinPool", "setDeadline"] });
   });
 
-  test("that is not ready in time is killed, and the kill counts as a failure", () => {
+  test("that is not ready in time is killed, and this counts as a failure", () => {
     const late = run([start, [1000, { type: "deadline", attempt: 1 }]]);
     expect(late).toMatchObject({
       process: { state: "killing", cause: "failing" },
@@ -40,7 +40,7 @@ describe("a process", () => {
     expect(dead.process).toMatchObject({ state: "backoff", failures: 1, deadline: 1110 });
   });
 
-  test("that ends while ready leaves the pool and is tried again after a backoff that grows", () => {
+  test("that exits while ready leaves the pool and is started again after a growing backoff", () => {
     const once = run([...up, [20, { type: "exited", attempt: 1, status: died }]]);
     expect(once).toMatchObject({ process: { state: "backoff", deadline: 120 }, effects: ["leavePool", "setDeadline"] });
     const again = run(
@@ -53,7 +53,7 @@ describe("a process", () => {
     expect(again.process).toMatchObject({ state: "backoff", deadline: 330 });
   });
 
-  test("that spends its budget is failed if it has never been ready, and else keeps trying at the longest delay", () => {
+  test("that uses up its budget is failed if it has never been ready, and otherwise keeps trying with the maximum delay", () => {
     const crashes: [number, ProcessEvent][] = [[0, { type: "start" }]];
     for (let attempt = 1; attempt <= 3; attempt++) {
       crashes.push([attempt * 2000, { type: "exited", attempt, status: died }]);
@@ -70,7 +70,7 @@ describe("a process", () => {
     }
   });
 
-  test("that was ready long enough has its failures forgotten", () => {
+  test("that was ready long enough loses its earlier failures", () => {
     const crashed = run([
       ...up,
       [20, { type: "exited", attempt: 1, status: died }],
@@ -85,7 +85,7 @@ describe("a process", () => {
     });
   });
 
-  test("that is stopped leaves the pool, drains when the balancers follow, and is pressed by SIGTERM and then SIGKILL", () => {
+  test("that is stopped leaves the pool, drains when the balancers follow, and then gets SIGTERM and SIGKILL if necessary", () => {
     const leaving = run([...up, [100, { type: "stop" }]]);
     expect(leaving).toMatchObject({
       process: { state: "draining", step: "leave", goal: "down", deadline: 1100 },
@@ -113,7 +113,7 @@ describe("a process", () => {
     expect(gone).toMatchObject({ process: { state: "stopped" }, effects: ["clearDeadline"] });
   });
 
-  test("that drains is released when no balancer has anything on it, and has the rest of its time", () => {
+  test("that drains is released when no balancer uses it, and has the rest of its time", () => {
     const draining = run([...up, [100, { type: "stop" }], [200, { type: "left", attempt: 1 }]]).process;
     const released = run([[300, { type: "released", attempt: 1 }]], draining);
     expect(released).toMatchObject({
@@ -125,7 +125,7 @@ describe("a process", () => {
     expect(pressed.effects).toEqual(["SIGTERM", "setDeadline"]);
   });
 
-  test("does not wait for balancers longer than half of its time, nor than five seconds", () => {
+  test("does not wait for balancers longer than half of its time, or than five seconds", () => {
     for (const [drainTimeoutMs, waitsMs] of [
       [2000, 1000],
       [30_000, 5000],
@@ -138,7 +138,7 @@ describe("a process", () => {
     }
   });
 
-  test("that no balancer sends requests to, being one itself, drains at once", () => {
+  test("that is a balancer, and gets no requests from others, drains immediately", () => {
     const draining = run([...up, [100, { type: "stop" }]], newProcess(), { ...policy, isUpstream: false });
     expect(draining).toMatchObject({
       process: { state: "draining", deadline: 2100 },
@@ -150,7 +150,7 @@ describe("a process", () => {
     ]);
   });
 
-  test("that did not drain is told with the time that it had, whatever it would have by then", () => {
+  test("that did not drain is reported with the time that it had, even if the setting has changed since", () => {
     const rest = { ...policy, hasRestOfStop: true };
     const left = { ...rest, drainTimeoutMs: 1000 };
     for (const [by, atDeadline, had] of [
@@ -163,14 +163,14 @@ describe("a process", () => {
     }
   });
 
-  test("that is restarted drains and comes up again; a stop in between wins", () => {
+  test("that is restarted drains and starts again; a stop in between takes precedence", () => {
     const draining = run([...up, [100, { type: "restart" }]]).process;
     const exited: [number, ProcessEvent] = [200, { type: "exited", attempt: 1, status: { code: 0, signal: null } }];
     expect(run([exited], draining).process).toMatchObject({ state: "starting", attempt: 2 });
     expect(run([[150, { type: "stop" }], exited], draining).process).toMatchObject({ state: "stopped" });
   });
 
-  test("hears nothing that is about another attempt, nor a deadline that is not due", () => {
+  test("ignores events about another attempt, and deadlines that are not due", () => {
     const ready = run(up).process;
     for (const event of [
       { type: "exited", attempt: 2, status: died },
@@ -181,7 +181,7 @@ describe("a process", () => {
     }
   });
 
-  test("that a new supervisor takes over goes on in its state, with the state's time again and without a failure", () => {
+  test("that a new supervisor takes over stays in its state, with the full time of the state and without a failure", () => {
     const adopted = (from: Process, at = 50) => run([[at, { type: "adopted", attempt: 1 }]], from);
     const starting = run([start]).process;
     expect(adopted(starting)).toMatchObject({
@@ -226,14 +226,14 @@ describe("a process", () => {
     }
   });
 
-  test("that hangs is taken out of the pool and killed", () => {
+  test("that hangs is removed from the pool and killed", () => {
     expect(run([...up, [50, { type: "hung", attempt: 1, reason: "hung" }]])).toMatchObject({
       process: { state: "killing", cause: "failing" },
       effects: ["leavePool", "SIGKILL", "setDeadline"],
     });
   });
 
-  test("whose request has overrun its time is replaced at once, however often, and costs no failure", () => {
+  test("whose request has exceeded its time limit is replaced immediately, however often, and this is no failure", () => {
     let { process } = run(up);
     for (let attempt = 1; attempt <= 20; attempt++) {
       const killed = run([[attempt, { type: "overrun", attempt, reason: "hung", signal: "SIGABRT" }]], process);
@@ -244,7 +244,7 @@ describe("a process", () => {
     }
   });
 
-  test("whose request has overrun its time while it drains is not waited for", () => {
+  test("whose request has exceeded its time limit while it drains is not awaited", () => {
     for (const [command, end] of [
       ["stop", "stopped"],
       ["restart", "starting"],

@@ -1,4 +1,4 @@
-/** The verdict on a release: a table of releases, and properties of all evidence. */
+/** The verdict on a release: a table of releases, and properties for all evidence. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { unendedRequests } from "./deploy.js";
@@ -8,7 +8,7 @@ import { type Arm, DEFAULT_LIMITS, type Evidence, type VerdictTest } from "./ver
 const MB = 1e6;
 const EDGES = Array.from({ length: 336 }, (_, at) => 1.03 ** at);
 
-/** Returns an arm whose durations lie from 10 to 250 ms. */
+/** Returns an arm with durations from 10 to 250 ms. */
 function arm(requests: number, changes: Partial<Arm> & { slower?: number; others?: number } = {}): Arm {
   const { slower = 1, others = 0, ...rest } = changes;
   return {
@@ -40,12 +40,12 @@ function evidence(canary: Arm, changes: Partial<Evidence> = {}): Evidence {
   return { canary, control, fresh: arm(canary.requests), memory: memory(30), classes: ["GET /", "POST /"], ...changes };
 }
 
-/** Returns the evidence where no instance of the generation in service is ready. */
+/** Returns the evidence if no instance of the generation in service is ready. */
 function alone(canary: Arm, control: Arm = arm(0)): Evidence {
   return evidence(canary, { control, fresh: null, memory: [] });
 }
 
-/** Durations of which so many requests were abandoned after 100 ms and after 3 s. */
+/** Durations, with this many requests abandoned after 100 ms and after 3 s. */
 function givenUpAfter(early: number, late: number) {
   return { "GET /": { edges: [100, 3000, 10_000], counts: [0, 0], abandoned: [early, late] } };
 }
@@ -224,9 +224,9 @@ describe("all evidence", () => {
           const tolerance = 1e-3 * Math.max(1, limit);
           const shows = low !== null && low > limit ? "fail" : high !== null && high < limit ? "pass" : "wait";
           const isNear = [low, high].some((end) => end !== null && Math.abs(end - limit) < tolerance);
-          // A p99 that fresh instances have, too, is no failure of the release.
+          // A p99 that fresh instances also have is not a failure of the release.
           const isAge = name.startsWith("p99") && given.fresh !== null && verdict === "wait" && shows === "fail";
-          // Evidence about durations is sampled, and ripples between its places: where it is barely enough, the two may disagree.
+          // Evidence about durations is sampled, and varies between the samples: where it is barely enough, the two may disagree.
           const isRipple = verdict !== shows && /^p\d/.test(name) && [verdict, shows].includes("wait");
           if (isRipple && !isNear && !isAge) ripples++;
           else if (!isNear && !isAge && name !== "crashes") expect(verdict, name).toBe(shows);
@@ -243,7 +243,7 @@ describe("all evidence", () => {
     expect(ripples).toBeLessThanOrEqual(2);
   });
 
-  test("a release that is like the control in all figures is never taken back", () => {
+  test("a release that equals the control in all figures is never rolled back", () => {
     fc.assert(
       fc.property(anyArm, (same) => {
         const given = { canary: same, control: same, fresh: same, memory: memory(30), classes: ["GET /", "POST /"] };
@@ -284,12 +284,12 @@ test.each([
   const given = evidence(arm(300, { durations: durationsOf(300, 30) }));
   const judgement = judge(given, DEFAULT_LIMITS);
   expect(judgement.verdict).toBe(verdict);
-  // As they do in the version in service.
+  // As clients of the version in service do.
   const control = arm(2700, { processes: 9, durations: durationsOf(2700, 270) });
   expect(judge({ ...given, control, fresh: null }, DEFAULT_LIMITS).verdict).toBe("wait");
 });
 
-test("gross faults are excluded after some requests without one, and not with a few", () => {
+test("gross faults are excluded after some requests without one, but not after a few", () => {
   const isClear = (requests: number, changes: Partial<Arm> & { slower?: number } = {}) =>
     judge(evidence(arm(requests, changes)), DEFAULT_LIMITS, true).isClear;
   expect([0, 20, 80, 3000].map((requests) => isClear(requests))).toEqual([false, false, true, true]);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { hasSettled } from "./checks.js";
 
-/** After how many of these rounds the warm-up is over; undefined if it would go on. */
+/** After how many of these rounds the warm-up is over; undefined if it would continue. */
 function endOf(times: number[]): number | undefined {
   for (let count = 0; count <= times.length; count++) if (hasSettled(times.slice(0, count))) return count;
   return undefined;
@@ -19,7 +19,7 @@ test.each([
   expect(endOf(times)).toBe(end);
 });
 
-test("it ends, whatever the times are", () => {
+test("it always ends", () => {
   expect(endOf(Array.from({ length: 60 }, (_, at) => 1e9 / 2 ** at))).toBeLessThanOrEqual(50);
   expect(endOf(Array.from({ length: 60 }, () => Number.NaN))).toBe(50);
 });

@@ -1,4 +1,4 @@
-/** Durations and names for people; text that would control a terminal is made visible, ordinary text is unchanged. */
+/** Durations and names for display; text that would control a terminal is made visible, and ordinary text is unchanged. */
 import { expect, test } from "vitest";
 import { formatDuration, unknownName, visible } from "./words.js";
 
@@ -31,6 +31,6 @@ test.each([
   ["web.2", "web.2 is an instance: name its pool, web; restart and drain take an instance"],
   ["web.3", 'no pool or instance named "web.3" (known: web.1, web.2)'],
   ["wbe", 'no pool or instance named "wbe" (known: web)'],
-])("a command that needs another name than %s says so", (name, message) => {
+])("a command that needs a name other than %s says so", (name, message) => {
   expect(unknownName(name, ["web", "web.1", "web.2"])).toBe(message);
 });

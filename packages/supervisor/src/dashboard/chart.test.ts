@@ -1,4 +1,4 @@
-/** Charts in cells. */
+/** Charts in character cells. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { bar, type Chart, glyphsFor, graph, roundedUp, shapeRow, sparkRow } from "./chart.js";
@@ -11,13 +11,13 @@ const chart = (samples: readonly number[], more: Partial<Chart> = {}): Chart => 
   ...{ most: Math.max(1, ...samples.filter((value) => !Number.isNaN(value))), styleOf: () => "accent", ...more },
 });
 
-test("a graph in braille has four levels a row and two samples a cell", () => {
-  // Unlike zero, the least value is not faint.
+test("a graph in braille has four levels per row and two samples per cell", () => {
+  // Unlike zero, the lowest value is not faint.
   expect(graph(chart([0, 1, 2, 3, 4, 4]), 3, 1).map(text)).toEqual(["⣀⣴⣿"]);
   expect(graph(chart([8, 8, 4, 4]), 2, 2).map(text)).toEqual(["⣿ ", "⣿⣿"]);
 });
 
-test("unknown is blank, zero a faint line, and a little is visible", () => {
+test("an unknown value is blank, zero is a faint line, and a small value is visible", () => {
   const row = sparkRow(chart([Number.NaN, 0, 0.001, 8], { glyphs: "block" }), 4);
   expect(row.map(({ text: cells, style }) => [cells, style])).toEqual([
     [" ", "plain"],
@@ -27,12 +27,12 @@ test("unknown is blank, zero a faint line, and a little is visible", () => {
   expect(text(graph(chart([Number.NaN, Number.NaN, 0.001, 100]), 2, 1)[0] as Line)).toBe(" ⣸");
 });
 
-test("a death is a mark in its second", () => {
+test("a death is marked in its second", () => {
   const row = sparkRow(chart([1, 1, 1, 1]), 4, [998]);
   expect(text(row)).toBe("█✗██");
 });
 
-test("squeezing takes the highest, and a sample stays with the same ones as time goes on", () => {
+test("squeezing keeps the highest value, and a sample stays grouped with the same ones as time passes", () => {
   fc.assert(
     fc.property(
       fc.array(fc.nat(100), { minLength: 20, maxLength: 80 }),
@@ -42,10 +42,10 @@ test("squeezing takes the highest, and a sample stays with the same ones as time
         const samples = Float32Array.from(values);
         const before = squeezed(samples, 500, values.length, width);
         const known = Math.max(...before.filter((value) => !Number.isNaN(value)));
-        // The oldest may lie in a part of time that began before the window.
+        // The oldest sample may lie in a period that began before the window.
         expect(known).toBeGreaterThanOrEqual(Math.max(...values.slice(Math.ceil(values.length / width))));
         expect(known).toBeLessThanOrEqual(Math.max(...values));
-        // One sample later every column but the first and the last two is found again.
+        // One sample later, every column except the first and the last two is found again.
         const after = squeezed(Float32Array.from([...values.slice(1), 0]), 501, values.length, width);
         const shift = columnOf(500, 500, values.length, width) - columnOf(500, 501, values.length, width);
         for (let at = 2; at < width - 2; at++) expect(after[at - shift]).toBe(before[at]);
@@ -62,7 +62,7 @@ test("the shape of latencies: the shade is the share, the colour the slowness", 
   expect(text(shapeRow([], "block"))).toBe(" ".repeat(10));
 });
 
-test("bars are as wide as they should be", () => {
+test("bars have the right width", () => {
   fc.assert(
     fc.property(
       fc.double({ min: -1, max: 2 }),
@@ -87,7 +87,7 @@ test.each([
   expect(roundedUp(value)).toBe(height);
 });
 
-test("a sum is unknown where nothing is known", () => {
+test("a sum is unknown if all its parts are", () => {
   const nan = Number.NaN;
   expect([...summed([Float32Array.from([1, nan, nan]), Float32Array.from([2, 3, nan])])]).toEqual([3, 3, nan]);
 });

@@ -13,7 +13,7 @@ function read(pieces: readonly string[]) {
   const seen: unknown[] = [];
   const keys = (text: string) => {
     const last = seen.at(-1);
-    // However keys are divided, they are the same.
+    // The keys are the same, however their bytes are split.
     if (typeof last === "string") seen[seen.length - 1] = last + text;
     else seen.push(text);
   };
@@ -43,7 +43,7 @@ const CASES: [text: string, seen: unknown[]][] = [
   ["日本", ["日本"]],
 ];
 
-test.each(CASES)("%j, whole and in every two pieces, and letter by letter", (text, seen) => {
+test.each(CASES)("%j, in one piece, in every two pieces, and letter by letter", (text, seen) => {
   expect(read([text])).toEqual(seen);
   for (let at = 1; at < text.length; at++) expect(read([text.slice(0, at), text.slice(at)])).toEqual(seen);
   expect(read([...text])).toEqual(seen);
@@ -60,12 +60,12 @@ test.each<[text: string, seen: unknown[]]>([
   expect(read([text, "j"]).at(-1)).toMatch(/j$/);
 });
 
-test("an escape alone is the key, after a moment", () => {
+test("a single escape character is the Escape key, after a moment", () => {
   expect(read(["\x1b"])).toEqual(["\x1b"]);
   expect(read(["\x1b\x1b[A"])).toEqual(["\x1b\x1b[A"]);
 });
 
-test("a paste is bounded, and one that never ends types nothing", () => {
+test("a paste is bounded, and an unfinished paste types nothing", () => {
   const [{ pasted }] = read([`\x1b[200~${"x".repeat(1 << 20)}\x1b[201~`]) as [{ pasted: string }];
   expect(pasted.length).toBe(64 << 10);
   expect(read(["\x1b[200~", "yyy", "Ry"])).toEqual([]);

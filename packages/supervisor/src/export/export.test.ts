@@ -1,4 +1,4 @@
-/** The facts and comments of exports for configs of all sorts; test/exports.test.ts has the engines' own checks. */
+/** The facts and comments of exports for configs of all kinds; test/exports.test.ts has the engines' own checks. */
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { resolveFleet } from "../config/resolve.js";
@@ -31,7 +31,7 @@ function inputOf(raw: object, start: string[] = ["/paceline.config.json"]): Expo
 }
 
 describe("facts", () => {
-  it("has deadlines of the slowest, and the time before a drain", () => {
+  it("has the deadlines of the slowest pool, and the time before a drain", () => {
     expect(deadlines(configOf({}))).toEqual({ startMs: 90_000, stopMs: 41_000 });
     const slow = { drainTimeoutMs: 60_000, readyTimeoutMs: 40_000, balancer: { preDrainMs: 3000 } };
     expect(deadlines(configOf(slow))).toEqual({ startMs: 120_000, stopMs: 74_000 });
@@ -77,7 +77,7 @@ describe("facts", () => {
     expect(containerStart(inputOf(config, start))).toEqual(expected);
   });
 
-  it("mounts what an image should not have, and never its value", () => {
+  it("mounts files that an image should not have, and never contains their values", () => {
     const env = { A: { file: "etc/hostname" }, B: { credential: "token" }, C: "plain" };
     const files = mountedFiles(inputOf({ env }));
     expect(files).toEqual({
@@ -87,7 +87,7 @@ describe("facts", () => {
     });
   });
 
-  it("has a key of its own for each file, and prints values that no engine expands", () => {
+  it("has a separate key for each file, and prints values that no engine expands", () => {
     const env = {
       ...{ T1: { file: "etc/hostname" }, T2: { file: "proc/sys/kernel/hostname" } },
       ...{ C1: { credential: "my cred" }, C2: { credential: "my_cred" } },
@@ -131,7 +131,7 @@ describe("kamal", () => {
     expect(imageParts(image)).toEqual({ server, name, tag });
   });
 
-  it("puts the server of an image where Kamal takes it from, and says that its tag is left out", () => {
+  it("writes the server of an image where Kamal reads it, and says that its tag is left out", () => {
     const text = kamal({ ...inputOf({ listen: ":80" }), image: "registry.example/shop:7" });
     expect(parse(text)).toMatchObject({ image: "shop", registry: { server: "registry.example", username: "shop" } });
     expect(text).toContain("# The tag of --image, :7, is omitted: Kamal tags images itself.\n");
@@ -139,7 +139,7 @@ describe("kamal", () => {
     expect([image, registry.server, registry.username]).toEqual(["ann/shop", undefined, "ann"]);
   });
 
-  it("has addresses of IPv6 as ssh reads them, and no proxy before a fleet without requests", () => {
+  it("has IPv6 addresses as ssh reads them, and no proxy before a fleet without requests", () => {
     const boxes = ["10.0.0.5", "fd00::1"].map((host) => ({ name: "box", host, port: undefined }));
     const input = { ...inputOf({}), boxes };
     expect(parse(kamal(input)).servers.web.hosts).toEqual(["10.0.0.5", "[fd00::1]:22"]);
@@ -156,7 +156,7 @@ describe("notes", () => {
     balancer: { probes: true, preDrainMs: 3000, trustedProxies: ["10.0.0.1"] },
   };
 
-  it("says nothing about a config that lacks nothing", () => {
+  it("says nothing about a complete config", () => {
     expect([notes(READY, "front"), notes(READY, "container")]).toEqual(["", ""]);
   });
 
@@ -186,7 +186,7 @@ describe("notes", () => {
     }
   });
 
-  it("names workers, which run on every box", () => {
+  it("names workers, which run on every machine", () => {
     const pools = {
       web: { static: "." },
       mail: { worker: ["node", "mail.js"] },

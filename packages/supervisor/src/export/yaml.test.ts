@@ -1,4 +1,4 @@
-/** What is written is what another parser reads, in YAML 1.2 and 1.1. */
+/** Written documents are read the same by another parser, in YAML 1.2 and 1.1. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { parse } from "yaml";
@@ -49,7 +49,7 @@ it("is read back by a parser", () => {
   );
 });
 
-it("has comments at their places, and nothing of what is undefined", () => {
+it("has comments in their places, and leaves out undefined values", () => {
   const text = yaml({ "#": "first", a: [{ b: 1, c: undefined, d: {} }], "#2": "last", e: [[1], []] }, ["head"]);
   expect(text).toBe("# head\n# first\na:\n  - b: 1\n    d: {}\n# last\ne:\n  - - 1\n  - []\n");
 });

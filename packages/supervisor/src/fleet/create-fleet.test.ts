@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { takeLock } from "../run-dir/lock.js";
 import { StartedFleet } from "./create-fleet.js";
 
-test("a supervisor that ends without a word has lost to the one that runs, if there is one", async () => {
+test("a supervisor that exits without a message has lost to the running one, if there is one", async () => {
   const runDirPath = mkdtempSync(join(tmpdir(), "paceline-start-"));
   onTestFinished(() => rmSync(runDirPath, { recursive: true, force: true }));
   const exited = Promise.resolve({ code: null, signal: "SIGKILL" });

@@ -1,4 +1,4 @@
-/** A fleet that a command meets while it starts or ends. */
+/** A fleet that a command finds while it starts or stops. */
 import { once } from "node:events";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -10,7 +10,7 @@ import { takeLock } from "../run-dir/lock.js";
 import { afterLoss, findFleet, findSettledFleet } from "./find-fleet.js";
 import type { FoundFleet } from "./known-fleets.js";
 
-test("a supervisor that has the lock and not yet its socket is waited for, and so is one that is about to end", async () => {
+test("a supervisor that holds the lock and has no socket yet is awaited, and so is one that is about to exit", async () => {
   const runDir = makeFolder();
   chmodSync(runDir, 0o700);
   const lock = takeLock(runDir);
@@ -25,7 +25,7 @@ test("a supervisor that has the lock and not yet its socket is waited for, and s
   expect(await ending).toMatchObject({ state: "down" });
 });
 
-test("a fleet whose record cannot be read is found by its config, from a folder below it, too", async () => {
+test("a fleet whose record cannot be read is found by its config, even from a folder below it", async () => {
   const [folder, state] = [makeFolder(), makeFolder()];
   const [source, below] = [join(folder, "paceline.config.json"), join(folder, "below")];
   mkdirSync(below);
@@ -47,7 +47,7 @@ test.each([
   ["starting", 2, null, 0, "wait"],
   ["upgrading", 1, null, 0, "wait"],
   ["up", 2, null, 0, "next"],
-  // It is about to end, or it has ended this connection alone.
+  // It is about to exit, or it has closed only this connection.
   ["up", 1, null, 0, "wait"],
   ["up", 1, null, 3_000, "ended"],
   ["starting", 1, 5, 0, "ended"],

@@ -1,4 +1,4 @@
-/** A stop of a running fleet, with a process in place of its supervisor. */
+/** A stop of a running fleet, with a process that plays its supervisor. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { identify, isRunning, type ProcessIdentity } from "../run-dir/lock.js";
 import { FleetClient } from "./fleet.js";
 
-test("a stop resolves when the supervisor has ended, not when it responds", async () => {
+test("a stop resolves when the supervisor has exited, not when it responds", async () => {
   const { fleet, supervisor, identity } = await fleetOf((response) => {
     response.end('{"result":{"ok":true,"message":"stopped"}}\n');
     response.on("close", () => setTimeout(() => supervisor.kill(), 100));
@@ -20,7 +20,7 @@ test("a stop resolves when the supervisor has ended, not when it responds", asyn
 });
 
 describe("a supervisor that is killed while a stop waits for it", () => {
-  test("is followed by an end of what it has left, and of the start of another one", async () => {
+  test("makes the stop end the processes left behind, and the start of another supervisor", async () => {
     const { fleet, supervisor, runDir } = await fleetOf((response) => {
       supervisor.kill("SIGKILL");
       response.socket?.destroy();
@@ -29,11 +29,11 @@ describe("a supervisor that is killed while a stop waits for it", () => {
     const revival = await started("sh", ["-c", "sleep 0.7; exit", "x", "--only-adopts", "--run-dir", runDir]);
     expect(await fleet.stop()).toMatchObject({ ok: true, message: "stopped the processes of a killed supervisor" });
     expect([instance, revival].map(({ identity }) => isRunning(identity))).toEqual([false, false]);
-    // It may be killed before the connection, too.
+    // It may also be killed before the connection.
     expect(await fleet.stop()).toMatchObject({ ok: true, message: "nothing of the fleet runs any more" });
   });
 
-  test("is not taken for a fleet that does not run, by other commands", async () => {
+  test("is not mistaken by other commands for a fleet that is not running", async () => {
     const { fleet, supervisor, runDir, server } = await fleetOf(() => {});
     await started("sleep", ["60"], { [CHANNEL_ENVIRONMENT.channel]: join(runDir, "channel.sock") });
     supervisor.kill("SIGKILL");
@@ -44,7 +44,7 @@ describe("a supervisor that is killed while a stop waits for it", () => {
   });
 });
 
-/** A run directory with a process in place of its supervisor, which answers each request by `answer`. */
+/** A run directory with a process that plays its supervisor and answers each request with `answer`. */
 async function fleetOf(answer: (response: ServerResponse) => void) {
   const runDir = mkdtempSync(join(tmpdir(), "pl-"));
   onTestFinished(() => rmSync(runDir, { recursive: true, force: true }));

@@ -110,7 +110,7 @@ test.each([
   },
 );
 
-test("a static folder that is gone, and one whose fleet is to be replaced", async () => {
+test("a missing static folder, and one whose fleet is to be replaced", async () => {
   const runDir = runDirOf(join(root, "files"));
   const start = { static: "files", cwd: root, runDir };
   expect((await prepareStart(start)).fleet.problem).toMatch(/files: is missing$/);

@@ -1,4 +1,4 @@
-/** How long a balancer is waited for that has the listening sockets. */
+/** How long a balancer is awaited that has the listening sockets. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, existsSync } from "node:fs";
@@ -37,7 +37,7 @@ testOnLinux.each(["ready", "starting"])(
     onTestFinished(() => void balancer.kill("SIGKILL"));
     const { pid } = balancer;
 
-    // Another start is under way; what it leaves is waited for.
+    // Another start is in progress; the processes that it leaves are awaited.
     const other = takeLock(runDir);
     const found = findSocketHolder(runDir, { usualMs: 0, mostMs: 60_000 });
     await new Promise((resolve) => setTimeout(resolve, 1));
@@ -70,7 +70,7 @@ testOnLinux.each(["ready", "starting"])(
     balancer.kill("SIGSTOP");
     expect(await findSocketHolder(runDir, { usualMs: 100, mostMs: 600_000 })).toBe(undefined);
 
-    // It ends while it is waited for, as in a stop.
+    // It exits while it is awaited, as in a stop.
     const gone = findSocketHolder(runDir, { usualMs: 600_000, mostMs: 600_000 });
     await expect.poll(() => existsSync(channelSocket)).toBe(true);
     balancer.kill("SIGKILL");

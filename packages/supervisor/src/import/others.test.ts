@@ -135,7 +135,7 @@ describe("gunicorn's settings", () => {
     expect(imported.notes).toEqual([]);
   });
 
-  it("of uvicorn's workers become an asgi pool", () => {
+  it("with uvicorn's workers become an asgi pool", () => {
     const settings = { worker_class: "uvicorn.workers.UvicornWorker", threads: 4, timeout: 5, bind: "[::1]:8001" };
     const { fleet, pools, notes } = importGunicorn(settings, "main:app", none);
     expect({ fleet, pools }).toEqual({
@@ -152,7 +152,7 @@ describe("gunicorn's settings", () => {
     }
   });
 
-  it("without an app are refused", () => {
+  it("without an app are rejected", () => {
     expect(() => importGunicorn({ workers: 2 }, undefined, none)).toThrow(/--app MODULE:CALLABLE/);
   });
 });
@@ -249,7 +249,7 @@ describe("a written config", () => {
   };
   const text = { head: ["line"], document, comments: { "pools.web.app": "the app", pools: "all" } };
 
-  it("reads back as it was, in every format", () => {
+  it("reads back the same in every format", () => {
     expect(parse(writeConfig(text, "toml"))).toEqual(document);
     expect(JSON.parse(writeConfig(text, "json"))).toEqual(document);
     const module = writeConfig(text, "module");
@@ -270,13 +270,13 @@ describe("a written config", () => {
   });
 });
 
-it("command lines are split as a shell does, or need one", () => {
+it("command lines are split as a shell splits them, or run in a shell", () => {
   expect(splitWords(`node  "a b" 'c"d' e\\ f g"h"i`)).toEqual(["node", "a b", 'c"d', "e f", "ghi"]);
   for (const line of ["a | b", "a && b", "a $B", 'a "$B"', "a > b", "A=1 b", "a 'b", "a; b", "a `b`", "~/a", "a *.js"])
     expect(splitWords(line)).toBeUndefined();
 });
 
-it("pools get valid names of their own", () => {
+it("pools get valid, distinct names", () => {
   const taken = ["web"];
   expect(["My Shop!", "web", "1st", "balancer", "–"].map((name) => poolName(name, taken))).toEqual([
     "my-shop",

@@ -1,4 +1,4 @@
-/** Every key of PM2's ecosystem file is mapped or named, and its documented kinds of app become pools that are valid. */
+/** Every key of PM2's ecosystem file is mapped or named, and its documented kinds of apps become valid pools. */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -54,7 +54,7 @@ const facts = (environment: Record<string, string> = {}): ProjectFacts => ({
   scan: (path) => scanSources(resolve(folder, path)),
 });
 
-/** Returns the problems that a config of these keys has. */
+/** Returns the problems of a config with these keys. */
 function problemsOf(document: Keys): string[] {
   const path = { env: { PATH: join(folder, "path") } };
   const pools = Object.entries((document.pools ?? {}) as Record<string, Keys>);
@@ -129,7 +129,7 @@ const KEYS: Record<string, unknown> = {
 };
 
 describe("the keys of PM2", () => {
-  it.each(Object.entries(KEYS))("%s is mapped or named, and what it becomes is valid", (key, value) => {
+  it.each(Object.entries(KEYS))("%s is mapped or named, and the result is valid", (key, value) => {
     const source = key === "exec" || key === "cmd" ? { [key]: value } : { script: "app.js", [key]: value };
     const imported = importPm2({ apps: [source] }, facts());
     const mapped = imported.mapped.filter((each) => each.key === key);
@@ -143,7 +143,7 @@ describe("the keys of PM2", () => {
     expect(problemsOf(documentOf(imported))).toEqual([]);
   });
 
-  it("all have a rule here, and every rule is tried", () => {
+  it("all have a rule here, and every rule is tested", () => {
     const names = new Set(Object.entries(PM2_RULES).flatMap(([name, { aliases = [] }]) => [name, ...aliases]));
     names.delete("env_*");
     // A misspelling of ignore_watch that many files have.
@@ -151,7 +151,7 @@ describe("the keys of PM2", () => {
     expect([...names].filter((name) => !(name in KEYS))).toEqual([]);
   });
 
-  it("that nobody knows are named", () => {
+  it("that are unknown are named", () => {
     const { notes } = importPm2([{ script: "app.js", instanses: 2 }], facts());
     expect(notes).toContainEqual({ app: "app", key: "instanses", advice: expect.stringMatching(/not a key of PM2/) });
   });
@@ -190,7 +190,7 @@ const VALUES: [Keys, Keys][] = [
   [{ env: { N: 1, ON: true, LIST: [1] } }, { env: { N: "1", ON: "true", LIST: "[1]" } }],
   [{ port: 3000 }, { env: { PORT: "3000" } }],
   [{ env_file: ".env" }, { envFiles: [".env"] }],
-  // Paceline does the same: nothing to write, nothing to tell.
+  // Paceline does the same: there is nothing to write or to report.
   [{ watch: false, autorestart: true, merge_logs: true, time: true, treekill: true, vizion: false }, {}],
 ];
 
@@ -199,7 +199,7 @@ it.each(VALUES)("%j becomes %j", (keys, expected) => {
   expect(pools.app).toEqual({ app: "./app.js", instances: 1, ...expected });
 });
 
-it("a size or a schedule that nobody can read is named", () => {
+it("an unreadable size or schedule is named", () => {
   const { pools, notes } = importPm2(app({ max_memory_restart: "much", cron_restart: "61 * * * *" }), facts());
   expect(pools.app).toEqual({ app: "./app.js", instances: 1 });
   expect(notes.slice(0, 2)).toEqual([
@@ -317,7 +317,7 @@ it.each<[Keys]>([
   });
 });
 
-describe("a file of several apps", () => {
+describe("a file with several apps", () => {
   const apps = [
     {
       name: "Shop API",
@@ -330,7 +330,7 @@ describe("a file of several apps", () => {
     { name: "jobs", script: "jobs.js", watch: true },
   ];
 
-  it("has a pool for each that serves, at a path of its own, and names the rest", () => {
+  it("has a pool for each app that serves, at a separate path, and names the rest", () => {
     const imported = importPm2({ apps, deploy: { production: { host: "example.com" } } }, facts());
     const document = documentOf(imported);
     expect(document).toEqual({
@@ -348,7 +348,7 @@ describe("a file of several apps", () => {
     );
   });
 
-  it("gives one of them with --only, and its variables with --env", () => {
+  it("imports one of them with --only, and its variables with --env", () => {
     const imported = importPm2({ apps }, facts(), { only: ["Shop API"], envName: "production" });
     expect(documentOf(imported)).toEqual({
       name: "Shop API",
@@ -364,7 +364,7 @@ describe("a file of several apps", () => {
   });
 });
 
-it("an app that PM2 starts at times becomes a worker with cron; one that runs once is left out, with its keys", () => {
+it("an app that PM2 starts at given times becomes a worker with cron; one that runs once is left out, with its keys", () => {
   const times = {
     autorestart: false,
     cron_restart: "0 3 * * *",
@@ -389,7 +389,7 @@ it("an app that PM2 starts at times becomes a worker with cron; one that runs on
   expect(once.mapped.map(({ key }) => key)).toEqual(expect.arrayContaining(["autorestart", "max_restarts"]));
 });
 
-it("a fleet of workers alone has no listen and no routes", () => {
+it("a fleet of only workers has no listen and no routes", () => {
   const apps = [
     { name: "a", script: "jobs.js", env: { PORT: 1, X: "{name}" }, node_args: "--no-warnings" },
     { name: "b", script: "jobs.js", wait_ready: true },
@@ -410,11 +410,11 @@ it("a fleet of workers alone has no listen and no routes", () => {
   expect(problemsOf(document)).toEqual([]);
 });
 
-it("the port is the one that the sources ask for, where no variable sets it", () => {
+it("the port is the one in the sources, if no variable sets it", () => {
   expect(importPm2({ apps: [{ script: "api/server.js" }] }, facts()).fleet.listen).toBe("127.0.0.1:3210");
 });
 
-it("the port is the one of an env file, where no variable sets it", () => {
+it("the port is the one in an env file, if no variable sets it", () => {
   const imported = (keys: Keys) => importPm2({ apps: [{ script: "app.js", env_file: ".env", ...keys }] }, facts());
   expect(imported({}).fleet.listen).toBe("127.0.0.1:4321");
   expect(imported({ env: { PORT: 4000 } }).fleet.listen).toBe("127.0.0.1:4000");
@@ -427,7 +427,7 @@ it("a secret of the importing shell is not written", () => {
   expect(notes.map(({ key }) => key)).toEqual(expect.arrayContaining(["env.DB_PASSWORD", "env.PACELINE_POOL"]));
 });
 
-it("a compose file is refused with one line", () => {
+it("a compose file is rejected with one line", () => {
   const compose = { services: { web: { image: "nginx" } } };
   expect(() => importPm2(compose, facts())).toThrow(/^is a compose file, which is not imported/);
 });

@@ -3,8 +3,8 @@ import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import { EventLog, PoisonEvents } from "./event-log.js";
 
-/** Line by line of MAX_LINE_BYTES that would be over a gigabyte before the array is compacted. */
-it("lets go of lines as soon as they have left the list", async () => {
+/** With lines of MAX_LINE_BYTES, more than a gigabyte would accumulate before the array is compacted. */
+it("releases lines as soon as they have left the list", async () => {
   const log = new EventLog();
   const add = () => {
     log.output("web.1", ["x".repeat(2 << 20)]);
@@ -20,11 +20,11 @@ it("lets go of lines as soon as they have left the list", async () => {
   expect(first.deref()).toBeUndefined();
 });
 
-describe("requests that end their processes", () => {
+describe("requests that crash their processes", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  test("names the request once it is sure that its processes have ended, and never while one of them lives", () => {
+  test("names the request once it is certain that its processes have exited, and never while one of them runs", () => {
     const timers = vi.getTimerCount();
     const log = new EventLog();
     const alive = new Set(["web.2#1", "web.3#1"]);

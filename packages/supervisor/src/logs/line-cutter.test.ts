@@ -1,4 +1,4 @@
-/** Every line comes out whole, in pieces, or is counted as lost, for any split of the bytes. */
+/** Every line is output completely or in pieces, or is counted as lost, for any split of the bytes. */
 import { expect, test } from "vitest";
 import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
 
@@ -22,12 +22,12 @@ test.each<[string, (string | Buffer)[], string[]]>([
   expect(cut(parts)).toEqual(lines);
 });
 
-test("a character is not cut where a long line is", () => {
+test("a character is not split where a long line is cut", () => {
   const long = `${"x".repeat(MAX_LINE_BYTES - 1)}é`;
   expect(cut([long.slice(0, 1000), long.slice(1000), "\n"])).toEqual(["x".repeat(MAX_LINE_BYTES - 1), "é"]);
 });
 
-test("lines printed and lines lost are the lines written, wherever the losing begins and ends", () => {
+test("printed and lost lines add up to the written lines, wherever the loss begins and ends", () => {
   const text = Array.from({ length: 40 }, (_, n) => "x".repeat(n % 7)).join("\n");
   const bytes = Buffer.from(`${text}\n`);
   for (let from = 0; from < bytes.length; from += 3) {
@@ -44,7 +44,7 @@ test("lines printed and lines lost are the lines written, wherever the losing be
   }
 });
 
-test("the rest of a line that was printed in pieces is no line that is lost", () => {
+test("the rest of a line that was printed in pieces does not count as a lost line", () => {
   const cutter = new LineCutter();
   const lines: string[] = [];
   cutter.take(Buffer.from("x".repeat(MAX_LINE_BYTES)), lines);

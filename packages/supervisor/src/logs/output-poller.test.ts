@@ -27,7 +27,7 @@ function start(options: Partial<OutputPollerOptions> = {}) {
   return { file, lines, seen };
 }
 
-test("while the log is busy nothing is read, and all is afterwards", async () => {
+test("while the log is busy nothing is read, and afterwards everything is", async () => {
   let isBusy = true;
   let asked = 0;
   const { file, lines } = start({
@@ -44,7 +44,7 @@ test("while the log is busy nothing is read, and all is afterwards", async () =>
 });
 
 test.runIf(process.platform === "linux")(
-  "without output nobody looks, and what is written then is read at once",
+  "without output there are no checks, and new output is read immediately",
   async () => {
     const { file, lines, seen } = start();
     for (const text of ["one", "two", "three"]) {
@@ -60,7 +60,7 @@ test.runIf(process.platform === "linux")(
   },
 );
 
-test("where nothing can be watched the looks go on", async () => {
+test("the checks continue if nothing can be watched", async () => {
   const { file, lines, seen } = start({ folder: "/nowhere" });
   await expect.poll(() => seen.looks).toBeGreaterThan(30);
   writeSync(file.fd, "one\n");

@@ -19,7 +19,7 @@ function open(maxBytes = 1000) {
   return { path, lines, told, file: new OutputFile(path, maxBytes, sink) };
 }
 
-test("lines are told whole, however they were written, and the rest at the end", () => {
+test("lines are reported complete, however they were written, and the rest at the end", () => {
   const { file, lines, path } = open();
   writeSync(file.fd, "one\ntw");
   file.read();
@@ -32,7 +32,7 @@ test("lines are told whole, however they were written, and the rest at the end",
   expect(existsSync(path)).toBe(false);
 });
 
-test("what was read takes no room, and nothing of what comes meanwhile is lost", async (context) => {
+test("output that was read takes no space, and no output that arrives in the meantime is lost", async (context) => {
   const maxBytes = 1 << 20;
   const { file, lines, told, path } = open(maxBytes);
   const block = `${"x".repeat(99)}\n`.repeat(5_000);
@@ -41,7 +41,7 @@ test("what was read takes no room, and nothing of what comes meanwhile is lost",
     appendFileSync(path, block);
     written += 5_000;
     while (file.read());
-    // On Node a program does it, and nobody waits for it.
+    // On Node a program does it, and is not awaited.
     if (round % 4 === 3)
       await expect.poll(() => !canRelease() || statSync(path).blocks * 512).toBeLessThan(2 * maxBytes);
   }
@@ -51,7 +51,7 @@ test("what was read takes no room, and nothing of what comes meanwhile is lost",
   expect({ printed: lines.length, ...told }).toEqual({ printed: written, lost: 0 });
 });
 
-test("what is beyond the bound is left out and counted, line by line", () => {
+test("output beyond the limit is left out and counted, line by line", () => {
   const { file, lines, told } = open(1000);
   writeSync(file.fd, "begun");
   file.read();
@@ -63,7 +63,7 @@ test("what is beyond the bound is left out and counted, line by line", () => {
   expect(lines.length + told.lost).toBe(502);
 });
 
-test("a file that somebody else has emptied is read on", () => {
+test("a file that somebody else has emptied is still read", () => {
   const { file, lines, path } = open();
   writeSync(file.fd, "one\n");
   file.read();
@@ -80,7 +80,7 @@ test("a link in its place is not followed", () => {
   expect(() => new OutputFile(`${path}2`, 1000, { lines() {}, lost() {} })).toThrow(/ELOOP/);
 });
 
-test("only the last lines are kept, and the begin of long ones", () => {
+test("only the last lines are kept, and only the beginning of long ones", () => {
   const { file } = open(1 << 20);
   writeSync(file.fd, `${"x".repeat(100_000)}\n`);
   file.read();

@@ -1,4 +1,4 @@
-/** Output that a killed supervisor has not logged is read by the next one, and nothing else. */
+/** Output that a killed supervisor has not logged is read by the next one, and no other output. */
 import { mkdtempSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ function makeFolder(): string {
   return folder;
 }
 
-test("a new reader goes on behind the last whole line that is in the log", async () => {
+test("a new reader continues after the last complete line in the log", async () => {
   const folder = makeFolder();
   const open = (from: number) => {
     const lines: string[] = [];
@@ -35,7 +35,7 @@ test("a new reader goes on behind the last whole line that is in the log", async
   expect(first.positions.read()(3), "they are not in the log yet").toBeUndefined();
   isSettled = true;
   await expect.poll(() => first.positions.read()(3)).toBe(8);
-  // It is killed; the process goes on.
+  // The supervisor is killed; the process continues.
   poller.stop();
   writeSync(first.file.fd, "ee\nfour\n");
   const second = open(first.positions.read()(3) ?? 0);

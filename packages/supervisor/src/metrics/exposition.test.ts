@@ -1,4 +1,4 @@
-/** The text formats, against the rules of their specifications. */
+/** The text formats, compared with the rules of their specifications. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Family, formatFor, textOf } from "./exposition.js";
@@ -62,7 +62,7 @@ ${HISTOGRAM}# EOF
     expect(formatFor(accept)).toBe(format);
   });
 
-  it("has one line for each sample, whatever a label says", () => {
+  it("has one line for each sample, whatever a label contains", () => {
     fc.assert(
       fc.property(
         fc.array(fc.string({ unit: fc.constantFrom('"', "\\", "\n", "\r", "}", " ", "é") }), { maxLength: 5 }),

@@ -107,7 +107,7 @@ describe("the metrics of a fleet", () => {
     expect(sampleOf(name, labels)).toBe(value);
   });
 
-  it("have the latencies of processes that there are", () => {
+  it("have the latencies of existing processes", () => {
     const samples = families.flatMap((family) => (family.type === "histogram" ? family.samples : []));
     expect(samples.map(({ labels, counts, bounds }) => [labels, counts.length, bounds])).toEqual([
       [web, LATENCY_BOUNDS.length + 1, LATENCY_BOUNDS],
@@ -115,7 +115,7 @@ describe("the metrics of a fleet", () => {
     ]);
   });
 
-  it("have each name once, and every figure that is one", () => {
+  it("have each name once, and a valid number for every figure", () => {
     const names = families.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
     for (const { metric } of FIGURES as readonly Figure[])

@@ -1,4 +1,7 @@
-/** OTLP in JSON, against the fields of the published messages (opentelemetry-proto 1.7, lowerCamelCase), and the rules for ids and integers. */
+/**
+ * OTLP in JSON, compared with the fields of the published messages (opentelemetry-proto 1.7, lowerCamelCase) and with the rules for ids and
+ * integers.
+ */
 import type { RecordedSpan } from "@paceline/wire";
 import { describe, expect, it } from "vitest";
 import type { Family } from "./exposition.js";
@@ -57,7 +60,7 @@ const SCALARS: Record<string, (value: unknown) => boolean> = {
   id8: (value) => typeof value === "string" && /^[0-9a-f]{16}$/.test(value) && !/^0*$/.test(value),
 };
 
-/** Returns what is not as the messages have it. */
+/** Returns the differences from the messages. */
 export function problemsOf(value: unknown, kind: Kind, path = ""): string[] {
   if (Array.isArray(kind))
     return Array.isArray(value)

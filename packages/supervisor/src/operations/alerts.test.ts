@@ -1,4 +1,4 @@
-/** Alerts on their way: to a real server and a real program. */
+/** The delivery of alerts to a real server and a real program. */
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -17,7 +17,7 @@ interface Got {
   body: Record<string, unknown>;
 }
 
-/** Starts a server that answers as told. */
+/** Starts a server that responds as specified. */
 async function listening(
   answer: (response: ServerResponse, count: number) => void,
 ): Promise<{ url: string; got: Got[] }> {
@@ -59,7 +59,7 @@ function alerting(...alerts: AlertConfig[]): { alerts: Alerts; log: EventLog; fo
 const webhook = (url: string, more: object = {}): AlertConfig => ({ ...common, webhook: url, headers: {}, ...more });
 const settled = (check: () => void) => vi.waitFor(check, { timeout: 60_000, interval: 5 });
 
-it("gets there at the second attempt, with headers from files, and only for events of a kind", async () => {
+it("is delivered at the second attempt, with headers from files, and only for events of a kind", async () => {
   const { url, got } = await listening((response, count) => response.writeHead(count === 1 ? 503 : 204).end());
   const folder = mkdtempSync(join(tmpdir(), "alerts-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
@@ -81,7 +81,7 @@ it("gets there at the second attempt, with headers from files, and only for even
   });
 });
 
-it("that fails is one event, which has no path of the webhook, and the next one is tried again", async () => {
+it("that fails is one event without the path of the webhook, and the next alert is tried again", async () => {
   const { url, got } = await listening((response) => response.writeHead(404).end("no such hook"));
   const { alerts, log } = alerting(webhook(url));
   for (const name of ["web.1", "web.2"]) log.event("warn", name, "exited with code 1", "death");
@@ -94,7 +94,7 @@ it("that fails is one event, which has no path of the webhook, and the next one 
   );
 });
 
-it("of two with one host says which, and cuts what the server said", async () => {
+it("with two destinations on one host, the event says which, and cuts the response of the server", async () => {
   const { url } = await listening((response) => response.writeHead(404).end("page ".repeat(40)));
   const { alerts, log } = alerting(webhook(url, { on: [] }), webhook(`${url}/2`));
   log.event("warn", "web.1", "exited with code 1", "death");
@@ -104,7 +104,7 @@ it("of two with one host says which, and cuts what the server said", async () =>
   expect(said).toMatch(/\(alerts\[1\]\): the server responded 404: (page ){15}page…$/);
 });
 
-it("waits for no server longer than its deadline", async () => {
+it("waits for a server no longer than its deadline", async () => {
   const { url } = await listening(() => {});
   const { alerts, log } = alerting(webhook(url, { timeoutMs: 30, retries: 1 }));
   log.event("warn", "web.1", "exited with code 1", "death");
@@ -118,7 +118,7 @@ it("waits in a bounded queue", async () => {
   expect(alerts.status()[0]).toMatchObject({ waiting: 64, suppressed: 136 });
 });
 
-it("goes to a command by its environment, and a test says what happened", async () => {
+it("is passed to a command in its environment, and a test reports what happened", async () => {
   const folder = mkdtempSync(join(tmpdir(), "alerts-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const script = join(folder, "tell");

@@ -19,7 +19,7 @@ const CALM: PoolLoad = {
   perInstance: null,
 };
 
-/** A fleet whose processes are ready at once, and the autoscaling of its pool. */
+/** A fleet whose processes are ready immediately, and the autoscaling of its pool. */
 function scaled(config: ScalingConfig | null = CONFIG) {
   const context = { now: 0, random: 0, policyOf: () => ({}) as SlotPolicy };
   const set = (name: string, wanted: number) => (fleet: Fleet) => {
@@ -84,7 +84,7 @@ test("the size follows the load, with an event for each change; not during an op
   expect(world.wanted).toBe(2);
 });
 
-test("a pool does not shrink to instances that are drained", () => {
+test("a pool does not shrink to drained instances", () => {
   const { world } = scaled();
   world.load = { ...CALM, inFlight: 8, throughput: 400 };
   vi.advanceTimersByTime(2000);
@@ -98,7 +98,7 @@ test("a pool does not shrink to instances that are drained", () => {
   expect(world.wanted).toBe(1);
 });
 
-test("a size set by hand is the least one until the config is another; out of bounds it is refused", () => {
+test("a size set by hand is the minimum until the config changes; out of bounds it is rejected", () => {
   const { world, autoscaling } = scaled();
   expect(autoscaling.setFloor("web", 9)).toContain("web is autoscaled from 1 to 8 instances, not to 9");
   expect(autoscaling.setFloor("web", 4)).toBeUndefined();
@@ -113,7 +113,7 @@ test("a size set by hand is the least one until the config is another; out of bo
   expect(sizeWithin({ ...CONFIG, min: 2, max: 3 }, 7)).toBe(3);
 });
 
-test("a supervisor that takes over keeps the least size, but not that of other rules or of a pool with a fixed size", () => {
+test("a supervisor that takes over keeps the minimum size, but not that of other rules or of a pool with a fixed size", () => {
   const { world, autoscaling } = scaled();
   expect(autoscaling.floors()).toEqual([]);
   autoscaling.setFloor("web", 4);
@@ -129,7 +129,7 @@ test("a supervisor that takes over keeps the least size, but not that of other r
   expect(autoscaling.floors()).toEqual([]);
 });
 
-test("a fixed size costs no timer", () => {
+test("a fixed size needs no timer", () => {
   const timers = vi.getTimerCount();
   const { autoscaling } = scaled(null);
   expect(vi.getTimerCount()).toBe(timers);
@@ -137,7 +137,7 @@ test("a fixed size costs no timer", () => {
   expect(autoscaling.statusOf("web")).toBeNull();
 });
 
-test("a pool starts with the size of the entry that is in force", () => {
+test("a pool starts with the size of the schedule entry in force", () => {
   const schedule = [{ cron: "0 7 * * *", min: 4, max: 6 }];
   expect(firstSizeOf({ instances: 1, scaling: { ...CONFIG, schedule } })).toBe(4);
   expect(firstSizeOf({ instances: 1, scaling: CONFIG })).toBe(1);

@@ -1,4 +1,4 @@
-/** The file of the operator's lock, if it is not what a fleet has written. */
+/** The file of the operator's lock, if a fleet has not written it. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

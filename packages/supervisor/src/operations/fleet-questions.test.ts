@@ -1,4 +1,4 @@
-/** When it is known that a start has failed. */
+/** When it is certain that a start has failed. */
 import { describe, expect, test } from "vitest";
 import type { Fleet, Slot } from "../core/fleet.js";
 import { SlotBook } from "../processes/slot-book.js";

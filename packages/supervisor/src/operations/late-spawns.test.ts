@@ -1,4 +1,4 @@
-/** Which process that the saved state does not name takes the place of its slot's lost one. */
+/** Which process that the saved state does not name takes the place of its slot's lost process. */
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
@@ -45,7 +45,7 @@ function place(
 }
 
 describe("a process that was spawned just before the kill", () => {
-  test("takes the place of the one that it replaced, and starts until it says more", () => {
+  test("takes the place of the one that it replaced, and is starting until it reports", () => {
     const placed = place({});
     expect(placed).toMatchObject({
       isRestart: true,

@@ -1,4 +1,4 @@
-/** The exporter against a collector. */
+/** The exporter, tested with a collector. */
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { RecordedSpan } from "@paceline/wire";
@@ -62,7 +62,7 @@ async function exporting(answer: (response: ServerResponse, count: number) => vo
 
 const settled = (check: () => void) => vi.waitFor(check, { timeout: 60_000, interval: 5 });
 
-it("sends spans together, again after a failure, and metrics", async () => {
+it("sends spans in batches, again after a failure, and metrics", async () => {
   const { exporter, got } = await exporting((response, count) => response.writeHead(count === 1 ? 503 : 200).end("{}"));
   exporter.heard({ spans: [span, span], lost: 0 });
   await settled(() =>
@@ -78,7 +78,7 @@ it("sends spans together, again after a failure, and metrics", async () => {
   });
 });
 
-it("keeps a bounded number of spans while the collector does not respond, and says once that they are lost", async () => {
+it("keeps a bounded number of spans while the collector does not respond, and reports once that spans are lost", async () => {
   const waiting: ServerResponse[] = [];
   const { exporter, got, log } = await exporting((response) => void waiting.push(response));
   for (let n = 0; n < 100; n++) exporter.heard({ spans: new Array(100).fill(span), lost: 1 });

@@ -1,4 +1,4 @@
-/** What a check finds of the processes, and what it starts; core/recycle.test.ts has the decisions. */
+/** What a check finds about the processes, and what it starts; core/recycle.test.ts has the decisions. */
 import { expect, onTestFinished, test, vi } from "vitest";
 import type { Fleet, Slot } from "../core/fleet.js";
 import type { RecycleLimits } from "../core/model.js";
@@ -94,7 +94,7 @@ test.each<[string, World, number[][]]>([
   expect(started).toEqual(expected);
 });
 
-test("each process has a limit of its own, never above the pool's nor below what the jitter leaves", () => {
+test("each process has its own limit, never above the pool's limit or below what the jitter leaves", () => {
   const dueAt = (draw: number, requests: number) => {
     const random = vi.spyOn(Math, "random").mockReturnValue(draw);
     const { recycling, started } = world({ counts: [requests], limits: { jitter: 0.5 } });
@@ -114,7 +114,7 @@ test("each process has a limit of its own, never above the pool's nor below what
   ]);
 });
 
-test("a pool whose replacement did not start is left alone for a while, and the event says so; an interrupted one is not", async () => {
+test("a pool whose replacement did not start is left alone for a time, and the event says so; after an interruption it is not", async () => {
   const { recycling, started, events, outcome } = world({ counts: [100] });
   outcome.result = { ok: false, code: "busy" };
   recycling.look(0);
@@ -139,7 +139,7 @@ test("a pool whose replacement did not start is left alone for a while, and the 
   ]);
 });
 
-test("the schedule is that of the time after the start, delayed by the jitter", async () => {
+test("scheduled recycling takes the first time after the start, delayed by the jitter", async () => {
   vi.useFakeTimers({ now: new Date(2026, 0, 1, 3, 59, 0), toFake: ["Date"] });
   onTestFinished(() => void vi.useRealTimers());
   vi.spyOn(Math, "random").mockReturnValue(0.5);
@@ -159,7 +159,7 @@ test("the schedule is that of the time after the start, delayed by the jitter", 
   vi.restoreAllMocks();
 });
 
-test("a leak is foretold once, shown, and its process replaced before the limit", () => {
+test("a leak is predicted once and shown, and its process is replaced before the limit", () => {
   const { recycling, started, events, memory, children } = world({ limits: { maxMemoryMb: 1000 } });
   const child = children.get("web.1#1");
   let replacedAt = 0;
@@ -185,7 +185,7 @@ test("a leak is foretold once, shown, and its process replaced before the limit"
   expect(recycling.isPressing).toBe(true);
 });
 
-test("a reading from before the process's start is not its memory", () => {
+test("a reading from before the start of the process does not count", () => {
   const { recycling, started, memory, children } = world({ limits: { maxMemoryMb: 10 } });
   Object.assign(memory, { bytes: 300 * MB, at: -1 });
   recycling.look(0);

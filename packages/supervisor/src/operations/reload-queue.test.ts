@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { OperationResult } from "../control/api.js";
 import { ReloadQueue } from "./reload-queue.js";
 
-/** Reloads that end when the test says so. */
+/** Reloads that finish when the test says so. */
 function bench() {
   const begun: { what: string; end(message: string): void; fail(message: string): void }[] = [];
   const queue = new ReloadQueue(
@@ -18,7 +18,7 @@ function bench() {
   return { queue, begun, run, turn, names: () => begun.map(({ what }) => what) };
 }
 
-test("those that come while one runs share one further run; each has the result of the run that loaded its code", async () => {
+test("requests during a run share one further run; each gets the result of the run that loaded its code", async () => {
   const { begun, run, turn, names } = bench();
   const results = [run(), run("web"), run("web", { V: "2" })];
   await turn();
@@ -30,7 +30,7 @@ test("those that come while one runs share one further run; each has the result 
   expect((await Promise.all(results)).map(({ message }) => message)).toEqual(["first", "second", "second"]);
 });
 
-test("two pools are reloaded side by side; one of all pools waits for both, and takes over what waits for one", async () => {
+test("two pools are reloaded side by side; a reload of all pools waits for both, and includes waiting reloads of one pool", async () => {
   const { queue, begun, run, turn, names } = bench();
   const [web, api] = [run("web"), run("api")];
   await turn();
@@ -50,7 +50,7 @@ test("two pools are reloaded side by side; one of all pools waits for both, and 
   expect(queue.isRunning("web")).toBe(false);
 });
 
-test("one that fails with an exception lets the next one begin", async () => {
+test("after an exception, the next one begins", async () => {
   let calls = 0;
   const queue = new ReloadQueue(async () => {
     if (++calls === 1) throw new Error("no");
@@ -62,7 +62,7 @@ test("one that fails with an exception lets the next one begin", async () => {
   expect(await second).toMatchObject({ message: "second" });
 });
 
-test("a reload that is done is answered at once, whatever becomes of those that wait", async () => {
+test("a finished reload gets its response immediately, whatever happens to the waiting ones", async () => {
   const { begun, run, turn } = bench();
   const [first, second] = [run(), run()];
   await turn();

@@ -1,4 +1,4 @@
-/** Drains, ejections and weights by an operator: what they change, what is refused, and when a drain has ended. */
+/** Drains, ejections and weights set by an operator: what they change, what is rejected, and when a drain has ended. */
 import type { StickyRule } from "@paceline/wire";
 import { expect, test } from "vitest";
 import { SLOT_POLICY } from "../../test/slot-policy.js";
@@ -11,7 +11,7 @@ import { EventLog } from "../logs/event-log.js";
 import { FleetRunner } from "../processes/fleet-runner.js";
 import { SlotTurns } from "./slot-turns.js";
 
-/** Two ready instances of `web`, one of `jobs`, which gets no requests, and a balancer that follows at once. */
+/** Two ready instances of `web`, one of `jobs`, which gets no requests, and a balancer that follows immediately. */
 function fleetOf() {
   const runner = new FleetRunner(
     () => SLOT_POLICY,
@@ -75,14 +75,14 @@ test.each<[TurnChange, string]>([
     { do: "weight", name: "web.1", weight: 1001 },
     "a weight is from 1 to 1000, not 1001; for no requests run paceline drain web.1",
   ],
-])("%j is refused", async (change, message) => {
+])("%j is rejected", async (change, message) => {
   expect(await fleetOf().change(change)).toEqual({ ok: false, code: "invalid", message });
 });
 
-test("the last instance that gets requests is drained by force only", async () => {
+test("the last instance that gets requests is only drained with force", async () => {
   const { change, drain, turnOf } = fleetOf();
   expect(await drain("web.1")).toEqual({ ok: true, message: "web.1 is drained: nothing is in flight there" });
-  // Again, it changes nothing.
+  // The second time, it changes nothing.
   expect(await drain("web.1")).toMatchObject({ ok: true });
   expect(await drain("web.2")).toMatchObject({ ok: false, code: "last-available" });
   expect(turnOf(2)).toBeUndefined();
@@ -99,7 +99,7 @@ test("an ejected instance can take over from one that is drained", async () => {
   expect(await drain("web.2")).toMatchObject({ ok: false, code: "last-available" });
 });
 
-test("a drain with --wait ends with the last request there, and says so; one that is undone fails", async () => {
+test("a drain with --wait ends with the last request there, and reports that; a drain that is undone fails", async () => {
   const { world, follow, change, drain, events } = fleetOf();
   world.busy = ["web.2#1"];
   expect(await drain("web.2")).toEqual({ ok: true, message: "web.2 is drained; its requests in flight continue" });
@@ -122,7 +122,7 @@ test("a drain with --wait ends with the last request there, and says so; one tha
   expect(await drain("web.2")).toMatchObject({ code: "failed", message: "the fleet is stopping" });
 });
 
-test("a supervisor that takes over says when a drain of an earlier one has ended, if something is in flight", async () => {
+test("a supervisor that takes over reports when an earlier supervisor's drain has ended, if requests are in flight", async () => {
   const { world, runner, turns, follow, events } = fleetOf();
   for (const index of [1, 2]) runner.set(setTurn(runner.fleet, "web", index, { drained: true }));
   world.busy = ["web.2#1"];
@@ -135,7 +135,7 @@ test("a supervisor that takes over says when a drain of an earlier one has ended
   expect(events()).toEqual(["web.2 nothing is in flight any more"]);
 });
 
-test("a weight says which clients of a sticky pool do not heed it", async () => {
+test("the result of a weight says which clients of a sticky pool ignore it", async () => {
   const { world, change } = fleetOf();
   const weigh = async () => (await change({ do: "weight", name: "web.1", weight: 50 })) as { message: string };
   world.sticky = { by: "cookie" };
@@ -146,7 +146,7 @@ test("a weight says which clients of a sticky pool do not heed it", async () => 
   expect((await weigh()).message).toContain("it has no effect on requests whose instance is chosen by a hash");
 });
 
-test("an ejection is of the process, and the command says when it has no effect", async () => {
+test("an ejection applies to the process, and the command says when it has no effect", async () => {
   const { change, runner, turnOf } = fleetOf();
   expect(await change({ do: "eject", name: "web.1" })).toEqual({ ok: true, message: "web.1 is ejected" });
   expect(turnOf(1)).toEqual({ ejected: 1 });
@@ -160,7 +160,7 @@ test("an ejection is of the process, and the command says when it has no effect"
   expect(await change({ do: "eject", name: "web.1" })).toMatchObject({ ok: false, code: "invalid" });
 });
 
-test("readmit also ends what balancers have ejected, but not what fails its health checks", async () => {
+test("readmit also ends ejections by balancers, but not failures of health checks", async () => {
   const { world, change, turnOf } = fleetOf();
   world.health.set("web.1#1", "ejected").set("web.2#1", "failing");
   const readmit = (name: string) => change({ do: "readmit", name });
@@ -171,7 +171,7 @@ test("readmit also ends what balancers have ejected, but not what fails its heal
   expect(turnOf(2)).toBeUndefined();
 });
 
-test("a weight is kept with what else was set; 100 is none", async () => {
+test("a weight is kept with other settings; 100 removes it", async () => {
   const { change, drain, turnOf } = fleetOf();
   expect(await change({ do: "weight", name: "web.1", weight: 50 })).toMatchObject({
     message: "web.1 has the weight 50",

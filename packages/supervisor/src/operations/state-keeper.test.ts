@@ -1,4 +1,4 @@
-/** The state file: what is written when, and what is read back. */
+/** The state file: what is written at which time, and what is read back. */
 import {
   existsSync,
   mkdirSync,
@@ -149,7 +149,7 @@ describe("the state of a fleet", () => {
     const folder = makeFolder();
     const state = stateOf(sources(folder), 5);
     const text = textOfState(state);
-    // What is only shown, only compared, or may be null; and configurations, of which only these keys are checked.
+    // Values that are only shown or only compared, or may be null; and configurations, of which only these keys are checked.
     const free =
       /(^areBalancersMixed|^ports\.\d+|\.(lastExit|lastRun|linesTotal|linesLost|everReady|unwanted|hasServed|mark|tag|socket|tcp|maxInFlight|perClient|deadline|value|file|routes|serves)\b.*)$/;
     const found: string[] = [];
@@ -178,7 +178,7 @@ describe("the state of a fleet", () => {
     ["one that is not, of the same size", { generation: 1, size: 1 }, { generation: 1, wanted: 1, config: "old" }],
     ["one that is not, of another size", { generation: 1, size: 3 }, { generation: 1, wanted: 3, config: "old" }],
     ["one of an autoscaled pool", { generation: 1, size: undefined }, { generation: 1, wanted: 1, config: "old" }],
-  ])("names what the next supervisor goes on with: %s", (_, former, expected) => {
+  ])("names what the next supervisor continues with: %s", (_, former, expected) => {
     const from = sources(makeFolder());
     const { configs, runner } = from;
     const before = configs.fleet;
@@ -203,7 +203,7 @@ describe("the state of a fleet", () => {
     expect(state.slots.map(({ name }) => name)).toEqual(names.map((name) => `${name}.1`));
   });
 
-  test("is read without the floors that an older supervisor does not write", () => {
+  test("is read without the minimum sizes that an older supervisor does not write", () => {
     const folder = makeFolder();
     const { floors: _, ...older } = stateOf(sources(folder), 5);
     writeFileSync(join(folder, "state.json"), JSON.stringify(older));
@@ -223,7 +223,7 @@ describe("the state file", () => {
   const written = (folder: string, version: number) =>
     vi.waitFor(() => expect(readState(folder).state?.snapshotVersion).toBe(version), { timeout: 60_000, interval: 5 });
 
-  test("is written once for changes that come together, only if something differs, for its owner alone", async () => {
+  test("is written once for simultaneous changes, only if something differs, and readable only by its owner", async () => {
     const folder = makeFolder();
     const from = sources(folder);
     const keeper = new StateKeeper(from);
@@ -255,7 +255,7 @@ describe("the state file", () => {
     expect(readdirSync(folder), "nothing was due any more").toEqual([]);
   });
 
-  test("has the last change when its writer says so, however soon after another one; a full disk holds nobody up", async () => {
+  test("has the last change when its writer says so, however soon after another one; a full disk delays nobody", async () => {
     const folder = makeFolder();
     const from = sources(folder);
     const keeper = new StateKeeper(from);
@@ -274,7 +274,7 @@ describe("the state file", () => {
     await keeper.end();
   });
 
-  test("that cannot be written stays as it is, is reported once, and is written when it can be", async () => {
+  test("that cannot be written does not change, is reported once, and is written when it can be", async () => {
     const folder = makeFolder();
     const events: string[] = [];
     const from = sources(folder, events);

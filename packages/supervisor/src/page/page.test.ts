@@ -52,7 +52,7 @@ const requestsOf = ({ series }: Series, name = "web.1") => series[name]?.request
 describe("series", () => {
   const before = full(history(10_000, [1, 2, 3]), 5);
 
-  it("what is older than the fleet is unknown", () => {
+  it("values from before the start of the fleet are unknown", () => {
     expect(requestsOf(before)).toEqual([null, null, 1, 2, 3]);
     expect(requestsOf(full(history(0, [1, 2, 3]), 2))).toEqual([2, 3]);
   });
@@ -63,24 +63,24 @@ describe("series", () => {
     ["three seconds, of which one was missed", history(13_000, [5, 6]), [2, 3, null, 5, 6]],
     ["after a long time", history(99_000, [7]), [null, null, null, null, 7]],
     ["of another fleet, whose clock is behind", history(1_000, [8]), [null, null, null, null, 8]],
-  ])("goes on by %s", (_, recent, expected) => {
+  ])("continues by %s", (_, recent, expected) => {
     expect(requestsOf(advance(before, recent))).toEqual(expected);
   });
 
-  it("drops who is gone, and begins who is new as unknown", () => {
+  it("drops removed names, and starts new ones as unknown", () => {
     const after = advance(before, history(11_000, [9], "web.2"));
     expect(Object.keys(after.series)).toEqual(["web.2"]);
     expect(requestsOf(after, "web.2")).toEqual([null, null, null, null, 9]);
   });
 
-  it("keeps marks once, while they are in sight", () => {
+  it("keeps each mark once, while it is visible", () => {
     const mark = { at: 9_000, kind: "death", name: "web.1", id: 1 } as const;
     const marked = advance({ ...before, marks: [mark] }, { ...history(11_000, [4]), marks: [mark] });
     expect(marked.marks).toEqual([mark]);
     expect(advance(marked, history(15_000, [4])).marks).toEqual([]);
   });
 
-  it("sums and medians are of what is known", () => {
+  it("sums and medians use known values only", () => {
     const all: Series = {
       ...before,
       length: 2,
@@ -98,7 +98,7 @@ describe("series", () => {
 });
 
 describe("charts", () => {
-  it("draw what is unknown as a gap, and a single value as a short line", () => {
+  it("draw unknown values as a gap, and a single value as a short line", () => {
     expect(pathOf([0, 50, null, 100], 100)).toBe("M0 100L1 50M3 0h.5");
     expect(pathOf([50, 100], 100, true)).toBe("M0 50L1 0V100H0Z");
     expect(pathOf([null], 100)).toBe("");
@@ -115,7 +115,7 @@ describe("charts", () => {
     expect(niceMax(value)).toBe(max);
   });
 
-  it("the latency shape says in words what it shows", () => {
+  it("the latency shape also has a text", () => {
     expect(shape([0, 0, 0])).toBe("–");
     const { attributes } = shape([0, 5, 20, 1, 0, 0, 0, 0, 0, 0]) as Node;
     expect(attributes["aria-label"]).toBe("most responses ≤ 2 ms, the slowest ≤ 5 ms");
@@ -139,11 +139,11 @@ describe("messages", () => {
       .reduce((state, events) => reduce(state, { type: "events", events }), FIRST)
       .events.map(({ sequence }) => sequence);
 
-  it("events that come again are shown once", () => {
+  it("events that arrive again are shown once", () => {
     expect(sequences([event(1), event(2)], [event(2), event(3)])).toEqual([1, 2, 3]);
   });
 
-  it("a fleet that was started anew begins anew", () => {
+  it("after a new start of the fleet, the list starts again", () => {
     expect(sequences([event(7), event(8)], [event(1, 20), event(2, 21)])).toEqual([1, 2]);
   });
 
@@ -178,7 +178,7 @@ describe("the log", () => {
     expect(parseFilter(filter).accepts(line("GET /cart 12"))).toBe(accepts);
   });
 
-  it("says what is no expression, and goes on without it", () => {
+  it("reports an invalid expression, and works without it", () => {
     const { problem, accepts } = parseFilter("/(/ GET");
     expect([problem, accepts(line("GET /"))]).toEqual(["/(/ is no regular expression", true]);
   });
@@ -194,7 +194,7 @@ describe("the log", () => {
     expect(levelOf(given)).toBe(level);
   });
 
-  it("counts levels of what the filter leaves, also hidden ones", () => {
+  it("counts the levels of the filtered lines, including hidden ones", () => {
     const lines = [line("a"), line("b WARN"), line("Error: c"), line("d")];
     const { lines: left, counts } = filtered({ lines, filter: "-d", hidden: ["info"], isPaused: false });
     expect(left.map(({ text }) => text)).toEqual(["b WARN", "Error: c"]);
@@ -235,7 +235,7 @@ describe("streams", () => {
 describe("the document", () => {
   const html = readFileSync(builtFile("page.html"), "utf8");
 
-  it("is under 25 kB, all in", () => {
+  it("is under 25 kB in total", () => {
     expect(compress(Buffer.from(html)).length).toBeLessThan(25_000);
   });
 
@@ -251,7 +251,7 @@ describe("the document", () => {
 });
 
 describe("elements", () => {
-  it("leave out what is not to be shown", () => {
+  it("leave out hidden children", () => {
     expect(h("p", { key: 3, class: "x" }, "a", false, null, undefined, "", [["b"], 4]).children).toEqual([
       "a",
       "b",

@@ -1,4 +1,4 @@
-/** What the views say about a fleet: figures, marks, verdicts, questions. The document is only made in the browser's test. */
+/** What the views show about a fleet: figures, marks, verdicts, confirmations. The document itself is only created in the browser test. */
 import { describe, expect, it } from "vitest";
 import { after, balancer, deploying, instance, pool, shows, status } from "../../test/dashboard-models.js";
 import type { DeployStatus } from "../control/api.js";
@@ -16,7 +16,7 @@ const on = {
   ask: (question: Question) => void asked.push(question),
 };
 
-/** Returns every element below some. */
+/** Returns all elements below the given ones. */
 function all(children: readonly unknown[]): Node[] {
   return children.flatMap((child): Node[] => {
     if (Array.isArray(child)) return all(child);
@@ -51,7 +51,7 @@ const draw = (changes: Partial<State> = {}) => all(frame(live(changes), on, "sys
 const rowOf = (elements: Node[], name: string) => elements.find(({ tag, key }) => tag === "tr" && key === name) as Node;
 
 describe("the log of a fleet that has stopped", () => {
-  it("is not known, rather than empty", () => {
+  it("is unknown, not empty", () => {
     const link = { state: "lost", reason: "no connection: gone" } as const;
     const shown = draw({ link, route: { view: "log", name: "" } })
       .map(textOf)
@@ -62,7 +62,7 @@ describe("the log of a fleet that has stopped", () => {
 });
 
 describe("the overview", () => {
-  it("shows each process, and what is unknown is not zero", () => {
+  it("shows each process, and unknown values are not zero", () => {
     const elements = draw();
     expect(textOf(rowOf(elements, "web.1"))).toMatch(/web\.1 .*ready .*1,554 .*400 µs .*1\.8 ms .*28\.1/);
     expect(textOf(rowOf(elements, "web.2"))).toMatch(/backoff – +– – – +0 – – +3 –/);
@@ -70,12 +70,12 @@ describe("the overview", () => {
     expect(textOf(rowOf(elements, "pool web"))).toContain("3 of 4");
   });
 
-  it("marks a figure that is far from its pool's, also in words", () => {
+  it("marks a figure that is far from that of its pool, also in words", () => {
     const cells = all([rowOf(draw(), "web.3")]).filter(({ attributes }) => /\bbad\b/.test(String(attributes.class)));
     expect(cells.map(textOf)).toEqual(["3", expect.stringMatching(/^54 ms 29×$/)]);
   });
 
-  it("has what needs attention, with its evidence, what would help, and the way to it", () => {
+  it("lists what needs attention, with evidence, advice and a link", () => {
     const finding = (severity: Attention["severity"], kind: string, about: string, what: string): Attention => ({
       ...{ severity, kind, about, what, evidence: [], todo: "", mayRestart: about.includes(".") },
     });
@@ -144,7 +144,7 @@ describe("the overview", () => {
     expect(bars.map(({ attributes }) => attributes.width)).toEqual(["100%"]);
   });
 
-  it("sorts by a column, the highest first, and by number if by name", () => {
+  it("sorts by a column, highest first, and by number within names", () => {
     const { instances } = fleet.pools[0] as (typeof fleet.pools)[0];
     const names = (key: string, isReversed = false) => sorted(instances, { key, isReversed }).map(({ name }) => name);
     expect(names("name")).toEqual(["web.1", "web.2", "web.3", "web.10"]);
@@ -152,7 +152,7 @@ describe("the overview", () => {
     expect(names("requestsPerSecond", true)[0]).toBe("web.10");
   });
 
-  it("has a column for each figure of the one list that some process has", () => {
+  it("has a column for each figure in the list that some process has", () => {
     const keys = columnsOf([instance("web.1"), balancer("balancer.1")]).map(({ key }) => key);
     expect(keys.slice(0, 2)).toEqual(["requestsPerSecond", "inFlight"]);
     expect(keys).not.toContain("deferred");
@@ -168,13 +168,13 @@ describe("what changes the fleet", () => {
       ({ tag, attributes }) => tag === "button" && String(attributes.class).includes("harmful"),
     );
 
-  it("is not there unless the page may write", () => {
+  it("is not shown unless the page may write", () => {
     expect(buttons(false)).toEqual([]);
     expect(buttons(false, { view: "instance", name: "web.1" })).toEqual([]);
     expect(buttons(true).length).toBeGreaterThan(2);
   });
 
-  it("is asked for first", () => {
+  it("needs a confirmation", () => {
     const [restart] = buttons(true, { view: "instance", name: "web.1" }).filter((each) => textOf(each) === "Restart");
     expect(restart).toBeDefined();
     (restart as unknown as { attributes: { onclick(): void } }).attributes.onclick();
@@ -197,7 +197,7 @@ describe("a deploy", () => {
     expect(verdictWord(deploy(changes))).toBe(word);
   });
 
-  it("has the time that is left, also when it is judged for longer than was wanted: here and in the terminal", () => {
+  it("shows the remaining time, even if it is judged for longer than requested: here and in the terminal", () => {
     const judged = status([
       pool("web", [instance("web.1")], { deploy: deploying({ judgeMs: 12_000, leftMs: 47_000 }) }),
     ]);

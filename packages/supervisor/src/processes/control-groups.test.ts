@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { ControlGroups } from "./control-groups.js";
 
-/** A made-up /proc and /sys; a folder's files do not disappear with it as the kernel's do. */
+/** An artificial /proc and /sys; unlike in the kernel, the files of a folder do not disappear with it. */
 function made({
   path = "/shop.service/paceline-supervisor",
   controllers = "cpu memory pids\n",
@@ -52,7 +52,7 @@ function made({
   return { root, base, groups, problems, populated, said, list };
 }
 
-test("a process with a limit gets a group; what it leaves behind is killed, and the group is removed", async () => {
+test("a process with a limit gets a group; its leftover processes are killed, and the group is removed", async () => {
   const { base, groups, problems, populated, said, list } = made();
   mkdirSync(join(base, "paceline-web.9#1"));
   const folder = groups.confine("web.1#1", 4711, 300) as string;
@@ -60,7 +60,7 @@ test("a process with a limit gets a group; what it leaves behind is killed, and 
   expect(said("cgroup.subtree_control")).toBe("+memory");
   const files = ["memory.high", "memory.max", "memory.oom.group", "cgroup.procs"];
   expect(files.map((file) => said("paceline-web.1#1", file))).toEqual(["375000000", "450000000", "1", "4711"]);
-  // That of a process that had ended without a supervisor is gone.
+  // The group of a process that had exited without a supervisor is gone.
   expect(list().sort()).toEqual(["paceline-supervisor", "paceline-web.1#1"]);
   expect(groups.confine("web.2#1", 4712, 0)).toBeNull();
   writeFileSync(join(folder, "memory.events"), "oom 1\noom_kill 2\n");
@@ -73,9 +73,9 @@ test("a process with a limit gets a group; what it leaves behind is killed, and 
   expect(problems).toEqual([]);
 });
 
-test("in a container the processes leave its own group first; not if there are others", () => {
+test("in a container the processes first leave the group of the container, unless it has other processes", () => {
   const { groups, said, problems } = made({ path: "/" });
-  // The made-up file keeps its content, and so this ends at its bound.
+  // The artificial file keeps its content, so this ends at its limit.
   expect(groups.confine("web.1#1", 4711, 100)).not.toBeNull();
   expect(said("paceline-supervisor", "cgroup.procs")).toBe(`${process.pid}`);
   expect(problems).toEqual([]);
@@ -84,14 +84,14 @@ test("in a container the processes leave its own group first; not if there are o
   expect(shared.problems).toEqual(["other programs are in its control group"]);
 });
 
-test("where there can be none, that is said once", () => {
+test("if there can be no groups, that is reported once", () => {
   const { groups, problems, list } = made({ controllers: "hugetlb\n" });
   for (const id of ["web.1#1", "web.2#1"]) expect(groups.confine(id, 4711, 100)).toBeNull();
   expect(problems).toEqual(["its control group has no memory controller"]);
   expect(list()).toEqual(["paceline-supervisor"]);
 });
 
-test("on a real system the next supervisor finds the group of a process, and removes it with what is left", async (context) => {
+test("on a real system the next supervisor finds the group of a process, and removes it with the leftover processes", async (context) => {
   const mounts = readFileSync("/proc/self/mounts", "utf8");
   const mount =
     mounts

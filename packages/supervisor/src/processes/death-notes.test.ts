@@ -17,7 +17,7 @@ test("keeps the newest sixty samples in order", () => {
   expect(read?.requestsPerSecond.at(-1)).toBe(2);
 });
 
-test("what was not measured is null, and a lag counts once", () => {
+test("missing measurements are null, and a lag counts once", () => {
   const history = new ProcessHistory();
   history.add({ rssBytes: undefined, requestsTotal: undefined }, 0);
   expect(history.read()).toBeNull();
@@ -29,7 +29,7 @@ test("what was not measured is null, and a lag counts once", () => {
   expect(history.read()?.requestsPerSecond).toEqual([0, 1, 0]);
 });
 
-test("what was lost long before the end has another cause; balancers report what the end cost before or after it", () => {
+test("requests lost long before the exit have another cause; balancers report those that the exit cost before or after it", () => {
   const notes = new DeathNotes();
   const lose = (request: string, at: number) =>
     notes.lose(
@@ -41,7 +41,7 @@ test("what was lost long before the end has another cause; balancers report what
   lose("GET /after", 11_000);
   const { requests, requestsOmitted } = notes.lostAtEnd(10_000);
   expect([requests.map(({ request }) => request), requestsOmitted]).toEqual([["GET /before", "GET /after"], 2]);
-  // The first one may be why it was ended.
+  // The first request may be the reason why the process was killed.
   notes.killedAs = "hung";
   expect(notes.lostAtEnd(10_000).requestsOmitted).toBe(3);
 });

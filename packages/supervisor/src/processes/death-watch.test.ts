@@ -4,7 +4,7 @@ import type { DeathReport } from "../core/deaths.js";
 import { EventLog } from "../logs/event-log.js";
 import { DeathWatch } from "./death-watch.js";
 
-test("requests that were lost are added to the newest reports, also after a storm of deaths", () => {
+test("lost requests are added to the newest reports, even after a storm of deaths", () => {
   const updated: string[] = [];
   let added = 0;
   const watch = new DeathWatch({

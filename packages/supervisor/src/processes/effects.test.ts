@@ -1,9 +1,9 @@
-/** Alarms ring after their time has passed, despite changes of the clock. */
+/** Timers fire after their time has passed, despite changes of the clock. */
 import { describe, expect, it, onTestFinished, test, vi } from "vitest";
 import type { FleetEffect } from "../core/fleet-changes.js";
 import { SpawnTurns, Timers } from "./effects.js";
 
-test("a clock that is set back holds up no alarm", async () => {
+test("a clock that is set back delays no timer", async () => {
   const timers = new Timers();
   const rung = new Promise((resolve) => timers.set("a", performance.now() + 20, () => resolve("rung")));
   vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 3_600_000 });
@@ -33,7 +33,7 @@ describe("SpawnTurns", () => {
     expect(started).toEqual(ids(1, 10));
   });
 
-  it("starts one that is to be signalled before its turn, and not again", async () => {
+  it("starts a process that is to be signalled before its turn, and not a second time", async () => {
     const turns = many();
     turns.startNow("web.9#1");
     turns.startNow("web.1#1");

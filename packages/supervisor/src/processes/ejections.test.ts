@@ -38,7 +38,7 @@ test("one event for each change, from each balancer, with the reason and the tim
 
 test.each<[fails: string, balancers: string, anyway: string, expected: string | null]>([
   ["none", "12", "", null],
-  // A balancer may still say so about what the supervisor knows to be over.
+  // A balancer may still report an ejection that the supervisor knows to be over.
   ["none", "12", "12", null],
   ["checks", "12", "", "ejected"],
   ["checks", "12", "1", "ejected"],

@@ -27,6 +27,6 @@ test.each<[string, number, Frame[] | undefined, number | undefined, number | und
   await vi.advanceTimersByTimeAsync(6000);
   expect(await found).toEqual({ frames: frames ?? [], ranAfterMs });
   expect(examinations.isUnderWay(process)).toBe(false);
-  // The inspector of one that goes on is closed.
+  // The inspector of a process that continues is closed.
   expect(asked).toEqual(ranAfterMs === undefined ? [false] : [false, true]);
 });

@@ -24,7 +24,7 @@ async function settled<T>(outcome: Promise<T>): Promise<T | "nothing"> {
   return now;
 }
 
-/** A watch over one instance on the lane, which responds to each check after `answerMs`; null: never. */
+/** A watch over one instance on a lane that responds to each check after `responseMs`; null: never. */
 function watched({ responseMs, health = {} }: { responseMs: number | null; health?: Partial<HealthConfig> }) {
   const reports: string[] = [];
   const asked: string[] = [];
@@ -64,7 +64,7 @@ test.each([
   { title: "while a question of the watch's own is under way", after: 1100, responseMs: 300, intervalMs: 1000 },
   { title: "just before a question of the watch's own", after: 900, responseMs: 300, intervalMs: 1000 },
   { title: "with an interval that is shorter than a response takes", after: 500, responseMs: 300, intervalMs: 100 },
-])("an instance that is well is found well $title, and stays", async ({ after, responseMs, intervalMs }) => {
+])("a healthy instance is found healthy $title, and stays", async ({ after, responseMs, intervalMs }) => {
   const { watch, child, reports, asked } = watched({ responseMs, health: { healthIntervalMs: intervalMs } });
   watch.listens(child);
   for (let round = 0; round < 5; round++) {
@@ -81,7 +81,7 @@ test.each([
   expect(asked.length - before, "it asks once an interval").toBeLessThan(2 + 20_000 / (intervalMs + responseMs));
 });
 
-test("one that is sick is found sick by everyone who asks, and one that never answers too", async () => {
+test("an unhealthy instance is found unhealthy by every caller, and so is one that never responds", async () => {
   const sick = watched({ responseMs: 300 });
   sick.watch.listens(sick.child);
   sick.instance.problem = "GET /health returned 500";
@@ -101,7 +101,7 @@ test("one that is sick is found sick by everyone who asks, and one that never an
   expect(silent.reports).toEqual(["ready", "unhealthy: GET /health got no response within 5000 ms"]);
 });
 
-test("one that is being ended is found with the reason for that, and not with what follows from it", async () => {
+test("an instance that is being stopped is reported with the reason for that, and not with its consequence", async () => {
   const { watch, child, instance } = watched({ responseMs: 300 });
   instance.problem = "nothing listens on 127.0.0.1:4000";
   child.fault = "node is unhealthy: GET /health returned 500";
@@ -110,7 +110,7 @@ test("one that is being ended is found with the reason for that, and not with wh
   expect(await settled(found)).toBe("node is unhealthy: GET /health returned 500");
 });
 
-test("questions for two paths do not take each other's place", async () => {
+test("checks of two paths do not replace each other", async () => {
   const { watch, child, asked, reports } = watched({ responseMs: 300, health: { readyPath: "/ready" } });
   watch.listens(child);
   const found = watch.examine(child);

@@ -1,4 +1,4 @@
-/** When an overdue request ends its process. */
+/** When an overdue request makes its process be killed. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Fleet } from "../core/fleet.js";
 import { ProcessStats } from "../stats/stats.js";
@@ -12,7 +12,7 @@ afterEach(() => void vi.useRealTimers());
 
 function watched(timeoutMs = 5000, counted: object = { commandTag: "command" }) {
   const reasons: string[] = [];
-  /** How long after it has left its pool it is ended. */
+  /** How long after the process has left its pool it is killed. */
   const delays: (number | undefined)[] = [];
   const child = {
     id: "web.1#1",
@@ -34,7 +34,7 @@ function watched(timeoutMs = 5000, counted: object = { commandTag: "command" }) 
     },
     onRanAgain: () => {},
   } as ConstructorParameters<typeof LivenessWatch>[0]);
-  /** A balancer reports a request that is overdue by that time. */
+  /** A balancer reports a request that has been overdue for that time. */
   const owedFor = (forMs: number) => {
     child.overdue = { by: "balancer.1#1", request: "GET /", since: performance.now() - forMs };
     watch.lookAtOverdue(child);
@@ -45,7 +45,7 @@ function watched(timeoutMs = 5000, counted: object = { commandTag: "command" }) 
 test.each([
   ["at once when it has passed", 6000, 20],
   ["when it passes, before the next look", 4700, 310],
-])("a request that overran its time ends its process %s", (_, forMs, withinMs) => {
+])("a request that exceeded its time limit makes its process be killed %s", (_, forMs, withinMs) => {
   const { reasons, owedFor } = watched();
   owedFor(forMs);
   owedFor(forMs);
@@ -53,10 +53,10 @@ test.each([
   expect(reasons).toEqual(["hung: GET / took over 5 s (requestTimeoutMs)"]);
 });
 
-test("a request that is due in a part of a millisecond, or is not due when the timer of another ends, is looked at again", () => {
+test("a request that is due in a fraction of a millisecond, or is not due when the timer of another fires, is checked again", () => {
   const { reasons, owedFor } = watched();
   owedFor(4974.7);
-  // The timer may end early, by this clock.
+  // By this clock, the timer may fire early.
   vi.spyOn(performance, "now").mockReturnValue(performance.now() + 24.9);
   vi.advanceTimersByTime(26);
   vi.mocked(performance.now).mockRestore();
@@ -65,7 +65,7 @@ test("a request that is due in a part of a millisecond, or is not due when the t
   expect(reasons).toEqual(["hung: GET / took over 5 s (requestTimeoutMs)"]);
 });
 
-test("the oldest of several requests at an instance need not be the cause, and the others may end first", () => {
+test("the oldest of several requests at an instance need not be the cause, and the others may finish first", () => {
   const { reasons, delays, owedFor } = watched(5000, { commandTag: "command", maxInFlight: 3 });
   owedFor(6000);
   vi.advanceTimersByTime(20);
@@ -77,7 +77,7 @@ test("the oldest of several requests at an instance need not be the cause, and t
   expect(alone.delays).toEqual([undefined]);
 });
 
-test("while another balancer has a request there, that one's is awaited, since it may be older", () => {
+test("while another balancer has a request there, its report is awaited, because that request may be older", () => {
   const relayed = new Map([["balancer.1#1", 0]]);
   const { child, reasons, owedFor } = watched(5000, {
     commandTag: null,
@@ -98,7 +98,7 @@ test("while another balancer has a request there, that one's is awaited, since i
   expect(waiting.reasons).toEqual(["hung: GET / took over 5 s (requestTimeoutMs)"]);
 });
 
-test("one that ended in time does not, nor one without a bound, nor after the end of the watch", () => {
+test("a request that finished in time does not, nor one without a limit, nor after the watch is closed", () => {
   const ended = watched();
   ended.owedFor(4900);
   ended.child.overdue = null;
@@ -115,7 +115,7 @@ test.each([
   ["from before the request says nothing", -100, 1],
   ["that was under way when the request came says nothing", 20, 1],
   ["from after it ended says that it did", 3000, 0],
-])("a process's own report of no request %s", (_, laterMs, ends) => {
+])("a process's own report that it is idle %s", (_, laterMs, ends) => {
   const stats = new ProcessStats();
   const { reasons, owedFor } = watched(5000, { commandTag: null, stats });
   const idle = { errorsTotal: 0, inFlight: 0, periodMs: 1000, eventLoopLagMs: 0, heapBytes: 0, latency: [] };
@@ -125,7 +125,7 @@ test.each([
   expect(reasons).toHaveLength(ends);
 });
 
-test("a balancer that comes later does not rename what a stalled process runs; once it has replied, any may", () => {
+test("a later balancer does not rename the request of a stalled process; once the process has replied, any may", () => {
   const child = { running: null as string | null, runningBy: null as string | null, verdict: null as string | null };
   const told = (by: string, request: string | undefined) => {
     noteRunning(child, by, request);

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { expect, test } from "vitest";
 import { isRunning, signalGroup, startTimeOf } from "./processes.js";
 
-test("a process is known by when it started, and a group that has ended is not signalled", async () => {
+test("a process is identified by its start time, and a group that has exited is not signalled", async () => {
   const child = spawn("sleep", ["60"], { detached: true, stdio: "ignore" });
   const pid = child.pid ?? 0;
   const startTime = startTimeOf(pid);

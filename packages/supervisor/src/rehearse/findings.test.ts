@@ -1,4 +1,4 @@
-/** What is found in which evidence: a row for each fault, and the same evidence without it. */
+/** What is found in which evidence: a row for each fault, and the same evidence without the fault. */
 import { describe, expect, test } from "vitest";
 import type { DeathFacts, Evidence, PhaseEvidence } from "./evidence.js";
 import { findingsOf, holds, notesOf } from "./findings.js";
@@ -36,7 +36,7 @@ function replaced(name: PhaseName, changes: Partial<PhaseEvidence>): PhaseEviden
   return HEALTHY.phases.map((each) => (each.name === name ? { ...each, ...changes } : each));
 }
 
-/** Bytes of a process, one sample each 200 ms: a level, a growth by each sample, and noise. */
+/** Bytes of a process, one sample every 200 ms: a level, a growth per sample, and noise. */
 function memory(instance: string, growth: number, level = 50e6) {
   const samples = Array.from({ length: 40 }, (_, at) => ({
     ageMs: at * 200,
@@ -354,7 +354,7 @@ describe("findingsOf", () => {
   });
 
   test.each(["command", "wsgi", "fapws", "asgi"])(
-    "a process of kind %s that had requests on their way is a note",
+    "a process of kind %s that had requests on their way causes a note",
     (kind) => {
       const pools = [{ name: "web", kind, instances: 2 }];
       const evidence = { ...HEALTHY, pools, deaths: [death({ requests: [...UNDER_WAY] })] };
@@ -365,10 +365,10 @@ describe("findingsOf", () => {
     },
   );
 
-  test("slow phases are a note", () => {
+  test("slow phases cause a note", () => {
     expect(notesOf(HEALTHY)).toEqual([]);
     expect(notesOf({ ...HEALTHY, phases: replaced("reload", { p99: 4_000 }) })).toHaveLength(1);
-    // It is meant to stand still.
+    // Delays are expected in this phase.
     expect(notesOf({ ...HEALTHY, phases: replaced("pause", { p99: 4_000 }) })).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-/** What is sent again of a recording. */
+/** What is sent again from a recording. */
 import { expect, test } from "vitest";
 import { resumedFrom } from "./load.js";
 import { headLine, readRecording, recordedLine } from "./recording.js";
@@ -33,14 +33,14 @@ test.each([
   ['{"paceline":"recording","version":2}\n', "another version"],
   [`${headLine(0)}{"atMs":"x"}\n${entry(1, "GET", "/")}`, "line 2"],
   [`${headLine(0)}${entry(1, "POST", "/")}`, "no GET"],
-])("%# is refused", (text, problem) => {
+])("%# is rejected", (text, problem) => {
   expect(readRecording(text, "x")).toEqual({ problem: expect.stringContaining(problem) });
 });
 
-test("a phase goes on in the recording where the last one was, without waiting for its beginning", () => {
+test("a phase continues the recording where the last one was, without waiting for the beginning", () => {
   const ask = { method: "GET", path: "/", host: "x" };
   const replayed = { entries: [0, 200, 90_000].map((atMs) => ({ atMs, ask })), lengthMs: 95_000, skipped: 0 };
-  // The request that is next is due now, and the one after it by its distance.
+  // The next request is due now, and the one after it by the distance between them.
   expect([0, 1, 2].map((at) => resumedFrom(replayed, at, 1_000_000))).toEqual([1_000_000, 999_800, 910_000]);
   expect(resumedFrom(undefined, 0, 5)).toBe(5);
 });

@@ -1,4 +1,4 @@
-/** Responses in every framing, whole and in pieces. */
+/** Responses with every framing, in one piece and in several. */
 import { expect, test } from "vitest";
 import { ResponseReader } from "./response-reader.js";
 
@@ -33,7 +33,7 @@ const RESPONSES: [what: string, bytes: string, expected: object][] = [
   ["HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", { keepsAlive: false, announcesClose: true }],
 ];
 
-test.each(RESPONSES)("%s, whole and byte by byte", (_, text, expected) => {
+test.each(RESPONSES)("%s, in one piece and byte by byte", (_, text, expected) => {
   const bytes = Buffer.from(text);
   const whole = new ResponseReader("GET");
   expect(whole.push(bytes)).toBe("done");
@@ -42,11 +42,11 @@ test.each(RESPONSES)("%s, whole and byte by byte", (_, text, expected) => {
   const states = [...bytes].map((byte) => parts.push(Buffer.from([byte])));
   expect(states.indexOf("done")).toBe(bytes.length - 1);
   expect(parts).toMatchObject(expected);
-  // Every piece but the last is not the end.
+  // Every piece except the last is not the end.
   expect(new ResponseReader("GET").push(bytes.subarray(0, -1))).toBe("more");
 });
 
-test("a body without a length ends with the connection, any other is cut off by it", () => {
+test("a body without a length ends with the connection, any other is cut off if the connection closes", () => {
   const open = new ResponseReader("GET");
   expect([open.push(Buffer.from(`${HEAD}\r\nhel`)), open.push(Buffer.from("lo")), open.end()]).toEqual([
     "more",
@@ -68,6 +68,6 @@ test.each([
   `${HEAD}Transfer-Encoding: chunked\r\n\r\nhello\r\n`,
   `${HEAD}Transfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n`,
   `${HEAD}X: ${"x".repeat(70_000)}`,
-])("%#: is no response", (text) => {
+])("%#: is not a response", (text) => {
   expect(new ResponseReader("GET").push(Buffer.from(text))).toBe("broken");
 });

@@ -8,7 +8,7 @@ function outcome(status: number, loss: Outcome["loss"] = null, durationMs = 1): 
   return { ask: { method: "GET", path: "/a", host: "x" }, status, loss, durationMs, ...rest };
 }
 
-test("no response, and one of the balancer, are losses; an error of the app is none", () => {
+test("a missing response and a response of the balancer are losses; an error of the app is not", () => {
   const tally = new Tally("reload");
   for (const status of [200, 404, 500, 502, 503, 504]) tally.add(outcome(status));
   tally.add(outcome(0, "reset"));
@@ -18,7 +18,7 @@ test("no response, and one of the balancer, are losses; an error of the app is n
   });
 });
 
-test("percentiles are those of the responses, also of more than are kept", () => {
+test("percentiles are those of all responses, even if not all are kept", () => {
   expect(new Tally("steady").counts()).toMatchObject({ p50: null, p99: null, max: null });
   const tally = new Tally("steady");
   for (let at = 0; at < 50_000; at++) tally.add(outcome(200, null, at % 100));

@@ -36,7 +36,7 @@ test("the routes, and the paths of the configuration that clients can reach", ()
   ]);
 });
 
-test("hosts of routes; no upstream of others, no internal files, no workers", () => {
+test("hosts of routes; no upstreams of others, no internal files, no workers", () => {
   const pools = [
     pool("site", ["*.example.com/", "example.com/shop/"]),
     pool("old", ["/"], { kind: "proxy" }),

@@ -12,7 +12,7 @@ const REPORT: Omit<DeathReport, "id"> = {
   ...{ history: null, lastLines: [] },
 };
 
-test("two supervisors that write into one folder give each report a number of its own", () => {
+test("two supervisors that write into one folder give each report a different number", () => {
   const folder = mkdtempSync(join(tmpdir(), "deaths-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const [former, next] = [new DeathFiles(folder), new DeathFiles(folder)];

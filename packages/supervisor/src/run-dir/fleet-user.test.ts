@@ -1,4 +1,4 @@
-/** Whose a run directory becomes, and who may start a fleet of another user. */
+/** Who owns a run directory, and who may start a fleet of another user. */
 import { existsSync, lchownSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,7 +23,7 @@ const ownerOf = (path: string) => {
 };
 
 describe.skipIf(!isRoot)("as root", () => {
-  test("a missing run directory is made for the user, with its parents", () => {
+  test("a missing run directory is created for the user, with its parents", () => {
     const path = join(folder, "a", "b");
     claimRunDir(path, USER);
     expect([ownerOf(path), lstatSync(path).mode & 0o7777]).toEqual([[33, 34], 0o700]);
@@ -31,7 +31,7 @@ describe.skipIf(!isRoot)("as root", () => {
     claimRunDir(path, USER);
   });
 
-  test("that of root becomes the user's with all it holds, but not what links lead to", () => {
+  test("the run directory of root becomes the user's with its content, but not the targets of links", () => {
     const path = join(folder, "run");
     mkdirSync(join(path, "log"), { recursive: true, mode: 0o700 });
     writeFileSync(join(folder, "others"), "");
@@ -42,12 +42,12 @@ describe.skipIf(!isRoot)("as root", () => {
     expect(ownerOf(join(folder, "others"))).toEqual([0, 0]);
   });
 
-  test("a folder of death reports that only root can make becomes the user's", () => {
+  test("a folder of death reports that only root can create becomes the user's", () => {
     const runDir = join(folder, "run", "shop");
     const deaths = join(folder, "lib", "shop", "deaths");
     claimLasting(join(runDir, "deaths"), runDir, USER);
     expect(existsSync(join(folder, "run"))).toBe(false);
-    // As of a fleet that had no `user` before.
+    // As from a fleet that had no `user` before.
     mkdirSync(deaths, { recursive: true, mode: 0o700 });
     writeFileSync(join(deaths, "1-web.1.json"), "");
     for (const _ of ["first", "again"]) {
@@ -70,7 +70,7 @@ describe.skipIf(!isRoot)("as root", () => {
     }
   });
 
-  test("that of a third user, a link and an open folder are refused", () => {
+  test("the run directory of a third user, a link and an open folder are rejected", () => {
     const path = join(folder, "run");
     mkdirSync(path, { mode: 0o700 });
     lchownSync(path, 35, 35);
@@ -83,7 +83,7 @@ describe.skipIf(!isRoot)("as root", () => {
     expect(() => claimRunDir(join(folder, "open"), USER)).toThrow("is open to others (mode 0755); remove it");
   });
 
-  test("only root becomes another user", () => {
+  test("only root can switch to another user", () => {
     const fleet = { config: { user: USER }, source: { kind: "config", file: "/srv/p.toml" } } as LoadedFleet;
     expect(userToBecome(fleet)).toBe(USER);
     process.seteuid?.(35);

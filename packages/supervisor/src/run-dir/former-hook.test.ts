@@ -28,7 +28,7 @@ test("a hook ends at the deadline that it had", async () => {
   expect(existsSync(file)).toBe(false);
 });
 
-test("a hook ends before its deadline if that is wanted", async () => {
+test("a hook ends before its deadline on request", async () => {
   const { exit } = hookOf(600_000);
   await endHook(runDir);
   expect(await exit).toEqual([null, "SIGTERM"]);
@@ -41,7 +41,7 @@ test.each([
   ["of another hook", false, {}, "after"],
   ["older than the hook", false, { startedAt: "99999999999999" }, "before"],
   ["of an earlier boot", false, { boot: "another" }, "before"],
-])("what is left in the group of a hook that has ended: %s", async (_, isEnded, changes, hook) => {
+])("what is left in the group of a hook that has exited: %s", async (_, isEnded, changes, hook) => {
   const { PACELINE_HOOK: _own, ...environment } = process.env;
   const env = { ...environment, ...(hook !== undefined && { PACELINE_HOOK: hook }) };
   const leader = spawn("sh", ["-c", "sleep 600 >/dev/null & echo $!; read line"], {

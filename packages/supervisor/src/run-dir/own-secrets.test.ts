@@ -17,7 +17,7 @@ beforeEach(() => {
 
 afterEach(() => rmSync(folder, { recursive: true }));
 
-it("differ by slot and pool, are the same after the next start, and others with another key", () => {
+it("differ by slot and pool, are the same after the next start, and differ with another key", () => {
   const cookies = open();
   const slots = ["web.1", "web.2", "web.12", "api.1"];
   const values = slots.map((slot) => cookies.of(slot));
@@ -32,7 +32,7 @@ it("differ by slot and pool, are the same after the next start, and others with 
   expect(problems).toEqual([]);
 });
 
-it("get a new key if the file has none, and one of this start alone if it cannot be written", () => {
+it("get a new key if the file has none, and a key only for this start if the file cannot be written", () => {
   for (const damaged of ["", "abc", "0".repeat(63)]) {
     writeFileSync(keyFile(), damaged);
     const value = open().of("web.1");
@@ -46,7 +46,7 @@ it("get a new key if the file has none, and one of this start alone if it cannot
   ]);
 });
 
-it("let nobody in while the token's file has none that is long enough, and say so once", () => {
+it("let nobody in while the token's file has no token that is long enough, and report that once", () => {
   const file = join(folder, "own.token");
   const token = new PageToken(folder, (message) => problems.push(message));
   const written = (text: string) => {
@@ -58,7 +58,7 @@ it("let nobody in while the token's file has none that is long enough, and say s
   const refused = ["x\n", "", good.slice(1), `${good} ${good}`, `${good}\n\n`, "é".repeat(16), "x".repeat(513)];
   for (const text of refused) expect([text, written(text)]).toEqual([text, undefined]);
   expect(problems[0]).toMatch(/own\.token must have 16 to 512 characters of ASCII/);
-  // The empty file has a reason of its own.
+  // The empty file has a different reason.
   expect(problems).toHaveLength(3);
   expect(written("fedcba9876543210")).toBe("fedcba9876543210");
 });

@@ -16,7 +16,7 @@ function makeFolder(): string {
   return folder;
 }
 
-/** Calls `then` after each listing of a folder, before its entries are looked at. The modules under test may be loaded already. */
+/** Calls `then` after each listing of a folder, before its entries are examined. The modules under test may be loaded already. */
 function afterListing(then: () => void): void {
   const { readdirSync } = fs;
   const listing = ((...args: Parameters<typeof readdirSync>) => {
@@ -32,7 +32,7 @@ function afterListing(then: () => void): void {
   onTestFinished(() => replace(readdirSync));
 }
 
-test("entries that disappear while they are looked at are left out, and the rest is read and pruned", () => {
+test("entries that disappear while they are examined are left out, and the rest is read and pruned", () => {
   const folder = mkdtempSync(join(tmpdir(), "pl-"));
   const outside = mkdtempSync(join(tmpdir(), "pl-"));
   onTestFinished(() => {
@@ -57,7 +57,7 @@ test("entries that disappear while they are looked at are left out, and the rest
   expect(fs.lstatSync(join(folder, "c-dangling"), { throwIfNoEntry: false })).toBeUndefined();
 });
 
-test("run directories that nobody will look for are removed, each after its time", () => {
+test("run directories that nobody will need are removed, each after its time", () => {
   const state = makeFolder();
   const here = makeFolder();
   const gone = join(here, "gone");
@@ -90,7 +90,7 @@ test("run directories that nobody will look for are removed, each after its time
   expect(leftAfter(31)).toEqual(others);
 });
 
-test("reports of root's fleets outlast their run directories, but not for ever, and nothing else is touched", () => {
+test("reports of root's fleets outlast their run directories, but not forever, and nothing else is touched", () => {
   const [runDirs, lasting] = [makeFolder(), makeFolder()];
   mkdirSync(join(runDirs, "running"));
   for (const path of ["running/deaths", "old/deaths", "old/history", "0.1.0/programs", "empty"])

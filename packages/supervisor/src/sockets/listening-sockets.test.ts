@@ -14,7 +14,7 @@ function folder(): string {
   return path;
 }
 
-test("a unix socket has mode 0600 unless told, and its file goes with it", async () => {
+test("a unix socket has mode 0600 unless configured, and its file is removed with it", async () => {
   const path = join(folder(), "a.sock");
   for (const [mode, has] of [
     [undefined, 0o600],
@@ -29,7 +29,7 @@ test("a unix socket has mode 0600 unless told, and its file goes with it", async
   }
 });
 
-test("a file that has taken the place of the socket's own is left where it is", async () => {
+test("a file that has replaced the socket's own file is left alone", async () => {
   const directory = folder();
   const path = join(directory, "a.sock");
   const [socket] = await bindAll([{ kind: "unix", path }]);
@@ -39,7 +39,7 @@ test("a file that has taken the place of the socket's own is left where it is", 
   expect(readdirSync(directory)).toEqual(["a.sock"]);
 });
 
-test("a group that this user may not give leaves nothing behind and is one line", async (context) => {
+test("a group that this user may not assign leaves nothing behind and is one line", async (context) => {
   if (process.geteuid?.() === 0) return context.skip("root may give any group");
   const path = join(folder(), "a.sock");
   await expect(bindAll([{ kind: "unix", path, group: { name: "root", gid: 0 } }])).rejects.toThrow(

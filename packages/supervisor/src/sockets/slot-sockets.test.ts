@@ -1,4 +1,4 @@
-/** Which descriptors the processes of a slot inherit, and when a slot gives its sockets up. */
+/** Which descriptors the processes of a slot inherit, and when a slot closes its sockets. */
 import net from "node:net";
 import { describe, expect, it } from "vitest";
 import { freePort } from "../../../../test/support/ports.js";
@@ -26,7 +26,7 @@ async function freeAddress() {
 }
 
 describe("the sockets of slots", () => {
-  it("are refused while somebody else listens, and on a runtime that cannot share addresses", async () => {
+  it("are rejected while somebody else listens, and on a runtime that cannot share addresses", async () => {
     await bindAll([]);
     const { server, address } = await freeAddress();
     const sockets = new SlotSockets({ isAlive: () => false });
@@ -40,7 +40,7 @@ describe("the sockets of slots", () => {
     sockets.close();
   });
 
-  it("stay with the slot for a while after its process has ended", async (context) => {
+  it("stay with the slot for a time after its process has exited", async (context) => {
     if (!canShareAddresses(process.versions)) return context.skip("this runtime cannot share addresses");
     await bindAll([]);
     const { server, address } = await freeAddress();

@@ -1,4 +1,4 @@
-/** The counts of pools under judgement: sums over processes and balancers, young processes, and those that have ended. */
+/** The counts of pools under judgement: sums over processes and balancers, young processes, and exited processes. */
 import type { JudgedStats, LostRequest } from "@paceline/wire";
 import { Histogram } from "@paceline/wire";
 import { describe, expect, test } from "vitest";
@@ -11,7 +11,7 @@ function process(id: string, spawnedAt = 0) {
   return { id, name: id.replace(/#.*/, ""), pool: "web", spawnedAt };
 }
 
-/** Returns a report with these responses of 10 ms to the given route class. */
+/** Returns a report with this many responses of 10 ms for the given route class. */
 function report(requests: number, { errors = 0, lost = 0, routeClass = 0, fresh = requests } = {}): JudgedStats {
   const latency = fresh === 0 ? [] : [Histogram.bucketOf(10_000), fresh];
   return { lost, classes: [{ routeClass, requests, errors, latency }] };
@@ -19,7 +19,7 @@ function report(requests: number, { errors = 0, lost = 0, routeClass = 0, fresh 
 
 const NONE = { routeClass: 0, requests: 0, errors: 0, latency: [] };
 
-test("the last totals of each balancer are added, and latencies since each report", () => {
+test("the last totals of each balancer are added, and so are latencies since each report", () => {
   const counts = new JudgedCounts();
   counts.begin("web");
   const now = 2 * MINUTE;
@@ -52,7 +52,7 @@ test("the durations of a young process do not count for two seconds, its errors 
   expect(seen(5000, 12, 3)).toEqual([12, [3]]);
 });
 
-test("errors have no duration, but a slow one has ended the request that was open", () => {
+test("errors have no duration, but a slow error ends the open request", () => {
   const counts = new JudgedCounts();
   counts.begin("web");
   const one = process("web.1#1");
@@ -70,7 +70,7 @@ test("errors have no duration, but a slow one has ended the request that was ope
   expect(arm.durations["reads /"]?.counts).toEqual([100]);
 });
 
-test("abandoned requests are added in the same buckets, also those of a process that never responds", () => {
+test("abandoned requests are added in the same buckets, even those of a process that never responds", () => {
   const counts = new JudgedCounts();
   counts.begin("web");
   const silent = process("web.3#2", 1000);
@@ -91,7 +91,7 @@ test("abandoned requests are added in the same buckets, also those of a process 
 
 describe("a request is open for long", () => {
   const LONGER = { longerThanMs: 5000, now: 20_000 };
-  /** Reports each second until 20 s: all responses, those of them that took 2 s, and the requests in flight. */
+  /** Reports each second until 20 s: all responses, those that took 2 s, and the requests in flight. */
   const openAfter = (at: (second: number) => [finished: number, inFlight: number, slow?: number], last = 20) => {
     const counts = new JudgedCounts();
     counts.begin("web");
@@ -118,7 +118,7 @@ describe("a request is open for long", () => {
   ])("%s", (_, found, expected) => expect(found).toBe(expected));
 });
 
-test("a process that has ended still counts, with what is reported after that", () => {
+test("an exited process still counts, with later reports", () => {
   const counts = new JudgedCounts();
   counts.begin("web");
   const ended = process("web.3#2");
@@ -126,7 +126,7 @@ test("a process that has ended still counts, with what is reported after that", 
   counts.crashed(ended);
   counts.record(ended.id, undefined, "balancer.1#1", report(6, { lost: 2, fresh: 1 }), MINUTE);
   expect(counts.armOf("web", ROUTES, new Set([ended.id]))).toMatchObject({ requests: 8, resets: 2, crashes: 1 });
-  // Also one that ends before its first report.
+  // Even one that exits before its first report.
   const brief = process("web.3#3");
   counts.know(brief);
   counts.record(brief.id, undefined, "balancer.1#1", report(1), MINUTE);

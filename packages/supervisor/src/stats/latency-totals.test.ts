@@ -35,7 +35,7 @@ describe("the latencies of a process", () => {
     );
   });
 
-  it("ignores what no report can have", () => {
+  it("ignores invalid indexes", () => {
     const totals = new LatencyTotals();
     totals.add([-1, 5, 1e9, 5, 3, -2, Number.NaN, 1, 7]);
     expect([totals.counts, totals.sumSeconds]).toEqual([new Array(LATENCY_BOUNDS.length + 1).fill(0), 0]);

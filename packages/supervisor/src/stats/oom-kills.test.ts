@@ -48,7 +48,7 @@ test("a kill that was counted explains one death, and only a recent one", () => 
   expect(kills.explain(null, 20_000)).toBe(false);
 });
 
-test("without a counter nothing is known; the machine's counter is the last one", () => {
+test("without a counter nothing is known; the machine's counter is the last choice", () => {
   expect(counted({}).explain(null)).toBeUndefined();
   const files = { "/proc/vmstat": "oom_kill 1\n" };
   const kills = counted(files);

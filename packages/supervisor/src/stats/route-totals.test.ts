@@ -7,7 +7,7 @@ const stats = (pool: string, route: string, ok: number, errors = 0, latency: num
   ...{ pool, route, access: "reads" as const, counts: [0, ok, 0, 0, errors, 0], latency },
 });
 
-it("adds up processes, also ended ones, and goes on with their next reports", () => {
+it("adds up processes, including exited ones, and continues with their next reports", () => {
   const totals = new RouteTotals((pool) => routes[pool] ?? []);
   totals.record("balancer.1#1", [stats("web", "/", 5)], 0);
   totals.record("balancer.1#1", [stats("web", "/", 7, 1)], 0);
@@ -17,13 +17,13 @@ it("adds up processes, also ended ones, and goes on with their next reports", ()
   expect([...(totals.all(["web"])[0]?.counts ?? [])]).toEqual([0, 11, 0, 0, 1, 0]);
 });
 
-it("goes on under another supervisor: from what was saved, and from the next report of each balancer", () => {
+it("continues under another supervisor: from the saved counts, and from the next report of each balancer", () => {
   const first = new RouteTotals((pool) => routes[pool] ?? []);
   first.record("balancer.1#1", [stats("web", "/", 5, 1)], 0);
   first.ended("balancer.1#1");
   first.record("balancer.1#2", [stats("web", "/", 3), stats("docs", "docs.example/", 2)], 0);
   const saved = JSON.parse(JSON.stringify(first.saved()));
-  // Counted after that was written.
+  // Counted after the state was written.
   const next = new RouteTotals((pool) => (pool === "web" ? ["/"] : []));
   next.restore(saved);
   next.record("balancer.1#2", [stats("web", "/", 4)], 0);
@@ -31,7 +31,7 @@ it("goes on under another supervisor: from what was saved, and from the next rep
   expect(next.saved().map(({ pool }) => pool)).toEqual(["web"]);
 });
 
-it("keeps only routes of the configuration, also after that has changed", () => {
+it("keeps only routes of the configuration, even after that has changed", () => {
   const own = structuredClone(routes);
   const totals = new RouteTotals((pool) => own[pool] ?? []);
   const named = ["/", "/api/", "/evil", "other routes", "none"];

@@ -35,12 +35,12 @@ test.each([
   expect(Math.abs((unpack(packed, steps) ?? Number.NaN) - kept)).toBeLessThanOrEqual(kept / 1000);
 });
 
-test("unknown is not zero", () => {
+test("unknown values are not zero", () => {
   expect(unpack(pack(null, 10), 10)).toBeNull();
   expect(unpack(pack(0, 10), 10)).toBe(0);
 });
 
-test("all names have the same seconds; those before a name was known, and those without a sample, are unknown", () => {
+test("all names have the same seconds; seconds before a name was known, and seconds without a sample, are unknown", () => {
   const book = new SeriesBook();
   book.take(0, samples({ "web.1": sample(5) }));
   book.take(1, samples({ "web.1": sample(6), "web.2": sample(1) }));
@@ -51,7 +51,7 @@ test("all names have the same seconds; those before a name was known, and those 
   expect(series["web.2"]?.requests).toEqual([null, 1, null, null, 2]);
 });
 
-test("five minutes of seconds are kept, and a name that goes is forgotten", () => {
+test("seconds are kept for five minutes, and a removed name is forgotten", () => {
   const book = new SeriesBook();
   for (let second = 0; second < 1000; second++) book.take(second, samples({ a: sample(second % 100) }));
   const { length, series } = book.read("seconds");
@@ -78,9 +78,9 @@ test("a minute has the mean of rates, the highest memory, and the latencies of a
   expect(series.a?.p99?.[0]).toBeGreaterThan(95);
 });
 
-test("a day of minutes is kept, at two bytes a figure", () => {
+test("minutes are kept for a day, at two bytes per figure", () => {
   const book = new SeriesBook();
-  // One sample a minute is enough to end it.
+  // One sample per minute is enough to complete it.
   for (let minute = 0; minute <= MINUTES + 100; minute++) book.take(60 * minute, samples({ a: sample(minute) }));
   const { length, series } = book.read("minutes");
   expect(length).toBe(MINUTES);

@@ -7,7 +7,7 @@ function report(requestsTotal: number, latency: number[] = [], periodMs = 1000):
   return { type: "stats", role: "instance", requestsTotal, latency, ...rest };
 }
 
-test("the rate is that of the last second, and fades when reports stay away", () => {
+test("the rate is that of the last second, and fades if reports are missing", () => {
   const stats = new ProcessStats();
   stats.record(report(100), 1000);
   stats.record(report(350), 2000);
@@ -24,7 +24,7 @@ test("the rate after a silence is that of the second that ended it, and the repo
   expect(stats.requestsPerSecond(12_500)).toBe(0);
 });
 
-test("the total of a process never falls, however many balancers were replaced beside one that was not", () => {
+test("the total of a process never decreases, however many balancers were replaced while one was not", () => {
   const stats = new ProcessStats();
   const count = (balancer: string, requestsTotal: number) =>
     stats.recordRelayed(balancer, { id: "web.1#1", inFlight: 0, requestsTotal } as UpstreamStats, 1000, 1000);
@@ -41,7 +41,7 @@ test("the total of a process never falls, however many balancers were replaced b
   expect(later.saved().relayed.length).toBeLessThan(70);
 });
 
-test("responses by status class are those of all balancers, also after one was replaced", () => {
+test("responses by status class are those of all balancers, even after one was replaced", () => {
   const stats = new ProcessStats();
   expect(stats.statuses).toBeUndefined();
   stats.recordStatuses("balancer.1#1", [0, 5, 0, 1, 0, 0]);
@@ -50,7 +50,7 @@ test("responses by status class are those of all balancers, also after one was r
   expect(stats.statuses).toEqual([0, 10, 0, 1, 1, 2]);
 });
 
-test("the report before an exit, close to the one before it, makes no wild rate", () => {
+test("the report before an exit, soon after the one before it, causes no wrong rate", () => {
   const stats = new ProcessStats();
   stats.record(report(100), 1000);
   stats.record(report(110, [], 5), 1005);
@@ -65,7 +65,7 @@ test("latencies are those of about the last ten seconds", () => {
   expect(latenciesOf(stats.recentLatencies(13_000)).latencyMs).toEqual({ p50: null, p99: null });
 });
 
-test("a pool's totals keep what its ended processes counted", () => {
+test("a pool's totals keep the counts of its exited processes", () => {
   const book = new StatsBook();
   book.open("web.1#1", "web").record(report(10), 0);
   book.open("web.2#1", "web").record(report(5), 0);
@@ -76,7 +76,7 @@ test("a pool's totals keep what its ended processes counted", () => {
   expect(book.totals("web", 10)).toMatchObject({ requestsTotal: 16, errorsTotal: 3 });
 });
 
-test("responses by status class go on under another supervisor", () => {
+test("responses by status class continue under another supervisor", () => {
   const stats = new ProcessStats();
   stats.recordStatuses("balancer.1#1", [0, 5, 0, 0, 1, 0]);
   stats.recordStatuses("balancer.1#2", [0, 2, 0, 0, 0, 0]);
@@ -87,7 +87,7 @@ test("responses by status class go on under another supervisor", () => {
   expect(new ProcessStats().statuses).toBeUndefined();
 });
 
-test("what balancers counted of a process is one sum, and a balancer that ended has nothing under way", () => {
+test("the counts of balancers for a process form one sum, and an exited balancer has nothing in flight", () => {
   const stats = new ProcessStats();
   const counted = (requestsTotal: number, inFlight: number) => ({
     id: "api.1#1",

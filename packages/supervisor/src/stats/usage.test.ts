@@ -3,7 +3,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { waitFor } from "../../../../test/support/wait.js";
 import { PssSampler, parseRollup, readRollup, UsageSampler } from "./usage.js";
 
-test("the sum alone is taken, not its parts", () => {
+test("only the sum is read, not its parts", () => {
   const rollup = "00200000-7ffe9905 ---p 0 00:00 0 [rollup]\nRss:   38988 kB\nPss:    9472 kB\nPss_Dirty:   7000 kB\n";
   expect(parseRollup(rollup, "Pss")).toBe(9472 * 1024);
   expect(parseRollup("Rss:   38988 kB\n", "Pss")).toBeNull();
@@ -22,7 +22,7 @@ test.runIf(process.platform === "linux")("the first question begins the readings
   await expect.poll(() => sampler.of(process.pid) ?? 0).toBeGreaterThan(1 << 20);
 });
 
-test("processes that have just ended are nobody's business", async () => {
+test("processes that have just exited are ignored", async () => {
   const problem = vi.fn();
   const groups = new Map([[process.pid, [process.pid]]]);
   const sampler = new UsageSampler(() => groups, problem);
@@ -33,11 +33,11 @@ test("processes that have just ended are nobody's business", async () => {
   const asked = vi.fn(() => new Map([[2 ** 22 + 1, [2 ** 22 + 1]]]));
   const ended = new UsageSampler(asked, problem);
   onTestFinished(() => ended.stop());
-  // One who looks shortens the interval.
+  // A caller shortens the interval.
   ended.of(process.pid);
   ended.start();
   ended.soon();
-  // The second question follows the first answer.
+  // The second reading follows the result of the first.
   await expect.poll(() => asked.mock.calls.length).toBeGreaterThan(1);
   expect(problem).not.toHaveBeenCalled();
 });
@@ -57,7 +57,7 @@ test.runIf(process.platform === "linux")("of processes that are followed, no oth
   expect(sampler.of(process.ppid)).toBeNull();
 });
 
-test("a sample is reported, says when it was taken, and does not count as a client's question", async () => {
+test("a sample is reported, says when it was taken, and does not count as a client's request", async () => {
   const sampled = vi.fn();
   const isPressing = vi.fn(() => false);
   const sampler = new UsageSampler(() => new Map([[process.pid, [process.pid]]]), vi.fn(), {
@@ -69,6 +69,6 @@ test("a sample is reported, says when it was taken, and does not count as a clie
   sampler.soon();
   await expect.poll(() => sampled.mock.calls.length).toBeGreaterThan(0);
   expect(sampler.peek(process.pid)?.at).toBeGreaterThanOrEqual(before);
-  // The interval depends on it only while nobody asks.
+  // The interval depends on it only while no client asks.
   expect(isPressing).toHaveBeenCalled();
 });

@@ -45,7 +45,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-test("tells of files that change, come, go and are replaced, at any depth, and of files elsewhere", async () => {
+test("reports files that are changed, added, removed and replaced, at any depth, and files elsewhere", async () => {
   follow();
   await sees("app/app.js", () => write("app/app.js", "y"));
   await sees("app/lib/deep/a.js", () => write("app/lib/deep/a.js", "y"));
@@ -61,7 +61,7 @@ test("tells of files that change, come, go and are replaced, at any depth, and o
   expect(problems).toEqual([]);
 });
 
-test("follows folders that come, go and come back, and the root too", async () => {
+test("follows folders that are added, removed and added again, including the root", async () => {
   follow();
   for (let time = 0; time < 2; time++) {
     await sees("app/new", () => write("app/new/below/a.js"));
@@ -83,9 +83,9 @@ test("follows folders that come, go and come back, and the root too", async () =
   await sees("app/lib/a.js", () => write("app/lib/a.js", "z"));
 });
 
-test("does not look into what is ignored, nor at more folders than it may", async () => {
+test("does not watch ignored folders, or more folders than the limit", async () => {
   follow();
-  // The app's folder, lib, deep, and those around the app and the env file.
+  // The app's folder, lib, deep, and the folders that contain the app and the env file.
   expect(watched.size).toBe(5);
   watched.close();
   for (let n = 0; n < 10; n++) write(`app/many/${n}/a.js`);
@@ -95,7 +95,7 @@ test("does not look into what is ignored, nor at more folders than it may", asyn
   await sees("app/app.js", () => write("app/app.js", "y"));
 });
 
-test("lets go of what it no longer follows", () => {
+test("releases what it no longer follows", () => {
   follow();
   watched.follow({ roots: [join(root, "lib")], files: [], isIgnored });
   expect(watched.size).toBe(3);

@@ -16,13 +16,13 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Long enough for changes that settle at once, and too short for those that must be quiet. */
+/** Long enough for changes that settle immediately, and too short for those that must be quiet. */
 const settle = () => vi.advanceTimersByTime(150);
-/** A person has seen the result of the last change. */
+/** Time for a person to see the result of the last change. */
 const think = () => vi.advanceTimersByTime(5_000);
 
 describe("changes", () => {
-  test("of a burst are told once, when it is over", () => {
+  test("of a burst are reported once, when it is over", () => {
     for (let n = 0; n < 20; n++) {
       changes.add(`/app/${n % 5}.js`);
       vi.advanceTimersByTime(10);
@@ -32,7 +32,7 @@ describe("changes", () => {
     expect(told).toEqual([["/app/0.js", "/app/1.js", "/app/2.js", "/app/3.js", "/app/4.js"]]);
   });
 
-  test("that do not end are told all the same", () => {
+  test("that do not end are reported all the same", () => {
     for (let n = 0; n < 25 && told.length === 0; n++) {
       changes.add(`/app/${n}.js`);
       vi.advanceTimersByTime(50);
@@ -40,7 +40,7 @@ describe("changes", () => {
     expect(told).toHaveLength(1);
   });
 
-  test("during a reload are told once more after it, however many", () => {
+  test("during a reload are reported once after it, however many there are", () => {
     changes.add("/app/a.js");
     settle();
     for (const name of ["a", "b", "a"]) changes.add(`/app/${name}.js`);
@@ -53,7 +53,7 @@ describe("changes", () => {
     expect(told).toEqual([["/app/a.js"], ["/app/a.js", "/app/b.js"]]);
   });
 
-  test("that come again and again with a reload come ever more rarely, and hold up no other", () => {
+  test("that follow each reload are reported more and more rarely, and delay no others", () => {
     // Like an app that writes a file on each start.
     let reloads = 0;
     const start = () => {
@@ -84,14 +84,14 @@ describe("changes", () => {
     vi.advanceTimersByTime(60_000);
     expect(told.length).toBe(before + 1);
     changes.reloaded();
-    // After a quiet period it counts at once again.
+    // After a quiet period it counts immediately again.
     think();
     changes.add("/app/app.js");
     settle();
     expect(told.length).toBe(before + 2);
   });
 
-  test("are told to nobody after the end", () => {
+  test("are not reported after the end", () => {
     changes.add("/app/a.js");
     changes.stop();
     changes.add("/app/b.js");

@@ -62,7 +62,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-test("reloads what changed and says which and why", async () => {
+test("reloads the changed pools, and says which and why", async () => {
   write("web/app.js");
   await asks(1);
   expect(asked).toEqual(["web"]);
@@ -75,7 +75,7 @@ test("reloads what changed and says which and why", async () => {
   expect(asked.slice(1)).toEqual(["web", "api"]);
 });
 
-test("tries again when another operation was in the way", async () => {
+test("tries again if another operation was in progress", async () => {
   results = [{ ok: false, code: "busy", message: "a scale is under way" }];
   write("api/app.js");
   await asks(2);
@@ -84,7 +84,7 @@ test("tries again when another operation was in the way", async () => {
   expect(watch.status.failure).toBeNull();
 });
 
-test("keeps in mind what failed until it is done, by a change or by hand", async () => {
+test("remembers failed reloads until they succeed, after a change or by hand", async () => {
   results = [
     { ok: false, code: "failed", message: "web: reload ended after 0 of 2: no" },
     { ok: false, code: "failed", message: "api: no either" },
@@ -100,7 +100,7 @@ test("keeps in mind what failed until it is done, by a change or by hand", async
   expect(watch.status.failure).toBeNull();
 });
 
-test("forgets what failed when all processes of the pool began after the change and are ready", async () => {
+test("forgets a failed reload when all processes of the pool began after the change and are ready", async () => {
   isServing = false;
   readySince = performance.now();
   results = [{ ok: false, code: "failed", message: "web: no" }];
@@ -116,7 +116,7 @@ test("forgets what failed when all processes of the pool began after the change 
     watch.observe();
     expect(watch.status.failure).toBe(failure);
   }
-  // A restarted process has the env file's old values.
+  // A restarted process has the old values of the env file.
   results = [{ ok: false, code: "failed", message: "api: no" }].flatMap((one) => [done, one as OperationResult]);
   write(".env");
   await settled("api: no");
@@ -125,7 +125,7 @@ test("forgets what failed when all processes of the pool began after the change 
   expect(watch.status.failure).toBe("api: no");
 });
 
-test("takes over with the next change what a config that was wrong has kept back", async () => {
+test("with the next change, also applies what an invalid config had held back", async () => {
   results = [{ ok: false, code: "config", message: "paceline.toml: a: unknown key\npaceline.toml: b: unknown key" }];
   write("paceline.toml");
   await settled("paceline.toml: a: unknown key");

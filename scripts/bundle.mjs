@@ -14,7 +14,7 @@ rmSync(join(dist, "programs"), { recursive: true, force: true });
 await bundlePrograms(dist);
 await buildPage(join(dist, "page.html"));
 
-// A link, so that changes of the Python files need no build.
+// A link, so that changed Python files need no build.
 rmSync(join(dist, "python"), { force: true, recursive: true });
 symlinkSync("../../server/python", join(dist, "python"));
 

@@ -19,8 +19,8 @@ const STAGES = {
 };
 
 /**
- * The compiler's output of each program, and its folder in the package's `dist`. A program with a top-level await of one of its
- * own files cannot start as one file: that file would wait for it.
+ * The compiler's output for each program, and its folder in the package's `dist`. A program with a top-level await of one of its own files
+ * cannot start as one file: that file would wait for the program.
  */
 const PROGRAMS = [
   { entry: "packages/server/dist/bin.js", folder: "programs/server", startsAsOneFile: true },
@@ -31,10 +31,10 @@ const PROGRAMS = [
   { entry: "packages/supervisor/dist/config/load-child.js", folder: "programs/config" },
 ];
 
-/** jiti finds its own files beside it, and so does blessed. Dependencies of the published package are these and no others. */
+/** jiti and blessed find their own files next to their modules. The published package has only these dependencies. */
 export const KEPT_APART = ["jiti", "blessed"];
 
-/** Bundles the programs below the folder `dist`. Resolves with the files that went into each. */
+/** Bundles the programs below the folder `dist`. Resolves with the files that each bundle contains. */
 export function bundlePrograms(dist) {
   return Promise.all(
     PROGRAMS.map(({ entry, folder, ...options }) => bundle([join(ROOT, entry)], join(dist, folder), options)),
@@ -53,9 +53,9 @@ export async function bundle(input, folder, { startsAsOneFile = false, stages } 
     plugins: [start.plugin],
     cwd: ROOT,
     platform: "node",
-    // Packages with both forms are better bundled as modules.
+    // Packages with both formats are better bundled as ES modules.
     resolve: { mainFields: ["module", "main"] },
-    // One program may import on demand what another imports at once.
+    // One program may import on demand what another imports at its start.
     checks: { ineffectiveDynamicImport: false },
     external: (id) => KEPT_APART.includes(id) || isBuiltin(id) || id.startsWith("bun:"),
   });
@@ -66,7 +66,7 @@ export async function bundle(input, folder, { startsAsOneFile = false, stages } 
     chunkFileNames: "[name].js",
     comments: false,
     ...((startsAsOneFile || stages) && { codeSplitting: { groups: start.groups } }),
-    // Each process keeps its source text: without indentation that is 0.5 MB less in 30. Names stay, for stack traces.
+    // Each process keeps its source text in memory: without indentation that is 0.5 MB less in 30. Names stay, for stack traces.
     minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
     // Bun does not parse such a file twice, which saves 0.1 MB per process.
     postBanner: "// @bun",
@@ -76,7 +76,7 @@ export async function bundle(input, folder, { startsAsOneFile = false, stages } 
   return output.flatMap(({ moduleIds = [] }) => moduleIds);
 }
 
-/** The module that only passes on what others export. */
+/** The module that only exports what other modules export. */
 const INDEX = join(ROOT, "packages/wire/dist/index.js");
 const FROM_INDEX = /^import\s*\{([^}]*)\}\s*from\s*"@paceline\/wire"/gm;
 
@@ -131,7 +131,7 @@ function closureOf(ids, infoOf) {
   }
 }
 
-/** Bun reads such a file byte by byte: non-ASCII text would be garbled. */
+/** Bun reads such a file byte by byte, so non-ASCII text would be garbled. */
 function toAscii(file) {
   const text = readFileSync(file, "utf8");
   const escaped = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;

@@ -1,9 +1,10 @@
 /**
- * Checks `paceline export kamal` with Kamal itself, for the examples and for configs with odd names: `kamal config` accepts each export,
- * and the commands that Kamal makes of it, read by a shell, start the container that the export for Compose describes.
+ * Checks `paceline export kamal` with Kamal itself, for the examples and for configs with unusual names: `kamal config` accepts each
+ * export, and the commands that Kamal makes of it, read by a shell, start the container that the export for Compose describes.
  *
- *   npm run check:kamal -- ../kamal      a checkout of github.com/basecamp/kamal; needs ruby and its dependencies
- *   npm run check:kamal                  the gem that is installed
+ * npm run check:kamal -- ../kamal      a checkout of github.com/basecamp/kamal; needs ruby and its dependencies
+ *
+ * npm run check:kamal                  the gem that is installed
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -17,7 +18,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const PACELINE = join(ROOT, "packages/supervisor/bin/paceline");
 const TIMEOUT_MS = 60_000;
 
-/** Prints the commands that Kamal runs on each box, one a line: a name and the text for the shell. */
+/** Prints the commands that Kamal runs on each machine, one per line: a name and the text for the shell. */
 const COMMANDS = `
 require "kamal"
 # Kamal's commands use its methods, and nothing loads them before a command runs.
@@ -143,7 +144,7 @@ function problemsOf(args) {
       (service.secrets ?? []).map(({ target }) => target),
     );
     expect("the run directory", of("--env").includes(`PACELINE_RUN_DIR=${service.environment.PACELINE_RUN_DIR}`), true);
-    // Without the proxy, Kamal stops a container by itself.
+    // Without the proxy, Kamal stops a container itself.
     expect("how it is stopped", stop, deploy === null ? `-t ${grace}` : "");
     if (port === undefined) expect("the proxy", deploy, null);
     else {

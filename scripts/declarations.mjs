@@ -8,8 +8,8 @@ const PACKAGES = join(dirname(fileURLToPath(import.meta.url)), "../packages");
 const SPECIFIER = /(\bfrom |\bimport\(|^import )"([^"]+)"/gm;
 
 /**
- * Returns every declaration file that `entries` reach, its text by its path (`supervisor/index.d.ts`), and the packages of
- * others that they import.
+ * Returns every declaration file that `entries` reach, as texts by path (`supervisor/index.d.ts`), and the external packages that they
+ * import.
  */
 export function collectDeclarations(entries) {
   const files = new Map();
@@ -39,7 +39,7 @@ function publishedPath(file) {
   return relative(PACKAGES, file).replace("/dist/", "/");
 }
 
-/** Returns the declaration file that `specifier` means in the file `from`; undefined if it is of another's package. */
+/** Returns the declaration file that `specifier` means in the file `from`; undefined if it belongs to another package. */
 function locate(from, specifier) {
   if (specifier.startsWith(".")) return join(dirname(from), specifier.replace(/\.js$/, ".d.ts"));
   const [, name, subpath] = /^@paceline\/([^/]+)(\/.*)?$/.exec(specifier) ?? [];

@@ -1,4 +1,4 @@
-/** The executable's own program: unpacks the package that it carries, once per version, and runs its command line. */
+/** The executable's own program: unpacks the package that it contains, once per version, and runs its command line. */
 import { lstatSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import process from "node:process";
@@ -12,7 +12,7 @@ function fail(text) {
   process.exit(1);
 }
 
-/** Returns the folder of unpacked programs. Not the run directories' folder, which a reboot may clear. */
+/** Returns the folder of unpacked programs. It is not the folder of run directories, which a reboot may clear. */
 function folderOfPrograms({ PACELINE_PROGRAMS_DIR, XDG_DATA_HOME, HOME }) {
   if (PACELINE_PROGRAMS_DIR !== undefined && isAbsolute(PACELINE_PROGRAMS_DIR)) return PACELINE_PROGRAMS_DIR;
   if (process.getuid() === 0) return "/var/lib/paceline";
@@ -21,7 +21,7 @@ function folderOfPrograms({ PACELINE_PROGRAMS_DIR, XDG_DATA_HOME, HOME }) {
   return fail("HOME is not set: set PACELINE_PROGRAMS_DIR to a folder for Paceline's programs");
 }
 
-/** Writes all files beside `folder`, then renames: the folder exists only when it is complete. */
+/** Writes all files into a temporary folder, then renames it: `folder` exists only when it is complete. */
 function unpack(folder) {
   mkdirSync(dirname(folder), { recursive: true, mode: 0o755 });
   const beside = mkdtempSync(`${folder}.`);
@@ -39,7 +39,7 @@ function unpack(folder) {
   }
 }
 
-/** Whoever can write there could run code as this user. */
+/** A user who can write there could run code as this user. */
 function checkOwner(folder) {
   const { uid, mode } = lstatSync(folder);
   const isOwn = uid === process.getuid() || uid === 0;
@@ -51,7 +51,7 @@ try {
 } catch {
   fail("the working directory was deleted (an old release, perhaps); change into one that exists");
 }
-// As in the launcher (bin/paceline): such a HOME counts as none, and an ignored SIGHUP stays ignored.
+// As in the launcher (bin/paceline): a relative HOME counts as missing, and an ignored SIGHUP stays ignored.
 if (process.env.HOME !== undefined && !isAbsolute(process.env.HOME)) delete process.env.HOME;
 try {
   const ignored = /^SigIgn:\s*(\w+)/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
@@ -67,7 +67,7 @@ try {
 } catch (error) {
   fail(`cannot write its programs to ${folder}: ${error.message}; PACELINE_PROGRAMS_DIR names another folder`);
 }
-// Its children are the same file, which is Bun where this asks it to (packages/supervisor/src/runtime/runtimes.ts).
+// Its child processes run the same file, which acts as Bun with this variable (packages/supervisor/src/runtime/runtimes.ts).
 process.env.BUN_BE_BUN = "1";
 const program = join(folder, "node_modules/paceline/dist/programs/cli/main.js");
 process.argv[1] = program;

@@ -1,4 +1,4 @@
-/** Builds `dist/paceline`, an executable for machines without Node: Bun, and the package of `npm run pack` in it. */
+/** Builds `dist/paceline`, an executable for machines without Node: Bun together with the package of `npm run pack`. */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -10,11 +10,11 @@ import { findRuntimes } from "../packages/supervisor/dist/runtime/runtimes.js";
 import { KEPT_APART } from "./bundling.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-/** The package to carry, and the file to write. */
+/** The package to include, and the file to write. */
 const [source = join(root, "dist/npm"), executable = join(root, "dist/paceline")] = process.argv.slice(2);
 const folder = `${executable}.parts`;
 
-/** What only an installer or a reader needs. */
+/** Files that only an installer or a reader needs. */
 const LEFT_OUT = /^(bin|docs|README\.md|dist\/types)(\/|$)|\.(d\.[cm]?ts|map)$/;
 
 function filesOf(from, to) {

@@ -189,7 +189,7 @@ function section(title, introduction, fields, deep = true) {
 function rows(fields, prefix, deep) {
   return Object.entries(fields).flatMap(([key, field]) => {
     const { type, unit, default: byDefault, description } = describeField(field);
-    // The keys of a secret are explained where secrets are.
+    // The keys of a secret are explained in the section about secrets.
     const shape = type === "text or secret" ? undefined : shapeOf(field);
     const shownType = unit === undefined ? type : `${type}, ${unit}`;
     const shownDefault = byDefault === undefined ? "" : `\`${formatDefault(byDefault, unit)}\``;

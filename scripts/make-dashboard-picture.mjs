@@ -1,4 +1,4 @@
-/** Generates docs/dashboard.svg: runs a fleet under load for minutes, deploys a release, and writes the dashboard's screen. */
+/** Generates docs/dashboard.svg: runs a fleet under load for some minutes, deploys a release, and writes the dashboard's screen. */
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { createRequire } from "node:module";
@@ -76,7 +76,7 @@ try {
   await sees(/ 11\/11 ready [\s\S]*balancer\.1 +ready/);
   const end = startLoad();
   await sleep(LOAD_MS);
-  // A request that ends its process.
+  // A request that crashes its process.
   await get(new http.Agent(), "/cart/add", "POST");
   const deploy = spawn(paceline, ["deploy", "-c", config, join(folder, "8")], { cwd: folder, env, cols: 80, rows: 24 });
   await sees(/canary \d of/);
@@ -133,7 +133,7 @@ function get(agent, path, method = "GET") {
       response.resume().on("close", resolve),
     );
     request.end();
-    // A failure does not matter for the picture.
+    // An error does not matter for the picture.
     request.on("error", resolve);
   });
 }

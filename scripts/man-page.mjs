@@ -1,4 +1,6 @@
-/** Makes the man page from the commands' definitions, and the tables of docs/cli.md about exit statuses and environment. */
+/**
+ * Generates the man page from the commands' definitions and from the tables in docs/cli.md about exit statuses and environment variables.
+ */
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { commandLine } from "../packages/supervisor/dist/cli/program.js";
@@ -62,7 +64,7 @@ function options(help, command) {
     .flatMap((option) => entry(bold(help.optionTerm(option)), help.optionDescription(option)));
 }
 
-/** Returns the rows of a table of two columns. */
+/** Returns the rows of a table with two columns. */
 function table(markdown, head) {
   const from = markdown.indexOf(head);
   if (from < 0) throw new Error(`docs/cli.md has no table ${head}`);
@@ -88,7 +90,7 @@ function sentence(words) {
   return `${words.charAt(0).toUpperCase()}${words.slice(1)}${words.endsWith(".") ? "" : "."}`;
 }
 
-/** A line of text must not look like a request. */
+/** A line of text must not look like a roff request. */
 function text(words) {
   return roff(words).replace(/^([.'])/, "\\&$1");
 }

@@ -1,4 +1,4 @@
-/** Makes the package to publish, `dist/npm`, from the built packages, and its tarball beside it. */
+/** Builds the package to publish, `dist/npm`, from the built packages, and its tarball in the same folder. */
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
@@ -17,7 +17,7 @@ const write = (name, text) => {
   writeFileSync(join(target, name), text);
 };
 
-/** Returns the manifest to publish: its exports lead to the bundles, and what is bundled is no dependency. */
+/** Returns the manifest to publish: its exports lead to the bundles, and bundled packages are not dependencies. */
 function manifestOf({ exports, dependencies, optionalDependencies, devDependencies: _, ...own }, foundInTypes) {
   const entry = (name) => name.replace(/^\.\/dist\/(.*)\.js$/, "$1");
   const published = Object.entries(exports).map(([name, place]) => {
@@ -62,9 +62,9 @@ function licensesOf(files) {
 }
 
 /**
- * Returns the text of a page without links to files that only the repository has: they become links to the repository if it is
- * known, or else text.
- * @param path that of the page in the package
+ * Returns the text of a page without links to files that only the repository has: they become links to the repository if its address is
+ * known, and plain text otherwise.
+ * @param path the path of the page in the package
  */
 function withoutLostLinks(text, path, repository) {
   return text.replace(/\[([^\]]*)\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)/g, (link, label, file, anchor = "") => {
@@ -90,7 +90,7 @@ for (const [path, text] of declarations.files) write(join("dist/types", path), t
 const isPython = (path) => !path.endsWith("__pycache__");
 cpSync(join(root, "packages/server/python"), join(target, "dist/python"), { recursive: true, filter: isPython });
 cpSync(join(source, "bin"), join(target, "bin"), { recursive: true });
-// Messages name these pages.
+// Messages refer to these pages.
 cpSync(join(root, "docs"), join(target, "docs"), { recursive: true });
 for (const name of ["schema.json", "page.html", "man"])
   cpSync(join(source, "dist", name), join(target, "dist", name), { recursive: true });

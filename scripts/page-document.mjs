@@ -1,4 +1,6 @@
-/** Makes the page's one document, `page.html`, from the compiled scripts, the styles and the frame of packages/supervisor/src/page. */
+/**
+ * Builds the single document of the page, `page.html`, from the compiled scripts, the styles and the frame in packages/supervisor/src/page.
+ */
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -21,7 +23,7 @@ export async function buildPage(target) {
 
 const ENTRY = "\0page";
 
-/** The order of the modules decides which names become the shortest: with this one, functions look alike and compress best. */
+/** The order of the modules decides which names become the shortest: in this order, functions look alike and compress best. */
 function entry() {
   return ["processes.js", "frame.js", "main.js"]
     .map((name) => `import ${JSON.stringify(join(SUPERVISOR, "dist/page", name))};`)
@@ -45,10 +47,10 @@ async function script() {
   return output[0].code.trim();
 }
 
-/** The same as `figureOf` of core/figures.ts, which keeps the parts of the keys: the dashboard reads thousands in a second. */
+/** The same as `figureOf` in core/figures.ts, which caches the parts of the keys because the dashboard reads thousands per second. */
 const FIGURE_OF = `export const figureOf = ({ key }, process) => key.split(".").reduce((value, part) => value?.[part], process) ?? null;`;
 
-/** The list of figures with what is shown of each: the rest is for metrics and the terminal. */
+/** The list of figures with the fields that the page shows: the other fields are for metrics and the terminal. */
 function shownFigures() {
   const shown = FIGURES.map(({ key, titles, unit, ofSlot, isOptional, drop }) => {
     return { key, titles: ["", titles[1]], unit, ofSlot, isOptional, drop };

@@ -1,4 +1,4 @@
-/** Writes a terminal's screen as SVG: text as text, blocks and rules as shapes, independent of the font. */
+/** Writes a terminal's screen as SVG: text as text, and blocks and rules as shapes, independent of the font. */
 
 const CELL_WIDTH = 8.4;
 const CELL_HEIGHT = 18;
@@ -18,7 +18,7 @@ const HIGHEST_BLOCK = 0.85;
 const SHADES = { "░": 0.25, "▒": 0.5, "▓": 0.75 };
 /** Eighths of a cell from the left. */
 const LEFT_BLOCKS = "▏▎▍▌▋▊▉";
-/** The lines of a frame, as a path in a cell whose middle is 0 0. */
+/** The lines of a frame, as a path in a cell whose centre is 0 0. */
 const FRAMES = {
   "│": "M0 -9V9",
   "┃": "M0 -9V9",
@@ -67,7 +67,7 @@ export function screenToSvg(terminal, title) {
   ].join("\n")}\n`;
 }
 
-/** Adjacent cells of one style: `{ x, width, cells: [{ x, text }], colour, background, bold }`. */
+/** Adjacent cells with the same style: `{ x, width, cells: [{ x, text }], colour, background, bold }`. */
 function runsOf(terminal, y) {
   const line = terminal.buffer.active.getLine(terminal.buffer.active.baseY + y);
   const runs = [];
@@ -157,7 +157,7 @@ function ruleOf(cells, y, colour) {
   return rules.map(({ start, end }) => rectangle(start, y + 0.48, end - start, 0.06, 1, colour));
 }
 
-/** Words, each at its own position, so that another font's width cannot shift the next. */
+/** Words, each at its own position, so that the width of another font cannot shift the next word. */
 function textsOf({ cells, colour, bold }, y) {
   const words = [];
   for (const { x, text, width } of cells) {

@@ -1,6 +1,6 @@
 /**
- * Prepares a fresh clone: installs the dependencies and builds, each only after a change of its inputs. With `--to-run`, as `npm start`
- * calls it, packages that only tests use are left out: the first start is the one that somebody waits for.
+ * Prepares a fresh clone: installs the dependencies and builds, each only if its inputs changed. With `--to-run`, as `npm start` calls it,
+ * packages that only tests use are left out, because a user waits for the first start.
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -14,7 +14,7 @@ const installStamp = join(root, "node_modules", ".paceline-setup");
 const buildStamp = join(root, "node_modules", ".paceline-build");
 const lowestNode = [20, 19];
 const isToRun = process.argv.includes("--to-run");
-/** Only tests use what it depends on: AWS's SDK, 38 packages. */
+/** Only tests use its dependencies: AWS's SDK, 38 packages. */
 const testsOnly = "paceline-example-object-store";
 
 function fail(message) {
@@ -28,7 +28,7 @@ function checkNode() {
   fail(`Paceline needs Node ${lowestNode.join(".")} or newer; this is Node ${process.versions.node}.`);
 }
 
-/** Returns the folder names in packages/. */
+/** Returns the names of the folders in packages/. */
 function packageNames() {
   return readdirSync(join(root, "packages"), { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && existsSync(join(root, "packages", entry.name, "package.json")))
@@ -36,7 +36,7 @@ function packageNames() {
     .sort();
 }
 
-/** Returns one hash of everything the installed node_modules depend on. */
+/** Returns one hash of everything that the installed node_modules depend on. */
 function installHash() {
   const files = ["pnpm-lock.yaml", "pnpm-workspace.yaml", "package.json"];
   files.push(join("examples", "package.json"), join("examples", "object-store", "package.json"));
@@ -72,7 +72,7 @@ function install() {
   rmSync(buildStamp, { force: true });
 }
 
-/** Returns the latest change under a path, including folders: they change when a file is removed. */
+/** Returns the time of the latest change under a path, including changes of folders: they change when a file is removed. */
 function latestChange(path) {
   const info = statSync(path);
   if (!info.isDirectory()) return info.mtimeMs;

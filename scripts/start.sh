@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts the example that is named first, or hello, with the options that follow; or what an option names.
+# Starts the example named by the first argument (default: hello) with the options that follow, or runs what an option names.
 case ${1:--} in
   --static | --fapws | --wsgi | --asgi) ;;
   -*) set -- examples/hello --instances 4 "$@" ;;

@@ -1,6 +1,6 @@
 /**
- * Runs the server's tests on every supported runtime: this Node, the newer ones, and Bun; one line each. Names such as `22` and
- * `bun` select some of them.
+ * Runs the server's tests on every supported runtime: this Node, newer versions of Node, and Bun; prints one line for each. Names such as
+ * `22` and `bun` select some of them.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,9 +10,9 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-/** Outside the workspace: binaries of 100 MB each, only for those who run this. */
+/** Outside the workspace: binaries of 100 MB each, needed only for this script. */
 const cache = join(root, "node_modules", ".cache", "paceline-nodes");
-/** The installed versions of other majors; exact, so that a new release breaks nothing by itself. */
+/** The installed versions of other major versions; exact, so that a new release cannot break anything. */
 const NODES = ["20.20.2", "22.23.3", "24.9.0", "26.9.0"];
 const INSTALL_DEADLINE_MS = 300_000;
 const RUN_DEADLINE_MS = 900_000;
@@ -53,7 +53,7 @@ function lastLine({ error, stderr }) {
   return error?.message ?? stderr?.trim().split("\n").slice(-1)[0] ?? "no reason was told";
 }
 
-/** Runs the tests of the list whose names match, which select the runtime. */
+/** Runs the tests in the list whose names match; the names select the runtime. */
 function runList(environment, pattern) {
   const scratch = mkdtempSync(join(tmpdir(), "paceline-runtimes-"));
   const report = join(scratch, "report.json");
@@ -88,7 +88,7 @@ function runList(environment, pattern) {
   }
 }
 
-/** Prints the line of a runtime; returns true without problems. */
+/** Prints the line of a runtime; returns true if there were no problems. */
 function judge(name, { passed, failures }) {
   process.stdout.write(`${name}: ${passed} passed, ${failures.length} failed\n`);
   for (const failure of failures) process.stdout.write(`  ${failure}\n`);

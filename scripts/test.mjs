@@ -1,4 +1,4 @@
-/** Runs all checks concurrently: lint and format, types, all tests; its last line counts the tests. */
+/** Runs all checks concurrently: lint and format, types, and all tests. The last line counts the tests. */
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,7 +18,7 @@ function runTests(args) {
   return result.status === 0;
 }
 
-/** Starts a tool beside the tests. The returned function shows its output at the end and resolves with true on exit 0. */
+/** Starts a tool in parallel with the tests. The returned function shows its output at the end and resolves with true on exit 0. */
 function startBeside(title, tool, args) {
   const output = join(scratch, `${tool}-${title.replaceAll(/\W/g, "-")}.txt`);
   const log = openSync(output, "w");
@@ -36,7 +36,7 @@ function startBeside(title, tool, args) {
   };
 }
 
-/** It mostly waits, for minutes: it runs beside the others, without taking a worker. */
+/** It mostly waits, for minutes, so it runs in parallel with the others without using a worker. */
 const LONG_TEST = "test/age.test.ts";
 
 /** Counts the tests of vitest's report; a file that did not load counts as one failed test. */

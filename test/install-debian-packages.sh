@@ -5,7 +5,7 @@ packages="apache2-utils wrk nginx-light haproxy nghttp2-client tini procps util-
   python3-hypercorn gunicorn uwsgi-core uwsgi-plugin-python3 lighttpd zsh fish mandoc docker-compose openssh-server
   prometheus slowhttptest chromium libnss3-tools redis-server pebble
   postgresql rclone s3cmd awscli python3-boto3"
-# Google's packages have kubectl too, and both cannot be installed.
+# Google's packages also contain kubectl, and both cannot be installed together.
 command -v kubectl >/dev/null || packages="$packages kubernetes-client"
 
 missing=""
@@ -17,7 +17,7 @@ done
 as_root=""
 [ "$(id -u)" = 0 ] || as_root="sudo -n"
 export DEBIAN_FRONTEND=noninteractive
-# One by one, so that a package that is not to be had does not keep the others away.
+# One by one, so that an unavailable package does not prevent the others.
 $as_root apt-get update -q || echo "apt-get update failed; going on with what is there"
 for package in $missing; do
   $as_root apt-get install -q -y --no-install-recommends "$package" ||

@@ -1,4 +1,4 @@
-/** What the compiler accepts and refuses in configurations and programs; checked with the other types, never run. */
+/** What the compiler accepts and rejects in configurations and programs; checked with the other types, never run. */
 import { type CreatedFleet, connectFleet, createFleet, defineConfig, type FleetEvent, PacelineError } from "paceline";
 
 // One pool at the top level, or several.

@@ -4,8 +4,8 @@
 export const HELLO_BODY = "Hello World!";
 
 /**
- * Names its instance in X-Instance. `/slow?ms=500` takes that long, `/held` waits for a file `released`, `/big?bytes=N&ms=M`
- * sends N bytes with a pause within, `/pid` and `/env?name=X` describe the process, `/crash` ends it after the response, `/chat`
+ * Sends the name of its instance in X-Instance. `/slow?ms=500` takes that long, `/held` waits for a file `released`, `/big?bytes=N&ms=M`
+ * sends N bytes with a pause in between, `/pid` and `/env?name=X` describe the process, `/crash` crashes it after the response, `/chat`
  * writes to its output.
  */
 export const HELLO = `
@@ -48,7 +48,7 @@ export default {
 };
 `;
 
-/** Returns an app with its own text, to tell versions of the code apart. */
+/** Returns an app with this text, to distinguish versions of the code. */
 export function saying(text: string): string {
   return `export default { fetch: () => new Response(${JSON.stringify(text)}) };\n`;
 }

@@ -11,7 +11,7 @@ import {
 import { transition } from "../../packages/supervisor/dist/core/transition.js";
 import { ROOT } from "./fleet.js";
 
-/** The results of events: the possible next states in the order of STATES, or `·` without an effect. */
+/** The results of events: the possible next states in the order of STATES, or `·` for no effect. */
 export type StateTable = Record<string, Record<string, string>>;
 
 const NOW = 1_000_000;
@@ -37,7 +37,7 @@ function variants(state: (typeof STATES)[number]): Process[] {
   const all: Process[] = [];
   for (const goal of ["up", "down"] as const) {
     for (const failuresAt of [[], [NOW - 1, NOW - 1]]) {
-      // A ready process has served; others may have.
+      // A ready process has served; others may have served.
       const common = {
         goal,
         attempt: 1,
@@ -108,7 +108,7 @@ export function tableOfCode(): StateTable {
   return table;
 }
 
-/** Returns the table of docs/architecture.md: the first one whose head begins with `event`. */
+/** Returns the table in docs/architecture.md: the first one whose head begins with `event`. */
 export function tableOfPage(): StateTable {
   const lines = readFileSync(join(ROOT, "docs/architecture.md"), "utf8").split("\n");
   const cells = (line: string) =>
@@ -128,13 +128,13 @@ export function tableOfPage(): StateTable {
   return table;
 }
 
-/** A room of the supervisor as docs/architecture.md has it: a folder, or files beside the folders. */
+/** A part of the supervisor as docs/architecture.md describes it: a folder, or files outside the folders. */
 interface Room {
   names: string[];
   imports: string[];
 }
 
-/** Returns the table of docs/architecture.md of the supervisor's rooms. */
+/** Returns the table in docs/architecture.md of the supervisor's parts. */
 export function roomsOfPage(): Room[] {
   const page = readFileSync(join(ROOT, "docs/architecture.md"), "utf8");
   const [, rows = ""] = page.split(/^\| room \| imports \|\n\|---\|---\|\n/m);
@@ -188,7 +188,7 @@ export function circlesIn(imports: readonly Import[]): string[][] {
   return [...groups.keys()].sort().map((key) => groups.get(key) ?? []);
 }
 
-/** Returns everything a file imports, directly or indirectly; includes itself in a cycle. */
+/** Returns everything that a file imports, directly or indirectly; includes the file itself in a cycle. */
 function reachedFrom(file: string, to: ReadonlyMap<string, readonly string[]>): Set<string> {
   const found = new Set<string>();
   const open = [...(to.get(file) ?? [])];

@@ -1,7 +1,10 @@
-/** Runs `paceline` commands one after another in one process, each as if in a process of its own: its folder, environment, output and status. */
+/**
+ * Runs `paceline` commands one after another in one process, each as if it had its own process: with its own folder, environment, output
+ * and status.
+ */
 import process from "node:process";
 
-// The bundle that the command runs, too.
+// The same bundle that the command runs.
 const { run } = await import("../../packages/supervisor/dist/programs/cli/program.js");
 
 let output = [];
@@ -31,7 +34,7 @@ async function perform({ id, cwd, env, args }) {
     output.push(["stderr", `${error.stack}\n`]);
     process.exitCode = 1;
   }
-  // What works in a project's folder is ended with that project.
+  // Processes whose working directory is in a project's folder are killed after that project's test.
   process.chdir("/");
   process.send({ id, code: Number(process.exitCode ?? 0), output });
 }

@@ -1,28 +1,28 @@
-/** Runs commands that only read in a process that is kept: one for each costs 0.1 s of CPU on Bun and 0.2 s on Node. */
+/** Runs commands that only read in a process that is kept, because a process for each takes 0.1 s of CPU time on Bun and 0.2 s on Node. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { findRuntimes } from "../../packages/supervisor/dist/runtime/runtimes.js";
 import type { Finished } from "./processes.js";
 
 const SERVER = fileURLToPath(new URL("./command-server.mjs", import.meta.url));
-/** As bin/paceline starts it on Bun. */
+/** The flags with which bin/paceline starts Bun. */
 const BUN_FLAGS = ["--smol", "--no-env-file", "--no-install", "--config=/dev/null", "--tsconfig-override=/dev/null"];
-/** Commands that change nothing and end by themselves. */
+/** Commands that change nothing and exit by themselves. */
 const READING = new Set([
   ...["status", "explain", "ls", "logs", "events", "deaths", "history", "certs"],
   ...["diff", "check", "export", "dump"],
 ]);
-/** Commands that change a fleet or a folder, but leave their process as it was, unless the fleet is another user's. */
+/** Commands that change a fleet or a folder, but leave their process unchanged, unless the fleet belongs to another user. */
 const CHANGING = new Set(["reload", "restart", "scale", "stop", "import", "init"]);
-/** What makes them wait, change something, or look at more than the output shows. */
+/** Options that make a command wait, change something, or read more than its output shows. */
 const NOT_ALIKE = /^(-f|--follow|-H|--on|--check|--timeout|renew)\b/;
 
-/** Whether a command can be run in a kept process. */
+/** Whether a command can run in a kept process. */
 export function canBeKept([name = "", ...options]: readonly string[]): boolean {
   return READING.has(name) && !options.some((option) => NOT_ALIKE.test(option));
 }
 
-/** Whether one that changes something can, too, for a test of what it prints and does. */
+/** Whether a command that changes something can run in a kept process, too, for a test of what it prints and does. */
 export function canBeKeptToo([name = "", ...options]: readonly string[]): boolean {
   return CHANGING.has(name) && !options.some((option) => NOT_ALIKE.test(option) || option === "--run-dir");
 }
@@ -35,7 +35,7 @@ class CommandServer {
   >();
   private readonly ready: Promise<void>;
   private next = 1;
-  /** A command may have ended its process, after its result. */
+  /** A command may have made its process exit after its result. */
   isEnded = false;
 
   constructor(program: string, flags: string[]) {
@@ -64,7 +64,7 @@ class CommandServer {
         done?.({ code, signal: null, stdout, stderr, output: of("stdout", "stderr").join(""), tookMs });
       });
     });
-    this.ready.catch(() => undefined); // Each command fails with it.
+    this.ready.catch(() => undefined); // this.ready.catch(() => undefined); // Each command then fails with the same error.
   }
 
   async run(args: string[], cwd: string, env: NodeJS.ProcessEnv): Promise<Finished> {
@@ -86,7 +86,7 @@ export function runKept(args: string[], cwd: string, environment: NodeJS.Process
   const known = servers.get(runtime);
   const server = known?.isEnded === false ? known : new CommandServer(program, runtime === "bun" ? BUN_FLAGS : []);
   servers.set(runtime, server);
-  // What bin/paceline leaves out, and what a shell sets.
+  // NODE_PATH is what bin/paceline removes; the others are what a shell sets.
   const { NODE_PATH: _, ...env } = environment;
   return server.run(args, cwd, { ...env, PWD: cwd });
 }

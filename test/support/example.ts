@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Project, ROOT, type RuntimeName } from "./fleet.js";
 import { signal } from "./processes.js";
 
-/** Starts it on a separate port; leftovers at the end fail the test. */
+/** Starts the example on a separate port; processes left over at the end fail the test. */
 export async function startExample(
   name: string,
   runtime: RuntimeName,
@@ -25,17 +25,20 @@ export async function startExample(
   return project;
 }
 
-/** The example that npm starts, on Bun; the others are what `npm start` runs after the build, since npm costs half a second of CPU. */
+/**
+ * The example that is started through npm, on Bun; for the others, the tests run what `npm start` runs after the build, because npm takes
+ * half a second of CPU time.
+ */
 const THROUGH_NPM = "express";
 
-/** Returns the command, up to its further options. */
+/** Returns the words of the command, up to its further options. */
 function wordsOf(command: string, isThroughNpm: boolean): string[] {
   const words = command.split(" ");
   if (isThroughNpm || !command.startsWith("npm start ")) return words.includes("--") ? words : [...words, "--"];
   return ["sh", "scripts/start.sh", ...words.slice(2).filter((word) => word !== "--")];
 }
 
-/** Like Ctrl-C in a terminal, which signals all of them. */
+/** Like Ctrl-C in a terminal, which sends a signal to all processes. */
 export async function endExample(project: Project): Promise<void> {
   signal(-project.foregroundPid, "SIGINT");
   await project.exit();

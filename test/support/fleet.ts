@@ -1,4 +1,4 @@
-/** Starts Paceline like a user, in a separate folder, and cleans everything up after the test. */
+/** Starts Paceline as a user does, in a separate folder, and removes everything after the test. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -33,18 +33,18 @@ import {
 } from "./processes.js";
 import { waitFor } from "./wait.js";
 
-/** The repository. */
+/** The root folder of the repository. */
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-/** The command that people type. */
+/** The command that users type. */
 export const PACELINE = join(ROOT, "packages/supervisor/bin/paceline");
 
-/** The deadline of an operation, as of a command. */
+/** The deadline of an operation, like that of a command, in milliseconds. */
 const OPERATION_MS = 150_000;
-/** As the command starts a detached fleet. */
+/** The options with which the command starts a detached fleet. */
 const START = { detached: true, endsSoon: true, timeoutMs: OPERATION_MS };
 
 export type RuntimeName = "bun" | "node";
-/** Every scenario runs with all processes, including the supervisor, on each of these. */
+/** Every scenario runs with all processes, including the supervisor, on each of these runtimes. */
 export const RUNTIMES: RuntimeName[] = ["bun", "node"];
 
 export interface ProjectOptions {
@@ -57,11 +57,11 @@ export interface ProjectOptions {
   config?: Record<string, unknown>;
   /** More files, by path within the folder. */
   files?: Record<string, string>;
-  /** Of `paceline start`. */
+  /** The environment of `paceline start`. */
   env?: Record<string, string | undefined>;
 }
 
-/** What an operation says, and the exit status of its command. */
+/** The message of an operation, and the exit status of its command. */
 export interface Operated {
   code: number;
   output: string;
@@ -108,14 +108,14 @@ export class Project {
     for (const [name, text] of Object.entries(options.files ?? {})) this.write(name, text);
   }
 
-  /** In the folder, so that everything is in one place. */
+  /** The run directory is in the project's folder, so that everything is in one place. */
   get runDir(): string {
     return join(this.folder, ".paceline");
   }
 
   /**
-   * Creates the folder; after the current test all its processes are ended and it is removed.
-   * @param atEnd calls its argument when that is due instead
+   * Creates the folder. After the current test, all its processes are stopped and it is removed.
+   * @param atEnd is called with the clean-up function instead, if the caller wants another time for it
    */
   static async make(options: ProjectOptions, atEnd: (cleanUp: () => Promise<void>) => void = onTestFinished) {
     const project = new Project(await freePort(), options);
@@ -129,7 +129,7 @@ export class Project {
     writeFileSync(path, text);
   }
 
-  /** Writes paceline.config.json again, or in a release folder; `changes` override the project's options. */
+  /** Writes paceline.config.json again, or the one in a release folder; `changes` override the project's options. */
   writeConfig(changes: Record<string, unknown>, folder = "."): void {
     const { runtime, instances = 2, config = {} } = this.#options;
     const { balancer, pools, ...rest } = { ...config, ...changes };
@@ -137,9 +137,9 @@ export class Project {
       name: "test",
       listen: [`127.0.0.1:${this.port}`],
       runtime,
-      // Reloads are quick in tests about other things.
+      // Reloads are quick in tests about other topics.
       minReadyMs: 50,
-      // A killed supervisor stays away until a test starts the next one.
+      // A killed supervisor is not started again until a test starts the next one.
       restartSupervisor: false,
       balancer: { runtime, ...(balancer as object | undefined) },
       ...(pools === undefined ? { app: "./app.js", instances } : { pools: sized(pools as Pools, instances) }),
@@ -159,14 +159,14 @@ export class Project {
     };
   }
 
-  /** Runs a `paceline` command in the folder, to its end. One that only reads runs in a kept process. */
+  /** Runs a `paceline` command in the folder until it exits. A command that only reads runs in a kept process. */
   cli(args: string[], options: RunOptions = {}): Promise<Finished> {
     const env = { ...process.env, PACELINE_RUNTIME: this.#options.runtime, PACELINE_RUN_DIR: this.runDir };
     if (Object.keys(options).length === 0 && canBeKept(args)) return runKept(args, this.folder, env);
     return run(PACELINE, args, { cwd: this.folder, env, ...options });
   }
 
-  /** Does what `paceline reload` does, in this process: a command would cost another. */
+  /** Does what `paceline reload` does, in this process: a command would take another process. */
   reload(pool?: string): Promise<Operated> {
     return this.#operate((fleet, options) => fleet.reload({ pool, ...options }));
   }
@@ -181,12 +181,12 @@ export class Project {
     return this.#operate((fleet, options) => fleet.restart(target, options));
   }
 
-  /** Does what `paceline drain` and its like do, in this process. */
+  /** Does what `paceline drain` and similar commands do, in this process. */
   turn(what: TurnChange["do"], instance: string, body: object = {}): Promise<Operated> {
     return this.#operate((fleet, options) => fleet.turn(what, instance, body, options));
   }
 
-  /** Does what `paceline deploy` does with a folder or the options of a request, in this process. */
+  /** Does what `paceline deploy` does with a folder or with the options of a request, in this process. */
   deploy(request: DeployRequest): Promise<Operated> {
     return this.#operate((fleet, options) => fleet.deploy(request, options));
   }
@@ -221,21 +221,24 @@ export class Project {
     }
   }
 
-  /** Does what `paceline start --detach` does, in this process. @throws StartError */
+  /**
+   * Does what `paceline start --detach` does, in this process.
+   * @throws StartError
+   */
   async start(): Promise<void> {
-    // pnpm's shim of vitest sets NODE_PATH; the command would leave that out.
+    // pnpm's wrapper script of vitest sets NODE_PATH; the command would remove it.
     const { NODE_PATH: _, ...environment } = this.startEnvironment();
     const entries = Object.entries({ ...environment, PWD: this.folder }).filter(([, value]) => value !== undefined);
     const env = Object.fromEntries(entries) as Record<string, string>;
     await createFleet({ cwd: this.folder, env, ...START });
   }
 
-  /** Runs `paceline start --detach` to its end, successful or not. */
+  /** Runs `paceline start --detach` until it exits, with success or not. */
   startDetached(args: string[] = []): Promise<Finished> {
     return this.cli(["start", "--detach", ...args], { env: this.startEnvironment() });
   }
 
-  /** Runs `paceline start` without a terminal, in a separate session. Returns at once; see `ready`. */
+  /** Runs `paceline start` without a terminal, in a separate session. Returns immediately; see `ready`. */
   startInForeground(command: string[] = [PACELINE, "start"], cwd = this.folder): ChildProcess {
     const [program = PACELINE, ...args] = command;
     const child = spawn(program, args, {
@@ -247,11 +250,11 @@ export class Project {
     const keep = (text: string) => {
       this.output += text;
     };
-    child.stdin.on("error", () => undefined); // It may end before it has read everything.
+    child.stdin.on("error", () => undefined); // child.stdin.on("error", () => undefined); // It may exit before it has read everything.
     child.stdout.setEncoding("utf8").on("data", keep);
     child.stderr.setEncoding("utf8").on("data", keep);
     this.#foreground = child;
-    // What it has left running may keep its output open.
+    // Processes that it has left running may keep its output open.
     this.#ended = new Promise((resolve) => {
       child.on("close", resolve).on("exit", () => afterLastOutput(() => resolve(undefined)));
     });
@@ -265,7 +268,7 @@ export class Project {
     return pid;
   }
 
-  /** Returns how the process of `startInForeground` ended; `output` is whole then. */
+  /** Returns how the process of `startInForeground` exited; `output` is complete then. */
   async exit(deadlineMs?: number): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
     const child = this.#foreground;
     if (!child) throw new Error("nothing was started in the foreground");
@@ -282,14 +285,17 @@ export class Project {
     return JSON.parse(await this.#ask("/v1/status"));
   }
 
-  /** Returns the events in lines like those of `paceline events`, from the control socket: a command would cost a process. */
+  /** Returns the events in lines like those of `paceline events`, from the control socket, because a command would take a process. */
   async events(): Promise<string> {
     const lines = (await this.#ask("/v1/events?lines=500")).split("\n").filter(Boolean);
     const each = lines.map((line) => JSON.parse(line) as FleetEvent);
     return each.map(({ level, subject, message }) => ` ${level} ${subject.padEnd(10)} ${message}\n`).join("");
   }
 
-  /** Resolves with the events, in lines as `events` returns them, once one of them matches: it may follow what it tells of. */
+  /**
+   * Resolves with the events, in lines as `events` returns them, when one of them matches: an event may come after the change that it
+   * describes.
+   */
   eventWhere(pattern: RegExp): Promise<string> {
     let events = "";
     const look = async () => {
@@ -362,15 +368,15 @@ export class Project {
       try {
         return lstatSync(join(this.folder, name)).isSocket();
       } catch {
-        return false; // It disappeared meanwhile.
+        return false; // return false; // It has disappeared in the meantime.
       }
     });
   }
 
-  /** Resolves when no process and no socket of the fleet remains and its port is free, before orphans end by themselves. */
+  /** Resolves when no process and no socket of the fleet remains and its port is free, before orphans exit by themselves. */
   async nothingLeft(deadlineMs = 45_000): Promise<void> {
     let left: unknown;
-    // What costs least is looked at first: a search of all processes reads two files of each.
+    // The cheapest check comes first: a search of all processes reads two files of each.
     const look = async () => {
       if (await isListening(this.port)) return { listening: true };
       const sockets = this.sockets();
@@ -387,7 +393,7 @@ export class Project {
 
   async #cleanUp(): Promise<void> {
     for (const load of this.#loads) load.kill();
-    // More than once: a process that was just being spawned is found the next time.
+    // Checks more than once: a process that is just being spawned is found the next time.
     await waitFor("the fleet's processes to be gone", () => {
       const left = this.processes();
       for (const pid of left) signal(pid, "SIGKILL");
@@ -399,7 +405,7 @@ export class Project {
 
 type Pools = Record<string, Record<string, unknown>>;
 
-/** Gives pools of an app that state no number of instances the project's; the product's default is four. */
+/** Gives the project's number of instances to app pools that state none; the product's default is four. */
 function sized(pools: Pools, instances: number): Pools {
   const isApp = (pool: object) => ["app", "wsgi", "asgi", "fapws"].some((kind) => kind in pool);
   const size = (pool: Pools[string]) => (isApp(pool) ? { instances, ...pool } : pool);
@@ -423,7 +429,7 @@ export async function startFleet(options: ProjectOptions): Promise<Project> {
   return project;
 }
 
-/** Starts a fleet for all tests of the current `describe`: each start costs 0.3 to 0.5 s of CPU time. Call the result in a test. */
+/** Starts a fleet for all tests of the current `describe`, because each start takes 0.3 to 0.5 s of CPU time. Call the result in a test. */
 export function sharedFleet(options: ProjectOptions): () => Project {
   let project: Project | undefined;
   let cleanUp: (() => Promise<void>) | undefined;

@@ -1,8 +1,8 @@
-/** Checks for the inner loops of property tests: an `expect` takes 20 µs even when it passes, these take less than one. */
+/** Checks for the inner loops of property tests: an `expect` takes 20 µs even if it passes; these take less than one. */
 import { isDeepStrictEqual } from "node:util";
 import { expect } from "vitest";
 
-/** Fails unless `condition` is true; `what` says what should hold. */
+/** Fails unless `condition` is true; `what` describes the condition. */
 export function hold(condition: boolean, what: string): void {
   if (!condition) expect.fail(what);
 }

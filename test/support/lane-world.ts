@@ -1,4 +1,4 @@
-/** Both ends of a lane in one process, with a wire between them that the test moves, and the expected results of requests. */
+/** Both ends of a lane in one process, with a connection between them that the test moves, and the expected results of requests. */
 import type { ResponseHead } from "../../packages/balancer/src/http1/response-head.js";
 import { LaneUpstreamClient } from "../../packages/balancer/src/upstream-lane/lane-upstream.js";
 import type {
@@ -21,7 +21,7 @@ import {
   readUint32,
 } from "../../packages/wire/src/lane/protocol.js";
 
-/** An app's kinds of response: at once as text or bytes, in blocks, with a failing body, or none. */
+/** The kinds of response of an app: immediately as text or bytes, in blocks, with a failing body, or none. */
 export const STYLES = ["text", "bytes", "blocks", "sized blocks", "fails", "throws", "early"] as const;
 export type Style = (typeof STYLES)[number];
 
@@ -39,7 +39,7 @@ for (let i = 0, x = 1; i < BASE.length; i++) {
   BASE[i] = x >>> 16;
 }
 
-/** Returns bytes that are unique to a request and a position. */
+/** Returns bytes that are unique for a request and a position. */
 function ownBytes(index: number, start: number, end: number): Buffer {
   const from = (index * 7919) % (BASE.length >>> 1);
   return BASE.subarray(from + start, from + end);
@@ -49,7 +49,7 @@ function check(holds: boolean, problem: string): void {
   if (!holds) throw new Error(problem);
 }
 
-/** One request, as known to both ends. */
+/** One request, as both ends know it. */
 export class Request implements ResponseReceiver {
   readonly canMove = false;
   readonly canRepeat = false;
@@ -65,7 +65,7 @@ export class Request implements ResponseReceiver {
   calls = 0;
   /** Bytes of the upload that the app has read. */
   taken = 0;
-  /** The number of reads the app may make; at 0 it waits. */
+  /** The number of reads that the app may make; at 0 it waits. */
   private reads = 0;
   private wakeApp: () => void = () => {};
   private isUploadBlocked = false;
@@ -96,7 +96,7 @@ export class Request implements ResponseReceiver {
     this.stream.flush();
   }
 
-  /** Sends that many more bytes of the client's body, unless it is paused. */
+  /** Sends `bytes` more bytes of the client's body, unless the upload is paused. */
   upload(bytes: number): void {
     if (this.state !== "under way" || this.isUploadBlocked || !this.stream.isReady) return;
     const { uploadBytes, method } = this.plan;
@@ -169,9 +169,9 @@ export class Request implements ResponseReceiver {
     this.isUploadBlocked = false;
   }
 
-  // The app.
+  // Called for the app:
 
-  /** Lets the app read that many more times. */
+  /** Lets the app read this many more times. */
   read(times: number): void {
     this.reads += times;
     this.wakeApp();
@@ -260,7 +260,7 @@ export class LaneWorld {
   private readonly problems: string[] = [];
   /** A failed check whose exception would not reach the test. */
   private failure: unknown;
-  /** Bytes on their way. */
+  /** Bytes that are on their way. */
   private up: Buffer = Buffer.alloc(0);
   private down: Buffer = Buffer.alloc(0);
   private readonly upWindows = new Windows(REQUEST_WINDOW_BYTES);
@@ -276,7 +276,7 @@ export class LaneWorld {
   private readonly neverBegun = new Set<number>();
   private readonly connection: ReturnType<FakeTransport["accept"]>;
 
-  /** @param highWater the bytes the balancer's transport queues before it reports that it is full. */
+  /** @param highWater the number of bytes that the balancer's transport queues before it reports that it is full */
   constructor(responses: ResponseReader, highWater: number) {
     this.link = new LaneUpstreamClient(
       {
@@ -347,14 +347,14 @@ export class LaneWorld {
     });
   }
 
-  /** Checks at a handler's call that the kernel has its STARTED if required, and that its cancellation was not confirmed. */
+  /** Checks when a handler is called that the kernel has accepted its STARTED if required, and that its cancellation was not confirmed. */
   expectBegun({ id, index, plan }: Request): void {
     this.collect();
     check(!this.neverBegun.has(id), `request ${index} was begun after it was said that it would not be`);
     check(plan.method !== "POST" || this.begun.has(id), `request ${index} was begun before that was said`);
   }
 
-  /** Moves that many bytes to the instance. */
+  /** Moves this many bytes to the instance. */
   moveUp(bytes: number): void {
     this.collect();
     const piece = Buffer.from(this.up.subarray(0, bytes));
@@ -369,7 +369,7 @@ export class LaneWorld {
     this.collect();
   }
 
-  /** Moves that many bytes to the balancer. */
+  /** Moves this many bytes to the balancer. */
   moveDown(bytes: number): void {
     this.collect();
     const piece = Buffer.from(this.down.subarray(0, bytes));
@@ -383,7 +383,7 @@ export class LaneWorld {
     this.collect();
   }
 
-  /** Lets the kernel take that many more bytes from the balancer and from the instance. */
+  /** Lets the kernel accept this many more bytes from the balancer and from the instance. */
   makeRoom(up: number, down: number): void {
     this.connection.drain(up);
     this.socket.drain(down);
@@ -429,7 +429,7 @@ function isUnderWay({ state }: Request): boolean {
   return state === "under way";
 }
 
-/** An app that reads a departed client's upload gets an error, too. */
+/** An app that reads the upload of a disconnected client gets an error, too. */
 function isPlanned(error: unknown): boolean {
   return error instanceof Error && ["as planned", "the client has left"].includes(error.message);
 }

@@ -1,4 +1,4 @@
-/** The links of Markdown pages that lead nowhere. */
+/** Finds links in Markdown pages that lead nowhere. */
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 

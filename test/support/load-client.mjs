@@ -34,7 +34,7 @@ function note(text) {
   if (counts.notes.length < MAX_NOTES) counts.notes.push(`${new Date().toISOString()} ${text}`);
 }
 
-/** Parses the response at the start of `text`: returns `undefined` while it is incomplete, and a string if it is wrong. */
+/** Parses the response at the start of `text`: returns `undefined` while it is incomplete, and a string if it is invalid. */
 function parseResponse(text) {
   const headEnd = text.indexOf("\r\n\r\n");
   if (headEnd < 0) return text.length > MAX_RESPONSE_BYTES ? "an endless head" : undefined;
@@ -122,7 +122,7 @@ class Client {
     if (typeof response === "string") return this.lost(socket, "malformed", response);
     if (this.received.length > response.bytes) return this.lost(socket, "malformed", "more bytes than the answer has");
     if (keepAlive) this.answered(socket, response);
-    // A client with new connections checks the response after the close: nothing may follow it.
+    // A client with new connections checks the response after the close, because nothing may follow it.
   }
 
   answered(socket, response) {
@@ -150,7 +150,7 @@ class Client {
   ended(socket) {
     if (socket !== this.socket) return;
     if (!this.waiting) {
-      // The server may close an idle connection; the next request would be lost, so this is counted separately.
+      // The server may close an idle connection. The next request would be lost, so this is counted separately.
       this.socket = undefined;
       return;
     }

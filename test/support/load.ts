@@ -1,4 +1,4 @@
-/** Starts load clients in separate processes and follows their counts. */
+/** Starts load clients in separate processes and reads their counts. */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { waitFor } from "./wait.js";
@@ -11,9 +11,12 @@ export interface LoadOptions {
   mode: "keep-alive" | "connect-anew";
   /** The number of concurrent clients. */
   clients: number;
-  /** A client's pause between two requests, in milliseconds. Default: 40: a request costs 1 ms of CPU, in all processes together. */
+  /**
+   * A client's pause between two requests, in milliseconds. Default: 40, because a request costs 1 ms of CPU time in all processes
+   * together.
+   */
   delayMs?: number;
-  /** Ends the load after that many connections. Default: runs until stopped. */
+  /** Ends the load after this many connections. Default: runs until stopped. */
   maxConnections?: number;
   /** The expected body of every response. */
   expectBody?: string;
@@ -21,14 +24,14 @@ export interface LoadOptions {
   responseTimeoutMs?: number;
 }
 
-/** The results; `ok` counts complete 2xx responses with the expected body, and every other result has its own count. */
+/** The results; `ok` counts complete 2xx responses with the expected body, and every other result has a separate count. */
 export interface LoadCounts {
   ok: number;
   non2xx: number;
   /** Closed or reset before the first byte of a response. */
   resets: number;
   refused: number;
-  /** Closed or reset within a response. */
+  /** Closed or reset during a response. */
   truncated: number;
   /** Wrong bodies, invalid HTTP, unexpected bytes. */
   malformed: number;
@@ -39,7 +42,7 @@ export interface LoadCounts {
   statuses: Record<string, number>;
   /** By the X-Instance field of the responses. */
   byInstance: Record<string, number>;
-  /** The first failures, in words. */
+  /** Descriptions of the first failures. */
   notes: string[];
 }
 
@@ -79,7 +82,7 @@ export class Load {
     };
     this.#child = fork(CLIENT, [JSON.stringify(filled)], {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
-      execArgv: [], // Vitest's are of no use to it.
+      execArgv: [], // execArgv: [], // The arguments of vitest are of no use to it.
     });
     this.#child.on("message", (message: { final: boolean; counts: LoadCounts }) => {
       this.counts = message.counts;
@@ -132,5 +135,5 @@ export function failures(counts: LoadCounts): Partial<LoadCounts> {
   return rest;
 }
 
-/** The value of `failures` without any. */
+/** The value of `failures` if there are none. */
 export const NO_FAILURES = failures(EMPTY);

@@ -1,4 +1,6 @@
-/** What the tests of `examples/object-store` do with a store: start it, and go through what holds on each runtime and database. */
+/**
+ * The parts of the tests of `examples/object-store` that use a store: starting it, and the checks that hold for each runtime and database.
+ */
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,7 +24,7 @@ export interface Started {
 export async function startStore(runtime: RuntimeName, env: NodeJS.ProcessEnv): Promise<Started> {
   const folder = mkdtempSync(join(tmpdir(), "pl-store-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  // As an earlier version left them.
+  // As an earlier version left the files.
   for (const end of ["", "-wal", "-shm"]) writeFileSync(join(folder, `store.sqlite${end}`), "", { mode: 0o644 });
   const ages = { STORE_SWEEP_EVERY_MS: "300", STORE_ORPHAN_AGE_MS: "60000", STORE_DROPPED_AGE_MS: "1" };
   const project = await startExample("object-store", runtime, { STORE_FOLDER: folder, ...ages, ...env });
@@ -40,7 +42,7 @@ export const codeOf = ({ status, text }: S3Response) => `${status} ${valuesOf(te
 const filesIn = (folder: string) =>
   readdirSync(join(folder, "objects"), { recursive: true, encoding: "utf8" }).filter((name) => name.includes("/"));
 
-/** What holds whatever the database and the runtime are. */
+/** The checks that hold for every database and runtime. */
 export async function worksThrough({ s3, folder }: Started): Promise<void> {
   const send = s3.request.bind(s3);
   expect((await send("PUT", "/photos")).status).toBe(200);
@@ -54,9 +56,9 @@ export async function worksThrough({ s3, folder }: Started): Promise<void> {
     ["sp%20ace+%2B", "sp ace++"],
     ["%C3%A9/%F0%9F%98%80", "é/😀"],
     ["x//y/", "x//y/"],
-    // The longest one.
+    // The longest key.
     ["%C3%A9".repeat(512), "é".repeat(512)],
-    // In the order of their bytes, which is not that of JavaScript.
+    // In the order of their bytes, which is not the order of JavaScript strings.
     ["%F0%9F%98%80", "😀"],
     ["%EF%BF%BD", "\u{fffd}"],
     ["...", "..."],
@@ -76,14 +78,14 @@ export async function worksThrough({ s3, folder }: Started): Promise<void> {
     s3,
     keys.map(([, key]) => key),
   );
-  // The balancer takes them out of the path, so that it is another one than was signed.
+  // The balancer removes dot segments from the path, so the path differs from the signed one.
   for (const path of ["a/../b", "a/%2e%2E/b", "./b"]) {
     expect([path, codeOf(await send("PUT", `/photos/${path}`, { body: "" }))]).toEqual([
       path,
       "403 SignatureDoesNotMatch",
     ]);
   }
-  // Parameters without a meaning are ignored; those of what the store lacks are not.
+  // Parameters without a meaning are ignored; parameters for missing features are not.
   expect((await send("GET", "/photos/a%2Fb", { query: { v: "3" } })).text).toBe("a/b");
   expect(codeOf(await send("GET", "/photos/a%2Fb", { query: { torrent: "" } }))).toBe("501 NotImplemented");
   expect(codeOf(await send("GET", "/photos", { query: { prefix: "a\0" } }))).toBe("400 InvalidURI");
@@ -117,7 +119,7 @@ export async function worksThrough({ s3, folder }: Started): Promise<void> {
   const query = { "response-content-type": "text/plain" };
   expect((await send("GET", "/photos/large", { query })).headers["content-type"]).toBe("text/plain");
 
-  // What the client states of a body must be true.
+  // What the client states about a body must be true.
   const wrong = createHash("md5").update("x").digest("base64");
   expect(codeOf(await send("PUT", "/photos/bad", { body: "y", headers: { "content-md5": wrong } }))).toBe(
     "400 BadDigest",
@@ -144,7 +146,7 @@ export async function worksThrough({ s3, folder }: Started): Promise<void> {
     ),
   );
   expect(creates.map(({ status }) => status).sort()).toEqual([200, ...Array(7).fill(412)]);
-  // And of many that replace the same state, one does.
+  // And of many that replace the same state, one succeeds.
   const state = creates.find(({ status }) => status === 200)?.headers.etag ?? "";
   const replaces = await Promise.all(
     Array.from({ length: 8 }, (_, n) => send("PUT", "/photos/once", { body: `a${n}`, headers: { "if-match": state } })),
@@ -188,14 +190,14 @@ export async function worksThrough({ s3, folder }: Started): Promise<void> {
   const deleted = await send("POST", "/photos", { query: { delete: "" }, body: `<Delete>${objects}</Delete>` });
   expect(valuesOf(deleted.text, "Key")).toEqual(all);
   expect((await send("DELETE", "/photos")).status).toBe(204);
-  // Nothing of it remains, and what a crash has left goes too.
+  // Nothing of it remains, and files that a crash has left are removed, too.
   const orphan = join(folder, "temporary/orphan");
   writeFileSync(orphan, "half");
   utimesSync(orphan, 0, 0);
   await waitFor("the sweep", () => filesIn(folder).length === 0 && readdirSync(join(folder, "temporary")).length === 0);
 }
 
-/** Every page of every listing, by both APIs, against the keys as a plain list. */
+/** Compares every page of every listing, with both APIs, with the keys as a plain list. */
 async function listingsAgree(s3: S3, keys: string[]): Promise<void> {
   const decode = (names: string[]) => names.map(decodeURIComponent);
   const walk = async (list: Record<string, string | number>, next: (text: string) => object | undefined) => {
@@ -247,7 +249,7 @@ async function uploadsInParts(s3: S3): Promise<void> {
   });
   const [uploadId = ""] = valuesOf(begin.text, "UploadId");
   const bodies = [randomBytes(5 * MB), randomBytes(5 * MB), randomBytes(1000)];
-  // In any order, over all instances, and one of them twice.
+  // In any order, over all instances, and one part twice.
   const put = (partNumber: number, body: Buffer) =>
     send("PUT", "/photos/parts", { query: { partNumber, uploadId }, body });
   await Promise.all([put(3, bodies[2] as Buffer), put(2, randomBytes(5 * MB)), put(1, bodies[0] as Buffer)]);
@@ -265,7 +267,7 @@ async function uploadsInParts(s3: S3): Promise<void> {
   const complete = (body: string) => send("POST", "/photos/parts", { query: { uploadId }, body });
   expect(codeOf(await complete(list([2, 1])))).toBe("400 InvalidPartOrder");
   expect(codeOf(await complete(list([1, 3, 2].sort()).replace(/"[0-9a-f]+"/, '"0"')))).toBe("400 InvalidPart");
-  // Of several at once one completes it, and each hears so.
+  // If several requests complete it at once, one does so, and each gets that result.
   const completions = await Promise.all(Array.from({ length: 6 }, () => complete(list([1, 2, 3]))));
   expect(new Set(completions.map(({ text }) => text)).size).toBe(1);
   const [done, again] = [completions[0] as S3Response, await complete(list([1, 2, 3]))];
@@ -274,13 +276,13 @@ async function uploadsInParts(s3: S3): Promise<void> {
   expect(again.text).toBe(done.text);
   const whole = Buffer.concat(bodies);
   expect((await send("GET", "/photos/parts")).bytes.equals(whole)).toBe(true);
-  // Across the edge of two parts.
+  // Across the border of two parts.
   const range = { range: `bytes=${5 * MB - 5}-${5 * MB + 4}` };
   expect(
     (await send("GET", "/photos/parts", { headers: range })).bytes.equals(whole.subarray(5 * MB - 5, 5 * MB + 5)),
   ).toBe(true);
 
-  // Parts that are copied cost no bytes, and a range of them may begin anywhere.
+  // Copied parts need no upload, and a range of them may begin anywhere.
   const second = await send("POST", "/photos/copied", { query: { uploads: "" } });
   const [copyId = ""] = valuesOf(second.text, "UploadId");
   const headers = { "x-amz-copy-source": "/photos/parts", "x-amz-copy-source-range": "bytes=5-5242889" };

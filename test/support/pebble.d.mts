@@ -1,23 +1,23 @@
 /** The types of pebble.mjs. */
 export interface PebbleOptions {
-  /** Where it looks for challenges: our listeners. */
+  /** The port where it checks challenges: one of our listeners. */
   httpPort: number;
   tlsPort: number;
-  /** Such as PEBBLE_WFE_NONCEREJECT. */
+  /** For example PEBBLE_WFE_NONCEREJECT. */
   env?: Record<string, string>;
   config?: Record<string, unknown>;
 }
 
 export interface Pebble {
   directory: string;
-  /** The file of the certificate of its own HTTPS. */
+  /** The file with the certificate of its own HTTPS. */
   caFile: string;
-  /** Returns the root that signs what it issues; a new one with each start. */
+  /** Returns the root certificate that signs the issued ones; a new one with each start. */
   root(): Promise<string>;
-  /** Ends it, and starts it again at the same place. It forgets everything. */
+  /** Stops it, and starts it again with the same ports. It forgets everything. */
   stop(): Promise<void>;
   start(): Promise<void>;
-  /** The end of what it has written. */
+  /** The last part of its output. */
   output(): string;
 }
 

@@ -26,8 +26,8 @@ export function writeCertificate(folder, name, days = 2) {
 }
 
 /**
- * @param httpPort, tlsPort where it looks for challenges: our listeners
- * @param atEnd gets what ends it
+ * @param httpPort, tlsPort where it checks challenges: our listeners
+ * @param atEnd is called with the function that stops it
  */
 export async function startPebble({ httpPort, tlsPort, env = {}, config = {} }, atEnd) {
   const folder = mkdtempSync(join(tmpdir(), "pl-pebble-"));
@@ -107,7 +107,7 @@ async function freePort() {
 }
 
 const TYPE_A = 1;
-/** The name of the question, A, IN, 0 s, four bytes. */
+/** The name from the question, A, IN, 0 s, four bytes. */
 const RECORD = Buffer.from("c00c000100010000000000047f000001", "hex");
 
 /** Every name has the address 127.0.0.1, and no other record. */

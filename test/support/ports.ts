@@ -16,7 +16,7 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-/** Binds the UDP port of the same number, which no test needs, until this process ends: nobody else gets it meanwhile. */
+/** Binds the UDP port with the same number, which no test needs, until this process exits, so that nobody else gets it. */
 function reserve(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = dgram.createSocket({ type: "udp4", reuseAddr: false });

@@ -1,14 +1,16 @@
-/** Runs commands, and finds and ends all processes started by a test. */
+/** Runs commands, and finds and kills all processes started by a test. */
 import { spawn } from "node:child_process";
 import { accessSync, constants, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { TestContext } from "vitest";
 import { waitFor } from "./wait.js";
 
-/** Every process of a test's fleet inherits this variable; its value is unique to the fleet. PACELINE_ ones are not inherited. */
+/**
+ * Every process of a test's fleet inherits this variable; its value is unique for the fleet. Variables with PACELINE_ are not inherited.
+ */
 export const FLEET_TAG = "TEST_FLEET";
 
-/** For a process that speaks to a registry: the certificates of this machine, if it has any of its own. */
+/** The environment for a process that contacts a registry: the certificates of this machine, if it has any. */
 export function certificates(): NodeJS.ProcessEnv {
   const { TEST_EXTRA_CA_CERTS } = process.env;
   return TEST_EXTRA_CA_CERTS === undefined ? {} : { NODE_EXTRA_CA_CERTS: TEST_EXTRA_CA_CERTS };
@@ -19,7 +21,7 @@ export interface Finished {
   signal: NodeJS.Signals | null;
   stdout: string;
   stderr: string;
-  /** Both, in order of arrival. */
+  /** Both outputs, in order of arrival. */
   output: string;
   tookMs: number;
 }
@@ -27,22 +29,22 @@ export interface Finished {
 export interface RunOptions {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
-  /** SIGKILL after this; default 150,000. */
+  /** SIGKILL after this time in milliseconds; default 150,000. */
   deadlineMs?: number;
 }
 
-/** The wait for a process's last output after it has ended, in milliseconds. */
+/** How long to wait for a process's last output after it has exited, in milliseconds. */
 const LAST_OUTPUT_MS = 1_000;
 
 /**
- * Calls back when the last output of a process that has ended was read, even if a daemon keeps its output open. It is read by
- * then, or in the next turn if this process was delayed.
+ * Calls back when the last output of an exited process was read, even if a daemon keeps its output open. The output is read by then, or in
+ * the next turn if this process was delayed.
  */
 export function afterLastOutput(callback: () => void): void {
   setTimeout(() => setImmediate(() => setImmediate(callback)), LAST_OUTPUT_MS).unref();
 }
 
-/** Runs a command to its end and keeps its output. */
+/** Runs a command until it exits, and keeps its output. */
 export function run(command: string, args: string[], options: RunOptions = {}): Promise<Finished> {
   const { deadlineMs = 150_000, ...spawnOptions } = options;
   return new Promise((resolve, reject) => {
@@ -74,11 +76,14 @@ export function run(command: string, args: string[], options: RunOptions = {}): 
   });
 }
 
-/** Returns the pids of all live processes with the tag in their environment, or that work in the folder. Zombies have neither. */
+/**
+ * Returns the pids of all live processes that have the tag in their environment, or whose working directory is in the folder. Zombies have
+ * neither.
+ */
 export function taggedProcesses(tag: string, folder?: string): number[] {
   const wanted = `${FLEET_TAG}=${tag}\0`;
   const isTagged = (entry: string) => readFileSync(join("/proc", entry, "environ"), "latin1").includes(wanted);
-  // Redis and others write their title over their environment.
+  // Redis and other programs overwrite their environment with their title.
   const isInside = (entry: string) =>
     folder !== undefined && readlinkSync(join("/proc", entry, "cwd")).startsWith(folder);
   const pids: number[] = [];
@@ -88,13 +93,16 @@ export function taggedProcesses(tag: string, folder?: string): number[] {
     try {
       if (isTagged(entry) || isInside(entry)) pids.push(pid);
     } catch {
-      // It ended meanwhile, or belongs to another user.
+      // It has exited in the meantime, or belongs to another user.
     }
   }
   return pids;
 }
 
-/** Whether a process has ended, so that its descriptors are closed: those of a killed one are open a little longer than its memory. */
+/**
+ * Whether a process has exited and its descriptors are closed: the descriptors of a killed process stay open a little longer than its
+ * memory.
+ */
 export function hasEnded(pid: number): boolean {
   const [state, threads] = stateOf(pid);
   return state === undefined || ((state === "Z" || state === "X") && threads <= 1);
@@ -111,13 +119,13 @@ function stateOf(pid: number): [state: string | undefined, threads: number] {
   }
 }
 
-/** Ends a process, and resolves when its descriptors are closed. */
+/** Kills a process, and resolves when its descriptors are closed. */
 export async function kill(pid: number): Promise<void> {
   signal(pid, "SIGKILL");
   await waitFor(`the end of process ${pid}`, () => hasEnded(pid));
 }
 
-/** Stops a process, and resolves when it runs no more. */
+/** Stops a process with SIGSTOP, and resolves when it does not run any more. */
 export async function pause(pid: number): Promise<void> {
   signal(pid, "SIGSTOP");
   await waitFor(`process ${pid} to be stopped`, () => stateOf(pid)[0] === "T");
@@ -148,7 +156,7 @@ export function hasProgram(program: string): boolean {
       accessSync(join(folder, program), constants.X_OK);
       return true;
     } catch {
-      // Not here.
+      // Not in this folder.
     }
   }
   return false;

@@ -3,16 +3,16 @@ import type { TestContext } from "vitest";
 import { type Project, type RuntimeName, startFleet } from "./fleet.js";
 
 export interface PythonApp {
-  /** Its Python; undefined if none is suitable. */
+  /** The Python interpreter; undefined if none is suitable. */
   python: string | undefined;
-  /** The missing package: the reason for skipping a test. */
+  /** The missing package, which is the reason for skipping a test. */
   missing: string;
-  /** The keys of its pool, `web`, beside the Python. */
+  /** The keys of its pool `web`, except the interpreter. */
   pool: Record<string, unknown>;
   files: Record<string, string>;
 }
 
-/** Returns a function that starts a fleet of it; `pool` overrides the app's pool, `config` the project's. */
+/** Returns a function that starts a fleet of the app; `pool` overrides the app's pool, `config` the project's config. */
 export function pythonFleets(app: PythonApp) {
   return (
     context: TestContext,

@@ -8,7 +8,7 @@ export class RawConnection {
   /** How the server ended the connection, if it did. */
   ended: "no" | "closed" | "reset" = "no";
   readonly #socket: net.Socket;
-  /** Each is called after what was received, or its end. */
+  /** Each is called after bytes were received or the connection ended. */
   readonly #watchers = new Set<() => void>();
 
   private constructor(socket: net.Socket) {
@@ -31,7 +31,7 @@ export class RawConnection {
     });
   }
 
-  /** Connects to a port of 127.0.0.1; rejects when refused. */
+  /** Connects to a port of 127.0.0.1; rejects if the connection is refused. */
   static open(port: number): Promise<RawConnection> {
     return new Promise((resolve, reject) => {
       const socket = net.connect({ host: "127.0.0.1", port });
@@ -122,8 +122,8 @@ export async function get(port: number, path = "/", deadlineMs?: number): Promis
 }
 
 /**
- * Sends GETs, one after another, until so many different bodies were received; returns them sorted. Only `policy: "exact"` is strictly
- * in turn: an instance that was slow for a moment is passed over.
+ * Sends GET requests, one after another, until `count` different bodies were received; returns them sorted. Only `policy: "exact"` is
+ * strictly in turn: otherwise an instance that was slow for a moment is skipped.
  */
 export async function differentBodies(port: number, count: number, path = "/"): Promise<string[]> {
   const bodies = new Set<string>();

@@ -8,7 +8,7 @@ import type * as headless from "@xterm/headless";
 import { onTestFinished } from "vitest";
 import { waitFor } from "./wait.js";
 
-// The package is CommonJS in which Node finds no named exports.
+// The package is CommonJS, and Node finds no named exports in it.
 const { Terminal } = createRequire(import.meta.url)("@xterm/headless") as typeof headless;
 
 export interface ScreenOptions {
@@ -22,9 +22,9 @@ export interface ScreenOptions {
 const END = "\x1b]0;the end\x07";
 
 /**
- * Lets all output be read. Once the last process has closed the terminal, libuv takes a read of 4 kB for the last one: what a
- * delayed process has not read by then would be lost. So the terminal is held open here until `END` has been read.
- * @returns a function to call with all that was read so far, which returns it without `END`
+ * Makes sure that all output is read. When the last process has closed the terminal, libuv treats a read of 4 kB as the last one, so output
+ * that a delayed process has not read by then would be lost. Therefore the terminal is held open here until `END` has been read.
+ * @returns a function that takes all output read so far, and returns it without `END`
  */
 function readToTheEnd(pty: IPty): (output: string) => string {
   const { _socket: socket, _pty: path } = pty as unknown as { _socket: ReadStream; _pty: string };
@@ -34,7 +34,7 @@ function readToTheEnd(pty: IPty): (output: string) => string {
     try {
       writeSync(held, END);
     } catch {
-      setTimeout(writeEnd, 10); // It is full, and is being read.
+      setTimeout(writeEnd, 10); // setTimeout(writeEnd, 10); // The terminal is full, and is being read.
     }
   };
   // node-pty calls it 200 ms after the command's exit.
@@ -100,7 +100,7 @@ export class Screen {
     );
   }
 
-  /** Returns the column of `text` in line `y`, or -1; wide characters count for two. */
+  /** Returns the column of `text` in line `y`, or -1; wide characters count as two. */
   columnOf(text: string, y: number): number {
     const line = this.#terminal.buffer.active.getLine(y);
     const cells = Array.from({ length: this.#terminal.cols }, (_, x) => line?.getCell(x)?.getChars() ?? "");
@@ -111,7 +111,7 @@ export class Screen {
     this.#pty.write(keys);
   }
 
-  /** Presses a key after the pause that a person makes to read a question; sooner it would be no answer. */
+  /** Presses a key after the pause that a person needs to read a question; an earlier key would not count as an answer. */
   async answer(key: string): Promise<void> {
     await sleep(200);
     this.press(key);
@@ -138,7 +138,7 @@ export class Screen {
     );
   }
 
-  /** Returns the exit status, after the command has ended and all of its output was read. */
+  /** Returns the exit status, after the command has exited and all of its output was read. */
   async exit(): Promise<number> {
     const end = await waitFor("the command to end", () => this.#ended, {
       details: () => `\n${this.lines().join("\n")}`,
@@ -147,7 +147,7 @@ export class Screen {
     return end.exitCode;
   }
 
-  /** Returns whether the terminal is restored: the normal screen, the cursor shown, keys, paste and mouse as before. */
+  /** Returns whether the terminal is restored: the normal screen, the cursor shown, and keys, paste and mouse as before. */
   isRestored(): boolean {
     const last = (on: string, off: string) => this.output.lastIndexOf(on) <= this.output.lastIndexOf(off);
     const { modes, buffer } = this.#terminal;

@@ -1,4 +1,4 @@
-/** For tests that depend on no runtime: they run only once. */
+/** For tests that do not depend on the runtime: they run only once. */
 import { test } from "vitest";
 
 /** `test` on Bun; skipped on Node. */

@@ -1,9 +1,12 @@
-/** Waits for a condition with a deadline; an error names the condition and the last value. */
+/** Waits for a condition with a deadline; the error names the condition and the last value. */
 
 export interface WaitOptions {
-  /** Default: 60,000: only a failure takes that long, and a busy machine is not one. */
+  /** Default: 60,000 ms. Only a failure takes that long; a busy machine does not. */
   deadlineMs?: number | undefined;
-  /** The first pause between two checks; the pauses grow to 500 ms, as most checks cost a request or read /proc. Default: 10. */
+  /**
+   * The first pause between two checks in milliseconds; the pauses grow to 500 ms, because most checks cost a request or read /proc.
+   * Default: 10.
+   */
   intervalMs?: number;
   /** Returns the last value, for the error. */
   details?: () => string;
@@ -13,8 +16,8 @@ const MAX_PAUSE_MS = 500;
 const MAX_TRIES = 20;
 
 /**
- * Repeats what this process must do within a short limit of the program under test: on a busy machine it may be late, and gets another
- * result. `isLate` tells that result from a fault.
+ * Repeats an action of this process that must be quicker than a short limit of the program under test: on a busy machine it may be late,
+ * and gets another result. `isLate` distinguishes that result from an error.
  */
 export async function inTime<T>(run: () => Promise<T>, isLate: (result: T) => boolean): Promise<T> {
   for (let tries = 1; ; tries++) {
@@ -23,7 +26,9 @@ export async function inTime<T>(run: () => Promise<T>, isLate: (result: T) => bo
   }
 }
 
-/** The same where a late result cannot be told from a fault: what fails counts only if this process was never held up for `limitMs`. */
+/**
+ * The same if a late result cannot be distinguished from an error: a failure counts only if this process was never delayed for `limitMs`.
+ */
 export async function punctually<T>(limitMs: number, run: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries++) {
     let last = performance.now();

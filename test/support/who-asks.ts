@@ -1,4 +1,4 @@
-/** Apps of every kind of pool that respond with their client's facts, and requests that may fake them. */
+/** Apps of every kind of pool that respond with the facts about their client, and requests that may fake them. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
@@ -16,7 +16,7 @@ export interface Seen {
   host: string;
   /** With the path that the app receives. */
   url: string;
-  /** All fields it could read. */
+  /** All fields that the app could read. */
   fields: [string, string][];
 }
 
@@ -85,7 +85,7 @@ export const APPS: Record<string, string> = {
   "public/a b.txt": "a file",
 };
 
-/** The pools, each under the route of its name. */
+/** The pools, each with a route of its own name. */
 export function poolsOf(
   proxy: string,
   python: string | undefined,
@@ -128,7 +128,7 @@ export async function startElsewhere(): Promise<string> {
 /** The target of a request, and its source address. */
 export type Way = { port: number; localAddress?: string } | { path: string };
 
-/** Sends a GET with these lines; returns everything received until the server closes. */
+/** Sends a GET request with these lines; returns everything received until the server closes. */
 export async function exchange(way: Way, target: string, lines: readonly string[]): Promise<string> {
   const socket = net.connect({ host: "127.0.0.1", ...way } as net.NetConnectOpts);
   socket.setTimeout(15_000, () => socket.destroy(new Error(`no answer to ${target}`)));

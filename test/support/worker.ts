@@ -1,8 +1,8 @@
-/** What holds in every test file, in whichever worker and after whichever other files it runs. */
+/** What holds in every test file, in any worker and after any other files. */
 import fc from "fast-check";
 import { afterAll, vi } from "vitest";
 
-/** Property tests try the same cases in each run. `SEED=7 npm test` tries others, and `npm run fuzz` looks for more. */
+/** Property tests try the same cases in each run. `SEED=7 npm test` tries others, and `npm run fuzz` searches for more. */
 const SEED = 1;
 
 fc.configureGlobal({ seed: Number(process.env.SEED ?? SEED) });
@@ -11,7 +11,7 @@ const { cwd, exitCode } = { cwd: process.cwd(), exitCode: process.exitCode };
 const environment = { ...process.env };
 const real = { setTimeout, setInterval, setImmediate, Date, now: performance.now, random: Math.random };
 
-/** Files share their worker: one that leaves it changed would fail another one, sometimes. */
+/** Test files share their worker: a file that leaves it changed could make another one fail. */
 afterAll(() => {
   const left: string[] = [];
   for (const name of new Set([...Object.keys(environment), ...Object.keys(process.env)])) {

@@ -15,7 +15,7 @@ export const DEADLINE_MS = 60_000;
 export type RuntimeName = "bun" | "node";
 export type Transport = "tcp" | "unix";
 
-/** Node is the one that runs the tests, unless `npm run test:runtimes` names another. */
+/** The Node that runs the tests, unless `npm run test:runtimes` names another one. */
 export function programOf(runtime: RuntimeName): string {
   return runtime === "bun" ? BUN : (process.env.PACELINE_TEST_NODE ?? process.execPath);
 }
@@ -33,7 +33,7 @@ export function within<T>(promise: Promise<T>, what: string): Promise<T> {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Repeats a question until there is an answer, within the deadline. */
+/** Repeats a query until there is a result, within the deadline. */
 export async function eventually<T>(what: string, ask: () => T | undefined | Promise<T | undefined>): Promise<T> {
   const end = Date.now() + DEADLINE_MS;
   for (;;) {
@@ -44,7 +44,7 @@ export async function eventually<T>(what: string, ask: () => T | undefined | Pro
   }
 }
 
-/** A program with its output and its end. */
+/** A program with its output and its exit. */
 export class Program {
   readonly child: ChildProcess;
   readonly exited: Promise<{ code: number | null; signal: string | null }>;
@@ -140,7 +140,7 @@ export function ask(
   );
 }
 
-/** A connection in raw bytes: opened or accepted. */
+/** A connection with raw bytes: opened or accepted. */
 export class Wire {
   received = "";
   ended: "open" | "fin" | "reset" = "open";
@@ -199,7 +199,7 @@ export class Wire {
     this.socket.destroy();
   }
 
-  /** Closes it like a crash. */
+  /** Closes the connection as a crash does, with a reset. */
   reset(): void {
     this.socket.resetAndDestroy();
   }
@@ -209,12 +209,12 @@ export class Wire {
     this.socket.end();
   }
 
-  /** Bytes that were written and have not left this process. */
+  /** Bytes that were written and are still in this process. */
   get waitingBytes(): number {
     return this.socket.writableLength;
   }
 
-  /** The bytes of a single large write that the kernel has not taken; `waitingBytes` counts all until the last is taken. */
+  /** The bytes of a single large write that the kernel has not accepted; `waitingBytes` counts all of them until the last is accepted. */
   get unsentBytes(): number {
     return (this.socket as unknown as { _handle: { writeQueueSize: number } | null })._handle?.writeQueueSize ?? 0;
   }

@@ -1,4 +1,4 @@
-/** An instance over the lane behind a real balancer, both with this test as their supervisor. */
+/** An instance on a lane behind a real balancer, both with this test as their supervisor. */
 import { type ChildProcess, spawn } from "node:child_process";
 import net, { type Server, type Socket } from "node:net";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import {
   type Standalone,
 } from "./harness.js";
 
-/** As a program: the server's tests do not import its source. */
+/** Started as a program, because the server's tests do not import its source. */
 const BALANCER = new URL("../../supervisor/dist/programs/balancer/bin.js", import.meta.url).pathname;
 
 const LIMITS: BalancerLimits = {
@@ -39,7 +39,7 @@ interface BoundHandle {
   close(): void;
 }
 
-/** A balancer of one pool, which contains the instance of a ScriptedSupervisor until told otherwise. */
+/** A balancer with one pool, which contains the instance of a ScriptedSupervisor until a test changes that. */
 export class LaneBalancer {
   readonly target = { host: "127.0.0.1", port: 0 };
   readonly heard: ChannelMessage[] = [];
@@ -136,7 +136,7 @@ export interface OverLane extends Standalone {
   program: Program;
 }
 
-/** Starts an instance that speaks the lane, behind a balancer on the same runtime; `target` is the balancer's. */
+/** Starts an instance that speaks the lane protocol, behind a balancer on the same runtime; `target` is the balancer's address. */
 export async function startOverLane(
   runtime: RuntimeName,
   app = "behaviours.mjs",

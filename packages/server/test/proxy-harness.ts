@@ -1,4 +1,4 @@
-/** An upstream in raw bytes, behind the plain library or an instance of ours. */
+/** An upstream with raw bytes, behind the plain library or one of our instances. */
 import { spawn } from "node:child_process";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { createInterface } from "node:readline";
@@ -10,7 +10,7 @@ import { eventually, fixture, Program, programOf, ScriptedSupervisor, type Targe
 export class RawUpstream {
   readonly connections: Wire[] = [];
 
-  /** Takes the server's connections until the end of the test. */
+  /** Accepts the server's connections until the end of the test. */
   constructor(private readonly server: Server) {
     const take = (socket: Socket) => this.connections.push(new Wire(socket));
     server.on("connection", take);
@@ -51,13 +51,13 @@ async function listenAnywhere(): Promise<Server> {
   return server;
 }
 
-/** The proxy before an upstream. */
+/** The proxy in front of an upstream. */
 export interface Front {
   target: Target;
   output: string[];
-  /** Resolves when the process has ended. */
+  /** Resolves when the process has exited. */
   exited: Promise<unknown>;
-  /** Opens another connection to it, closed after the test. */
+  /** Opens another connection to the proxy, which is closed after the test. */
   client(): Wire;
 }
 
@@ -70,7 +70,7 @@ function frontOf(target: Target, output: string[], exited: Promise<unknown>): Fr
   return { target, output, exited, client };
 }
 
-/** Starts the library alone. */
+/** Starts only the library. */
 export async function startBare(upstream: RawUpstream): Promise<Front> {
   const child = spawn(programOf("node"), ["--no-deprecation", fixture("bare-http-proxy.mjs"), upstream.url], {
     stdio: ["ignore", "pipe", "pipe"],
@@ -99,7 +99,7 @@ async function spawnInstance(url: string, options: ProxyOptions) {
   return { front: frontOf(supervisor.target, program.output, program.exited), ready, end };
 }
 
-/** Starts an instance like the supervisor, on its unix socket. */
+/** Starts an instance as the supervisor does, on its unix socket. */
 export async function startInstance(url: string, options: ProxyOptions = {}): Promise<Front> {
   const { front, ready, end } = await spawnInstance(url, options);
   onTestFinished(end);
@@ -107,7 +107,7 @@ export async function startInstance(url: string, options: ProxyOptions = {}): Pr
   return front;
 }
 
-/** An instance without options, and what listens behind it, for all tests of a file: a start costs more than most of them. */
+/** An instance without options, and its upstream, for all tests of a file: a start takes longer than most tests. */
 async function startShared() {
   const server = await listenAnywhere();
   const { front, ready, end } = await spawnInstance(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, {});
@@ -117,7 +117,7 @@ async function startShared() {
 
 let shared: ReturnType<typeof startShared> | undefined;
 
-/** Ends it, in `afterAll` of the file. */
+/** Stops the shared instance, in `afterAll` of the file. */
 export async function endShared(): Promise<void> {
   const ending = await shared;
   shared = undefined;
@@ -143,7 +143,7 @@ export async function withBare(): Promise<Both> {
   return { upstream, front: await startBare(upstream) };
 }
 
-/** With an instance that has these options, or the one that all tests without options share. */
+/** Runs with an instance that has these options, or with the instance that all tests without options share. */
 export async function withOurs(options?: ProxyOptions): Promise<Both> {
   if (options === undefined) {
     shared ??= startShared();
@@ -174,12 +174,12 @@ export async function answered({ upstream, front }: Both, request: string, respo
 
 let exchanges = 0;
 
-/** Runs one exchange; afterwards all earlier bytes have been seen. */
+/** Runs one exchange; after that, all earlier bytes have been received. */
 export async function exchange({ upstream, front }: Both): Promise<void> {
   const client = front.client();
   const line = `GET /after${++exchanges} HTTP/1.1\r\n`;
   client.send(`${line}Host: a\r\n\r\n`);
-  // It may use a kept connection or a new one.
+  // The proxy may use a kept connection or a new one.
   const wire = await eventually("the exchange", () =>
     upstream.connections.find(({ received }) => received.includes(line)),
   );

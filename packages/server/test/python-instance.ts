@@ -24,7 +24,7 @@ export class PythonInstance {
     readonly program: Program,
   ) {}
 
-  /** Spawns one; it and its supervisor end with the test. */
+  /** Starts an instance; the instance and its supervisor are stopped after the test. */
   static async spawn(
     context: TestContext,
     spec: object = {},
@@ -37,7 +37,7 @@ export class PythonInstance {
     const program = supervisor.spawnProgram(
       [interpreter as string, PYTHON_ENTRY],
       { ...("asgi" in spec ? {} : { wsgi: "wsgi_app:application" }), limits: { ...LIMITS, ...limits }, ...spec },
-      // Replaces the working directory, where modules are found.
+      // Replaces the working directory, where modules are searched.
       { PYTHONPATH: FIXTURES },
     );
     context.onTestFinished(async () => {
@@ -60,7 +60,7 @@ export class PythonInstance {
     return wire;
   }
 
-  /** Returns everything received for these bytes until the instance closes. */
+  /** Returns everything received in response to these bytes until the instance closes. */
   async says(request: string): Promise<string> {
     return await this.wire().send(request).closed();
   }

@@ -1,4 +1,4 @@
-/** Finds Python interpreters for tests; without a suitable one a test prints the reason and is skipped. */
+/** Finds Python interpreters for tests; without a suitable one, a test prints the reason and is skipped. */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 /** The program of a Python instance. */
 export const PYTHON_ENTRY = fileURLToPath(new URL("../python/start.py", import.meta.url));
 
-/** Debian's has the packages of apt; another may have others. */
+/** Debian's interpreter has the packages of apt; another one may have others. */
 function candidates(): string[] {
   const folders = [...(process.env.PATH ?? "").split(delimiter).filter(Boolean), "/usr/bin"];
   return [...new Set(folders.map((folder) => join(folder, "python3")))].filter((path) => existsSync(path));
@@ -18,7 +18,7 @@ const known = new Map<string, string | undefined>();
 /** Returns an interpreter of at least 3.9 that can import these modules. */
 export function findPython(...modules: string[]): string | undefined {
   const key = modules.join();
-  // Importing a framework costs up to half a second.
+  // Importing a framework takes up to half a second.
   if (!known.has(key)) known.set(key, searchPython(modules));
   return known.get(key);
 }

@@ -1,4 +1,4 @@
-/** A folder of files, each way of serving it, and the library send as the oracle. */
+/** A folder of files, each way of serving it, and the library `send` as the reference. */
 import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -12,11 +12,11 @@ import { startOverLane } from "./lane-harness.js";
 export const WAYS = ["alone", "http1", "lane"] as const;
 export type Way = (typeof WAYS)[number];
 
-/** More than any way of sending takes at once. */
+/** Larger than what any way of sending accepts at once. */
 export const BIG_BYTES = 1_000_000;
 const OLD = new Date("2024-05-06T07:08:09Z");
 
-/** Creates the folder inside one with files that must not be served. */
+/** Creates the folder inside another one with files that must not be served. */
 export function makeSite(): { root: string; outside: string; remove(): void } {
   const base = mkdtempSync(join(tmpdir(), "pl-static-"));
   const root = join(base, "site");
@@ -128,7 +128,7 @@ export async function serveWithSend(root: string): Promise<Oracle> {
   };
 }
 
-/** Waits until the files' times are old enough for strong validators. */
+/** Waits until the times of the files are old enough for strong validators. */
 export function settled(): Promise<true> {
   const until = Date.now() + 120;
   return eventually("a tick of the clock", () => Date.now() > until || undefined);

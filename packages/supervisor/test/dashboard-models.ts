@@ -167,7 +167,7 @@ export function after(messages: Message[], model: Model = initialModel("attached
 
 let pressedAt = 1_000;
 
-/** Returns the keys as a person presses them, one after the other. */
+/** Returns messages for these keys, as if a person pressed one after the other. */
 export function keys(...names: string[]): Message[] {
   return names.map((key) => {
     pressedAt += 200;
@@ -175,7 +175,7 @@ export function keys(...names: string[]): Message[] {
   });
 }
 
-/** Returns the message with a status as the supervisor would send it: with what stands out, and what needs attention. */
+/** Returns the message with a status as the supervisor would send it, including the figures that stand out and what needs attention. */
 export function shows(document: Status, at = 1_000): Message {
   const pools = document.pools.map((each) => {
     const medians = mediansOf(each);

@@ -136,7 +136,7 @@ export class RunningSupervisor {
     return this.call<Status>("status");
   }
 
-  /** Returns the first status that satisfies, within a deadline. */
+  /** Returns the first status that satisfies the condition, within a deadline. */
   async until(what: string, satisfies: (status: Status) => boolean, timeoutMs = 60_000): Promise<Status> {
     const deadline = Date.now() + timeoutMs;
     for (let pauseMs = 15; ; pauseMs = Math.min(100, pauseMs * 1.5)) {
@@ -152,7 +152,7 @@ export class RunningSupervisor {
     return (await this.status()).listen[0] ?? "";
   }
 
-  /** Resolves with the exit code when the supervisor's process has ended. */
+  /** Resolves with the exit code when the supervisor's process has exited. */
   async exited(timeoutMs = 60_000): Promise<number | null> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return this.child.exitCode;
     const [code] = await once(this.child, "exit", { signal: AbortSignal.timeout(timeoutMs) });
@@ -163,7 +163,7 @@ export class RunningSupervisor {
 const running: RunningSupervisor[] = [];
 const shared: RunningSupervisor[] = [];
 
-/** Starts a supervisor; `endAll` ends it. */
+/** Starts a supervisor; `endAll` stops it. */
 export async function start(runtime: RuntimeName, config: FleetConfig): Promise<RunningSupervisor> {
   const supervisor = await launch(runtime, config);
   await supervisor.call("start");
@@ -189,19 +189,19 @@ export async function launch(runtime: RuntimeName, config: FleetConfig): Promise
   return supervisor;
 }
 
-/** Leaves a supervisor out of `endAll`, for several tests; `endShared` ends it. */
+/** Excludes a supervisor from `endAll`, for use by several tests; `endShared` stops it. */
 export function share(supervisor: RunningSupervisor): RunningSupervisor {
   running.splice(running.indexOf(supervisor), 1);
   shared.push(supervisor);
   return supervisor;
 }
 
-/** Ends the supervisors of one test, and their processes. */
+/** Stops the supervisors of one test, and their processes. */
 export function endAll(): Promise<void> {
   return endEach(running);
 }
 
-/** Ends those that several tests share. */
+/** Stops the supervisors that several tests share. */
 export function endShared(): Promise<void> {
   return endEach(shared);
 }
@@ -230,7 +230,7 @@ export function pidsOf(status: Status): number[] {
   return processes.flatMap(({ pid, other }) => [pid, other?.pid]).filter((pid) => pid != null);
 }
 
-/** A zombie, not yet waited for, is not alive. */
+/** A zombie that nobody has waited for is not alive. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -240,7 +240,7 @@ export function isAlive(pid: number): boolean {
   try {
     return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
   } catch {
-    // It just ended, or there is no /proc here.
+    // It has just exited, or there is no /proc here.
     return !existsSync("/proc/self");
   }
 }

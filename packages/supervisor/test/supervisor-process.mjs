@@ -1,4 +1,4 @@
-/** Runs a supervisor from a JSON description and serves it over IPC, so that tests run it on either runtime in a process. */
+/** Runs a supervisor from a JSON description and controls it over IPC, so that tests run it in a process with either runtime. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createSupervisor } from "../dist/supervisor.js";
@@ -38,10 +38,10 @@ process.on("message", async ({ id, method, args }) => {
   }
 });
 function tell(response) {
-  // After the fleet has ended nobody needs the response.
+  // After the fleet has stopped, nobody needs the response.
   if (process.connected) process.send(response);
 }
-// A test's end stops its supervisor.
+// The end of a test stops its supervisor.
 process.on("disconnect", () => supervisor.stop());
 supervisor.ended.then(({ failed }) => {
   process.removeAllListeners("disconnect");

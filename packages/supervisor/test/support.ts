@@ -1,4 +1,4 @@
-/** Shared by this package's tests: the two runtimes, and folders and processes that end with the test. */
+/** Shared by this package's tests: the two runtimes, and folders and processes that are removed after the test. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -41,11 +41,11 @@ export interface RunOptions {
   env?: NodeJS.ProcessEnv;
   uid?: number;
   gid?: number;
-  /** SIGKILL after this; default 60,000. */
+  /** SIGKILL after this time in milliseconds; default 60,000. */
   deadlineMs?: number;
 }
 
-/** Runs a program to its end. */
+/** Runs a program until it exits. */
 export function run(
   program: string,
   args: string[],
@@ -73,7 +73,7 @@ export function start(program: string, args: string[], options: Omit<RunOptions,
   return child;
 }
 
-/** Resolves with the first line of `child`; rejects if it ends first, or after a minute. */
+/** Resolves with the first line of `child`; rejects if it exits first, or after a minute. */
 export function firstLine(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = "";
@@ -84,7 +84,7 @@ export function firstLine(child: ChildProcess): Promise<string> {
       clearTimeout(timer);
       resolve(text.slice(0, text.indexOf("\n")));
     });
-    // On its exit, its last output may not have been read yet.
+    // When it exits, its last output may not have been read yet.
     child.on("close", (code) => reject(new Error(`ended with ${code} after ${JSON.stringify(text)}`)));
   });
 }

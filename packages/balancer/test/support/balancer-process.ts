@@ -24,7 +24,7 @@ import { Changes } from "./changes.js";
 import { spokenAt } from "./raw-client.js";
 
 export const RUNTIMES = ["bun", "node"] as const;
-/** With what the clients of its port speak (RawClient knows it). */
+/** A runtime with the protocol that the clients of its port speak (RawClient reads it). */
 export type Runtime = (typeof RUNTIMES)[number] | `${(typeof RUNTIMES)[number]} with ${"TLS" | "HTTP/2"}`;
 
 export const PROTOCOLS = ["http1", "lane"] as const satisfies readonly UpstreamProtocol[];
@@ -33,24 +33,24 @@ export type Protocol = (typeof PROTOCOLS)[number];
 /** Each transport with each upstream protocol. */
 export const SETUPS = RUNTIMES.flatMap((runtime) => PROTOCOLS.map((protocol) => [runtime, protocol] as const));
 
-/** The same, and each runtime with TLS over one of the protocols: what is above TLS does not see it. */
+/** The same setups, and each runtime with TLS over one of the protocols: the code above TLS does not depend on it. */
 export const SECURE_SETUPS: readonly (readonly [Runtime, Protocol])[] = [
   ...SETUPS,
   ["bun with TLS", "lane"],
   ["node with TLS", "http1"],
 ];
 
-/** The same, and with clients of HTTP/2, for rules that hold whatever a client speaks. */
+/** The same setups, and clients of HTTP/2, for rules that hold for every client protocol. */
 export const CLIENT_SETUPS: readonly (readonly [Runtime, Protocol])[] = [...SECURE_SETUPS, ["bun with HTTP/2", "lane"]];
 export const CLIENT_RUNTIMES: readonly Runtime[] = [...RUNTIMES, "node with TLS", "bun with HTTP/2"];
 
-/** Deadlines that a busy machine does not meet by accident; a test of one sets it. */
+/** Deadlines that a busy machine does not exceed by accident; a test of one of them sets it. */
 export const LIMITS: BalancerLimits = {
   ...BALANCER_LIMITS,
   headTimeoutMs: 60_000,
   handshakeTimeoutMs: 60_000,
   upstreamConnectTimeoutMs: 60_000,
-  // The upstreams are in the test's own process: one that is held up is no stalled instance.
+  // The upstreams are in the process of the test: a delayed test is not a stalled instance.
   stallAfterMs: 60_000,
   maxBodyBytes: 10_000_000,
   maxConnections: 10_000,
@@ -68,7 +68,7 @@ export const LIMITS: BalancerLimits = {
 
 const BIN = fileURLToPath(new URL("../../../supervisor/dist/programs/balancer/bin.js", import.meta.url));
 
-/** Returns the program that runs it. */
+/** Returns the path of the program that runs the balancer. */
 export function runtimePath(runtime: Runtime): string {
   if (runtime.startsWith("node")) return process.execPath;
   const require = createRequire(new URL("../../../supervisor/package.json", import.meta.url));
@@ -105,9 +105,9 @@ interface BoundHandle {
   close(): void;
 }
 
-/** Processes that earlier tests gave back, by runtime and limits. */
+/** Processes that earlier tests returned, by runtime and limits. */
 const idle = new Map<string, BalancerProcess[]>();
-/** How long a process may take to be rid of a test's upstreams; it gets rid of them at once if the test has closed them. */
+/** How long a process may take to drop a test's upstreams; it drops them immediately if the test has closed them. */
 const EMPTY_WITHIN_MS = 2000;
 
 export class BalancerProcess {
@@ -128,15 +128,18 @@ export class BalancerProcess {
   private listening: ReturnType<typeof bind> | undefined;
   private readonly heard: ChildMessage[] = [];
   private readonly changes = new Changes();
-  /** The pool of upstreams that are given without one: another one in each lease, as the balancer remembers what ended processes. */
+  /**
+   * The pool of upstreams that are given without one. Each lease has a different name, because the balancer remembers what crashed
+   * processes.
+   */
   poolName = "web";
   private leases = 0;
-  /** Where it goes when it is given back; undefined if it cannot be used again. */
+  /** The key under which it is returned; undefined if it cannot be used again. */
   private leasedAs: string | undefined;
 
   /**
-   * Takes a process that an earlier test of the same file gave back, or starts one: a start costs 0.1 s. Its counters go on. End the
-   * test with `giveBack`, and the file with `stopIdle`.
+   * Takes a process that an earlier test of the same file returned, or starts one, which takes 0.1 s. Its counters continue. A test must
+   * end with `giveBack`, and the file with `stopIdle`.
    */
   static async lease(runtime: Runtime, limits: Partial<BalancerLimits> = {}): Promise<BalancerProcess> {
     const key = `${runtime} ${JSON.stringify(limits)}`;
@@ -148,7 +151,7 @@ export class BalancerProcess {
     return balancer;
   }
 
-  /** Stops the processes that were given back. */
+  /** Stops the processes that were returned. */
   static async stopIdle(): Promise<void> {
     const all = [...idle.values()].flat();
     idle.clear();
@@ -182,7 +185,7 @@ export class BalancerProcess {
     });
     this.listening = bind();
     this.port = this.listening.port;
-    // With the variable, all tests are run over TLS.
+    // With this variable, all tests run over TLS.
     const isHttp2 = runtime.endsWith("HTTP/2");
     if (isHttp2 || runtime.endsWith("TLS") || process.env.PACELINE_TEST_TLS === "1") {
       this.isSecure = true;
@@ -213,7 +216,7 @@ export class BalancerProcess {
     if (this.isSecure) this.certify();
   }
 
-  /** Sends a certificate for `a.test`, or other ones. */
+  /** Sends a certificate for `a.test`, or the given ones. */
   certify(entries: CertificateEntry[] = [testCertificate()], more: Partial<Certificates> = {}): void {
     const ticketKey = Buffer.alloc(48, 7).toString("base64");
     const challenges = { http01: [], alpn01: [] };
@@ -270,7 +273,7 @@ export class BalancerProcess {
     return this.child?.pid as number;
   }
 
-  /** Resolves with its exit status when `output` is whole. */
+  /** Resolves with its exit status when `output` is complete. */
   async exited(): Promise<number | null> {
     await this.closed;
     return this.child?.exitCode ?? null;
@@ -285,7 +288,7 @@ export class BalancerProcess {
     idle.set(leasedAs, [...(idle.get(leasedAs) ?? []), this]);
   }
 
-  /** Resolves with whether the process runs and has no upstream left. */
+  /** Resolves with whether the process runs and has no upstreams left. */
   private async emptied(): Promise<boolean> {
     const { child } = this;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return false;

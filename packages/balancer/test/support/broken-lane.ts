@@ -47,7 +47,7 @@ const FORMS: readonly (readonly [number, (frames: Frames) => Buffer[]])[] = [
   [2, (frames) => [...frames.whole(), Buffer.from(frames.token)]],
 ];
 
-/** Sends one of them, now or later and split anywhere. Sometimes it continues for an ended stream whose slot is reused. */
+/** Sends one of these frames, now or later and split anywhere. Sometimes it continues for a finished stream whose slot is used again. */
 export function breakLane(request: ScriptedRequest, random: Random): void {
   const { lane } = request;
   const frames = new Frames(request);

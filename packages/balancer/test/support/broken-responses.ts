@@ -1,4 +1,4 @@
-/** Broken responses of upstreams: too much, too little, too early, late, garbage. Each byte names its request. Pure. */
+/** Broken responses of upstreams: too much, too little, too early, too late, garbage. Each byte names its request. Pure. */
 
 export type Random = () => number;
 
@@ -50,7 +50,7 @@ type Form = (token: string, random: Random) => string;
 
 export const FORM_NAMES = Object.keys(FORMS);
 
-/** Returns a random one, split anywhere, whose rest comes now or later. */
+/** Returns a random broken response, split anywhere, whose rest is sent now or later. */
 export function brokenResponse(token: string, random: Random): BrokenResponse {
   // The most harmful form is the most frequent.
   const form = random() < 0.25 ? "a second response" : (FORM_NAMES[below(random, FORM_NAMES.length)] as string);

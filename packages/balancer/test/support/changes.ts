@@ -2,7 +2,7 @@
 export class Changes {
   private readonly listeners = new Set<() => void>();
 
-  /** Something changed: waiters check again. */
+  /** Called after a change: the conditions are checked again. */
   tell(): void {
     for (const listener of [...this.listeners]) listener();
   }

@@ -1,4 +1,4 @@
-/** A transport without sockets: keeps written bytes; the test connects, takes bytes and ends. */
+/** A transport without sockets: it keeps the written bytes; the test connects, takes bytes and closes. */
 import type { Connection, ConnectionOwner, Connector, Ends, Transport } from "../../src/transport/transport.js";
 import { NO_OWNER } from "../../src/transport/transport.js";
 
@@ -8,7 +8,7 @@ export class FakeConnection implements Connection {
   ends: Ends | undefined;
   isClosed = false;
   isPaused = false;
-  /** The kernel takes only this many bytes; the rest waits until `drain`. */
+  /** The kernel accepts only this many bytes; the rest waits until `drain`. */
   room = Number.POSITIVE_INFINITY;
   /** As on Node, `write` returns true up to this many queued bytes, and then no `onDrain` follows. */
   highWater = 0;
@@ -51,7 +51,7 @@ export class FakeConnection implements Connection {
     this.waiting = size < bytes.length ? [bytes.subarray(size)] : [];
   }
 
-  /** Gives the kernel room for this many bytes. */
+  /** Makes room for this many bytes in the kernel. */
   drain(room = Number.POSITIVE_INFINITY): void {
     this.room = room;
     this.move();
@@ -60,7 +60,7 @@ export class FakeConnection implements Connection {
     this.owner.onDrain();
   }
 
-  /** Returns all bytes taken since the last call. */
+  /** Returns all bytes that the kernel accepted since the last call. */
   take(): Buffer {
     return Buffer.concat(this.taken.splice(0));
   }
@@ -102,7 +102,7 @@ export class FakeTransport implements Transport {
     return Number.POSITIVE_INFINITY;
   }
   readonly connections: FakeConnection[] = [];
-  /** Those that wait for their connection. */
+  /** Callers that wait for their connection. */
   readonly connecting: Connector[] = [];
 
   listen(): never {

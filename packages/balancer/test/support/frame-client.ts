@@ -1,4 +1,4 @@
-/** A client of HTTP/2 that sends exact frames, valid or not, and keeps the frames it gets. */
+/** An HTTP/2 client that sends exact frames, valid or not, and keeps the frames that it receives. */
 import { once } from "node:events";
 import type net from "node:net";
 import { Changes } from "./changes.js";
@@ -11,7 +11,7 @@ export class FrameClient {
   private rest: Buffer = Buffer.alloc(0);
   private readonly changes = new Changes();
 
-  /** Connects, by TLS if the port needs it, and sends these bytes. */
+  /** Connects, with TLS if the port needs it, and sends these bytes. */
   static async connect(port: number, ...bytes: Uint8Array[]): Promise<FrameClient> {
     const socket = connectTo(port, "127.0.0.1", ["h2"]);
     await once(socket, "encrypted" in socket ? "secureConnect" : "connect");

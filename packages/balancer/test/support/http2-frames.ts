@@ -1,4 +1,4 @@
-/** Frames of HTTP/2 for tests: written byte by byte, valid or not, and read back. Pure. */
+/** HTTP/2 frames for tests: written byte by byte, valid or not, and read back. Pure. */
 import { ErrorCode, FrameType, PREFACE } from "../../src/http2/protocol.js";
 
 export interface Frame {
@@ -37,7 +37,7 @@ export const HELLO = Buffer.concat([PREFACE, settings()]);
 
 export type Fields = readonly (readonly [name: string, value: string])[];
 
-/** Returns a block of literal fields that are not added to the table. */
+/** Returns a block of literal fields that are not added to the dynamic table. */
 export function block(fields: Fields): Buffer {
   const string = (text: string) => {
     const bytes = Buffer.from(text, "latin1");
@@ -77,7 +77,7 @@ export function windowUpdate(stream: number, bytes: number): Buffer {
   return frame(FrameType.WINDOW_UPDATE, 0, stream, uint32(bytes));
 }
 
-/** Takes whole frames from the beginning of what was received. */
+/** Removes complete frames from the beginning of the received bytes. */
 export function framesIn(received: Buffer): { frames: Frame[]; rest: Buffer } {
   const frames: Frame[] = [];
   let at = 0;
@@ -92,7 +92,7 @@ export function framesIn(received: Buffer): { frames: Frame[]; rest: Buffer } {
   return { frames, rest: received.subarray(at) };
 }
 
-/** What became of a stream or the connection, for comparisons: `RST 1 CANCEL`, `GOAWAY NO_ERROR`. */
+/** Returns how a stream or the connection ended, for comparisons: `RST 1 CANCEL`, `GOAWAY NO_ERROR`. */
 export function endingOf({ type, stream, payload }: Frame): string | undefined {
   const nameOf = (code: number) => Object.entries(ErrorCode).find(([, value]) => value === code)?.[0] ?? String(code);
   if (type === FrameType.RST_STREAM) return `RST ${stream} ${nameOf(payload.readUInt32BE(0))}`;

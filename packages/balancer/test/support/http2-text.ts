@@ -1,6 +1,7 @@
 /**
- * Lets a test's client speak HTTP/2: to the test it looks like a connection of HTTP/1.1, so that a rule is tested over both by the same
- * text. One request at a time. A refusal, or a response to a request with `Connection: close`, ends it as over HTTP/1.1.
+ * Lets a test's client use HTTP/2. To the test it looks like an HTTP/1.1 connection, so that a rule is tested over both protocols with the
+ * same text. It sends one request at a time. As over HTTP/1.1, the connection ends after an error response, or after the response to a
+ * request with `Connection: close`.
  */
 
 import { STATUS_CODES } from "node:http";
@@ -8,9 +9,9 @@ import http2 from "node:http2";
 import type net from "node:net";
 import { Duplex } from "node:stream";
 
-/** What HTTP/1.1 closes the connection after, because the rest of the request may follow. */
+/** Status codes after which HTTP/1.1 closes the connection, because the rest of the request may follow. */
 const ENDING: ReadonlySet<number> = new Set([400, 408, 413, 414, 417, 431, 501]);
-/** Of one hop, or said by HTTP/2 itself. */
+/** Hop-by-hop fields, and fields that HTTP/2 itself expresses. */
 const LEFT_OUT = /^(?:host|connection|upgrade|transfer-encoding|keep-alive|proxy-connection|sec-websocket-key)$/;
 
 type Body = { kind: "none" } | { kind: "length"; left: number } | { kind: "chunks" } | { kind: "tunnel" };

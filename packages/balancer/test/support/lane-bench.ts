@@ -113,5 +113,5 @@ export class LaneBench {
   }
 }
 
-/** Resolves at the end of this turn of the event loop: its output was sent. */
+/** Resolves at the end of this turn of the event loop, when its output was sent. */
 export const turnEnd = (): Promise<void> => new Promise((resolve) => void setImmediate(() => setImmediate(resolve)));

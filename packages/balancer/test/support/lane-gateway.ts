@@ -1,6 +1,6 @@
 /**
- * Lets a scripted upstream speak the lane: to the test each stream looks like its own HTTP/1.1 connection. To the balancer it
- * behaves like an instance: it announces starts, grants read bytes, and respects windows.
+ * Lets a scripted upstream speak the lane protocol: to the test each stream looks like a separate HTTP/1.1 connection. To the balancer it
+ * behaves like an instance: it announces starts, grants windows for the bytes that were read, and respects windows.
  */
 
 import { STATUS_CODES } from "node:http";
@@ -13,15 +13,15 @@ import { type HeardFrame, ScriptedLaneConnection, type ScriptedRequest } from ".
 import type { UpstreamConnection, UpstreamSocket } from "./scripted-upstream.js";
 
 const WINDOW_BYTES = 131_072;
-/** An instance whose app waits for more grants what it has read, from this amount on. */
+/** If the app of an instance waits for more, the instance grants the read bytes from this amount on. */
 const STARVED_GRANT_BYTES = 4096;
 
 /** The gateway's owner. */
 export interface GatewayOwner {
   onConnection(connection: UpstreamConnection): void;
-  /** More of a request arrived; it has started. */
+  /** Called when more of a request arrived; it has started. */
   onBytes(connection: UpstreamConnection): void;
-  /** Something happened on the lane. */
+  /** Called when something happened on the lane. */
   onChange(): void;
 }
 
@@ -95,7 +95,7 @@ export class LaneGateway {
 /** One request, and the test's output for it. */
 class GatewayStream implements UpstreamSocket, ResponseSink {
   destroyed = false;
-  /** The balancer sends no more, or has given up the response. */
+  /** Set when the balancer sends no more, or has abandoned the response. */
   readableEnded = false;
   readonly connection: UpstreamConnection;
   private readonly reader: ResponseReader;
@@ -105,13 +105,13 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
   private begins: "not yet" | "soon" | "has" = "not yet";
   private isAnswered = false;
   private isOver = false;
-  /** Bytes of the request's body that were read but not granted again. */
+  /** Bytes of the request's body that were read and not granted again. */
   private ungranted = 0;
-  /** The bytes of the response's body the balancer still accepts. */
+  /** The number of bytes of the response's body that the balancer still accepts. */
   private window: number;
   private readonly waiting: Buffer[] = [];
   private isEndDue = false;
-  /** Of the request and of the response, as lines. */
+  /** The trailers of the request and of the response, as lines. */
   private requestTrailers = "";
   private trailers = "";
 
@@ -133,7 +133,7 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     this.connection = { socket: this, received: http1HeadOf(request, payload, fields, this.isChunked) };
   }
 
-  // From the lane.
+  // Called by the lane:
 
   take(type: number, payload: Buffer): void {
     switch (type) {
@@ -175,12 +175,12 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     this.ungranted = 0;
   }
 
-  /** A whole read was parsed. */
+  /** Called when a whole read was parsed. */
   onRead(): void {
     if (this.isOver || this.begins === "soon") return;
     if (this.begins === "has") return this.tell();
     if (!this.isIdempotent) {
-      // It must not run before the balancer can know: only after the kernel has the announcement.
+      // The request must not run before the balancer can know that: only after the kernel has accepted the announcement.
       this.begins = "soon";
       this.request.begun();
       this.gateway.socket.write("", () => {
@@ -199,7 +199,7 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     this.gateway.owner.onChange();
   }
 
-  // From the test.
+  // Called by the test:
 
   write(data: string | Uint8Array, encodingOrDone?: BufferEncoding | (() => void), done?: () => void): boolean {
     const encoding = typeof encodingOrDone === "string" ? encodingOrDone : "utf8";
@@ -220,13 +220,13 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     this.pump();
   }
 
-  /** Within a request this means that the instance dies. */
+  /** During a request this means that the instance dies. */
   destroy(): void {
     this.destroyed = true;
     if (!this.isOver) this.gateway.socket.destroy();
   }
 
-  // The response, as parsed from the test's output.
+  // The response, parsed from the test's output:
 
   head(status: number, reason: string, lines: string, length: number | undefined, isWhole: boolean): void {
     this.isAnswered ||= status >= 200 || status === 101;
@@ -254,7 +254,7 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
     this.finish();
   }
 
-  /** Sends what the window allows. */
+  /** Sends as much as the window allows. */
   private pump(): void {
     while (!this.isOver) {
       const first = this.waiting[0];
@@ -285,7 +285,7 @@ class GatewayStream implements UpstreamSocket, ResponseSink {
   }
 }
 
-/** Returns the head that the balancer would send in HTTP/1.1: usual case of names, the body's framing last. */
+/** Returns the head that the balancer would send with HTTP/1.1: names in their usual case, the framing of the body last. */
 function http1HeadOf(
   { method, target }: ScriptedRequest,
   payload: Buffer,

@@ -4,13 +4,16 @@ import tls from "node:tls";
 import { Changes } from "./changes.js";
 import { Http2Text } from "./http2-text.js";
 
-/** What clients of a port speak, unless it is HTTP/1.1 over TCP: the same over TLS, or HTTP/2 over TLS. */
+/** The protocol of the clients of a port, unless it is HTTP/1.1 over TCP: HTTP/1.1 over TLS, or HTTP/2 over TLS. */
 export const spokenAt = new Map<number, "TLS" | "HTTP/2">();
 
-/** The TCP sockets below those of TLS. */
+/** The TCP sockets below the TLS sockets. */
 const below = new WeakMap<net.Socket, net.Socket>();
 
-/** Connects, by TLS if the port needs it. @param protocols for ALPN */
+/**
+ * Connects, with TLS if the port needs it.
+ * @param protocols for ALPN
+ */
 export function connectTo(port: number, localAddress = "127.0.0.1", protocols?: string[]): net.Socket {
   const socket = net.connect({ port, host: "127.0.0.1", localAddress, allowHalfOpen: true });
   const spoken = spokenAt.get(port);
@@ -38,14 +41,14 @@ export class RawClient {
   ending: Ending = "open";
   private readonly changes = new Changes();
 
-  /** @param localAddress such as 127.0.0.2, for a client of another address */
+  /** @param localAddress for example 127.0.0.2, for a client with another address */
   static async connect(port: number, localAddress = "127.0.0.1"): Promise<RawClient> {
     const socket = connectTo(port, localAddress);
     let wasReset = false;
     await new Promise<void>((resolve, reject) => {
       socket.once(socket instanceof tls.TLSSocket ? "secureConnect" : "connect", resolve);
       socket.once("error", (error: NodeJS.ErrnoException) => {
-        // It was connected: a reset that comes at once is seen first.
+        // It was connected: an immediate reset is detected first.
         wasReset = error.code === "ECONNRESET";
         if (wasReset) resolve();
         else reject(error);
@@ -73,7 +76,7 @@ export class RawClient {
     socket.on("close", () => this.changes.tell());
   }
 
-  /** Sends these bytes (latin1), and resolves when the kernel has them. */
+  /** Sends these bytes (latin1), and resolves when the kernel has accepted them. */
   send(text: string): Promise<void> {
     return new Promise((resolve) => this.socket.write(Buffer.from(text, "latin1"), () => resolve()));
   }
@@ -84,7 +87,7 @@ export class RawClient {
     return this;
   }
 
-  /** Waits for the connection's end; returns everything received before it. */
+  /** Waits for the end of the connection; returns everything received before it. */
   async ended(): Promise<string> {
     await this.until(({ ending }) => ending !== "open", "the end of the connection");
     return this.received;
@@ -95,7 +98,7 @@ export class RawClient {
   }
 }
 
-/** Sends bytes on a new connection and waits for its end. */
+/** Sends bytes on a new connection and waits for the end of the connection. */
 export async function exchangeRaw(
   port: number,
   text: string,

@@ -1,12 +1,15 @@
 /** Parses the HTTP/1.1 response that a test writes for its upstream. Pure. */
 
 export interface ResponseSink {
-  /** A head, also of a 1xx. `length` is absent without Content-Length; with `isWhole` no body follows. */
+  /** A head, also of a 1xx response. `length` is absent without Content-Length; with `isWhole` no body follows. */
   head(status: number, reason: string, lines: string, length: number | undefined, isWhole: boolean): void;
   body(bytes: Buffer): void;
-  /** The body is complete. @param trailers as lines */
+  /**
+   * Called when the body is complete.
+   * @param trailers as lines
+   */
   last(trailers?: string): void;
-  /** The response ended too early. */
+  /** Called when the response ended too early. */
   fail(): void;
 }
 

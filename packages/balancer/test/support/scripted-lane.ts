@@ -1,4 +1,4 @@
-/** An upstream that speaks the lane: keeps every frame, and responds as scripted. */
+/** An upstream that speaks the lane protocol: it keeps every frame, and responds as scripted. */
 
 import net from "node:net";
 import { FRAME_HEADER_BYTES, FrameType, LANE_VERSION, MAGIC } from "@paceline/wire/lane/protocol";
@@ -15,7 +15,7 @@ export interface HeardFrame {
 
 export interface Received {
   status?: number;
-  /** Of a RESPONSE: 1 no body follows, 2 the length is given. */
+  /** Flags of a RESPONSE: 1 no body follows, 2 the length is given. */
   flags?: number;
   length?: number;
   reason?: string;
@@ -87,7 +87,7 @@ export class ScriptedRequest {
     return this.say(FrameType.WINDOW, payload);
   }
 
-  /** Tells for a CANCEL or WITHDRAW whether the handler had been called. */
+  /** Reports for a CANCEL or WITHDRAW whether the handler had been called. */
   cancelled(wasBegun: boolean): this {
     return this.say(FrameType.CANCELLED, Uint8Array.of(wasBegun ? 1 : 0));
   }
@@ -96,7 +96,7 @@ export class ScriptedRequest {
 export class ScriptedLaneConnection {
   readonly frames: HeardFrame[] = [];
   readonly requests: ScriptedRequest[] = [];
-  /** The balancer has closed it. */
+  /** Set when the balancer has closed the lane. */
   isClosed = false;
   private rest: Buffer = Buffer.alloc(0);
   private corked: Buffer[] | undefined;
@@ -229,12 +229,12 @@ export class ScriptedLane {
     return this.lanes.flatMap(({ frames }) => frames);
   }
 
-  /** Returns the request with that target. */
+  /** Returns the request with this target. */
   asked(target: string): ScriptedRequest | undefined {
     return this.requests.find((request) => request.target === target);
   }
 
-  /** Waits for the request with that target. */
+  /** Waits for the request with this target. */
   async request(target: string): Promise<ScriptedRequest> {
     await this.until(() => this.asked(target) !== undefined, `the request for ${target}`);
     return this.asked(target) as ScriptedRequest;

@@ -4,7 +4,7 @@ import type { Protocol } from "./balancer-process.js";
 import { Changes } from "./changes.js";
 import { LaneGateway } from "./lane-gateway.js";
 
-/** The members of a connection's socket used by tests. */
+/** The members of a connection's socket that tests use. */
 export interface UpstreamSocket {
   readonly destroyed: boolean;
   readonly readableEnded: boolean;
@@ -15,7 +15,7 @@ export interface UpstreamSocket {
   destroy(): void;
 }
 
-/** A connection; over the lane, one stream presented as a connection. */
+/** A connection; over the lane, one stream that looks like a connection. */
 export interface UpstreamConnection {
   socket: UpstreamSocket;
   /** All bytes received on this connection, as latin1; over the lane, their HTTP/1.1 equivalent. */
@@ -24,12 +24,12 @@ export interface UpstreamConnection {
 
 export class ScriptedUpstream {
   readonly connections: UpstreamConnection[] = [];
-  /** All accepted connections; a lane is one, however many requests it carries. */
+  /** All accepted connections; a lane is one connection, however many requests it carries. */
   readonly accepted: net.Socket[] = [];
   private readonly server: net.Server;
   private readonly changes = new Changes();
 
-  /** `onBytes` is called with each connection that got bytes, after they were added to `received`. */
+  /** `onBytes` is called for each connection that received bytes, after they were added to `received`. */
   static async listen(
     path: string,
     onBytes: (connection: UpstreamConnection) => void,
@@ -94,7 +94,7 @@ export class ScriptedUpstream {
   }
 }
 
-/** Returns an `onBytes` that responds to each request without a body with the same bytes, once its head is complete. */
+/** Returns an `onBytes` that responds to each request without a body with the same bytes, as soon as its head is complete. */
 export function respondEach(response: string): (connection: UpstreamConnection) => void {
   const answered = new WeakMap<UpstreamConnection, number>();
   return (connection) => {

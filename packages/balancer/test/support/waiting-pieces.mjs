@@ -1,4 +1,4 @@
-/** Writes pieces of a byte to a peer that does not read, on this runtime; prints what that costs and what the peer gets at last. */
+/** Writes pieces of one byte to a peer that does not read, on this runtime; prints what that costs and what the peer finally gets. */
 import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";

@@ -43,7 +43,7 @@ class Addresses(unittest.TestCase):
         first = serving(("/longzipped", saying(["zipped"])), ("/long", saying(["long"])), ("/", saying(["all"])))
         for target, body in (("/longzipped", b"zipped"), ("/long", b"long"), ("/longer", b"long"), ("/x", b"all")):
             self.assertEqual(ask(first, target).body, body)
-        # In the other order the shorter one matches everything.
+        # In the other order, the shorter pattern matches everything.
         self.assertEqual(ask(serving(("/", saying(["all"])), ("/long", saying(["long"]))), "/long").body, b"all")
 
     def test_the_prefix_is_the_script_name(self):
@@ -137,7 +137,7 @@ class Environs(unittest.TestCase):
         form = {"CONTENT_TYPE": "application/x-www-form-urlencoded"}
         long = b"a=" + b"x" * config.max_form_bytes
         self.assertEqual(ask(application, "/", "POST", long, **form).code, 413)
-        # Without a length too.
+        # Also without a length.
         self.assertEqual(ask(application, "/", "POST", long, CONTENT_LENGTH="", **form).code, 413)
         many = "&".join("a" for _ in range(config.max_form_fields + 1))
         self.assertEqual(ask(application, "/?" + many).code, 400)

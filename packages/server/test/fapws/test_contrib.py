@@ -53,7 +53,7 @@ class Files(unittest.TestCase):
         self.assertEqual(ask(self.files, "/static/within/site.css").body, b"body {}")
         self.assertEqual(ask(self.files, "/static/.well-known/x").body, b"yes")
         self.assertEqual(ask(self.files, "/static/archive.tar.gz").header("Content-Type"), "application/octet-stream")
-        # WSGI's text represents bytes.
+        # In WSGI, text represents bytes.
         self.assertEqual(ask(self.files, "/static/a b é.txt".encode().decode("latin-1")).body, b"0123456789")
 
     def test_one_file_under_any_name(self):

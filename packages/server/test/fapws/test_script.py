@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 RUN = "import sys; from fapws.paceline_script import run_script; run_script(sys.argv[1])"
-# Replaces the instance: serves nothing.
+# Replaces the instance, so that nothing is served.
 PRETEND = "from paceline import instance; instance.serve = lambda application: print('served')\n"
 
 

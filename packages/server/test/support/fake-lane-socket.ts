@@ -1,16 +1,16 @@
-/** A fake lane socket: keeps written bytes; the test decides how much the kernel takes. */
+/** A lane socket without a kernel: it keeps the written bytes, and the test decides how many the kernel accepts. */
 import type { StreamSocket, StreamSocketOwner } from "@paceline/wire";
 
-/** The header of the frame. */
+/** The header of the BUSY frame. */
 const BUSY = Buffer.from("0400000c00000000", "hex");
 
 export class FakeLaneSocket implements StreamSocket {
   owner: StreamSocketOwner | undefined;
   isEnded = false;
-  /** The kernel takes only this many bytes; the rest waits until `drain`. */
+  /** The kernel accepts only this many bytes; the rest waits until `drain`. */
   room = Number.POSITIVE_INFINITY;
   private readonly taken: Buffer[] = [];
-  /** Not copied: later changes by the caller are sent. */
+  /** Not copied, so later changes by the caller are sent. */
   private waiting: Uint8Array[] = [];
 
   get isBlocked(): boolean {
@@ -38,7 +38,7 @@ export class FakeLaneSocket implements StreamSocket {
     }
   }
 
-  /** Gives the kernel room for this many bytes. */
+  /** Makes room for this many bytes in the kernel. */
   drain(room = Number.POSITIVE_INFINITY): void {
     const wasBlocked = this.isBlocked;
     this.room = room;
@@ -46,12 +46,12 @@ export class FakeLaneSocket implements StreamSocket {
     if (wasBlocked && !this.isBlocked) this.owner?.onDrain();
   }
 
-  /** Returns all bytes taken since the last call. */
+  /** Returns all bytes that the kernel accepted since the last call. */
   take(): Buffer {
     return Buffer.concat(this.taken.splice(0));
   }
 
-  /** The same, in complete frames without BUSY, which depends on the machine's speed. */
+  /** Returns the same bytes as complete frames, without BUSY, which depends on the speed of the machine. */
   takeWithoutBusy(): Buffer {
     let bytes = this.take();
     for (let at = bytes.indexOf(BUSY); at >= 0; at = bytes.indexOf(BUSY)) {

@@ -1,4 +1,4 @@
-/** The instance's end of a lane on a fake socket, with an app behind it. */
+/** The instance's end of a lane on a simulated socket, with an app. */
 
 import type { Scoreboard } from "@paceline/wire/lane/scoreboard";
 import { LaneConnection, loadStreams } from "../../src/lane/lane-connection.js";
@@ -41,5 +41,5 @@ export class LaneBench {
   }
 }
 
-/** Resolves at the end of this turn of the event loop: its output was sent. */
+/** Resolves at the end of this turn of the event loop, when its output was sent. */
 export const turnEnd = (): Promise<void> => new Promise((resolve) => void setImmediate(() => setImmediate(resolve)));

@@ -1,9 +1,12 @@
-/** Chunked bodies whose lines every parser of ours must take or refuse (RFC 9112 §7.1): digits, whitespace and extensions are limited. */
+/**
+ * Chunked bodies whose lines each of our parsers must accept or reject (RFC 9112, section 7.1): digits, whitespace and extensions are
+ * limited.
+ */
 
 const MANY = 70_000;
 const whole = (line: string) => `${line}\r\nabc\r\n0\r\n\r\n`;
 
-/** The name, the body, and whether it is taken; a body that is refused need not be complete. */
+/** The name, the body, and whether it is accepted; a rejected body need not be complete. */
 export const CHUNK_LINES: readonly (readonly [name: string, body: string, isTaken: boolean])[] = [
   ["zeros before a size", whole(`${"0".repeat(12)}3`), true],
   ["a last chunk of thirteen zeros", `3\r\nabc\r\n${"0".repeat(13)}\r\n\r\n`, true],

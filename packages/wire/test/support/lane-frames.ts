@@ -27,7 +27,7 @@ export const anyFrame: fc.Arbitrary<AnyFrame> = fc.constantFrom(...Object.values
   });
 });
 
-/** Cuts bytes into pieces of these sizes, repeatedly; a size of 0 is an empty read. Not all may be 0. */
+/** Splits bytes into pieces of these sizes, repeatedly; a size of 0 is an empty read. Not all sizes may be 0. */
 export function cut(bytes: Uint8Array, sizes: readonly number[]): Buffer[] {
   const pieces: Buffer[] = [];
   for (let at = 0, i = 0; at < bytes.length; i++) {

@@ -7,32 +7,32 @@ export interface FrameVector {
   type: string;
   stream: number;
   hex: string;
-  /** Of a HELLO. */
+  /** In a HELLO. */
   version?: number;
   window?: number;
   streams?: number;
-  /** Of a REQUEST: the request in HTTP/1.1, and a trusted peer's fields, as forwarded. */
+  /** In a REQUEST: the request in HTTP/1.1, and the fields of a trusted peer, as forwarded. */
   http1?: string;
   told?: [string, string][];
-  /** Of a REQUEST whose response begins with a little window. */
+  /** In a REQUEST whose response begins with a small window. */
   isLittle?: boolean;
   method?: string;
   target?: string;
   host?: string;
-  /** Of a REQUEST whose client asked for another URL than the balancer's. */
+  /** In a REQUEST whose client requested another URL than the balancer's. */
   url?: string;
-  /** Of a REQUEST and a RESPONSE. */
+  /** In a REQUEST and in a RESPONSE. */
   flags?: number;
   fields?: [string, string][];
-  /** Of a RESPONSE. */
+  /** In a RESPONSE. */
   status?: number;
   length?: number;
   reason?: string;
-  /** Of frames with only this payload. */
+  /** In frames with only this payload. */
   text?: string;
   number?: number;
   byte?: number;
-  /** Of COST. */
+  /** In a COST. */
   requests?: number;
   micros?: number;
   pid?: number;
@@ -54,7 +54,7 @@ export const VECTORS: LaneVectors = JSON.parse(
   readFileSync(new URL("../../../../test/lane-vectors.json", import.meta.url), "utf8"),
 );
 
-/** Returns the vector of that name. */
+/** Returns the vector with that name. */
 export function vector(name: string): FrameVector {
   const found = VECTORS.frames.find((each) => each.name === name);
   if (found === undefined) throw new Error(`no vector ${name}`);

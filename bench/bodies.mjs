@@ -1,7 +1,8 @@
 /**
  * Measures the throughput of one large body: `npm run bench:bodies`. A download and an upload of a gigabyte by curl, over a lane, over
- * HTTP/1.1, and to an instance alone, with nginx in front of that one if it is installed. In turns; prints medians, and the CPU time of
- * all server-side processes. With `--client TLS` or `--client HTTP/2` the clients of the balancer and of nginx speak that, with one certificate.
+ * HTTP/1.1, and to an instance alone, with nginx in front of that one if it is installed. In turns; prints medians, and the CPU time of all
+ * server-side processes. With `--client TLS` or `--client HTTP/2` the clients of the balancer and of nginx use that protocol, with the same
+ * certificate.
  */
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";

@@ -1,5 +1,5 @@
 /**
- * Measures the cost of serving beside nginx and HAProxy: `npm run bench:cost`. The short form of the full benchmark: one instance
+ * Measures the cost of serving, compared with nginx and HAProxy: `npm run bench:cost`. The short form of the full benchmark: one instance
  * and the smallest fleet.
  */
 import { benchmark } from "./support/command.mjs";

@@ -1,7 +1,7 @@
 /**
- * Measures the edge beside nginx and HAProxy: `npm run bench:edge`. New TLS connections, HTTP/2, HTTP/1.1 over TLS, and compressed
- * JSON, in turns, in front of two instances each and with one ECDSA certificate. Prints the medians of requests per second and of the
- * CPU time per request: of the balancer, nginx or HAProxy alone, and with the instances behind it.
+ * Measures the edge beside nginx and HAProxy: `npm run bench:edge`. New TLS connections, HTTP/2, HTTP/1.1 over TLS, and compressed JSON, in
+ * turns, each in front of two instances and with the same ECDSA certificate. Prints the medians of requests per second and of the CPU time
+ * per request: of the balancer, nginx or HAProxy alone, and with the instances behind it.
  */
 import { execFile, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -32,7 +32,7 @@ const made = spawnSync("openssl", [
 ]);
 if (made.status !== 0) throw new Error(`openssl: ${made.error ?? made.stderr}`);
 
-/** Each load returns how many requests had a 2xx, and how many a second. */
+/** Each load returns how many requests got a 2xx response, and how many per second. */
 const handshakes = async ({ securePort }) => {
   const { stdout } = await execute("ab", ["-q", "-r", "-n2000", "-c32", `https://127.0.0.1:${securePort}/`]);
   const failed = Number(/Failed requests:\s+(\d+)/.exec(stdout)[1]);
@@ -90,7 +90,7 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** Until the compilers of a runtime have little left to do. */
+/** Continues until the compilers of a runtime have little left to do. */
 async function warmUp(contestant, load) {
   for (let count = 0, turn = 0; count < WARM_UP_REQUESTS && turn < 10; turn++) count += (await load(contestant)).count;
 }

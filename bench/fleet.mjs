@@ -1,6 +1,7 @@
 /**
- * Measures a large fleet: `npm run bench:fleet`. How long a start and a reload of 200 instances take, whether a request is lost meanwhile,
- * and what the supervisor costs at rest: a minute after the last client has asked for figures, as long as it reads them for clients.
+ * Measures a large fleet: `npm run bench:fleet`. How long a start and a reload of 200 instances take, whether a request is lost during the
+ * reload, and what the supervisor costs at rest: more than a minute after the last client has requested figures, because until then it
+ * reads them for clients.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -34,7 +35,7 @@ writeFileSync(path.join(folder, "paceline.config.json"), JSON.stringify(config))
 const env = { ...process.env, PACELINE_RUN_DIR: path.join(folder, "run"), PACELINE_RUNTIME: runtime };
 const paceline = path.join(root, "packages/supervisor/bin/paceline");
 
-/** Runs a command to its end and returns its time in seconds. */
+/** Runs a command until it exits, and returns its duration in seconds. */
 async function timed(...args) {
   const startedAt = performance.now();
   const child = spawn(paceline, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
@@ -46,7 +47,7 @@ async function timed(...args) {
   return { seconds: (performance.now() - startedAt) / 1000, output };
 }
 
-/** Asks over a connection of its own; resolves with the status or the error's code. */
+/** Sends a request on a new connection; resolves with the status or the error code. */
 function ask() {
   return new Promise((resolve) => {
     const request = http.get({ port, host: "127.0.0.1", agent: false, timeout: 30_000 }, (response) => {

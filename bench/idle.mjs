@@ -46,10 +46,10 @@ function ownMB(pids) {
   return own.reduce((sum, each) => sum + each, 0) / 1024;
 }
 
-/** The CPU time by kind of process, and the second, of the last measurement. */
+/** The CPU time by kind of process at the last measurement, and its time in seconds. */
 let last;
 
-/** Returns the CPU time of these processes since the last measurement, in milliseconds per second, without their start. */
+/** Returns the CPU time of these processes since the last measurement, in milliseconds per second, without that of their start. */
 function cpu(kind, pids, second) {
   const before = last?.kinds.get(kind);
   if (before === undefined) return "–";
@@ -74,14 +74,14 @@ function measure(second) {
   last = { second, kinds: new Map([...kinds, ["all", pids]].map(([kind, of]) => [kind, cpuSnapshot(of)])) };
 }
 
-/** Returns how many other processes run the program of this one: they share its pages, which makes PSS smaller. */
+/** Returns how many other processes run the same program: they share its pages, which makes the PSS smaller. */
 function othersOf(pid, own) {
   const programOf = (each) => {
     try {
       const { dev, ino } = statSync(`/proc/${each}/exe`);
       return `${dev} ${ino}`;
     } catch {
-      return undefined; // It has ended, or belongs to another user.
+      return undefined; // return undefined; // It has exited, or belongs to another user.
     }
   };
   const program = programOf(pid);

@@ -1,6 +1,6 @@
 /**
- * The full benchmark: `npm run bench`. Paceline beside the peers of this machine, one instance and fleets of four sizes, loaded
- * in turns. Prints tables; on request writes JSON, docs/benchmarks.md and its chart.
+ * The full benchmark: `npm run bench`. Paceline compared with the peers on this machine, one instance and fleets of four sizes, loaded in
+ * turns. Prints tables; on request writes JSON, docs/benchmarks.md and its chart.
  */
 import { benchmark } from "./support/command.mjs";
 import { allSections } from "./support/contestants/sections.mjs";

@@ -1,7 +1,7 @@
 /**
- * Measures what remains of the throughput when more requests come than can be run: `npm run bench:overload`. Requests of 20 ms of processor
- * time arrive at random (Poisson) at rates from half to three times what the fleet can run. The goodput is what gets a 200 within a second.
- * `--chart FILE` draws it as SVG.
+ * Measures what remains of the throughput when more requests come than can be run: `npm run bench:overload`. Requests of 20 ms of CPU time
+ * arrive at random (Poisson), at rates from half to three times what the fleet can run. The goodput counts requests that get a 200 within a
+ * second. `--chart FILE` draws it as SVG.
  */
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -30,7 +30,7 @@ const instances = Number(values.instances);
 const shares = values.shares.split(",").map(Number);
 const seconds = Number(values.seconds);
 const app = fileURLToPath(new URL("apps/busy.mjs", import.meta.url));
-/** A client's patience, in milliseconds. */
+/** How long a client waits for a response, in milliseconds. */
 const PATIENCE_MS = 1000;
 
 const VARIANTS = {

@@ -1,4 +1,4 @@
-/** Each request takes so many milliseconds of processor time: BUSY_MS, 20 by default. */
+/** Each request takes BUSY_MS milliseconds of CPU time, 20 by default. */
 const milliseconds = Number(process.env.BUSY_MS ?? 20);
 
 export default {

@@ -1,4 +1,4 @@
-/** The fleets' app under Node's cluster: `BENCH_INSTANCES` workers with connections in turn. */
+/** The fleets' app with Node's cluster module: `BENCH_INSTANCES` workers that get connections in turn. */
 import cluster from "node:cluster";
 
 if (cluster.isPrimary) {

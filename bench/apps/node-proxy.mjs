@@ -1,4 +1,4 @@
-/** The library http-proxy from `BENCH_PEERS` before `BENCH_SOCKETS`, in turn, with kept connections. */
+/** The library http-proxy from `BENCH_PEERS` in front of `BENCH_SOCKETS`, in turn, with kept connections. */
 import http from "node:http";
 import { createRequire } from "node:module";
 import path from "node:path";

@@ -1,4 +1,4 @@
-/** The fleets' app on Node's http, on `BENCH_PORT` or `BENCH_SOCKET`: the instances of PM2, of cluster and behind http-proxy. */
+/** The fleets' app on Node's http, on `BENCH_PORT` or `BENCH_SOCKET`: the instances of PM2, of the cluster module and behind http-proxy. */
 import http from "node:http";
 import { BODY, headersFor } from "./answer.mjs";
 

@@ -1,7 +1,7 @@
 /**
- * A request takes 2 ms of processor time, or 32 ms if its path is /long; TAIL_KIND says when, TAIL_STYLE=node makes it a Node handler,
- * and the first instance takes TAIL_SLOW times as long. The response has the number of the instance, and when the handler was called,
- * began to compute, had computed and responded, in milliseconds since 1970.
+ * A request takes 2 ms of CPU time, or 32 ms if its path is /long. TAIL_KIND says when, TAIL_STYLE=node makes it a Node handler, and the
+ * first instance takes TAIL_SLOW times as long. The response has the number of the instance, and when the handler was called, began to
+ * compute, had computed and responded, in milliseconds since 1970.
  */
 const { TAIL_KIND = "sync", TAIL_STYLE, TAIL_SLOW = "1", TAIL_INDEX = process.env.PACELINE_INDEX } = process.env;
 const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

@@ -1,6 +1,6 @@
 /**
- * Web frameworks of the field, each as in its own documentation: `source` runs with `node` or `bun`, unchanged, alone and
- * behind Paceline. Requests to compare are "METHOD path [type body]"; `websocket` is a path that echoes.
+ * Common web frameworks, each as in its own documentation: `source` runs with `node` or `bun`, unchanged, alone and behind Paceline.
+ * Requests to compare are "METHOD path [type body]"; `websocket` is a path that echoes.
  */
 
 import { JSON_TYPE, LINES, STREAMS, WEB_LINES } from "./sources.mjs";
@@ -154,7 +154,7 @@ ${WEB_LINES}
         websocket: { message(ws, message) { ws.send(message); } },
       });`,
     requests: ["GET /", "GET /users/7", "GET /nowhere"],
-    // Bun itself serves "/", so it is not counted.
+    // Bun itself serves "/", so those requests are not counted.
     page: "/users/7",
     websocket: "/ws",
     ...STREAMS,

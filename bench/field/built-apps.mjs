@@ -1,6 +1,6 @@
 /**
- * Projects of frameworks that build before they serve, for `npm run field`: the files of a minimal project, its build, and the
- * program that the build makes.
+ * Projects of frameworks that build before they serve, for `npm run field`: the files of a minimal project, its build, and the program that
+ * the build produces.
  */
 
 const JSON_TYPE = "application/json";
@@ -9,7 +9,7 @@ const ECHOES = [
   ["POST", "/api/echo", JSON_TYPE, '{"a":1}'],
   ["POST", "/api/size", "application/octet-stream", BIG],
 ];
-/** A stream that a page of each project returns: its first line must arrive before the last. */
+/** A stream that a page of each project returns: its first line must arrive before the last one is sent. */
 const STREAM = `new ReadableStream({
   async start(controller) {
     for (let n = 0; n < 3; n++) {
@@ -248,9 +248,9 @@ export const BUILT_APPS = [
     name: "verdaccio",
     packages: ["verdaccio@6.2.9"],
     files: {
-      // A dependency asks for a tag of node-fetch that no longer exists.
+      // A dependency requests a tag of node-fetch that no longer exists.
       "package.json": '{ "name": "field", "private": true, "overrides": { "node-fetch": "2.7.0" } }',
-      // Each process keeps its list of packages in memory: several would not see each other's publications.
+      // Each process keeps its list of packages in memory, so several processes would not see each other's publications.
       "config.yaml": `
         storage: ./storage
         auth: { htpasswd: { file: ./htpasswd } }

@@ -1,4 +1,4 @@
-/** The clients of `npm run field`: record an app's responses for comparison, and run loads during an action. */
+/** The clients of `npm run field`: they record an app's responses for comparison, and run loads during an action. */
 import { createHash } from "node:crypto";
 import http from "node:http";
 import { createRequire } from "node:module";
@@ -8,7 +8,7 @@ import { WebSocket } from "ws";
 const TIMEOUT_MS = 20_000;
 /** Fields that differ between responses, or that a proxy may set. */
 const IGNORED = /^(?:date|connection|keep-alive|transfer-encoding|content-length|x-request-id|x-ratelimit-.*)$/;
-/** Files that a page names, on the same host. */
+/** Files that a page refers to, on the same host. */
 const LINK = /\b(?:src|href)="(\/[^"/][^"]*)"/g;
 const MAX_LINKS = 4;
 const UPLOAD = Array.from({ length: 8 }, () => "0123456789abcdef".repeat(16 << 10));
@@ -78,7 +78,7 @@ function describe({ status, headers, body }) {
   return `${status} ${body.length} bytes ${hash} ${fields.map(([name]) => name).join(",")}`;
 }
 
-/** What the balancer adds for a new sticky client. */
+/** The cookie that the balancer adds for a new sticky client. */
 function isOfSticky(name, value) {
   return (name === "set-cookie" && /^paceline_/.test(value[0])) || (name === "cache-control" && value === "private");
 }
@@ -98,7 +98,7 @@ function echo(port, target) {
   });
 }
 
-/** Clients of Socket.IO that echo; `problems` of an exchange is empty if all have got theirs. */
+/** Clients of Socket.IO that use an echo; `problems` of an exchange is empty if all have got their messages back. */
 export class SocketIoClients {
   /** @param folder where socket.io-client is installed */
   constructor(port, folder, options) {
@@ -117,7 +117,7 @@ export class SocketIoClients {
             clearTimeout(timer);
             resolve(true);
           });
-          // A message is kept until the client is connected.
+          // A message is queued until the client is connected.
           socket.emit("message", `${when} ${number}`);
         }),
     );
@@ -130,7 +130,7 @@ export class SocketIoClients {
   }
 }
 
-/** Sends requests one after another from a few clients during `action`, each with a pause between two. */
+/** Sends requests one after another from a few clients during `action`, with a pause after each. */
 export async function loadWhile(port, page, { headers, pauseMs }, action) {
   const counts = { ok: 0, failed: [] };
   let isOver = false;

@@ -1,11 +1,10 @@
 /**
- * `npm run field`: installs public frameworks and programs into a cache outside of this repository. Runs each alone and behind
- * three instances: the same responses, a reload under load, a crash under load. Prints a table; exits 1 on any difference.
+ * `npm run field`: installs public frameworks and programs into a cache outside of this repository. Runs each alone and behind three
+ * instances: the same responses, a reload under load, a crash under load. Prints a table; exits 1 on any difference.
  *
- * --only TEXT,TEXT: those whose names contain one of them. --runtime bun|node: for those that run on both. Default: Bun.
- * --instances N: instead of 3. --no-memory: does not measure it, which takes a second each. --pause N: the milliseconds between two
- * requests of a client; default 3, which does not saturate the machine. --if-cached: installs and builds nothing; exits 3 if
- * something is missing.
+ * --only TEXT,TEXT: those whose names contain one of them. --runtime bun|node: for those that run on both. Default: Bun. --instances N:
+ * instead of 3. --no-memory: does not measure memory, which takes a second for each app. --pause N: the milliseconds between two requests
+ * of a client; default 3, which does not saturate the machine. --if-cached: installs and builds nothing; exits 3 if something is missing.
  */
 import { parseArgs } from "node:util";
 import { wait } from "../soak/support.mjs";
@@ -30,10 +29,10 @@ const { values } = parseArgs({
 const instances = Number(values.instances);
 const isMeasured = !values["no-memory"];
 const pauseMs = Number(values.pause);
-/** Responses that a load waits for after an instance was killed. */
+/** How many responses a load waits for after an instance was killed. */
 const AFTER_CRASH = 100;
 const LOAD_MS = 60_000;
-/** Requests for each instance. */
+/** The number of requests for each instance. */
 const TURNS = 20;
 const TRIES = 3;
 
@@ -83,12 +82,12 @@ function differences(expected, seen) {
     .map(([name, outcome]) => `${name}: alone ${outcome}, behind ${seen[name]}`);
 }
 
-/** One client's requests go to the instances in exact turn, unless one of them is passed over while it is stalled. */
+/** One client's requests go to the instances in exact turn, unless an instance is skipped while it is stalled. */
 async function turns(fleet, { page = "/", headers }) {
   const counts = async () => (await fleet.pool()).instances.map(({ requestsTotal }) => requestsTotal);
   let shares = [];
   for (let tries = 0; tries < TRIES; tries++) {
-    // Reports of earlier requests may still be on their way.
+    // Reports about earlier requests may still be on their way.
     const before = await fleet.steady(counts);
     for (let sent = 0; sent < TURNS * instances; sent++) {
       await fetch(`http://127.0.0.1:${fleet.port}${page}`, { headers }).then((response) => response.arrayBuffer());
@@ -100,7 +99,7 @@ async function turns(fleet, { page = "/", headers }) {
   return [`${TURNS * instances} requests in turn: ${shares.join(", ")}`];
 }
 
-/** It is measured at intervals. */
+/** Memory is measured at intervals. */
 async function instancePss(fleet) {
   const pool = await fleet.poolWhere("a measured instance", ({ instances: [first] }) => first.pssBytes !== null);
   return pool.instances[0].pssBytes;
@@ -115,7 +114,7 @@ async function reload(fleet, page, headers, row) {
   ];
 }
 
-/** Kills an instance under load: a GET that it was running goes to another one. */
+/** Kills an instance under load: a GET that it was running is sent to another one. */
 async function crash(fleet, page, headers) {
   const { pid, name } = (await fleet.pool()).instances[0];
   const { counts } = await loadWhile(fleet.port, page, { headers, pauseMs }, async (counts) => {
@@ -127,7 +126,7 @@ async function crash(fleet, page, headers) {
       return again?.state === "ready" && again.pid !== pid;
     });
   });
-  // A response that had begun cannot go elsewhere: its connection is reset.
+  // A response that had begun cannot be sent by another instance: its connection is reset.
   const others = counts.failed.filter((problem) => !/ECONNRESET|aborted|socket hang up/.test(problem));
   const isBounded = counts.failed.length <= CLIENTS && others.length === 0;
   return isBounded
@@ -135,7 +134,7 @@ async function crash(fleet, page, headers) {
     : [`${counts.failed.length} failed in a crash: ${(others.length > 0 ? others : counts.failed)[0]}`];
 }
 
-/** Resolves after that many more responses. */
+/** Resolves after this many more responses. */
 async function responses(counts, more) {
   const wanted = counts.ok + more;
   for (const endAt = Date.now() + LOAD_MS; counts.ok < wanted; await wait(10)) {

@@ -1,10 +1,10 @@
-/** Larger frameworks, APIs, WebSocket servers and programs of the field; see apps.mjs for the form. */
+/** Larger frameworks, APIs, WebSocket servers and programs; see apps.mjs for the format. */
 import { JSON_TYPE, STREAMS, WEB_LINES } from "./sources.mjs";
 
 const SOCKET_IO = {
   packages: ["socket.io@4.8.4", "socket.io-client@4.8.4"],
   requests: ["GET /", "GET /socket.io/socket.io.js"],
-  // The connections of the old processes are cut then, and the clients connect anew.
+  // After this time, the connections of the old processes are closed, and the clients reconnect.
   config: { drainTimeoutMs: 1000 },
 };
 
@@ -133,7 +133,7 @@ export const PROGRAMS = [
   {
     name: "Restify",
     packages: ["restify@11.1.0"],
-    // It needs an internal module of Node that Bun lacks.
+    // It needs an internal module of Node that Bun does not have.
     runtime: "node",
     setting: "`--runtime node`",
     source: `

@@ -1,4 +1,4 @@
-/** Makes the projects of `npm run field` in a cache outside of this repository: installs, writes and builds each once. */
+/** Creates the projects of `npm run field` in a cache outside of this repository: installs, writes and builds each once. */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -10,13 +10,13 @@ const STEP_MS = 600_000;
 
 const hashOf = (value) => createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 12);
 
-/** Returns the folder of an app's packages; apps with the same ones share it. */
+/** Returns the folder of an app's packages; apps with the same packages share it. */
 function folderOf({ packages }) {
   const [first = "none"] = packages;
   return path.join(CACHE, `${first.replaceAll("/", "_")}-${hashOf(packages)}`);
 }
 
-/** Whether nothing must be installed or built for an app. */
+/** Whether nothing needs to be installed or built for an app. */
 export function isCached(app) {
   const folder = folderOf(app);
   return existsSync(path.join(folder, "installed")) && (app.build === undefined || isBuilt(folder, app));
@@ -45,7 +45,7 @@ function install(folder, packages, own = '{ "private": true }\n') {
   writeFileSync(path.join(folder, "installed"), "");
 }
 
-/** A build is repeated if the project's files or its steps have changed. */
+/** A build is repeated if the project's files or its build steps have changed. */
 function stampOf(folder, { files, build }) {
   return path.join(folder, `built-${hashOf([files, build])}`);
 }
@@ -54,7 +54,7 @@ function isBuilt(folder, app) {
   return existsSync(stampOf(folder, app));
 }
 
-/** Leaves an unchanged file alone; a package.json keeps its dependencies. */
+/** Does not touch an unchanged file; a package.json keeps its dependencies. */
 function write(file, text) {
   const isOld = existsSync(file);
   const old = isOld ? readFileSync(file, "utf8") : "";

@@ -9,7 +9,7 @@ import { bunPath } from "../support/programs.mjs";
 const START_MS = 60_000;
 /** The port in the arguments of an app behind Paceline. */
 const OF_APP = 4873;
-/** Longer than processes wait with a report. */
+/** Longer than processes wait with a report, in milliseconds. */
 const REPORTED_MS = 600;
 
 async function responds(port, page, hasEnded) {
@@ -23,7 +23,7 @@ async function responds(port, page, hasEnded) {
   throw new Error(`alone it ${hasEnded() ? "ended" : "did not respond"}`);
 }
 
-/** Runs it on a port of its own; resolves with the result of `use`. */
+/** Runs it on a separate port; resolves with the result of `use`. */
 export async function alone({ file, folder, args = [], env = {} }, runtime, page, use) {
   const port = await freePort();
   const words = args.map((each) => each.replace("PORT", `${port}`));
@@ -65,7 +65,7 @@ export class Fleet {
   async start() {
     this.port = await freePort();
     const { file, folder } = this.project;
-    // Whatever port it asks for, it does not get it.
+    // Whatever port the app requests, it does not get it.
     const args = (this.project.args ?? []).map((each) => each.replace("PORT", `${OF_APP}`));
     const own = path.join(this.folder, "paceline.config.json");
     if (this.config !== undefined) writeFileSync(own, JSON.stringify({ app: file, cwd: folder, args, ...this.config }));

@@ -1,4 +1,4 @@
-/** Parts of the sources of the field's apps. */
+/** Parts of the sources of the apps of `npm run field`. */
 
 export const JSON_TYPE = "application/json";
 /** Sends three lines at intervals to a node:http response. */
@@ -15,7 +15,7 @@ export const LINES = `
         for await (const part of req) size += part.length;
         return String(size);
       };`;
-/** The same as a web stream. */
+/** The same lines as a web stream. */
 export const WEB_LINES = `
       const lines = () => new ReadableStream({
         async start(controller) {

@@ -1,4 +1,4 @@
-/** The loads that the autoscaling is simulated on. */
+/** The loads for which the autoscaling is simulated. */
 
 const rules = (target, more = {}) => ({
   ...{ min: 1, max: 16, target, coolDownMs: 60_000, checkBenefit: true, retryAfterMs: 30_000 },
@@ -14,7 +14,7 @@ const step =
 const sine = (least, most, period) => (second) =>
   least + ((most - least) * (1 - Math.cos((2 * Math.PI * second) / period))) / 2;
 
-/** An app that waits for something else for 40 ms of each request, and one whose requests take 20 ms of an instance each. */
+/** An app that waits for something else for 40 ms of each request, and one whose requests each take 20 ms of an instance. */
 const waits = { cpu: 0.002, other: 0.038 };
 const blocks = { other: 0.018, cpu: 0.002, perInstance: 1 };
 const burns = { cpu: 0.01, cores: 64 };

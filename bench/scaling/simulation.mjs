@@ -1,11 +1,11 @@
-/** Simulates a pool of instances under a load, in steps of 10 ms, to see what the autoscaling decides. */
+/** Simulates a pool of instances under a load, in steps of 10 ms, to show what the autoscaling decides. */
 
 import { randomOf } from "../support/random.mjs";
 
 const STEP_S = 0.01;
 const START_S = 0.3;
 
-/** Returns a Poisson-distributed number; for large means the normal approximation. */
+/** Returns a Poisson-distributed number; for large means it uses the normal approximation. */
 function poisson(mean, random) {
   if (mean > 30) {
     const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
@@ -17,8 +17,8 @@ function poisson(mean, random) {
 }
 
 /**
- * What a request costs, in seconds: CPU time of its instance, time in a database that handles `databasePlaces` at once, and
- * waiting for others. `cores` are those of the machine; `perInstance` is null for an app that handles many at once.
+ * What a request costs, in seconds: CPU time of its instance, time in a database that handles `databasePlaces` requests at once, and
+ * waiting for others. `cores` is the number of CPUs of the machine; `perInstance` is null for an app that handles many requests at once.
  */
 export function throughputOf(
   { cpu = 0, database = 0, databasePlaces = 1, other = 0, cores = 64, perInstance = null },
@@ -33,7 +33,8 @@ export function throughputOf(
 }
 
 /**
- * Runs a scenario of `seconds`. Load arrives at `arrivals(second)` a second, or `clients(second)` send one request after another.
+ * Runs a scenario of `seconds`. Requests arrive at `arrivals(second)` per second, or `clients(second)` clients send one request after
+ * another.
  * @param decide returns the size wanted from now on: (sample, nowMs) => number
  */
 export function simulate(scenario, decide) {
@@ -78,7 +79,7 @@ function sampleOf(scenario, { inside, waiting, done, steps }, ready, wanted) {
   const mean = inside / steps;
   const throughput = done / (steps * STEP_S);
   const cpuPercent = Math.min(ready, cores, throughput * cpu) * 100;
-  // Requests that are in an instance, and wait for nothing elsewhere, wait for its event loop.
+  // Requests in an instance that wait for nothing outside wait for its event loop.
   const atLoops = Math.max(0, mean - throughput * (database + other));
   const isSaturated = cpu > 0 && cpuPercent >= 95 * Math.min(ready, cores);
   return {
@@ -111,10 +112,13 @@ export function autoscaled(core, scenario) {
   return { periods, changes, size: periods.at(-1).wanted };
 }
 
-/** The end of a scenario that is simulated for every fixed number. */
+/** The last part of a scenario, which is simulated for every fixed number, in seconds. */
 const END_S = 40;
 
-/** Returns the smallest fixed number that keeps the target at the end, or if the pool is limited the smallest that is as fast as any. */
+/**
+ * Returns the smallest fixed number that keeps the target at the end, or, if the pool is limited, the smallest that is as fast as any
+ * other.
+ */
 export function bestFixed(core, scenario) {
   const { rules, seconds, arrivals, clients, limited = false } = scenario;
   const { min, max, target } = rules;

@@ -1,4 +1,4 @@
-/** The table of docs/scaling.md: how the autoscaling reacts to simulated loads. `--write` puts it there. */
+/** The table of docs/scaling.md: how the autoscaling reacts to simulated loads. `--write` writes it into the page. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { decideSize, NEW_SCALING } from "../../packages/supervisor/dist/core/autoscale.js";
@@ -12,7 +12,10 @@ const END = "<!-- End -->";
 
 const CORE = { decideSize, NEW_SCALING, metricOf };
 
-/** Runs a scenario. `metAfter`: seconds from its step until as many instances serve as the new load needs, or one fewer, two at least. */
+/**
+ * Runs a scenario. `metAfter`: seconds from its step until the number of serving instances is what the new load needs, or one fewer, but at
+ * least two.
+ */
 export function outcomeOf(scenario) {
   const outcome = outcomes.get(scenario) ?? compute(scenario);
   outcomes.set(scenario, outcome);

@@ -7,7 +7,7 @@ test.each(SCENARIOS)("$name ($target.metric): ends within one of the best fixed 
   const told = changes.map(({ second, from, to, reason }) => `${second} s: ${from} → ${to}: ${reason}`).join("\n");
   if (best !== null) expect(Math.abs(size - best), `${size}, best is ${best}\n${told}`).toBeLessThanOrEqual(1);
   if (scenario.stepAt !== undefined) expect(metAfter, told).toBeLessThanOrEqual(5);
-  // A retry of what did not help is two changes, and they become rare.
+  // A retry of a change that did not help makes two changes, and retries become rare.
   if (scenario.seconds >= 600 && !scenario.isMoving) expect(lateChanges, told).toBeLessThanOrEqual(2);
 });
 

@@ -1,9 +1,10 @@
 /**
- * Kills the supervisor under load again and again, with a start each time: no request fails, no process is restarted, the counts go
- * on, and each new supervisor has adopted all within a second.
+ * Kills the supervisor under load again and again, with a start each time: no request fails, no process is restarted, the counts continue,
+ * and each new supervisor has adopted all processes within a second.
  *
- *   npm run soak:adoption -- --kills 50 --instances 4 --runtime bun
- *   npm run soak:adoption -- --kills 3 --instances 200 --kind static
+ * npm run soak:adoption -- --kills 50 --instances 4 --runtime bun
+ *
+ * npm run soak:adoption -- --kills 3 --instances 200 --kind static
  */
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

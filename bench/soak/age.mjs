@@ -1,6 +1,6 @@
 /**
- * Keeps connections of each kind longer than every timer of every runtime. None may be reset for its age or stay in flight, and a
- * stop must be quick. `npm test` runs the short form `--seconds 150`.
+ * Keeps connections of each kind open for longer than every timer of every runtime. None may be reset because of its age or stay in flight,
+ * and a stop must be quick. `npm test` runs the short form `--seconds 150`.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -30,7 +30,7 @@ const hasPython = (() => {
   }
 })();
 
-/** By route path. A WSGI instance runs one request at a time, and three of these are long. */
+/** By route path. A WSGI instance runs one request at a time, and three of these requests are long. */
 const POOLS = {
   "/lane": { app: `${HERE}/app.ts`, protocol: "lane" },
   "/http1": { app: `${HERE}/app.ts`, protocol: "http1" },
@@ -64,7 +64,7 @@ class Fleet {
       listen: [`127.0.0.1:${this.port}`, `unix:${this.socket}`, `https://127.0.0.1:${this.securePort}`],
       tls: { selfSigned: true },
       runtime: this.runtime,
-      // Together the slow readers leave more unread than the default allows; here each has to live for its age.
+      // Together the slow readers leave more bytes unread than the default allows; here each of them must stay connected.
       balancer: { runtime: this.runtime, limits: { maxUnreadBytes: 64 << 20 } },
       pools: Object.fromEntries(pools),
     };
@@ -75,7 +75,7 @@ class Fleet {
     this.child = endsWithProgram(spawn("sh", args, { cwd: this.folder, stdio: ["ignore", "ignore", "inherit"], env }));
     for (const deadline = Date.now() + 60_000; ; await wait(200)) {
       const status = await this.status().catch(() => undefined);
-      // The sockets listen once a balancer is ready, perhaps after the instances. At the very start the wanted number is 0.
+      // The sockets listen when a balancer is ready, possibly after the instances. At the very start the wanted number is 0.
       const isReady = status?.pools.every(({ ready, wanted }) => wanted > 0 && ready === wanted);
       if (isReady && status.balancers.length > 0 && status.balancers.every(({ state }) => state === "ready")) break;
       if (Date.now() > deadline) throw new Error(`the fleet on ${this.runtime} did not get ready`);
@@ -165,7 +165,7 @@ try {
   const clients = [...fleets, ...alone].flatMap((each) => each.open(SECONDS));
   await wait(SECONDS * 1000 - 1000);
   const aged = clients.map((client) => [client.name, client.problem()]);
-  // Ends clients that end by themselves.
+  // Waits for clients that finish by themselves.
   const ended = await Promise.all(clients.map(async (client) => [client.name, await client.finish()]));
   for (const [name, problem] of [...aged, ...ended]) if (problem !== undefined) verdict(false, `${name}: ${problem}`);
   verdict(process.exitCode !== 1, `${clients.length} connections were open for ${SECONDS} s, and ended whole`);

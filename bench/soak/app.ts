@@ -10,7 +10,7 @@ const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resol
 
 const { BLOCKS_FILE } = process.env;
 
-/** Burns CPU for 2 s by default, and records which process does. */
+/** Uses CPU time for `ms` milliseconds, and records which process does so. */
 function block(ms: number): void {
   if (BLOCKS_FILE !== undefined) appendFileSync(BLOCKS_FILE, `${WHO["x-instance"]}\n`);
   for (const end = performance.now() + ms; performance.now() < end; );

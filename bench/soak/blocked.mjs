@@ -1,4 +1,4 @@
-/** Blocks one of four instances for two seconds: how soon do others respond to GETs it had received but not started? */
+/** Blocks one of four instances for two seconds: how soon do others respond to the GETs that it had received but not started? */
 import net from "node:net";
 import { startFleet, verdict, wait } from "./support.mjs";
 
@@ -54,7 +54,7 @@ try {
       const wasMoved = responses.filter((response) => response.by !== by);
       bad += responses.filter((response) => !response.isOk).length + (isOk ? 0 : 1);
       taken.push(...wasMoved.map(({ ms }) => ms));
-      // Read before the block: not reassigned.
+      // Read before the block, so it was not reassigned.
       bad += responses.filter((response) => response.by === by && response.ms > 1000).length;
       for (const { socket } of peers) socket.destroy();
       // The balancer reports once a second.

@@ -1,34 +1,37 @@
 /**
- * Hostile peers that try to make a process hold ever more: clients, upstreams, a broken instance, an app that does not wait.
- * Beside each, the memory of all processes stays flat, a normal client is as fast as without it, and descriptors are closed.
+ * Hostile peers that try to make a process hold ever more: clients, upstreams, a broken instance, an app that does not wait. Beside each,
+ * the memory of all processes stays flat, a normal client is as fast as without it, and descriptors are closed.
  *
  * The rows "price:" hold many connections or requests that do nothing. Their bound is what each of them may cost, from the start of the
  * fleet: docs/security.md has it, since the limits of connections and requests allow as many as the operator wants.
  *
- * Each row starts with a short round of the same peers that is not judged, because a runtime keeps some memory for code that gets
- * hot. Memory is the maximum that a process holds for a second in the next round, minus that beside a normal client alone; the
- * peak is printed.
+ * Each row starts with a short round of the same peers that is not judged, because a runtime keeps some memory for code that gets hot.
+ * Memory is the maximum that a process holds for a second in the next round, minus that beside a normal client alone; the peak is printed.
  *
  * The p99 of the normal client may be twice its own plus 5 ms. What belongs to the machine is kept out of it:
- *
  * - The peers of the real world have processors of their own. Here they share two with the fleet, and two processes that only loop
- *   raise the p99 of this fleet from 2 to 15 ms. So the peers run in the kernel's idle class (`chrt -i 0`): they get all
- *   processor time that nothing else wants, which is enough to keep a process of ours busy, and take none from others. A row
- *   prints the share of a processor that the peers and each process of ours used.
+ *
+ * raise the p99 of this fleet from 2 to 15 ms. So the peers run in the kernel's idle class (`chrt -i 0`): they get all
+ *
+ * processor time that nothing else wants, which is enough to keep a process of ours busy, and take none from others. A row
+ *
+ * prints the share of a processor that the peers and each process of ours used.
  * - The normal client sends 1,000 requests a second over 16 connections, whatever the peers do, and a latency counts from the
- *   moment a request was due. A client that sends as fast as it can would leave no processor time to the peers.
+ *
+ * moment a request was due. A client that sends as fast as it can would leave no processor time to the peers.
  * - Its own p99 is taken before the peers; if that makes a row red, also after them, and the larger one counts.
  * - If a row is red, the same peers attack nginx in front of the same app and program. Its p99, alone and beside them, is printed
- *   and decides nothing.
  *
- * The app of an `app:` row is itself an instance that serves the normal client, and runs as always. The p99 is only reliable on a
- * quiet machine: a row prints the share of the processors that others use.
+ * and decides nothing.
  *
- *   npm run soak:bounds -- --rows chunks --seconds 20 --runtime node
+ * The app of an `app:` row is itself an instance that serves the normal client, and runs as always. The p99 is only reliable on a quiet
+ * machine: a row prints the share of the processors that others use.
  *
- * `--rows A,B`: rows whose names contain A or B. `--part 1/2`: the first half of them. `--runtime both`:
- * each row on Bun and on Node. `--nginx all` or `none`: for all rows or none of them. `--rounds N`: N rounds in the same
- * processes, each compared with the start of the first. `--list`: only the names. Exit status 1 if a row is red.
+ * npm run soak:bounds -- --rows chunks --seconds 20 --runtime node
+ *
+ * `--rows A,B`: rows whose names contain A or B. `--part 1/2`: the first half of them. `--runtime both`: each row on Bun and on Node.
+ * `--nginx all` or `none`: for all rows or none of them. `--rounds N`: N rounds in the same processes, each compared with the start of the
+ * first. `--list`: only the names. Exit status 1 if a row is red.
  */
 import { parseArgs } from "node:util";
 import { startSurroundings } from "./bounds/fleet.mjs";
@@ -65,7 +68,7 @@ else await runAll();
 
 /** Returns the rows to run, each with its runtime. */
 function chosen() {
-  // Names contain commas with a space after them.
+  // Names contain commas with a space after them, which do not separate.
   const parts = values.rows.split(/,(?! )/);
   const named = Object.entries(ROWS).filter(([name]) => parts.some((part) => name.includes(part)));
   const runtimes = values.runtime === "both" ? ["bun", "node"] : [values.runtime];

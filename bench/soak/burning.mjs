@@ -1,4 +1,4 @@
-/** One of four instances burns 5 s of CPU: the latency of the others' requests, beside the same run without it. */
+/** One of four instances uses CPU time for 5 s: the latency of the others' requests, compared with the same run without it. */
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -68,7 +68,7 @@ try {
         beside.p99Ms <= limitMs,
         `p99 of the others is ${beside.p99Ms.toFixed(2)} ms; twice that without the burn and ${SLACK_MS} ms are ${limitMs.toFixed(2)} ms`,
       );
-      // The instances it was reassigned from are still running it.
+      // The instances that it was reassigned from are still running it.
       await wait(burnt.length > 1 ? BURN_MS : 0);
     }
   }

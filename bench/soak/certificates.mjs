@@ -1,8 +1,8 @@
 /**
- * A first start with an automatic certificate, on an empty folder, against Debian's `pebble`, and then under load over TLS: reloads, a
- * renewal, a swapped file, and an outage of the CA. No request may fail. Prints the time until https works. Exits with 1 otherwise.
+ * A first start with an automatic certificate, with an empty folder and Debian's `pebble` as the CA; then, under load over TLS: reloads, a
+ * renewal, a replaced file, and an outage of the CA. No request may fail. Prints the time until https works. Exits with 1 otherwise.
  *
- *   npm run soak:certificates -- --runtime node --reloads 10
+ * npm run soak:certificates -- --runtime node --reloads 10
  */
 import { execFile } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -30,7 +30,7 @@ const execute = promisify(execFile);
 const folder = mkdtempSync(path.join(tmpdir(), "paceline-certificates-"));
 const cleanUps = [async () => rmSync(folder, { recursive: true })];
 const [tlsPort, httpPort] = [await freePort(), await freePort()];
-// Slow validation, refused nonces and known names, as real CAs have them.
+// Slow validation, rejected nonces and known names, as with real CAs.
 const env = { PEBBLE_VA_NOSLEEP: "", PEBBLE_VA_SLEEPTIME: "3", PEBBLE_WFE_NONCEREJECT: "20", PEBBLE_AUTHZREUSE: "50" };
 const pebble = await startPebble({ tlsPort, httpPort, env }, (cleanUp) => cleanUps.unshift(cleanUp));
 const files = writeCertificate(folder, FILE_NAME);

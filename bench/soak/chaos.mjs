@@ -1,13 +1,13 @@
 /**
- * Random histories of a fleet under load: any process, the supervisor included, is killed or stopped at any moment, the disk fills
- * up, and operators reload and scale meanwhile. After each history the fleet must be what was wanted: each slot has one ready
- * process, no other process is left, and each lost request has a reason of chaos/reasons.mjs.
+ * Random histories of a fleet under load: any process, the supervisor included, is killed or stopped at any moment, the disk fills up, and
+ * operators reload and scale meanwhile. After each history the fleet must be what was wanted: each slot has one ready process, no other
+ * process is left, and each lost request has a reason of chaos/reasons.mjs.
  *
- *   npm run soak:chaos -- --histories 200 --seed 1 --runtime bun
+ * npm run soak:chaos -- --histories 200 --seed 1 --runtime bun
  *
  * Before that it rehearses the examples, in which nothing may be found: `--rehearse 20` gives each so many seconds, 0 leaves them out.
  *
- * A history with number N of a run with seed S is repeated by `--seed S --first N --histories 1`; its timing is not.
+ * The history with number N of a run with seed S is repeated by `--seed S --first N --histories 1`; its timing is not repeated.
  */
 import { parseArgs } from "node:util";
 import { randomOf } from "../support/random.mjs";

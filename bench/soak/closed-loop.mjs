@@ -1,6 +1,5 @@
 /**
- * Connections that send a request after each response for a while; prints latencies as JSON. Unlike wrk it counts only real
- * responses.
+ * Connections that send a request after each response for some time; prints latencies as JSON. Unlike wrk, it only counts real responses.
  */
 import net from "node:net";
 import process from "node:process";
@@ -32,7 +31,7 @@ function connect() {
   });
   socket.on("error", () => {});
   socket.on("close", () => {
-    // A connection closed in the middle has failed a request.
+    // A connection that closes during a response has failed a request.
     if (!isOver || received !== "") failed++;
   });
 }

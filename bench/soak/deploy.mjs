@@ -1,9 +1,9 @@
 /**
- * Deploys releases under a constant load: one as good as the one in service, one with 10 % 5xx, and some with three times the p99.
- * Prints how long each took, which part of all requests from the command's start to its end saw it, and how many failed that the
- * release did not fail itself; then a rollback.
+ * Deploys releases under a constant load: one as good as the one in service, one with 10 % 5xx, and some with three times the p99. Prints
+ * how long each deploy took, which share of all requests got the new release from the start of the command to its end, and how many
+ * requests failed without a fault of the release. Ends with a rollback.
  *
- *   npm run soak:deploy -- --rate 500 --instances 9 --runtime bun --only errors
+ * npm run soak:deploy -- --rate 500 --instances 9 --runtime bun --only errors
  */
 import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -26,12 +26,12 @@ const RATE = Number(values.rate);
 const LONGEST_TAKE_BACK_S = 30;
 const MOST_SEEN = 0.01;
 const LONGEST_ROLLBACK_S = 1;
-/** Of load before a deploy. */
+/** The time of load before a deploy, in milliseconds. */
 const BEFORE_MS = 3_000;
 
 /**
- * Responses take 10 ms on average, with a p90 of 23 ms and a p99 of 46 ms. `all` and `slow` are the factors of all of them and of the
- * slowest tenth, and so of the p99; `tail` that of what lies above the p90.
+ * Responses take 10 ms on average, with a p90 of 23 ms and a p99 of 46 ms. `all` is the factor for all durations, `slow` the factor for the
+ * slowest tenth and so for the p99, and `tail` the factor for the part above the p90.
  */
 const app = (release, { all = 1, slow = 1, tail = 1, failing = 0 } = {}) => `
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -48,7 +48,7 @@ const RELEASES = {
   slow: app("slow", { slow: 3 }),
   tail: app("tail", { tail: 5 }),
 };
-/** Those whose p99 alone rises are seen by more requests, and take longer. */
+/** Releases for which only the p99 rises are seen by more requests, and take longer. */
 const IS_MEASURED_ONLY = new Set(["tail"]);
 
 const execute = promisify(execFile);
@@ -69,7 +69,7 @@ function release(name, text) {
   return place;
 }
 const env = { ...process.env, PACELINE_RUN_DIR: path.join(folder, ".paceline"), PACELINE_RUNTIME: values.runtime };
-/** Returns the exit status, the output and the seconds of a command. */
+/** Runs a command; returns its exit status, its output and its duration in seconds. */
 async function paceline(...args) {
   const at = performance.now();
   const { code = 0, stdout } = await execute(PACELINE, args, { cwd: folder, env, timeout: 600_000 }).catch(

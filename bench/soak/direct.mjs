@@ -1,9 +1,9 @@
 /**
- * What clients lose in direct mode when instances are reloaded, removed and killed, with a connection for each request; and the same for
- * plain servers that each open a socket of their own for the port and close it when they are replaced. `net.ipv4.tcp_migrate_req` decides
- * about closed sockets: it is printed. Exits with 1 if a reload loses anything.
+ * Measures what clients lose in direct mode when instances are reloaded, removed and killed, with a new connection for each request; and
+ * the same for plain servers that each open a separate socket for the port and close it when they are replaced. `net.ipv4.tcp_migrate_req`
+ * decides about closed sockets: it is printed. Exits with 1 if a reload loses anything.
  *
- *   npm run soak:direct -- --rounds 10 --runtime bun
+ * npm run soak:direct -- --rounds 10 --runtime bun
  */
 import { fork, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -23,7 +23,7 @@ const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 if (process.argv[2] === "client") client(Number(process.argv[3]));
 else await main();
 
-/** Connects again and again, and counts what becomes of it. */
+/** Connects again and again, and counts the results. */
 function client(port) {
   const counts = { ok: 0, refused: 0, reset: 0, late: 0 };
   const connect = () => {
@@ -89,7 +89,7 @@ async function main() {
   process.exitCode = refused + reset + late > 0 ? 1 : 0;
 }
 
-/** Servers with a reusePort socket of their own, replaced one after another: a new one listens before the old one stops. */
+/** Servers with separate reusePort sockets, replaced one after another: a new server listens before the old one stops. */
 async function plainServers(rounds) {
   const port = await freePort();
   const folder = mkdtempSync(path.join(tmpdir(), "paceline-direct-"));

@@ -1,7 +1,7 @@
 /**
- * A million files and one of 10 GB: no memory growth and no open descriptors in an instance. Alone and behind a balancer, on Bun
- * and on Node; `--runtime` and `--way` select, `--files` and `--requests` reduce the size. Creating the files takes minutes:
- * `--keep FOLDER` creates and reuses them there.
+ * Serves a million files and one of 10 GB: an instance must not grow or keep open descriptors. Runs alone and behind a balancer, on Bun and
+ * on Node; `--runtime` and `--way` select, `--files` and `--requests` reduce the size. Creating the files takes minutes: `--keep FOLDER`
+ * creates and reuses them there.
  */
 import { execFile } from "node:child_process";
 import {
@@ -38,14 +38,14 @@ const { values } = parseArgs({
 const FILES = Number(values.files);
 const REQUESTS = Number(values.requests);
 const PER_FOLDER = 1000;
-/** File systems limit the names of one inode, ext4 to 65,000. */
+/** File systems limit the number of names of one inode, ext4 to 65,000. */
 const LINKS_PER_FILE = 50_000;
 const HUGE_BYTES = 10 * 2 ** 30;
 const MARK_AT = 9_900_000_000;
 const MARK = "here are nine point nine gigabytes";
 const ABORTS = 1000;
 const ABORTS_AT_ONCE = 50;
-/** A tenth of the requests is the warm-up; the rest must add no more than this. */
+/** A tenth of the requests is the warm-up; the others may not add more than this. */
 const MOST_GROWTH_MB = 15;
 const MOST_MB = 100;
 const LISTING_MOST_MS = 2000;
@@ -129,7 +129,7 @@ function get(port, target, headers = {}) {
   });
 }
 
-/** Requests the 10 GB file, reads up to a megabyte, and disconnects. */
+/** Requests the 10 GB file, reads at most a megabyte, and disconnects. */
 function abortOne(port, bytes, range) {
   return new Promise((resolve) => {
     let got = 0;

@@ -1,4 +1,7 @@
-/** 10,000 idle keep-alive connections and 1,000 active ones: none is dropped; prints the cost of an idle one beside nginx's. */
+/**
+ * 10,000 idle keep-alive connections and 1,000 active ones: none may be dropped; prints the cost of an idle connection, compared with
+ * nginx.
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -13,7 +16,7 @@ const ACTIVE = 1000;
 const ACTIVE_SECONDS = 10;
 const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/** Opens a connection; `ask` sends a request and resolves with whether its response was good. */
+/** Opens a connection; `ask` sends a request and resolves with whether its response was valid. */
 async function open(port) {
   const socket = net.connect(port, "127.0.0.1");
   const peer = { socket, closed: false, responses: 0, onResponse: () => {} };
@@ -70,7 +73,7 @@ try {
     dropped === 0 && bad === 0,
     `${IDLE} idle and ${ACTIVE} active connections: ${dropped} dropped, ${responses} answers`,
   );
-  // In batches: ten thousand requests at once exceed instances and queue.
+  // In batches: ten thousand requests at once are too many for the instances and the queue.
   let woken = 0;
   for (let i = 0; i < IDLE; i += 500) {
     const responses = await Promise.all(idle.slice(i, i + 500).map(ask));

@@ -2,7 +2,7 @@
 import { openSync, writeSync } from "node:fs";
 import process from "node:process";
 
-/** Ids of requests whose handler was called, and ids of completed ones; each is one write with O_APPEND. */
+/** The ids of requests whose handler was called, and the ids of completed ones; each is one write with O_APPEND. */
 const entered = openSync(process.env.KILLS_ENTERED ?? "", "a");
 const done = openSync(process.env.KILLS_DONE ?? "", "a");
 

@@ -1,8 +1,8 @@
 /**
- * Kills instances with SIGKILL during POSTs: by requests that have just started, and from outside at any moment. No POST may run
- * twice, no completed one may be lost, and only a started one may get 502.
+ * Kills instances with SIGKILL during POST requests: from requests that have just started, and from outside at any moment. No POST may run
+ * twice, no completed POST may be lost, and only a started POST may get 502.
  *
- *   npm run soak:kills -- --kills 1000 --runtime bun
+ * npm run soak:kills -- --kills 1000 --runtime bun
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -15,7 +15,7 @@ const { values } = parseArgs({
   options: {
     kills: { type: "string", default: "1000" },
     runtime: { type: "string", default: "bun" },
-    // Between two requests of a client, in milliseconds; the tests leave time for others.
+    // Between two requests of a client, in milliseconds; the tests set a pause that leaves CPU time for others.
     pause: { type: "string", default: "0" },
   },
 });
@@ -24,9 +24,9 @@ const { runtime } = values;
 const PAUSE_MS = Number(values.pause);
 const INSTANCES = 4;
 const CLIENTS = 32;
-/** Between two kills, so that mostly some instance can respond. */
+/** Between two kills, long enough that usually some instance can respond. */
 const MEAN_PAUSE_MS = runtime === "node" ? 300 : 120;
-/** For the whole run: after it the run is stuck. */
+/** For the whole run: when this has passed, the run hangs. */
 const DEADLINE = Date.now() + 90_000 + KILLS * 10 * MEAN_PAUSE_MS;
 const RESPONSE_TIMEOUT_MS = 60_000;
 
@@ -43,7 +43,7 @@ function counts(file) {
 
 const agent = new http.Agent({ keepAlive: true, maxSockets: CLIENTS });
 
-/** Resolves with the status; 0 without a response, and -status for one that broke off after its head. */
+/** Resolves with the status; 0 without a response, and -status for a response that broke off after its head. */
 function send(port, method, headers, body) {
   return new Promise((resolve) => {
     const request = http.request({ port, host: "127.0.0.1", method, headers, agent });
@@ -68,14 +68,14 @@ const fleet = await startFleet(INSTANCES, {
   restartBudget: { maxFailures: 1000, periodMs: 1000 },
 });
 
-/** The result of each POST: its status, and how it was sent. */
+/** The result of each POST request: its status, and how it was sent. */
 const posts = new Map();
 const others = new Map();
 const kills = { fromInside: 0, fromOutside: 0 };
 let lastKillAt = Date.now();
 let isOver = false;
 let isInside = true;
-/** POSTs under way that were sent while handlers ended their instances. */
+/** POST requests in progress that were sent while handlers killed their instances. */
 let pendingInside = 0;
 
 /** Returns whether the next kill is due. */
@@ -95,7 +95,7 @@ async function client(number) {
       others.set(status, (others.get(status) ?? 0) + 1);
     } else {
       const id = `${isInside ? "in" : "out"}-${number}-${n}`;
-      // A kill from outside mostly hits a running handler, rarely the moment of its call.
+      // A kill from outside usually hits a running handler, and rarely the moment of its call.
       let how = isInside ? MANNERS[Math.floor(Math.random() * MANNERS.length)] : "slow";
       if (takesKill()) how = Math.random() < 0.5 ? "dies-before" : "dies-after";
       const body = how === "body" ? "b".repeat(Math.random() * 30_000) : "";
@@ -135,10 +135,10 @@ try {
   const clients = Array.from({ length: CLIENTS }, (_, number) => client(number));
   while (kills.fromInside < KILLS / 2 && Date.now() < DEADLINE) await wait(20);
   isInside = false;
-  // They may wait in the request queue for new instances, and must not meet a kill from outside.
+  // They may wait in the request queue for new instances, and must not coincide with a kill from outside.
   while (pendingInside > 0) await wait(20);
   await killFromOutside();
-  // Lets pending requests and the effects of the last kill end.
+  // Waits until pending requests and the effects of the last kill have ended.
   await wait(500);
   isOver = true;
   await Promise.all(clients);
@@ -180,7 +180,7 @@ try {
     "no POST that killed its instance was answered otherwise than 502",
   );
   report(
-    // If a response breaks off at once, the client may not even get its head.
+    // If a response breaks off immediately, the client may not even get its head.
     failed(({ how, status }) => status <= 0 && how !== "streams"),
     "every POST has a whole answer, but for those that were under way block by block",
   );
@@ -189,7 +189,7 @@ try {
     failed(({ status }, id) => status === 502 && !began(id) && id.startsWith("in-")),
     "no POST was answered 502 that had not begun, where instances ended in a handler",
   );
-  // From outside it can hit the time between the lane's STARTED and the handler's first statement. That affects one POST: the
+  // A kill from outside can hit the time between the STARTED of the lane and the first statement of the handler. That affects one POST: the
   // next STARTED is sent after the previous handler has returned.
   const between = failed(({ status }, id) => status === 502 && !began(id) && id.startsWith("out-"));
   verdict(

@@ -1,4 +1,4 @@
-/** The app of the leak soak: keeps one megabyte more each second. */
+/** The app of the leak soak: each second it keeps one more megabyte. */
 const kept = [];
 setInterval(() => kept.push(Buffer.alloc(1_000_000, 1)), 1000);
 

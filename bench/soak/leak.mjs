@@ -1,4 +1,4 @@
-/** Two instances that leak 1 MB a second, under load: each is recycled before its memory limit, and no request fails. */
+/** Two instances that leak 1 MB per second, under load: each must be recycled before its memory limit, and no request may fail. */
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import { fileURLToPath } from "node:url";
@@ -18,7 +18,7 @@ const INSTANCES = 2;
 const CLIENTS = 8;
 const PAUSE_MS = 20;
 
-/** Megabytes of 10^6 bytes; 0 if the process has ended. */
+/** Megabytes of 10^6 bytes; 0 if the process has exited. */
 function megabytes(pid) {
   try {
     return (Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) * 1024) / 1e6;

@@ -1,6 +1,6 @@
 /**
- * Four instances write 10,000 lines a second each for 30 s. Printed lines plus counted losses equal written lines, per instance,
- * on the supervisor's output and for a follower. The supervisor's memory is flat.
+ * Four instances write 10,000 lines per second each for 30 s. Printed lines plus counted losses must equal written lines, per instance, on
+ * the supervisor's output and for a follower. The supervisor's memory must stay flat.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -19,7 +19,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "30" },
     runtime: { type: "string", default: "bun" },
     settle: { type: "string", default: "20" },
-    /** The limit of unread bytes per process; small ones test the count of losses. */
+    /** The limit of unread bytes per process; a small limit tests the count of losses. */
     bound: { type: "string" },
   },
 });
@@ -123,7 +123,7 @@ try {
   const most = (part) => Math.max(...part);
   const early = most(memory.slice(0, third * 2));
   const late = most(memory.slice(-third));
-  // A short storm ends before the heap has reached its size.
+  // A short storm ends before the heap has reached its final size.
   verdict(
     seconds < 30 || late < early * 1.1 + 5,
     `supervisor: ${early.toFixed(0)} MB at the most in the first two thirds, ${late.toFixed(0)} MB in the last`,

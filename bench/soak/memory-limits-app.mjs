@@ -1,7 +1,10 @@
-/** The app of the memory-limits soak: grows alone, with its event loop turning or not, or by programs that it starts, as fast as it can. */
+/**
+ * The app of the memory-limits soak: its memory grows as fast as possible, in its own process, with its event loop turning or not, or in
+ * programs that it starts.
+ */
 import { spawn } from "node:child_process";
 
-/** tail keeps a last line without end. */
+/** tail keeps an endless last line in memory. */
 const PROGRAMS = "for n in $(seq 32); do tail /dev/zero & done; wait";
 const PIECE_BYTES = 4 << 20;
 const kept = [];

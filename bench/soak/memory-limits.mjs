@@ -1,7 +1,7 @@
 /**
- * The kernel's memory limits, by a real kernel: `npm run soak:memory-limits`. Needs root, and a machine whose memory controller belongs
- * to cgroup v2. A fleet runs in a control group as a systemd unit gives it, then in one that is the root of its namespace, as in a
- * container. One instance grows faster than it can be recycled, then many programs of one instance do.
+ * The kernel's memory limits, by a real kernel: `npm run soak:memory-limits`. Needs root, and a machine whose memory controller belongs to
+ * cgroup v2. A fleet runs in a control group as a systemd unit gives it, then in one that is the root of its namespace, as in a container.
+ * First one instance grows faster than it can be recycled, then many programs of one instance do.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
@@ -10,13 +10,13 @@ import { fileURLToPath } from "node:url";
 import { PACELINE, startFleet, verdict, wait } from "./support.mjs";
 
 const LIMIT_MB = 100;
-/** The limits of its group: where the kernel slows it down, and where it ends it. */
+/** The limits of its group, in megabytes: where the kernel slows the process down, and where it kills it. */
 const HIGH_MB = 132;
 const MAX_MB = 164;
 const WITHIN_MS = 120_000;
 const MOUNT = "/sys/fs/cgroup";
 const SUPERVISOR = "paceline-supervisor";
-/** This program, in the group, with the folder of that group. */
+/** The script runs itself inside the group, with the folder of that group. */
 const [, own, folder] = process.argv;
 
 if (folder !== undefined) await limits(folder);
@@ -55,7 +55,7 @@ async function everyKind() {
   }
 }
 
-/** Processes that were ended may still be in it for a moment. */
+/** Killed processes may still be in the group for a moment. */
 async function removeGroup(group) {
   for (const until = Date.now() + 10_000; ; await wait(100))
     try {
@@ -116,7 +116,7 @@ async function grow(fleet, base, target) {
   verdict(report !== undefined, `${target}: it is ended`);
   verdict(mostMB <= MAX_MB + 1, `${target}: its group has at most ${mostMB.toFixed(0)} MB, of ${MAX_MB}`);
   verdict(failed === 0, `${target}: ${failed} of ${asked} requests fail meanwhile`);
-  // On a slow machine it may be found hung before it has so much.
+  // On a slow machine it may be detected as hung before it uses that much memory.
   if (target === "/blocked" && report?.kind === "hung" && mostMB > 0.98 * HIGH_MB)
     verdict(report.reason.includes("the kernel slows it down"), `${target}: the report says why it was hung`);
   if (target === "/together")
@@ -134,7 +134,7 @@ async function readyPids(fleet) {
   return instances.filter(({ state, other }) => state === "ready" && !other).map(({ pid }) => pid);
 }
 
-/** The newest first. */
+/** Newest first. */
 function deathsOf({ runDirArgs }) {
   return JSON.parse(execFileSync("sh", [PACELINE, "deaths", "--json", ...runDirArgs], { encoding: "utf8" })).deaths;
 }

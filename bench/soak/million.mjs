@@ -1,6 +1,6 @@
 /**
- * A million requests over 10,000 short connections, over the lane and HTTP/1.1: descriptors and memory return to normal. `--millions 5
- * --protocol lane`: more of them, over one protocol.
+ * A million requests over 10,000 short connections, over the lane and HTTP/1.1: descriptors and memory must return to normal. `--millions 5
+ * --protocol lane`: more requests, over one protocol.
  */
 import net from "node:net";
 import { parseArgs } from "node:util";
@@ -13,12 +13,12 @@ const MILLION = 1_000_000;
 const CONNECTIONS = 10_000 * Number(values.millions);
 const REQUESTS_EACH = 100;
 const REQUESTS = CONNECTIONS * REQUESTS_EACH;
-/** After how many requests the memory is compared with that at the end. */
+/** The number of requests after which the memory is measured, for comparison with that at the end. */
 const EARLY = REQUESTS > MILLION ? MILLION : REQUESTS / 10;
 const AT_ONCE = 200;
 const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/** The additional memory allowed for the lane over HTTP/1.1, in megabytes per process. */
+/** How much more memory the lane may use than HTTP/1.1, in megabytes per process. */
 const MORE_MB = 10;
 
 /** One connection: its requests one after another, then the close. */
@@ -40,7 +40,7 @@ function converse(port, onResponse) {
   });
 }
 
-/** Runs everything over one protocol; returns the final RSS of balancer and instances. */
+/** Runs all requests over one protocol; returns the final RSS of balancer and instances. */
 async function run(protocol) {
   const { runtime } = values;
   const balancer = { processes: 1, ...(runtime && { runtime }) };

@@ -47,7 +47,7 @@ export class Client {
     }, milliseconds);
   }
 
-  /** Ends the client when the soak is over. */
+  /** Finishes the client when the soak is over. */
   async finish() {}
 
   /** Returns the client's problem during the soak. */
@@ -73,7 +73,7 @@ export class Client {
     this.socket.destroy();
   }
 
-  /** Allows one round less than the elapsed time, because the last may be in progress. */
+  /** Allows one round fewer than the elapsed time, because the last round may be in progress. */
   lackOf(what, per = 1) {
     const count = this.text.split(what).length - 1;
     return count >= (this.rounds - 2) * per ? undefined : `${count} × ${JSON.stringify(what)} in ${this.rounds} rounds`;
@@ -138,7 +138,7 @@ class Upload extends Client {
 
 /** More than the client reads. */
 const LONG = "bytes=30000000 HTTP/1.1\r\nHost: a\r\n\r\n";
-/** The kernel holds most of it: the app is done at once, the connection is closing, and the balancer holds the rest. */
+/** The kernel holds most of the response: the app finishes immediately, the connection is closing, and the balancer holds the rest. */
 const CLOSING = "bytes=5000000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 /** Reads a fixed number of bytes at a time. */
@@ -154,7 +154,7 @@ class Reader extends Client {
       },
     };
     const name = `reader of ${bytes} bytes every ${everyMs} ms of ${request.split(" ")[0]}`;
-    // A TLS socket passes all that it has decrypted to such a buffer.
+    // A TLS socket passes everything that it has decrypted to such a buffer.
     super(name, place, path, place.isSecure ? undefined : onread);
     if (place.isSecure) {
       this.socket.pause();
@@ -163,14 +163,14 @@ class Reader extends Client {
     this.rate = (bytes / everyMs) * 1000;
     this.socket.write(`GET ${path}/body?${request}`);
   }
-  /** A loaded machine slows it down, but not tenfold. */
+  /** A loaded machine makes it slower, but not ten times. */
   lack() {
     const least = ((performance.now() - this.startedAt) / 1000) * this.rate * 0.1;
     return this.bytes > least ? undefined : `read ${this.bytes} bytes only`;
   }
 }
 
-/** Sends everything and FIN; its tunnel then sends a little at a time, and much at the end. */
+/** Sends everything and a FIN; its tunnel then sends a little at a time, and much at the end. */
 class HalfClosed extends Client {
   constructor(place, path, seconds) {
     super("half-closed tunnel", place);

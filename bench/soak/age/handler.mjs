@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 const PIECE = Buffer.alloc(65_536, "x");
 const TAIL = Buffer.alloc(3_000_000, "b");
 
-/** Without Node's 300 s limit per request. */
+/** Without Node's limit of 300 s per request. */
 export const server = createServer({ requestTimeout: 0 }, (request, response) => {
   const { pathname, searchParams } = new URL(request.url ?? "/", "http://a");
   if (pathname.endsWith("/events")) {

@@ -1,4 +1,4 @@
-/** The same kinds of clients over HTTP/2, each with a connection of its own. */
+/** The same kinds of clients over HTTP/2, each with a separate connection. */
 import http2 from "node:http2";
 import { Duplex, PassThrough } from "node:stream";
 import { Client, EVERY_MS, UPLOAD_PIECE } from "./clients.mjs";
@@ -40,7 +40,7 @@ class Kept extends Http2Client {
     super("kept connection", place, { ":path": `${path}/` });
     this.every(EVERY_MS, () => this.ask({ ":path": `${path}/` }));
   }
-  /** All responses together. */
+  /** The text of all responses together. */
   ask(fields) {
     this.responses ??= new PassThrough();
     const stream = super.ask(fields, true);
@@ -59,7 +59,7 @@ class Tunnel extends Http2Client {
     this.every(EVERY_MS, () => this.socket.write("<message>"));
     this.path = path;
   }
-  /** An extended CONNECT may be sent once the server's settings allow it. */
+  /** An extended CONNECT (RFC 8441) may only be sent when the server's settings allow it. */
   ask() {
     let stream;
     const both = new Duplex({
@@ -106,7 +106,7 @@ class Upload extends Http2Client {
   }
 }
 
-/** Reads a fixed number of bytes at a time: the window of its stream opens slowly. */
+/** Reads a fixed number of bytes at a time, so that the window of its stream opens slowly. */
 class Reader extends Http2Client {
   constructor(place, path, bytes, everyMs) {
     super(`reader of ${bytes} bytes every ${everyMs} ms`, place, { ":path": `${path}/body?bytes=30000000` });
@@ -114,7 +114,7 @@ class Reader extends Http2Client {
     this.socket.pause();
     this.every(everyMs, () => this.socket.read(bytes));
   }
-  /** A loaded machine slows it down, but not tenfold. */
+  /** A loaded machine makes it slower, but not ten times. */
   lack() {
     const least = ((performance.now() - this.startedAt) / 1000) * this.rate * 0.1;
     return this.bytes > least ? undefined : `read ${this.bytes} bytes only`;

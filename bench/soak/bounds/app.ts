@@ -11,13 +11,13 @@ const LARGE_PIECE = new Uint8Array(64_000);
 const LARGE_PIECES = 125;
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Calls `say` for that time, with pauses for others. */
+/** Calls `say` for that time, with pauses in which others run. */
 function everyNow(say: () => void, seconds: number): void {
   const timer = setInterval(say, 5);
   setTimeout(() => clearInterval(timer), seconds * 1000).unref();
 }
 
-/** Made as it is read: what a client does not read must not wait in the instance either. */
+/** Generated as it is read: the part that a client does not read must not wait in the instance either. */
 async function* largeBody() {
   for (let i = 0; i < LARGE_PIECES; i++) yield LARGE_PIECE;
 }
@@ -34,8 +34,8 @@ const CHATTY: Record<string, (seconds: number) => void> = {
   jobs: (seconds) =>
     everyNow(() => {
       try {
-        // Each job takes a moment, so that they fill the queue. Instant jobs would only create garbage as fast as the app adds
-        // more, 40 MB a second.
+        // Each job takes a moment, so that the jobs fill the queue. Jobs that finish immediately would only create garbage as fast as the
+        // app adds more, 40 MB per second.
         for (let i = 0; i < 5000; i++) defer(() => wait(1), i);
       } catch {}
     }, seconds),

@@ -8,7 +8,7 @@ const chatty = (what) => ({
     return async () => {};
   },
 });
-/** Once per instance, with time to finish. */
+/** Runs the load once per instance, with time to finish. */
 function twice({ start }) {
   return async (target) => {
     for (let i = 0; i < 2; i++) await start(target);
@@ -19,7 +19,7 @@ function twice({ start }) {
 export const APPS = {
   "app: lines without end on its output": chatty("lines"),
   "app: a line without end on its output": chatty("line"),
-  // The runtime's compilers take 20 MB for code that gets hot; this happens before the measurement.
+  // The runtime's compilers take 20 MB for hot code; this must happen before the measurement.
   "app: jobs without end": { ...chatty("jobs"), prepare: twice(chatty("few%20jobs")) },
   "app: pieces of a byte, not read": {
     start: ({ port }) => connections(port, 20, (socket) => socket.write(get("/pieces"))),
@@ -27,7 +27,7 @@ export const APPS = {
   "app: pieces of a byte, read": {
     start: ({ port }) => connections(port, 20, (socket) => socket.write(get("/pieces")), { reads: true }),
   },
-  // Bun's server reads block after block by itself and serves nobody meanwhile.
+  // Bun's server reads block after block by itself, and serves no other client during that time.
   "app of serve: pieces of a byte, not read": {
     alone: ["APP"],
     runtimes: ["node"],

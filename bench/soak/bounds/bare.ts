@@ -1,6 +1,9 @@
-/** An app that reads no body, on the runtime's own server and without Paceline: what the runtime alone keeps of uploads. bare.ts PORT */
+/**
+ * An app that reads no body, on the runtime's own server and without Paceline: it shows what the runtime alone keeps of uploads. Usage:
+ * bare.ts PORT
+ */
 
-/** As a balancer of the soak ends requests whose bodies are not read. */
+/** In milliseconds, like a balancer of the soak, which ends requests whose bodies are not read. */
 const TIMEOUT_MS = 5000;
 
 Bun.serve({

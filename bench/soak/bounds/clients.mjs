@@ -7,7 +7,7 @@ const ONE_BYTE_CHUNKS = Buffer.from("1\r\nx\r\n".repeat(60_000));
 const TOKENS = `Connection: ${Array.from({ length: 2000 }, (_, i) => `a${i}`).join(",")}\r\n`;
 const FIELDS = Array.from({ length: 90 }, (_, i) => `a${i}: 1\r\n`).join("");
 
-/** Warms the pool up, so that compilation does not count against the peer. */
+/** Warms up the pool, so that compilation does not count against the peer. */
 const prepareAt = (target) => ({ prepare: ({ port }) => p99OfOthers(port, 3, target) });
 
 const unread = (target, count = 1) => ({
@@ -30,7 +30,7 @@ const chunks = (target) => ({
     }),
 });
 
-/** The same, endlessly. */
+/** The same without end. */
 const chunksWithoutEnd = (target) => ({
   start: ({ port }) =>
     connections(port, 60, (socket) => {

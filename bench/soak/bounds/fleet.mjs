@@ -1,4 +1,4 @@
-/** The target of a row of the bounds soak: a fleet with every kind of pool, or `paceline serve` alone. */
+/** The target of a row of the bounds soak: a fleet with every kind of pool, or only `paceline serve`. */
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -26,7 +26,7 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 export async function startSurroundings() {
   const folder = mkdtempSync(path.join(tmpdir(), "paceline-bounds-"));
   writeFileSync(path.join(folder, "small.txt"), "small\n");
-  /** Reads requests, but for those with this target, and never responds. */
+  /** Reads requests, except for those with this target, and never responds. */
   const silent = http
     .createServer((request) => request.url.endsWith("/unread") || request.resume())
     .listen(0, "127.0.0.1");
@@ -49,7 +49,7 @@ export function startTarget(scenario, runtime, surroundings) {
     : startAlone(scenario, runtime, surroundings);
 }
 
-/** Starts each kind of pool, each under its path. */
+/** Starts each kind of pool, each with its path. */
 async function startAll({ isSecure = false }, runtime, { folder, silentUrl }) {
   const tlsPort = isSecure ? await freePort() : undefined;
   const program = ["node", here("program.mjs"), "{socket}"];

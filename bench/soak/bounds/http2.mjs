@@ -1,4 +1,4 @@
-/** Clients over HTTP/2: many streams on each connection, with windows that stay closed, or bodies within those that are open. */
+/** HTTP/2 clients: many streams on each connection, with windows that stay closed, or bodies within the open windows. */
 import { connections } from "./peers.mjs";
 
 const [DATA, HEADERS, SETTINGS, WINDOW] = [0, 1, 4, 8];
@@ -22,7 +22,7 @@ function uint32(value) {
   return bytes;
 }
 
-/** Returns a string, or its length, as HPACK writes it without Huffman's code. */
+/** Returns a string, or its length, as HPACK writes it without Huffman coding (RFC 7541, section 5). */
 function length(value) {
   if (value < 127) return Buffer.from([value]);
   const bytes = [127];
@@ -45,7 +45,10 @@ export function fieldsOf(method, path) {
   return Buffer.concat(fields.map(([name, value]) => field(name, value)));
 }
 
-/** Returns the beginning of a connection. @param windowBytes the first window of each stream, and of the connection if it is large */
+/**
+ * Returns the beginning of a connection.
+ * @param windowBytes the first window of each stream, and of the connection if the value is large
+ */
 function hello(windowBytes) {
   const setting = Buffer.concat([Buffer.from([0, INITIAL_WINDOW_SIZE]), uint32(windowBytes)]);
   const whole = [PREFACE, frame(SETTINGS, 0, 0, setting), frame(SETTINGS, 1, 0, Buffer.alloc(0))];
@@ -56,7 +59,7 @@ const idOf = (at) => 2 * at + 1;
 const each = (count, make) => Buffer.concat(Array.from({ length: count }, (_, at) => make(idOf(at), at)));
 const request = (id, fields, isWhole = true) => frame(HEADERS, END_HEADERS | (isWhole ? END_STREAM : 0), id, fields);
 
-/** That many connections with that many streams each, which read as much as `more` says. */
+/** Opens `count` connections with that many streams each, which read as much as `more` says. */
 export const streams = (
   clients,
   count,
@@ -75,7 +78,7 @@ export const streams = (
     ),
 });
 
-/** A field of 3.9 KB that goes into the table by the first request; each byte of the others names it again. */
+/** A field of 3.9 KB that the first request adds to the table; each byte of the other requests refers to it. */
 const BOMB_BYTES = 3900;
 const TIMES = 4;
 const bomb = (path) => ({
@@ -83,14 +86,14 @@ const bomb = (path) => ({
     connections(port, 80, (socket) => {
       const fields = fieldsOf("GET", path);
       const first = Buffer.concat([fields, field("x", "v".repeat(BOMB_BYTES), 64)]);
-      // 62 is the newest entry of the table.
+      // 62 is the index of the newest entry of the table.
       const others = Buffer.concat([fields, Buffer.alloc(TIMES, 128 | 62)]);
       socket.write(hello(65_535));
       socket.write(each(100, (id, at) => request(id, at === 0 ? first : others)));
     }),
 });
 
-/** New requests without end, of which the client waits for none. */
+/** An endless series of requests for whose responses the client does not wait. */
 const withoutEnd = (path) => ({
   start: ({ port }) =>
     connections(
@@ -129,7 +132,7 @@ const UPLOAD = Buffer.alloc(16_000, "q");
 const upload = (id) => Buffer.concat(Array.from({ length: 4 }, () => frame(DATA, 0, id, UPLOAD)));
 const uploads = (path) => streams(200, 8, fieldsOf("POST", path), { isWhole: false, body: upload });
 
-/** These cannot attack nginx, which serves no HTTP/2 here. */
+/** These clients cannot attack nginx, which serves no HTTP/2 here. */
 export const HTTP2_CLIENTS = {
   "client over HTTP/2: 300 that leave 120 responses each unread": streams(300, 120, fieldsOf("GET", "/"), {
     windowBytes: 0,

@@ -1,4 +1,4 @@
-/** Broken instances: send on their lane and do not read. */
+/** Broken instances: they send on their lane and do not read. */
 import { connections, get, overAndOver, post } from "./peers.mjs";
 
 /** A POST reaches only one instance, which then breaks. */
@@ -8,7 +8,7 @@ async function ask(port, target) {
     .catch(() => {});
 }
 
-/** One of the two instances breaks; the other serves. */
+/** One of the two instances breaks its lane; the other one serves. */
 const wrong = (what) => ({
   start: async ({ port, seconds }) => {
     await ask(port, `/wrong?what=${what}&seconds=${seconds}`);
@@ -16,7 +16,7 @@ const wrong = (what) => ({
   },
 });
 
-/** An instance that sent goaway gets no requests: after a warm-up only one would be left, and break itself. */
+/** An instance that sent GOAWAY gets no requests: after a warm-up only one would be left, and that one would break its lane. */
 const WITHOUT_WARM_UP = { "lane: goaways without end": { ...wrong("goaways"), hasNoWarmUp: true } };
 
 export const LANES = {

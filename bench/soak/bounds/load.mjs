@@ -26,7 +26,7 @@ export async function startPeers(row, { port, tlsPort = 0 }, seconds) {
   };
 }
 
-/** Runs the normal client for that time, and returns its latencies in milliseconds. */
+/** Runs the normal client for `seconds`, and returns its latencies in milliseconds. */
 export async function normalClient(port, target, seconds) {
   const child = endsWithProgram(
     spawn(process.execPath, [here("normal-client.mjs"), port, target, seconds].map(String), OPTIONS),
@@ -39,7 +39,7 @@ export async function normalClient(port, target, seconds) {
   return JSON.parse(text);
 }
 
-/** Returns a function that returns each process's share of a processor since this call, without those that hardly ran. */
+/** Returns a function that returns each process's share of a CPU since this call, except for processes that hardly ran. */
 export function watchLoad(pids) {
   const startedAt = performance.now();
   const before = cpuOf(pids);

@@ -1,8 +1,8 @@
 /**
- * A normal client: requests at a constant rate over 16 kept connections. Prints its p99 and failures as JSON:
- * normal-client.mjs PORT PATH SECONDS.
+ * A normal client: requests at a constant rate over 16 kept connections. Prints its p99 and failures as JSON: normal-client.mjs PORT PATH
+ * SECONDS.
  *
- * A latency counts from the moment a request was due, so a response that is late delays those after it, and none is left out.
+ * A latency counts from the moment when a request was due, so that a late response also delays those after it and none is left out.
  */
 import net from "node:net";
 
@@ -16,7 +16,7 @@ const request = `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
 const total = REQUESTS_A_SECOND * Number(seconds);
 const latencies = [];
 const lateness = [];
-/** When requests that no connection could take yet were due; `next` is the first one. */
+/** The due times of requests that no connection could send yet; `next` is the first one. */
 const due = [];
 let next = 0;
 let failed = 0;

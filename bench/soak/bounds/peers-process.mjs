@@ -1,4 +1,4 @@
-/** The peers of one row, in a process of their own, until its input ends: peers-process.mjs ROW PORT SECONDS TLS-PORT. */
+/** The peers of one row, in a separate process, until its input ends. Usage: peers-process.mjs ROW PORT SECONDS TLS-PORT. */
 import { ROWS } from "./rows.mjs";
 
 const [row, port, seconds, tlsPort] = process.argv.slice(2);

@@ -3,8 +3,8 @@ import net from "node:net";
 import tls from "node:tls";
 
 /**
- * Keeps that many connections. Each writes what `write` returns as fast as possible, and reads nothing, or only notices that
- * there is data. Closed ones are opened again. Returns a function that ends them all.
+ * Keeps `count` connections open. Each writes what `write` returns as fast as possible, and reads nothing, or only detects that there is
+ * data. Closed connections are opened again. Returns a function that closes them all.
  */
 export function connections(port, count, write, { reads = false, afterEnd = 20, isSecure = false } = {}) {
   const sockets = new Set();
@@ -31,7 +31,7 @@ export function connections(port, count, write, { reads = false, afterEnd = 20, 
   };
 }
 
-/** Writes `bytes` repeatedly, as fast as they are taken. */
+/** Writes `bytes` repeatedly, as fast as they are accepted. */
 export function overAndOver(bytes) {
   return (socket) => {
     const pump = () => {

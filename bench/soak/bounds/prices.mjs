@@ -1,11 +1,11 @@
 /**
- * What a connection and a request in progress cost, since clients may have as many as the limits of connections and requests allow. These
- * rows have a bound for each of them instead of one for the process; docs/security.md has the figures.
+ * What a connection and a request in progress cost: clients may have as many as the limits of connections and requests allow. These rows
+ * have a bound for each of them instead of one for the process; docs/security.md has the figures.
  */
 import { fieldsOf, streams } from "./http2.mjs";
 import { connections, get } from "./peers.mjs";
 
-/** Without a warm-up, which would leave the memory that is to be measured. */
+/** Without a warm-up, which would leave behind the memory that is to be measured. */
 const price = (count, bun, node, start, more = {}) => ({
   price: { count, kilobytes: { bun, node } },
   hasNoWarmUp: true,

@@ -19,7 +19,7 @@ const WRONGS = {
   after: ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", CHUNK],
 };
 
-// This is a peer.
+// This program is a peer.
 becomeIdleClass();
 net
   .createServer((client) => {

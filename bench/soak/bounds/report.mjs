@@ -2,9 +2,9 @@
 import { MOST_MB } from "./row.mjs";
 
 /**
- * Returns a round's line of the table. `known` names limits from docs/security.md; that of memory holds for one process, `known.process`, which may
- * hold what the runtime's own server held beside the same peers in the same run in addition.
- * @param price of each connection or request that the peers hold, in kilobytes; its row is judged by that alone
+ * Returns the line of a round in the table. `known` names limits from docs/security.md; its memory limit applies to one process,
+ * `known.process`, which may additionally hold what the runtime's own server held under the same peers in the same run.
+ * @param price for each connection or request that the peers hold, in kilobytes; its row is judged only by that
  */
 export function lineOf(name, found, known = {}, price = undefined) {
   const grown = Object.entries(found.grown).sort((a, b) => b[1] - a[1]);
@@ -35,7 +35,7 @@ export function lineOfFailure(name, error) {
   return { name, cells: { memory: cell(false, error.message), descriptors: none, p99: none }, more: {}, isRed: true };
 }
 
-/** @returns what each has cost the process that grew most */
+/** @returns what each connection or request has cost the process that grew most */
 function priceOf([[process, mb]], price) {
   if (price === undefined) return "";
   const { count, kilobytes } = price;

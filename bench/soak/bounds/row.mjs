@@ -1,4 +1,4 @@
-/** Runs one row of the bounds soak: a warm-up, a normal client alone, beside the peers, and alone again. */
+/** Runs one row of the bounds soak: a warm-up, the normal client alone, together with the peers, and alone again. */
 
 import { wait } from "../support.mjs";
 import { startBare, startTarget } from "./fleet.mjs";
@@ -8,20 +8,20 @@ import { startNginx } from "./yardstick.mjs";
 
 const WARM_UP_SECONDS = 4;
 const ALONE_SECONDS = 3;
-/** The time the yardstick's client runs beside the peers. */
+/** How long the client of the comparison with nginx runs together with the peers. */
 const YARDSTICK_SECONDS = 5;
-/** The approximate time of a row without its peers: starts, stops, the warm-up, and the normal client alone. */
+/** The approximate duration of a row without its peers: starts, stops, the warm-up, and the normal client alone. */
 export const AROUND_SECONDS = 13;
 export const YARDSTICK_AROUND_SECONDS = 13;
 /** The maximum growth of a process. */
 export const MOST_MB = 32;
 /** The time in which descriptors must be closed after the peers have left: three times the longest deadline. */
 const DESCRIPTORS_BACK_MS = 20_000;
-/** The same for a row whose descriptors are known to stay open. */
+/** The same time for a row whose descriptors are known to stay open. */
 const KNOWN_DESCRIPTORS_MS = 2000;
-/** The descriptors a process may keep in addition: connections kept for the next request. */
+/** The number of descriptors that a process may keep in addition: connections kept for the next request. */
 const KEPT_DESCRIPTORS = 20;
-/** Above this share of the machine's processors, other work decides the p99. */
+/** Above this share of the machine's CPUs, other work decides the p99. */
 const NOISY = 0.1;
 
 /** Returns the result of each round. */
@@ -44,7 +44,7 @@ export async function runRow(name, scenario, { seconds, rounds, runtime, surroun
   }
 }
 
-/** Returns what the same peers make a server without Paceline hold, in MB. */
+/** Returns how much memory a server without Paceline holds under the same peers, in MB. */
 async function measureBare(name, seconds) {
   const bare = await startBare();
   try {
@@ -67,7 +67,7 @@ async function measureBare(name, seconds) {
   }
 }
 
-/** Returns the p99 of the normal client through nginx, alone and beside the same peers, as text. */
+/** Returns the p99 of the normal client through nginx, alone and together with the same peers, as text. */
 export async function runYardstick(name, { runtime, surroundings }) {
   const target = await startNginx(runtime, surroundings);
   try {
@@ -106,7 +106,7 @@ async function measureOnce(row, seconds, first) {
   const files = measure(pids);
   const aloneBefore = await normal(target, ALONE_SECONDS);
   const alone = idle.stop();
-  // The memory of a process beside the normal client alone.
+  // The memory of a process with only the normal client.
   const before = first ?? Object.fromEntries(names.map((name) => [name, mostHeldMB(alone, name)]));
   const watched = watch(pids);
   const during = await beside(row, seconds);
@@ -128,7 +128,7 @@ async function measureOnce(row, seconds, first) {
 
 const milliseconds = ({ p99Ms }) => p99Ms.toFixed(1);
 
-/** Runs the peers with a normal client beside them. */
+/** Runs the peers together with a normal client. */
 async function beside({ name, target, pids }, seconds) {
   const peers = await startPeers(name, target, seconds);
   try {

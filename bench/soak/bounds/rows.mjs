@@ -6,7 +6,7 @@ import { LANES } from "./lanes.mjs";
 import { PRICES } from "./prices.mjs";
 import { UPSTREAMS } from "./upstreams.mjs";
 
-/** The peers of these can attack any server in front of the same app and program. */
+/** The peers of these rows can attack any server in front of the same app and program. */
 const onAnyServer = (rows) =>
   Object.fromEntries(
     Object.entries(rows).map(([name, row]) => [

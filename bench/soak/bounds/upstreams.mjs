@@ -1,4 +1,4 @@
-/** Upstreams that send too much, to clients that read and to others. */
+/** Upstreams that send too much, to clients that read and to clients that do not. */
 import { connections, get } from "./peers.mjs";
 
 const unread = (what, reads = false) => ({

@@ -1,4 +1,4 @@
-/** Measures processes while a row runs, and the machine's use by others. */
+/** Measures processes while a row runs, and how much other programs use the machine. */
 import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { descriptors, rssMB, wait } from "../support.mjs";
@@ -6,7 +6,7 @@ import { descriptors, rssMB, wait } from "../support.mjs";
 const TICKS_A_SECOND = 100;
 
 const SAMPLE_MS = 100;
-/** Memory kept for a second is held; a collector frees the rest sooner. */
+/** Memory that is kept for a second is held; a garbage collector frees the rest sooner. */
 const HELD_SAMPLES = 10;
 
 /** Samples the processes until `stop` returns the samples. */
@@ -29,7 +29,7 @@ export function mostHeldMB(series, process) {
   for (let at = HELD_SAMPLES; at <= mbs.length; at++) {
     most = Math.max(most, Math.min(...mbs.slice(at - HELD_SAMPLES, at)));
   }
-  // It has just died.
+  // The process has just died.
   return mbs.at(-1) === Number.POSITIVE_INFINITY ? Number.POSITIVE_INFINITY : most;
 }
 
@@ -45,14 +45,14 @@ export function measure(pids) {
   );
 }
 
-/** Returns a process's memory at five moments of the row, in MB: held memory stays, garbage goes up and down. */
+/** Returns a process's memory at five moments of the row, in MB: held memory stays, garbage rises and falls. */
 export function courseOf(series, process) {
   const at = [0, 0.25, 0.5, 0.75, 1].map((part) => series[Math.round(part * (series.length - 1))][process].mb);
   const peak = Math.max(...series.map((sample) => sample[process].mb));
   return `${at.map((mb) => mb.toFixed(0)).join(" ")}, peak ${peak.toFixed(0)}`;
 }
 
-/** Returns the processes with more than `more` descriptors beyond `before` after that time. */
+/** Returns the processes that have more than `more` descriptors beyond `before` after that time. */
 export async function unclosed(pids, before, more, withinMs) {
   for (const deadline = Date.now() + withinMs; ; await wait(100)) {
     const now = measure(pids);
@@ -62,7 +62,7 @@ export async function unclosed(pids, before, more, withinMs) {
   }
 }
 
-/** Returns a function that returns the share of the machine's processors used by others since this call. */
+/** Returns a function that returns the share of the machine's CPUs that others have used since this call. */
 export function watchOthers() {
   const before = { at: performance.now(), others: busyTicks() - ownTicks() };
   return () => {
@@ -72,7 +72,7 @@ export function watchOthers() {
   };
 }
 
-/** For all processors since the start of the machine: user, nice and system. Interrupts are mostly ours. */
+/** For all CPUs since the machine booted: user, nice and system. Interrupts are mostly caused by us. */
 function busyTicks() {
   const [, user, nice, system] = readFileSync("/proc/stat", "utf8").split("\n")[0].split(/\s+/).map(Number);
   return user + nice + system;
@@ -87,7 +87,7 @@ function ownTicks() {
       const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
       processes.set(Number(pid), { parent: Number(fields[1]), fields });
     } catch {
-      // It has ended meanwhile.
+      // It has exited in the meantime.
     }
   }
   const isOurs = (pid) => pid === process.pid || (processes.has(pid) && isOurs(processes.get(pid).parent));

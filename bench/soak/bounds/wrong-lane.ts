@@ -1,9 +1,9 @@
-/** Takes over the lanes of its own instance, to send frames that no correct instance would. */
+/** Takes over the lanes of its own instance, to send frames that no correct instance would send. */
 import net from "node:net";
 import { becomeIdleClass, leaveIdleClass } from "./idle-class.mjs";
 
 interface Lane {
-  /** On Bun the number of bytes taken; Node takes all. */
+  /** On Bun the number of accepted bytes; Node accepts all. */
   write(bytes: Uint8Array): number | boolean;
   readonly writableLength?: number;
   pause(): void;
@@ -64,7 +64,7 @@ const WRONGS: Record<string, Buffer> = {
   bodies: frame(4, 0, Buffer.alloc(65_536)),
 };
 
-/** Writes these bytes again after they were taken: frames stay whole. */
+/** Writes these bytes again after they were accepted, so that frames stay complete. */
 function repeating(lane: Lane, bytes: Uint8Array): () => void {
   let rest = bytes;
   return () => {
@@ -75,9 +75,9 @@ function repeating(lane: Lane, bytes: Uint8Array): () => void {
   };
 }
 
-/** For that time every lane sends this as fast as possible and reads nothing. */
+/** For `seconds`, every lane sends this as fast as possible and reads nothing. */
 export function wrong(what: string, seconds: number): void {
-  // It is a peer for that time.
+  // The instance is a peer during that time.
   becomeIdleClass();
   setTimeout(leaveIdleClass, seconds * 1000).unref();
   const begun = frame(3, 0, Buffer.alloc(2 << 20)).subarray(0, -1);

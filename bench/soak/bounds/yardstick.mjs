@@ -1,4 +1,4 @@
-/** The yardstick of a row: the same peers against nginx in front of the same app and the same program. */
+/** The comparison of a row: the same peers against nginx in front of the same app and the same program. */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 export const hasNginx = spawnSync("nginx", ["-v"]).status === 0;
 
-/** Paths of pools that nginx passes on without their first part; the app answers for all kinds of them. */
+/** Paths of pools that nginx forwards without their first part; the app responds for all kinds of pools. */
 const STRIPPED = ["handler", "plain", "wsgi", "elsewhere"];
 
 /** Starts nginx with one worker, with the deadlines of the fleet, in front of two instances. */

@@ -5,11 +5,11 @@ import path from "node:path";
 import { wait } from "../support.mjs";
 
 const MAX_STOP_MS = 4000;
-/** A start takes about as long. */
+/** A start takes about this long. */
 const MAX_START_MS = 600;
 const MAX_INSTANCES = 5;
 
-/** Each entry returns what it did, for people; undefined if there was nothing to do it to. */
+/** Each entry returns a description of what it did; undefined if it found no target. */
 const ACTIONS = [
   { weight: 4, act: ({ kill }) => kill("supervisor") },
   { weight: 3, act: ({ kill }) => kill("instance") },
@@ -42,7 +42,7 @@ export async function actAtRandom(fleet) {
 
 let saidWhyNot = false;
 
-/** Puts the run directory on a small disk of its own, which only root can. */
+/** Mounts a separate small disk at the run directory, which only root can do. */
 export function mountSmallDisk(folder) {
   try {
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", folder], { stdio: "pipe" });
@@ -54,13 +54,13 @@ export function mountSmallDisk(folder) {
   }
 }
 
-/** Fills a small disk, and frees it after a time. Returns a promise for that. */
+/** Fills a small disk, and frees it after `forMs`. Returns a promise for that. */
 export function fillDisk(folder, forMs) {
   const ballast = path.join(folder, "ballast");
   try {
     writeFileSync(ballast, Buffer.alloc(64 << 20));
   } catch {
-    // Full, as intended; what fitted stays.
+    // The disk is full, as intended; the data that fitted stays.
   }
   return wait(forMs).then(() => rmSync(ballast, { force: true }));
 }

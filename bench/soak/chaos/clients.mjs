@@ -1,4 +1,4 @@
-/** The clients of the chaos soak: some keep their connection, some open one for each request, one sends POSTs. */
+/** The clients of the chaos soak: some keep their connection, some open one for each request, one sends POST requests. */
 import http from "node:http";
 import { wait } from "../support.mjs";
 
@@ -8,7 +8,7 @@ const RESPONSE_TIMEOUT_MS = 30_000;
 const PAUSE_MS = 5;
 const AFTER_FAILURE_MS = 50;
 
-/** Returns the number in letters: a segment with a digit is similar to all others, and two similar requests may end no third process. */
+/** Returns the number in letters: segments with a digit count as similar, and similar requests may crash at most two processes. */
 function inLetters(number) {
   const letter = String.fromCharCode(97 + (number % 26));
   return number < 26 ? letter : inLetters(Math.floor(number / 26) - 1) + letter;
@@ -16,13 +16,13 @@ function inLetters(number) {
 
 export function startClients(port, pools) {
   const lost = [];
-  /** The bodies of POSTs with a response. */
+  /** The bodies of POST requests with a response. */
   const acknowledged = new Set();
   let requests = 0;
   let isOver = false;
   const served = new Map();
 
-  /** Resolves with undefined, or with what happened instead of a whole response. `onConnected` is called after the handshake. */
+  /** Resolves with undefined, or with what happened instead of a complete response. `onConnected` is called after the handshake. */
   function ask(agent, target, { pool, method = "GET", body, onConnected = () => {} }) {
     const startedAt = Date.now();
     let connectedAt = startedAt;
@@ -63,7 +63,7 @@ export function startClients(port, pools) {
   async function client(number, { pool, prefix = "", keepAlive = true, posts = false }) {
     const agent = keepAlive ? new http.Agent({ keepAlive, maxSockets: 1 }) : new http.Agent();
     for (let n = 0; !isOver; n++) {
-      // A path of its own, so that no request passes for one that has killed a process before.
+      // Each request has a separate path, so that none is mistaken for one that has killed a process before.
       const target = `${prefix}/${inLetters(number)}/${inLetters(n)}${n % 5 === 0 ? "?slow" : ""}`;
       const body = posts ? `post ${n}` : undefined;
       const failure = await ask(agent, target, { pool, ...(posts && { method: "POST", body }) });
@@ -85,7 +85,7 @@ export function startClients(port, pools) {
   ];
   const running = kinds.map((kind, number) => client(number, kind));
   return {
-    /** Opens new connections with a request each. Resolves when they are connected, with a promise for the responses. */
+    /** Opens new connections with one request each. Resolves when they are connected, with a promise for the responses. */
     async connect(count, group) {
       const responses = [];
       const connected = Array.from({ length: count }, (_, n) => {

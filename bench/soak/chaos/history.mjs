@@ -1,4 +1,4 @@
-/** One history of the chaos soak: starts a fleet, lets things happen to it under load, and checks what it has become. */
+/** One history of the chaos soak: starts a fleet, disturbs it under load, and checks its final state. */
 import { execFile, execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,11 +14,11 @@ import { reasonOf } from "./reasons.mjs";
 const CONVERGES_WITHIN_MS = 60_000;
 const STOPS_WITHIN_MS = 60_000;
 const LOOK_EVERY_MS = 50;
-/** Longest pause between two actions; many follow one another at once. */
+/** The longest pause between two actions; many follow one another immediately. */
 const MAX_PAUSE_MS = 1500;
 /** Connections that wait to be accepted while the balancers are replaced. */
 const WAITING = 3;
-/** What a start may say when it does not start anything. */
+/** What a start may print when it does not start anything. */
 const REFUSALS = /already running (\(pid \d+\)|in .* does not respond)/;
 
 export async function runHistory({ number, random, runtime, steps }) {
@@ -41,18 +41,18 @@ export async function runHistory({ number, random, runtime, steps }) {
 class History {
   problems = [];
   actions = [];
-  /** What was done to whom, and when, by Date.now(). */
+  /** What was done to which process, and when (Date.now()). */
   marks = [];
-  /** What ends by itself, such as a stop. */
+  /** Actions that finish by themselves, such as a stop. */
   pending = new Set();
-  /** How much was done to the fleet: signals, operations, starts, and times without disk space. */
+  /** The number of actions on the fleet: signals, operations, starts, and times without disk space. */
   deeds = 0;
-  /** How long each time lasted in which a balancer was to start the supervisor. */
+  /** The length of each period in which a balancer was to start the supervisor. */
   withoutSupervisorMs = [];
   killed = new Set();
-  /** The balancers that were ready when a supervisor was asked last. */
+  /** The balancers that were ready when a supervisor was last asked. */
   ready = new Set();
-  /** A supervisor is known to hold the listening sockets. */
+  /** Whether a supervisor is known to hold the listening sockets. */
   isHeld = true;
   wasFull = false;
   startedAt = Date.now();
@@ -110,7 +110,7 @@ class History {
     return controlStatus(path.join(this.runDir, "control.sock")).catch(() => undefined);
   }
 
-  /** Notices when a supervisor is there again, with a balancer that accepts connections. */
+  /** Detects when a supervisor runs again, with a balancer that accepts connections. */
   async watch() {
     for (; !this.isOver; await wait(LOOK_EVERY_MS)) {
       const status = await this.status();
@@ -148,13 +148,13 @@ class History {
     });
   }
 
-  /** Kills a process of any kind while a rollout is under way. */
+  /** Kills a process of any kind during a rollout. */
   killLater() {
     const role = ["supervisor", "instance", "instance", "balancer"][Math.floor(this.random() * 4)];
     this.isDone(wait(this.random() * 800).then(() => this.signal(role, "SIGKILL")));
   }
 
-  /** A stopped supervisor still holds its lock: a start has one clear line for it. */
+  /** A stopped supervisor still holds its lock: a start prints one clear line about that. */
   startWhileStopped(forMs) {
     const mark = this.stopFor("supervisor", forMs);
     if (mark === undefined) return;
@@ -183,14 +183,14 @@ class History {
         try {
           process.kill(-child.pid, "SIGKILL");
         } catch {
-          // It has ended.
+          // It has exited.
         }
         return ended;
       }),
     );
   }
 
-  /** Connections wait to be accepted while their balancers, and before that the supervisor, are replaced. */
+  /** Connections wait to be accepted while their balancers are replaced, and before that the supervisor. */
   async replaceBehindWaiting(withSupervisor) {
     if (withSupervisor) {
       if (this.signal("supervisor", "SIGKILL", 1) === undefined) return;
@@ -209,13 +209,13 @@ class History {
     await done;
   }
 
-  /** Signals a random process of this role. Returns its mark; undefined if there is none. */
+  /** Sends a signal to a random process with this role. Returns its mark; undefined if there is no such process. */
   signal(role, signal, startChance = 0.5) {
     const candidates = this.processes().filter((one) => one.role === role && !this.killed.has(one.pid));
     const one = candidates[Math.floor(this.random() * candidates.length)];
     if (one === undefined) return undefined;
     const mark = this.signalOne(one, signal);
-    // An operator who comes sooner or later.
+    // An operator who intervenes sooner or later.
     if (role === "supervisor" && mark?.what === "kill" && startChance < 1 && this.random() < startChance)
       this.startLater(this.random() * MAX_PAUSE_MS);
     return mark;
@@ -225,7 +225,7 @@ class History {
     try {
       process.kill(pid, signal);
     } catch {
-      return undefined; // It has ended meanwhile.
+      return undefined; // return undefined; // It has exited in the meantime.
     }
     this.note(`${signal} to ${name} (${pid})`);
     this.deeds++;
@@ -242,7 +242,7 @@ class History {
       }
       const left = this.processes().filter((one) => one.role === "balancer" && !this.killed.has(one.pid));
       if (left.length === 0 && !this.isHeld) this.marks.push({ what: "without sockets", at: mark.at });
-      // Before its first snapshot a balancer accepts nothing.
+      // Before its first snapshot, a balancer accepts no connections.
       else if (!this.isHeld && !left.some((one) => this.ready.has(one.pid)))
         this.marks.push({ what: "without a ready balancer", at: mark.at });
     }
@@ -281,7 +281,7 @@ class History {
     this.isDone(
       this.command(...args).then(({ code, output }) => {
         this.note(`${name} ended ${code}: ${output.split("\n").at(-1)}`);
-        // A command that failed may or may not have been carried out.
+        // A failed command may or may not have taken effect.
         if (name === "scale") this.wanted = code === 0 ? value : undefined;
       }),
     );
@@ -291,7 +291,7 @@ class History {
     if (!this.hasSmallDisk) return;
     this.deeds++;
     this.note(`the disk of the run directory is full for ${Math.round(forMs)} ms`);
-    // A supervisor that ends before it could write its state is followed by one with an older state, as its event says.
+    // A supervisor that exits before it could write its state is followed by one with an older state, as its event says.
     this.wasFull = true;
     this.isDone(fillDisk(this.runDir, forMs));
   }
@@ -306,9 +306,10 @@ class History {
     return findProcesses(this);
   }
 
-  /** Waits until everything is as wanted. An operator starts the fleet if nobody else does. */
+  /** Waits until the fleet is as wanted. An operator starts the fleet if nobody else does. */
   async converge() {
-    // What ends may begin something else: after a kill, an operator comes. One who came after the stop would start the fleet again.
+    // Actions that finish may cause others: after a kill, an operator intervenes. One who did so after the stop would start the fleet
+    // again.
     while (this.pending.size > 0) await Promise.all(this.pending);
     const since = Date.now();
     let what = "";
@@ -357,7 +358,7 @@ class History {
       if (existsSync(path.join(this.runDir, name))) this.problems.push(`${name} is left after the stop`);
   }
 
-  /** Ends what is left, and frees the disk. */
+  /** Stops what is left, and frees the disk. */
   async clear() {
     this.isOver = true;
     await this.clients?.end();
@@ -365,7 +366,7 @@ class History {
       try {
         process.kill(pid, "SIGKILL");
       } catch {
-        // It has ended.
+        // It has exited.
       }
     if (this.problems.length > 0) this.actions.push(...lastLines(this.runDir));
     if (this.hasSmallDisk) execFileSync("umount", ["-l", this.runDir]);

@@ -1,10 +1,10 @@
-/** What a history must have become: a fleet as wanted, and each POST run once. */
+/** The required result of a history: a fleet as wanted, and each POST request run once. */
 import path from "node:path";
 import { read } from "./processes.mjs";
 
 /**
- * Returns what is not as wanted; empty if all is.
- * @param history what is wanted, and the processes that there are
+ * Returns the differences from what is wanted; empty if there are none.
+ * @param history has what is wanted, and the existing processes
  */
 export function differenceOf({ pools, balancers, pid }, history) {
   const slots = [...pools.flatMap(({ instances }) => instances), ...balancers];
@@ -20,12 +20,12 @@ export function differenceOf({ pools, balancers, pid }, history) {
   if (web.rollout !== null) return `a rollout goes on: ${JSON.stringify(web.rollout)}`;
   const templates = pools.flatMap((pool) => pool.templates);
   const known = new Set([pid, ...[...slots, ...templates].map((one) => one.pid)]);
-  // A command is its shim's child.
+  // A command is a child of its shim.
   const unknown = history.processes().filter((one) => !known.has(one.pid) && !known.has(one.parent));
   return unknown.map((one) => `${one.name} (${one.pid}) is left over`).join(", ");
 }
 
-/** Returns the POSTs that ran twice, and those with a response that have not run. */
+/** Returns the POST requests that ran twice, and those that have a response but did not run. */
 export function ledgerProblems(folder, acknowledged) {
   const problems = [];
   const ran = read(path.join(folder, "ledger")).trimEnd().split("\n");

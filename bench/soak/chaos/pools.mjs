@@ -1,4 +1,4 @@
-/** The pools of a fleet of the chaos soak: an app, and beside it at random a program, a worker and a Python app with a template. */
+/** The pools of a fleet of the chaos soak: an app, and at random a program, a worker and a Python app with a template. */
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
@@ -21,7 +21,7 @@ const WORKER = "setInterval(() => {}, 1000)";
 
 let hasPython;
 
-/** Writes the files that they need into the folder. Returns `pools` of a config. */
+/** Writes the files that the pools need into the folder. Returns `pools` of a config. */
 export function choosePools({ folder, random, runtime, instances }) {
   const app = new URL("app.mjs", import.meta.url).pathname;
   const common = { backoff: { initialMs: 20, maxMs: 200 }, minReadyMs: 50, env: { [MARK]: folder } };

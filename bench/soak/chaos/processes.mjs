@@ -1,4 +1,4 @@
-/** The processes of a fleet of the chaos soak, found by what each has in /proc: no supervisor is asked. */
+/** Finds the processes of a fleet of the chaos soak by their entries in /proc, without asking a supervisor. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import path from "node:path";
 
@@ -31,18 +31,18 @@ export function read(file) {
   try {
     return readFileSync(file, "utf8");
   } catch {
-    return ""; // The process has ended, or is another user's.
+    return ""; // return ""; // The process has exited, or belongs to another user.
   }
 }
 
-/** Returns what a process waits for, for a report: its command line, and its files. */
+/** Returns what a process waits for, for a report: its command line and its files. */
 export function surroundingsOf(pid) {
   const [, state = "", parent = ""] = /^\d+ \(.*\) (\S) (\d+)/s.exec(read(`/proc/${pid}/stat`)) ?? [];
   let files = [];
   try {
     files = readdirSync(`/proc/${pid}/fd`).map((fd) => `${fd} ${readlinkSync(`/proc/${pid}/fd/${fd}`)}`);
   } catch {
-    // It has ended.
+    // It has exited.
   }
   const line = read(`/proc/${pid}/cmdline`).replaceAll("\0", " ");
   return `${line}, state ${state}, parent ${parent}, in ${read(`/proc/${pid}/wchan`)}, files ${files.join(", ")}`;

@@ -1,11 +1,11 @@
-/** Why a request may be lost in the chaos soak: the rules of docs/operations.md, as checks of what happened meanwhile. */
+/** Why a request may be lost in the chaos soak: the rules of docs/operations.md, as checks of what happened during the request. */
 
-/** How long an instance needs to be ready again after it was killed, generously; nothing restarts it without a supervisor. */
+/** How long an instance needs at most to be ready again after it was killed; nothing restarts it without a supervisor. */
 const RESTART_MS = 20_000;
 
 /**
- * Each rule says whether it explains a failure, from the failure, the marks of what happened between the opening of its connection
- * and its end, and all marks.
+ * Each rule says whether it explains a failure. It gets the failure, the marks of what happened while its connection was open, and all
+ * marks.
  */
 const RULES = [
   {
@@ -50,7 +50,10 @@ function isKillOf({ what, role, pool: killed }, pool) {
   return what === "kill" && role === "instance" && killed === pool;
 }
 
-/** Returns the reason of a lost request; undefined if no rule explains it. A waiting connection is not its killed balancer's. */
+/**
+ * Returns the reason of a lost request; undefined if no rule explains it. A waiting connection does not belong to the balancer that was
+ * killed.
+ */
 export function reasonOf(failure, history) {
   const during = history.marks.filter(
     ({ at, until, group }) =>

@@ -24,7 +24,7 @@ const EXAMPLES = [
   ["examples/gunicorn"],
 ];
 
-/** What an example needs; one whose program is not installed is left out. */
+/** The program that an example needs; an example is skipped if its program is not installed. */
 const NEEDS = {
   "examples/fastapi": ["/usr/bin/python3", "-c", "import fastapi, uvicorn"],
   "examples/django": ["/usr/bin/python3", "-c", "import django"],
@@ -43,7 +43,7 @@ export async function rehearseExamples(runtime, seconds) {
     const { code, output } = await rehearse([...words, "--runtime", runtime, "--for", String(seconds)]);
     process.stdout.write(`rehearsed ${words.join(" ")}: ${code === 0 ? "nothing found" : `exit status ${code}`}\n`);
     if (code === 0) continue;
-    // At once: the run may be ended before it prints its problems.
+    // Printed immediately, because the run may be stopped before it prints its problems.
     process.stdout.write(`${output}\n`);
     problems.push(words.join(" "));
   }

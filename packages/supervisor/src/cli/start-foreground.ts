@@ -336,7 +336,7 @@ async function runFleet(
 const CLIENT_GONE = { ...callerOf({}), via: "the end of paceline start" };
 
 const AS_PID_1 =
-  "runs as PID 1, where nothing reaps the processes that apps leave behind: start the container with --init, or by the command paceline of the package";
+  "runs as PID 1, where nothing reaps the processes that apps leave behind: start the container with --init, or with the command paceline of the package";
 const WITHOUT_CONFIG = "this fleet was started without a config; stop and start it to use the config";
 
 /** The time after which a service manager is told that an adopted fleet serves, even if part of it is not ready. In milliseconds. */

@@ -167,7 +167,7 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
       severity: "fault",
       what: `${instance.name} is ejected: it gets no new requests while other instances can take them`,
       evidence: said,
-      todo: `It returns by itself when it is as good as the others; at once: paceline readmit ${instance.name}`,
+      todo: `It returns by itself when it is as good as the others; to readmit it now: paceline readmit ${instance.name}`,
     };
   },
 
@@ -175,7 +175,7 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
     if (instance.outOfTurn !== "failing") return undefined;
     return {
       severity: "fault",
-      what: `${instance.name} fails: it would be ejected, but gets requests because too many of its pool fail`,
+      what: `${instance.name} fails: it would be ejected, but gets requests because too many instances of its pool fail`,
       evidence: [
         ...instance.ejections.map(({ balancer, reason }) => `${balancer}: ${reason}`),
         ...lastSaid(events, /eject|health check/, now),

@@ -48,7 +48,7 @@ export function compose(input: ExportInput): string {
           "#3": "preDrainMs, drainTimeoutMs, 2 × termTimeoutMs, and a margin",
           stop_grace_period: `${wholeSeconds(stopMs) + MARGIN_S}s`,
           healthcheck: {
-            "#": "Every instance and balancer is ready. Docker restarts nothing for it; Paceline does that itself.",
+            "#": "Every instance and balancer is ready. Docker restarts nothing if this fails; Paceline restarts processes itself.",
             test: ["CMD", PACELINE_IN_IMAGE, "status", "--check"],
             interval: "30s",
             timeout: "10s",

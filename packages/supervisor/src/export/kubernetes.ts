@@ -60,7 +60,9 @@ export function kubernetes(input: ExportInput): string {
     `Image: the Dockerfile in docs/operations.md of paceline; --image and --workdir change ${image} and ${input.workdir}.`,
     ...notesFor("container", config),
     ...(config.pools.some(({ scaling }) => scaling !== null)
-      ? ["Two loops scale: the fleet its instances within a pod, and the HorizontalPodAutoscaler the pods."]
+      ? [
+          "Two control loops scale: the fleet scales its instances within a pod, and the HorizontalPodAutoscaler scales the pods.",
+        ]
       : []),
     ...secretNotes(name, files),
   ];

@@ -126,7 +126,7 @@ function describeVersions(status: Status): string {
   if (others.length === 0) return `the whole fleet runs Paceline ${status.version}`;
   const names = others.slice(0, MAX_NAMED).map(({ name, version }) => `${name} (${version})`);
   const more = others.length > MAX_NAMED ? ` and ${others.length - MAX_NAMED} more` : "";
-  return `the supervisor is Paceline ${status.version}, but not yet ${names.join(", ")}${more}, which restart with ${status.version} when they end`;
+  return `the supervisor runs Paceline ${status.version}; ${names.join(", ")}${more} do not yet, and restart with it when they end`;
 }
 
 /** Returns the version of the package that contains the program now; undefined if it is gone. */

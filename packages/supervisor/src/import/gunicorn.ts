@@ -111,7 +111,9 @@ export const GUNICORN_RULES: Rules<GunicornContext> = {
   },
   paste: says('name the callable: `wsgi: "module:callable"`, made by paste.deploy.loadapp in a module of yours'),
   raw_paste_global_conf: says("read the settings in a module of yours"),
-  proxy_protocol: says("the PROXY protocol is not spoken: let the proxy send X-Forwarded-For (docs/security.md)"),
+  proxy_protocol: says(
+    "name the addresses in `balancer.proxyProtocol`, and the proxy in `balancer.trustedProxies` (docs/security.md)",
+  ),
   proxy_allow_ips: says("`balancer.trustedProxies` names the proxies (docs/security.md)"),
   ...Object.fromEntries(
     [

@@ -61,7 +61,7 @@ export const causes = {
             `${instance} closed a kept connection after ${Math.round(closedAfterMs ?? 0)} ms`,
         ),
       ),
-      todo: `Keep idle connections open for longer than what is in front does (with node:http server.keepAliveTimeout = 75_000), or say "Connection: close" in the last response.`,
+      todo: `Keep idle connections open for longer than the proxy in front does (with node:http server.keepAliveTimeout = 75_000), or say "Connection: close" in the last response.`,
       explains: ["steady"],
     })),
 
@@ -232,7 +232,7 @@ function describeWithCookies(facts: RepeatFacts): string[] {
   const numbers = countsAlone({ ...withCookies, instances });
   if (numbers !== undefined)
     return [
-      `each instance counts for itself with the cookie ${names} that one of them set: responses in turn have ${numbers.join(", ")}`,
+      `with the cookie ${names}, which one instance set, each instance counts for itself: responses in turn have ${numbers.join(", ")}`,
     ];
   return differsWithCookie(facts)
     ? [`one instance set the cookie ${names}: with it, instances respond differently, each in the same way every time`]

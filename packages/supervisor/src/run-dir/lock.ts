@@ -213,7 +213,7 @@ export function silentText(pid: number | undefined): string {
   if (pid === undefined) return "the supervisor does not respond";
   const remedy = `kill -9 ${pid} ends it and the fleet keeps serving, then paceline start -d takes the fleet over`;
   if (!isStopped(pid)) return `the supervisor (pid ${pid}) does not respond; ${remedy}`;
-  return `the supervisor (pid ${pid}) does not respond, because a signal has stopped it; kill -CONT ${pid} lets it go on; ${remedy}`;
+  return `the supervisor (pid ${pid}) does not respond, because a signal has stopped it; kill -CONT ${pid} resumes it; ${remedy}`;
 }
 
 /** Whether the process is stopped by a signal such as SIGSTOP, or by a debugger. */

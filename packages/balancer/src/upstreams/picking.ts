@@ -23,6 +23,9 @@ export interface Policy<Candidate extends { readonly name: string }> {
   pickAgain?(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
 }
 
+/** From this share of busy upstreams on, nobody waits for an idle one. */
+const BUSY_SHARE = 0.5;
+
 export abstract class Picking {
   /** Whether its upstreams have limited concurrency and must not wait for slow clients. */
   isLimited = false;
@@ -43,6 +46,8 @@ export abstract class Picking {
   /** Which requests of other balancers block an upstream for the current request, depending on how long that has waited in the queue. */
   private heed: Heed = Heed.NONE;
   protected waitedMs = 0;
+  /** The share of its upstreams that had requests in the last second or so. */
+  protected busyShare = 0;
   abstract readonly requestQueue: { readonly length: number; readonly standing: { readonly targetMs: number } };
   /** Set if clients stick to a slot. */
   sticky: Stickiness<Upstream> | undefined;
@@ -201,12 +206,13 @@ export abstract class Picking {
   }
 
   /**
-   * For how long the request waits for an upstream that has no other. One that has failed somewhere has waited enough; and if many
-   * wait, what they would lose by it is more than what they would gain.
+   * For how long the request waits for an upstream that has no other. It does not if it has failed somewhere, or if upstreams are
+   * busy most of the time or many requests wait: all would lose more by it than one gains.
    */
   private get idleWaitMs(): number {
     const { requestQueue, paces, work } = this;
-    if (this.isRelieving || this.tried !== undefined || requestQueue.length > this.inTurn.length) return 0;
+    if (this.isRelieving || this.tried !== undefined) return 0;
+    if (this.busyShare >= BUSY_SHARE || requestQueue.length > this.inTurn.length) return 0;
     return Math.min(work.idleWaitMs(paces.typicalMicros), requestQueue.standing.targetMs);
   }
 

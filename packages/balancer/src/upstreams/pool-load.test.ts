@@ -185,6 +185,30 @@ it.each<[string, (bench: ReturnType<typeof poolOf>) => void]>([
     },
   ],
   [
+    "if instances are busy most of the time",
+    ({ pool, sends, ends }) => {
+      const ticks = (times: number) => {
+        for (let tick = 0; tick < times; tick++) {
+          pool.countLoad();
+          for (const slot of [1, 2, 3]) ends(slot);
+          sends(3);
+        }
+      };
+      ticks(4);
+      expect(sends(1)).toEqual([0]);
+      ticks(2);
+      expect(sends(1)).toEqual([1]);
+    },
+  ],
+  [
+    "if more wait than there are instances",
+    ({ pool, queue, served }) => {
+      for (let n = 0; n < 4; n++) queue();
+      pool.serveQueue();
+      expect(served).toEqual([1]);
+    },
+  ],
+  [
     "if the queue is full",
     ({ pool, queue, served }) => {
       queue();

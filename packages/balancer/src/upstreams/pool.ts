@@ -12,6 +12,9 @@ import { RetryBudget } from "./retry-budget.js";
 import { markStalled } from "./stall-watch.js";
 import type { Upstream } from "./upstream.js";
 
+/** The share of busy upstreams is about that of the last so many ticks. */
+const BUSY_OVER_TICKS = 8;
+
 export class Pool extends Picking {
   readonly requestQueue: RequestQueue<PendingRequest>;
   /** Whether it gets whole connections instead of requests. */
@@ -151,6 +154,9 @@ export class Pool extends Picking {
     let waiting = this.requestQueue.length;
     let inFlight = waiting;
     let finished = 0;
+    let idle = 0;
+    for (const upstream of this.inTurn) if (upstream.isIdle) idle++;
+    this.busyShare += (1 - idle / Math.max(1, this.inTurn.length) - this.busyShare) / BUSY_OVER_TICKS;
     for (const upstream of this.upstreams) {
       inFlight += upstream.inFlight;
       waiting += upstream.notStarted;

@@ -3,12 +3,12 @@ import { expect, it } from "vitest";
 import { Handful } from "./handful.js";
 
 /** Plays turns with that many picks each; returns the lengths of the handfuls of each turn. */
-function play(processors: number, turns: readonly number[]): number[][] {
+function play(processors: number, turns: readonly number[], perWake = 1): number[][] {
   const handful = new Handful(processors);
   return turns.map((picks, turn) => {
     const lengths: number[] = [];
     for (let n = 0; n < picks; n++) {
-      if (handful.take(turn)) lengths[lengths.length - 1] = (lengths.at(-1) as number) + 1;
+      if (handful.take(turn, perWake)) lengths[lengths.length - 1] = (lengths.at(-1) as number) + 1;
       else lengths.push(1);
     }
     return lengths;
@@ -23,6 +23,16 @@ it.each([
   ["fewer than processors", 64, 40, Array(40).fill(1)],
 ])("gives %s in handfuls", (_, processors, picks, lengths) => {
   expect(play(processors, Array(100).fill(picks)).at(-1)).toEqual(lengths);
+});
+
+it.each([
+  ["one at a time", 8, 1, [1]],
+  ["all of a turn", 8, 3, [3]],
+  ["as many as are done before another instance is awake", 8, 10, [8, 2]],
+  ["at most 32", 50, 40, [32, 8]],
+  ["a processor's share if that is more", 2, 40, [20, 20]],
+])("gives quick requests in larger handfuls: %s", (_, perWake, picks, lengths) => {
+  expect(play(2, Array(100).fill(picks), perWake).at(-1)).toEqual(lengths);
 });
 
 it("grows over some turns, and what is left of it is dropped at the end of a turn", () => {
@@ -44,11 +54,16 @@ it("an upstream without room ends its handful, and the next one begins another",
 
 it("never exceeds its limit, or the picks of a turn", () => {
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 128 }), fc.array(fc.nat(300), { maxLength: 60 }), (processors, turns) => {
-      for (const [turn, lengths] of play(processors, turns).entries()) {
-        expect(Math.max(0, ...lengths)).toBeLessThanOrEqual(32);
-        expect(lengths.reduce((sum, each) => sum + each, 0)).toBe(turns[turn]);
-      }
-    }),
+    fc.property(
+      fc.integer({ min: 1, max: 128 }),
+      fc.array(fc.nat(300), { maxLength: 60 }),
+      fc.integer({ min: 1, max: 100 }),
+      (processors, turns, perWake) => {
+        for (const [turn, lengths] of play(processors, turns, perWake).entries()) {
+          expect(Math.max(0, ...lengths)).toBeLessThanOrEqual(32);
+          expect(lengths.reduce((sum, each) => sum + each, 0)).toBe(turns[turn]);
+        }
+      },
+    ),
   );
 });

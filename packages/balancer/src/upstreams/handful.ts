@@ -1,6 +1,6 @@
 /**
- * Under saturation, one upstream gets several requests of a turn of the event loop in a row. If there are more instances than CPUs, fewer
- * of them are then woken for a single request.
+ * Under load, one upstream gets several requests of a turn of the event loop in a row: quick ones if it has finished them before another
+ * upstream is awake, and others so that no more upstreams are woken than there are CPUs.
  */
 
 const MAX_HANDFUL = 32;
@@ -29,9 +29,10 @@ export class Handful {
   /**
    * Counts a pick. Returns whether it may go to the same upstream as the previous one.
    * @param turn the number of this turn of the event loop
+   * @param perWake how many requests are done as soon as another instance is awake
    */
-  take(turn: number): boolean {
-    if (turn !== this.turn) this.begin(turn);
+  take(turn: number, perWake = 1): boolean {
+    if (turn !== this.turn) this.begin(turn, perWake);
     this.picks++;
     if (this.rest === 0) {
       this.rest = this.size - 1;
@@ -47,9 +48,10 @@ export class Handful {
   }
 
   /** Starts a turn. The rest of the last turn's row is dropped. */
-  private begin(turn: number): void {
+  private begin(turn: number, perWake: number): void {
     this.mean += (this.picks - this.mean) / MEAN_OVER_TURNS;
-    this.size = Math.min(MAX_HANDFUL, Math.max(1, Math.ceil(this.mean / this.processors)));
+    const size = Math.max(Math.ceil(this.mean / this.processors), Math.min(Math.ceil(this.mean), perWake));
+    this.size = Math.min(MAX_HANDFUL, Math.max(1, size));
     this.turn = turn;
     this.picks = this.rest = 0;
   }

@@ -160,7 +160,7 @@ export abstract class Picking {
     const mayBePicked = this.stalled === 0 && this.takesOutliers ? this.isFree : this.isFreeAndHeard;
     const { handful } = this;
     if (handful === undefined || isStrict || !this.work.isKnown) return this.policy.pick(mayBePicked);
-    if (handful.take(turns.count)) {
+    if (handful.take(turns.count, this.work.perWake)) {
       const again = this.policy.pickAgain?.(mayBePicked);
       if (again !== undefined) return again;
       handful.pass();

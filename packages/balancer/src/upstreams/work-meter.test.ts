@@ -43,6 +43,19 @@ it.each([
 });
 
 it.each([
+  [4, 12],
+  [25, 2],
+  [26, 1],
+  [5000, 1],
+])("of requests of %i µs, %i are done as soon as another instance would be awake", (micros, perWake) => {
+  const meter = new WorkMeter();
+  meter.add(63, 63 * micros);
+  expect(meter.perWake).toBe(1);
+  meter.add(1, micros);
+  expect(meter.perWake).toBe(perWake);
+});
+
+it.each([
   ["quick requests", 20, 4, NONE],
   ["a share of the window each", 100, 2, 5],
   ["one at least", 400, 4, 1],

@@ -24,6 +24,8 @@ const MOSTLY_WORK = 4;
 const NEARLY_ALL_WORK = 2;
 const IDLE_WAIT_REQUESTS = 8;
 const MAX_IDLE_WAIT_MS = 50;
+/** Waking another instance for a request takes about as long, in microseconds. */
+const WAKE_US = 50;
 /** The mean covers about this many of the last requests. There is no window before this many. */
 const MEAN_OVER_REQUESTS = 64;
 
@@ -34,6 +36,8 @@ export class WorkMeter {
   isSlow = false;
   /** How long a request waits at an instance behind a running handler before it moves, in milliseconds; see pace.ts. */
   moveAfterMs = Number.POSITIVE_INFINITY;
+  /** How many requests in a row are done as soon as one more instance would have been woken for some of them. */
+  perWake = 1;
   /** Whether enough requests were counted. */
   isKnown = false;
   /** Whether requests occupy an instance for so long that it is worth while to check whether its event loop is running. */
@@ -52,6 +56,7 @@ export class WorkMeter {
     if (!this.isKnown) return;
     const window = Math.floor(WAITING_WORK_US / this.meanUs);
     this.window = window > MAX_WINDOW ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor(window / this.balancers));
+    this.perWake = Math.max(1, Math.floor(WAKE_US / this.meanUs));
     this.isSlow = this.meanUs >= WAITING_WORK_US;
     this.isLong = this.meanUs >= LONG_WORK_US;
   }

@@ -1,19 +1,21 @@
 /** Prepares the platform's Request and Response for the lane. */
 
-import { fieldLines } from "@paceline/wire/lane/response-head";
+import { type FieldLines, fieldLines, plainFieldLines } from "@paceline/wire/lane/response-head";
 import { TAKES_FILES } from "../kinds/static/file-body.js";
-import { BODY, rememberBodies } from "../shared/kept-body.js";
+import { BODY, FIELDS, rememberBodies } from "../shared/kept-body.js";
 import type { ResponseBody, ResponseReader } from "./response-reader.js";
 import { adoptRequests } from "./web-classes.js";
 
 /** Called once, before the app is loaded. */
 function responsesOnBun(): ResponseReader {
-  rememberBodies();
+  rememberBodies(plainFieldLines);
   // The platform's own class: `instanceof` is slower with the replacement.
   const NativeResponse: typeof Response = Object.getPrototypeOf(Response);
   return {
     isResponse: (value): value is Response => value instanceof NativeResponse,
-    fields: (response) => fieldLines(response.headers.toJSON() as Record<string, string | string[]>),
+    fields: (response) =>
+      (response as { [FIELDS]?: FieldLines })[FIELDS] ??
+      fieldLines(response.headers.toJSON() as Record<string, string | string[]>),
     body(response) {
       const kept = (response as { [BODY]?: unknown })[BODY];
       if (kept === null || kept === undefined || response.bodyUsed) return response.body;

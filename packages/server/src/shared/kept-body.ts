@@ -27,6 +27,9 @@ export function keptBody(response: Response): KeptBody | undefined {
 /** The property of KeptResponse with its original body. */
 export const BODY = Symbol("body");
 
+/** The property of KeptResponse with its original fields, as `rememberBodies` was told to read them; undefined if they may have changed. */
+export const FIELDS = Symbol("fields");
+
 function isBlocks(body: unknown): boolean {
   if (typeof body !== "object" || body === null || body instanceof ReadableStream) return false;
   return Symbol.asyncIterator in body && !(body instanceof Blob);
@@ -36,8 +39,10 @@ function isBlocks(body: unknown): boolean {
  * Lets helpers read a response's text or bytes directly on Bun, whose Response does not distinguish a text from a stream, and omits the
  * Content-Type of a text. An instance calls this before it loads the app; a helper calls it for a standalone server. It does nothing on
  * Node, where the lane has its own Response.
+ *
+ * @param readFields reads a response's fields from the object it is created with, if possible: reading them from the platform costs more
  */
-export function rememberBodies(): void {
+export function rememberBodies(readFields: (headers: unknown) => unknown = () => undefined): void {
   // On Node, an access to Response would load 5 MB.
   if (process.versions.bun === undefined || KEPT_BODY in globalThis.Response.prototype) return;
   const NativeResponse = globalThis.Response;
@@ -45,9 +50,12 @@ export function rememberBodies(): void {
   /** A Response that remembers a body in memory, because the platform returns it only as a stream. */
   class KeptResponse extends NativeResponse {
     [BODY]: unknown = null;
+    [FIELDS]: unknown;
 
     constructor(body?: unknown, init?: ResponseInit) {
       super(body as never, init);
+      // Other bodies have fields of their own.
+      if (typeof body === "string" || body instanceof Uint8Array) this[FIELDS] = readFields(init?.headers);
       if (typeof body === "string" || body instanceof Blob) this[BODY] = body;
       // Copies the bytes: the app may reuse its buffer before they are sent.
       else if (body instanceof Uint8Array) this[BODY] = new Uint8Array(body);
@@ -55,6 +63,12 @@ export function rememberBodies(): void {
         this[BODY] = `${body}`;
       // Bun's stream of it would read many blocks in a row and block everything else.
       else if (isBlocks(body)) this[BODY] = body;
+    }
+
+    override get headers(): Headers {
+      // They may be changed from now on.
+      this[FIELDS] = undefined;
+      return super.headers;
     }
 
     [KEPT_BODY](): KeptBody | undefined {

@@ -122,11 +122,15 @@ export interface FieldLines {
 /** One per process: it is used before the next one is filled in. */
 const lines: FieldLines = { text: "", contentLength: -1, hasContentType: false };
 
-/** Converts lower-case names with one or several values each. */
-export function fieldLines(fields: Readonly<Record<string, string | readonly string[]>>): FieldLines {
+function beginLines(): void {
   lines.text = "";
   lines.contentLength = -1;
   lines.hasContentType = false;
+}
+
+/** Converts lower-case names with one or several values each. */
+export function fieldLines(fields: Readonly<Record<string, string | readonly string[]>>): FieldLines {
+  beginLines();
   for (const name in fields) {
     const value = fields[name] as string | readonly string[];
     if (typeof value === "string") addLine(name, value);
@@ -135,11 +139,33 @@ export function fieldLines(fields: Readonly<Record<string, string | readonly str
   return lines;
 }
 
+/**
+ * Converts a plain object of fields that the platform has accepted, as its Headers would show them; the result is kept. Returns
+ * undefined for anything else, and where the platform changes or joins values.
+ */
+export function plainFieldLines(fields: unknown): FieldLines | undefined {
+  if (fields === undefined) return NO_LINES;
+  const prototype = typeof fields === "object" && fields !== null ? Object.getPrototypeOf(fields) : undefined;
+  if (prototype !== Object.prototype && prototype !== null) return undefined;
+  const values = fields as Record<string, unknown>;
+  beginLines();
+  for (const name in values) {
+    const value = values[name];
+    if (typeof value !== "string" || value !== value.trim()) return undefined;
+    const lower = name.toLowerCase();
+    // Of two names that only differ in case the platform makes one field.
+    if (lower !== name && (lower in values || lines.text.includes(`${lower}: `))) return undefined;
+    addLine(lower, value);
+  }
+  const { text, contentLength, hasContentType } = lines;
+  return { text, contentLength, hasContentType };
+}
+
+const NO_LINES: FieldLines = { text: "", contentLength: -1, hasContentType: false };
+
 /** Converts pairs of lower-case names and values; names may repeat. */
 export function fieldLinesOf(fields: Iterable<readonly [string, string]>): FieldLines {
-  lines.text = "";
-  lines.contentLength = -1;
-  lines.hasContentType = false;
+  beginLines();
   for (const [name, value] of fields) addLine(name, value);
   return lines;
 }

@@ -1,0 +1,52 @@
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { fieldLinesOf, plainFieldLines } from "./response-head.js";
+
+const FIELDS = fc.dictionary(
+  fc.constantFrom("a", "A", "x-b", "X-B", "x-B", "Content-Type", "content-length", "connection", "set-cookie", "b: a"),
+  fc.constantFrom("", "1", "a b", " a", "b\t", "é", "a: b", "12"),
+);
+
+const sorted = (text: string) => text.split("\r\n").sort().join("\r\n");
+
+it("reads the fields of a plain object as the platform's Headers show them", () => {
+  let known = 0;
+  fc.assert(
+    fc.property(FIELDS, (fields) => {
+      let headers: Headers;
+      try {
+        headers = new Headers(fields);
+      } catch {
+        return;
+      }
+      const read = plainFieldLines(fields);
+      if (read === undefined) return;
+      known++;
+      const expected = fieldLinesOf(headers);
+      expect({ ...read, text: sorted(read.text) }).toEqual({ ...expected, text: sorted(expected.text) });
+    }),
+    { numRuns: 1000 },
+  );
+  expect(known).toBeGreaterThan(20);
+});
+
+it.each([
+  ["names that only differ in case", { "x-b": "1", "X-B": "2" }],
+  ["in either order", { "X-B": "1", "x-b": "2" }],
+  ["or both with capitals", { "X-b": "1", "x-B": "2" }],
+  ["numbers", { a: 1 }],
+  ["lists", { a: ["1", "2"] }],
+  ["spaces that the platform removes", { a: "1 " }],
+  ["pairs", [["a", "1"]]],
+  ["Headers", new Headers({ a: "1" })],
+  ["null", null],
+])("leaves to the platform: %s", (_, fields) => {
+  expect(plainFieldLines(fields)).toBeUndefined();
+});
+
+it("keeps what it has read", () => {
+  const first = plainFieldLines({ A: "1" });
+  expect(plainFieldLines({ "content-type": "text/css" })?.hasContentType).toBe(true);
+  expect(first).toEqual({ text: "a: 1\r\n", contentLength: -1, hasContentType: false });
+  expect(plainFieldLines(undefined)?.text).toBe("");
+});

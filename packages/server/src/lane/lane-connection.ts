@@ -285,10 +285,11 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   /** @param elsewhere requests in progress on other lanes */
   private refused(stream: LaneStream, elsewhere: number): boolean {
     const { limits } = this.services;
+    const { head } = stream;
     if (elsewhere + this.active >= limits.maxConnections) {
       stream.refuse(503, "retry-after: 1\r\n", "Too many requests at once\n");
-    } else if (stream.head.length > limits.maxHeadBytes) stream.refuse(431);
-    else if (Number(stream.head.get("content-length") ?? 0) > limits.maxBodyBytes) stream.refuse(413);
+    } else if (head.length > limits.maxHeadBytes) stream.refuse(431);
+    else if (!head.isWhole && Number(head.get("content-length") ?? 0) > limits.maxBodyBytes) stream.refuse(413);
     else return false;
     return true;
   }

@@ -1,10 +1,9 @@
 /**
- * Measures who waits behind a busy instance: `npm run bench:tail`. Requests of 2 ms (90 %) and 32 ms (10 %) of processor time arrive
- * at random (Poisson) at constant rates; p99 beside nginx and HAProxy in front of the same app. The contestants take turns, with the
- * same requests. A second table compares each with an ideal queue and another contestant, round by round, and has the share of requests
- * that waited behind a busy instance in vain.
- * `--slow 20`: the first instance takes twenty times as long. `--only` takes names or their beginnings; `--seed 7` gives other requests;
- * `--chart FILE` draws the p99 as SVG.
+ * Measures who waits behind a busy instance: `npm run bench:tail`. Requests of 2 ms (90 %) and 32 ms (10 %) of processor time arrive at
+ * random (Poisson) at constant rates; the p99 is compared with nginx and HAProxy in front of the same app. The contestants take turns, with
+ * the same requests. A second table compares each with an ideal queue and another contestant, round by round, and has the share of requests
+ * that waited behind a busy instance in vain. `--slow 20`: the first instance takes twenty times as long. `--only` takes names or their
+ * beginnings; `--seed 7` gives other requests; `--chart FILE` draws the p99 as SVG.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -43,7 +42,7 @@ const LONG_SHARE = 0.1;
 /** How long a request computes, by its target, and how long it waits before or after that, by kind. */
 const BURN_MS = { "/": 2, "/long": 32 };
 const WAIT_MS = { sync: 0, async: 2, late: 2 };
-/** A request that waited for less does not count: it takes about as long until it is sent. */
+/** A request that waited for less does not count, because sending it takes about as long. */
 const IN_VAIN_MS = 2;
 const IDEAL = "ideal queue";
 const folder = mkdtempSync(path.join(tmpdir(), "paceline-tail-"));
@@ -55,7 +54,7 @@ const ours = (config) => async (kind) => {
   return startFleet(instances, { app, runtime: values.runtime, env: environmentOf(kind), balancer, ...config });
 };
 
-/** Starts that proxy in front of instances that serve alone. */
+/** Starts the given proxy in front of instances that serve without Paceline. */
 const proxy = (program, configurationOf) => async (kind) => {
   const environment = environmentOf(kind);
   const alone = await Promise.all(
@@ -117,7 +116,7 @@ const CONTESTANTS = {
 /** What the handlers of each kind do. */
 const LABELS = { sync: "compute, respond", async: "compute, wait 2 ms, respond", late: "wait 2 ms, compute, respond" };
 
-/** Which contestant each kind is compared with. */
+/** The contestant with which each kind is compared. */
 const REFERENCES = { sync: "HAProxy, one at a time", async: "HAProxy, one at a time", late: "nginx least_conn" };
 
 // A comma before a space belongs to a name.
@@ -174,14 +173,14 @@ function samplesOf(kind, name, rate) {
   return samples.get(key).get(rate);
 }
 
-/** Contestants of a round get the same requests at the same times; other rounds get others. */
+/** All contestants of a round get the same requests at the same times; other rounds get others. */
 function loadOf(round, rate) {
   const random = randomOf(1_000_000 * Number(values.seed) + 1000 * round + rate);
   const targetOf = (number) => (number < LONG_SHARE ? "/long" : "/");
   return { rate, seconds: Number(values.seconds), isPoisson: true, random, targetOf };
 }
 
-/** What the requests of a round would meet if nothing but the instances took time. */
+/** The latencies of the requests of a round if nothing but the instances took time. */
 function idealFigures(round, kind, rate) {
   const { dueTimes, targets } = scheduleOf(loadOf(round, rate));
   const serviceTimes = targets.map((target) => BURN_MS[target] + WAIT_MS[kind]);
@@ -206,7 +205,7 @@ async function measure(round, kind, name, start) {
   }
 }
 
-/** Returns what a response says of its request, for `waitedInVain`. */
+/** Returns what a response reports about its request, for `waitedInVain`. */
 function timesOf(kind, body, dueAt) {
   const [instance, calledAt, burntFrom, burntUntil, respondedAt] = body.split(" ").map(Number);
   const arrived = [performance.timeOrigin + dueAt, calledAt];

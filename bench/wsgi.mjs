@@ -1,8 +1,8 @@
 /**
- * Measures WSGI apps: `npm run bench:wsgi`. One Paceline instance beside one sync worker of gunicorn and werkzeug's server, with
- * the same app on the same Python over unix sockets; and Paceline in a fleet of one. Prints CPU time per request and RSS. Then a
- * Django project on several processes, with and without preloading, beside gunicorn and uWSGI, and FastAPI beside uvicorn's own
- * workers and gunicorn's: PSS idle and after load, and CPU time. At last the Django fleets all at once, in turns.
+ * Measures WSGI apps: `npm run bench:wsgi`. One Paceline instance beside one sync worker of gunicorn and werkzeug's server, with the same
+ * app on the same Python over unix sockets; and Paceline in a fleet of one. Prints CPU time per request and RSS. Then a Django project on
+ * several processes, with and without preloading, compared with gunicorn and uWSGI, and FastAPI compared with uvicorn's own workers and
+ * gunicorn's: PSS when idle and after load, and CPU time. Finally the Django fleets all at once, in turns.
  */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -30,7 +30,7 @@ const { values: options } = parseArgs({
     processes: { type: "string", default: "8" },
     // Only this part: `hello`, `django`, `turns` or `asgi`.
     only: { type: "string" },
-    // The Django fleets in turns: how many, and the requests of a turn.
+    // The Django fleets in turns: the number of turns, and the number of requests per turn.
     turns: { type: "string", default: "28" },
     "turn-requests": { type: "string", default: "400" },
   },
@@ -46,7 +46,7 @@ if (werkzeugVersion === undefined) {
   process.exit(2);
 }
 
-/** All three run on gunicorn's interpreter, which its first line names. */
+/** All three run on gunicorn's interpreter, which the first line of gunicorn names. */
 function gunicornPython() {
   const where = (process.env.PATH ?? "").split(":").map((folder) => path.join(folder, "gunicorn"));
   const file = where.find((each) => existsSync(each));
@@ -62,7 +62,7 @@ function ask(program) {
 const ENTRY = path.join(ROOT, "packages/server/python/start.py");
 const LIMITS = { ...INSTANCE_LIMITS, maxBodyBytes: 1 << 20, maxConnections: 1000, maxDeferredJobs: 1000 };
 
-/** Starts a Paceline instance alone, with a minimal supervisor. */
+/** Starts a Paceline instance without a balancer, with a minimal supervisor. */
 async function instance(directory) {
   const channel = path.join(directory, "channel.sock");
   const socket = path.join(directory, "app.sock");
@@ -158,7 +158,7 @@ async function measureAlone({ start, keeps }) {
     await load(socket, false, WARM_UP_REQUESTS);
     const sample = { idleMB: idle, closeUs: await cost(pids, requests, () => load(socket, false, requests)) };
     if (keeps) sample.keptUs = await cost(pids, requests, () => load(socket, true, requests));
-    // Each further instance adds one gunicorn worker, without its master.
+    // Each further instance adds one gunicorn worker, without another master process.
     const each = Math.min(...pids().map((pid) => memory([pid]).rssMB));
     return { ...sample, afterMB: memory(pids()).rssMB, eachMB: each };
   } finally {

@@ -1,17 +1,19 @@
 /**
  * The object store of `examples/object-store` with real clients, kills, large objects and slow uploads.
  *
- *   npm run soak:object-store -- --only clients,kills,large,slow,peers --kills 1000 --runtime bun
- *
+ * npm run soak:object-store -- --only clients,kills,large,slow,peers --kills 1000 --runtime bun
  * - clients: awscli, rclone, s3cmd, boto3 and AWS's SDK for JavaScript, those that are installed: each does its whole round while the
- *   pool is reloaded twice and an instance is killed during the upload in parts; `--variants plain,node,tls`: then on Node with
- *   PostgreSQL, and over TLS with buckets as hosts, which needs root.
+ *
+ * pool is reloaded twice and an instance is killed during the upload in parts; `--variants plain,node,tls`: then on Node with
+ *
+ * PostgreSQL, and over TLS with buckets as hosts, which needs root.
  * - kills: concurrent puts of the same and of different keys while random instances are killed: every acknowledged object is there.
  * - large: 1 GB up and down, the memory of instance and balancer; the end of 10 GB.
  * - slow: 100 clients upload at 50 kB/s: the p99 of others with and without them.
  * - peers: 1 GB and many small objects in turns with `--s3rver FOLDER`, in which `npm install s3rver` was run, and `rclone serve s3`.
  *
- * `--postgres` or DATABASE_URL makes the store use PostgreSQL, Debian's or the one that is named. STORE_SOAK_FOLDER is where its folder is made, such as a real disk.
+ * `--postgres` or DATABASE_URL makes the store use PostgreSQL, Debian's or the one that is named. STORE_SOAK_FOLDER is where its folder is
+ * created, for example a real disk.
  */
 import { parseArgs } from "node:util";
 import { clientsPart } from "./object-store/clients.mjs";
@@ -25,7 +27,7 @@ const { values } = parseArgs({
     only: { type: "string", default: "clients,kills,large,slow,peers" },
     runtime: { type: "string", default: "bun" },
     kills: { type: "string", default: "1000" },
-    // Between two kills, on average, in milliseconds.
+    // The mean time between two kills, in milliseconds.
     pause: { type: "string", default: "120" },
     programs: { type: "string", default: "" },
     megabytes: { type: "string", default: "1024" },

@@ -1,8 +1,8 @@
 /**
  * What it costs to look at a fleet: `npm run soak:observers`. `cost`: CPU time a request without observers, and with a dashboard, the page,
- * a scrape every 5 s and the access log, all at once or each alone (`--variants again,terminal,page,scrape,file,json,output,all`), and
- * of nginx and HAProxy with their access logs (`nginx,nginx-log,nginx-buffered,haproxy,haproxy-log`); of a request that computes for a
- * millisecond with `--target /block?ms=1`. Each figure is the mean over `--fleets 12` fleets, started anew, with its standard error.
+ * a scrape every 5 s and the access log, all at once or each alone (`--variants again,terminal,page,scrape,file,json,output,all`), and of
+ * nginx and HAProxy with their access logs (`nginx,nginx-log,nginx-buffered,haproxy,haproxy-log`); of a request that computes for a
+ * millisecond with `--target /block?ms=1`. Each figure is the mean over `--fleets 12` newly started fleets, with its standard error.
  * `series`: a million hostile requests add no series of metrics. `scrape`: the CPU time of a scrape of 64 instances.
  */
 import { execFile, spawn } from "node:child_process";
@@ -60,14 +60,14 @@ function threadTimes(pids) {
         const [time] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ");
         times.set(thread, Number(time));
       } catch {
-        // The thread has just ended.
+        // The thread has just exited.
       }
     }
   }
   return times;
 }
 
-/** Returns the microseconds between two snapshots; what a thread that has ended did last is lost. */
+/** Returns the microseconds between two snapshots; the last work of an exited thread is not counted. */
 function microsecondsBetween(before, after) {
   return [...after].reduce((sum, [thread, time]) => sum + time - (before.get(thread) ?? 0), 0) / 1000;
 }
@@ -84,7 +84,7 @@ async function pidsOf(fleet) {
 const mapKinds = (pids, change) =>
   Object.fromEntries(Object.entries(pids).map(([kind, some]) => [kind, change(some, kind)]));
 
-/** Returns the CPU µs a request of a fleet under load, by kind of process. */
+/** Returns the CPU time per request of a fleet under load, in microseconds, by kind of process. */
 async function costOf(fleet, seconds, target) {
   const pids = await (fleet.kinds ?? pidsOf)(fleet);
   const before = mapKinds(pids, threadTimes);
@@ -96,14 +96,14 @@ async function costOf(fleet, seconds, target) {
     `http://127.0.0.1:${fleet.port}${target}`,
   ];
   const { stdout } = await promisify(execFile)("wrk", load);
-  // What is written and counted a moment later belongs to it.
+  // What is written and counted a moment later also counts.
   await wait(300);
   const requests = Number(/(\d+) requests in/.exec(stdout)?.[1]);
   const cost = mapKinds(pids, (some, kind) => microsecondsBetween(before[kind], threadTimes(some)) / requests);
   return { ...cost, all: cost.supervisor + cost.balancers + cost.instances };
 }
 
-/** What looks at a fleet; each returns a function that ends it. */
+/** The observers of a fleet; each returns a function that stops it. */
 const OBSERVERS = {
   terminal(fleet) {
     const command = `stty cols 120 rows 40; exec sh ${PACELINE} top ${fleet.runDirArgs.join(" ")}`;
@@ -112,7 +112,7 @@ const OBSERVERS = {
     );
     return () => top.kill("SIGTERM");
   },
-  // What the page follows.
+  // The streams that the page reads.
   page(fleet) {
     const socketPath = `${fleet.runDirArgs[1]}/control.sock`;
     const page = http.get({ socketPath, path: "/v1/stream", agent: false }, (response) => response.resume());
@@ -125,10 +125,10 @@ const OBSERVERS = {
   },
 };
 
-/** What is measured: the configuration of the fleet, and who looks at it. */
+/** The measured variants: the configuration of the fleet, and its observers. */
 const VARIANTS = {
   plain: {},
-  // The same once more: the difference is chance.
+  // The same once more, to show how large random differences are.
   again: {},
   terminal: { observers: ["terminal"] },
   page: { observers: ["page"] },
@@ -180,7 +180,7 @@ async function startVariants(names, folder) {
   return fleets;
 }
 
-/** Returns what each variant costs a request, in rounds in which they take turns. */
+/** Returns what each variant costs per request, in rounds in which the variants take turns. */
 async function costsOfFleets(names) {
   const folder = mkdtempSync(path.join(tmpdir(), "paceline-observers-"));
   const fleets = await startVariants(names, folder);
@@ -192,7 +192,7 @@ async function costsOfFleets(names) {
     for (let round = 0; round <= Number(values.rounds); round++) {
       for (const name of round % 2 === 0 ? names : names.toReversed()) {
         const cost = await costOf(fleets[name].fleet, Number(values.seconds), values.target);
-        // The first round warms up.
+        // The first round is the warm-up.
         if (round > 0) found[name].push(cost);
       }
       for (const each of readdirSync(folder)) if (each.endsWith(".log")) truncateSync(path.join(folder, each));
@@ -207,13 +207,16 @@ async function costsOfFleets(names) {
 
 if (only.has("cost")) {
   const names = ["plain", ...values.variants.split(",")];
-  /** Of each variant what each fleet cost, in µs a request by kind of process, and its ratio to the fleet beside it. */
+  /**
+   * For each variant: what each fleet cost, in microseconds per request by kind of process, and its ratio to the fleet that it is compared
+   * with.
+   */
   const results = Object.fromEntries(names.map((name) => [name, []]));
-  // Two fleets of one variant differ by several percent for as long as they run: where their code and their heaps lie is chance.
+  // Two fleets of one variant differ by several percent as long as they run, because the addresses of their code and heaps are random.
   for (let nth = 0; nth < Number(values.fleets); nth++) {
     const found = await costsOfFleets(nth % 2 === 0 ? names : names.toReversed());
     for (const [name, costs] of Object.entries(found)) {
-      // Each is compared with what was measured beside it: a machine is not as quick in every round.
+      // Each is compared with the fleet measured at the same time, because a machine is not equally fast in every round.
       const without = found[VARIANTS[name].beside ?? (VARIANTS[name].peer === undefined ? "plain" : name)];
       const ratio = median(costs.map(({ all }, at) => all / without[at].all));
       results[name].push({ ...mapKinds(costs[0], (_, kind) => median(costs.map((cost) => cost[kind]))), ratio });
@@ -282,7 +285,7 @@ async function cpuOver(pid, run) {
   return { seconds: cpuSeconds(pid) - cpu, took: (performance.now() - at) / 1000 };
 }
 
-/** Sends requests with ever new Hosts, methods, paths and fields, many on each connection. */
+/** Sends requests with always new Hosts, methods, paths and fields, many on each connection. */
 async function sendHostile(port, count) {
   const methods = ["GET", "POST", "PROPFIND", "X-Q", "DELETE", "HEAD"];
   const each = 200;

@@ -1,8 +1,8 @@
 /**
- * Thirty requests per kind of pool end their process, while others continue. At most two processes die of a GET and one of a
- * POST, the event names the request, and all instances are ready again within 20 s of the last.
+ * Thirty requests per kind of pool crash their process, while other requests continue. At most two processes may die because of a GET and
+ * one because of a POST, the event must name the request, and all instances must be ready again within 20 s after the last crash.
  *
- *   npm run soak:poison -- --runtime bun --kinds fetch,node,wsgi,command
+ * npm run soak:poison -- --runtime bun --kinds fetch,node,wsgi,command
  *
  * --short is for the tests: the same with short delays between the starts of a process.
  */
@@ -27,7 +27,7 @@ const { runtime } = values;
 const KINDS = values.kinds.split(",");
 const INSTANCES = Number(values.instances);
 const CRASHES = Number(values.crashes);
-/** While no instance is available, a crashing request is sent again, within a limit. */
+/** While no instance is available, a crashing request is sent again, up to a limit. */
 const AGAIN_AFTER_MS = 50;
 const RUN_WITHIN_MS = 30_000;
 const OTHERS = 2;
@@ -85,7 +85,7 @@ const fleet = await startFleet(INSTANCES, {
 
 const methodOf = (n) => (n % 3 === 2 ? "POST" : "GET");
 
-/** Sends it until an instance runs it; resolves with the status. */
+/** Sends the request until an instance runs it; resolves with the status. */
 async function run(method, target) {
   const deadline = Date.now() + RUN_WITHIN_MS;
   for (;;) {
@@ -95,7 +95,7 @@ async function run(method, target) {
   }
 }
 
-/** Runs the crashes of one pool, with other requests meanwhile. */
+/** Runs the crashes of one pool while other requests continue. */
 async function storm(kind) {
   const crashes = [];
   const others = [];
@@ -112,7 +112,7 @@ async function storm(kind) {
     crashes.push(await run(methodOf(n), `/${kind}/crash?id=${n}&how=${how}`));
   }
   const lastAt = Date.now();
-  // The status shows a dead process as ready until the supervisor notices; a response proves who serves.
+  // The status shows a dead process as ready until the supervisor detects its exit; a response proves which process serves.
   const isBack = async () => {
     const pool = (await fleet.control()).pools.find(({ name }) => name === kind);
     if (!pool.instances.every(({ state }) => state === "ready")) return false;
@@ -127,7 +127,7 @@ async function storm(kind) {
 
 try {
   const results = await Promise.all(KINDS.map(storm));
-  // The event comes when the end of the processes is certain.
+  // The event comes when it is certain that the processes have exited.
   const names = (events, kind) => events.includes(`lost processes to GET /${kind}/crash: `);
   let events = await fleet.events();
   for (let n = 0; n < 600 && !KINDS.every((kind) => names(events, kind)); n++) {
@@ -149,7 +149,7 @@ try {
     verdict(worst("POST") <= 1, `${kind}: at most ${worst("POST")} process died of one POST`);
     const twice = [...runs].filter(([, count]) => count > 1).length;
     verdict(twice <= 2 * Number(values.balancers), `${kind}: ${twice} GETs ran twice: those before it was known`);
-    // Over HTTP/1.1 a request to an ending process may be lost: once sent, it is not sent again.
+    // Over HTTP/1.1, a request to a crashing process may be lost: once sent, it is not sent again.
     verdict(
       deaths > INSTANCES,
       `${kind}: ${runs.size} of ${CRASHES} requests that crash were run, by ${deaths} processes`,
@@ -174,7 +174,7 @@ try {
   rmSync(directory, { recursive: true, force: true });
 }
 
-/** Returns how long others got no 200, in milliseconds. */
+/** Returns for how long other clients got no 200, in milliseconds. */
 function gaps(others) {
   const good = others.filter(({ status }) => status === 200).map(({ at }) => at);
   const ends = [others[0]?.at ?? 0, ...good, others.at(-1)?.at ?? 0];

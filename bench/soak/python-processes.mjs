@@ -1,8 +1,8 @@
 /**
- * A WSGI app that starts processes in every way Python has, on every Python from 3.9: many calls of each, none may hang, the
- * instances stay the same, and nothing remains after the stop.
+ * A WSGI app that starts processes in every way Python has, on every Python from 3.9: many calls of each. None may hang, the instances must
+ * stay the same, and nothing may remain after the stop.
  *
- *   npm run soak:python-processes -- --calls 40 --pythons /usr/bin/python3,/opt/python3.13/bin/python3
+ * npm run soak:python-processes -- --calls 40 --pythons /usr/bin/python3,/opt/python3.13/bin/python3
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -69,7 +69,7 @@ function marked(mark) {
     try {
       return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, "latin1").includes(mark);
     } catch {
-      return false; // It has ended, or belongs to another user.
+      return false; // return false; // It has exited, or belongs to another user.
     }
   });
 }

@@ -1,7 +1,7 @@
-/** The app of the scaling soak: waits, burns CPU, or holds one of a few places of a "database". */
+/** The app of the scaling soak: waits, uses CPU time, or holds one of a few places of a "database". */
 const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Uses CPU time, not time: on a busy machine that takes longer. */
+/** Uses CPU time instead of elapsed time: on a busy machine it takes longer. */
 function burn(ms) {
   const start = process.cpuUsage();
   for (;;) {
@@ -16,7 +16,7 @@ export default {
     const ms = Number(searchParams.get("ms") ?? 20);
     if (pathname === "/wait") await wait(ms);
     if (pathname === "/burn") burn(ms);
-    // The time of the database is CPU of nobody here; its places are shared through a service that the soak runs.
+    // The time of the database is nobody's CPU time here; its places are shared through a service that the soak runs.
     if (pathname === "/database") await (await fetch(`${process.env.DATABASE}?ms=${ms}`)).text();
     return new Response("Hello World!\n");
   },

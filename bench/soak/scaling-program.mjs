@@ -1,4 +1,4 @@
-/** The scaling soak's app as a program of its own. */
+/** The scaling soak's app as a separate program. */
 import http from "node:http";
 import app from "./scaling-app.mjs";
 

@@ -1,6 +1,6 @@
 /**
- * Runs an autoscaled fleet under real load and prints each change: a step of ten times the load, an app that only burns CPU, and
- * one whose requests wait for a database of few places. `--only step,cpu,database`, `--seconds 60`, `--runtime node`.
+ * Runs an autoscaled fleet under real load and prints each change: a step of ten times the load, an app that only uses CPU time, and one
+ * whose requests wait for a database with few places. `--only step,cpu,database`, `--seconds 60`, `--runtime node`.
  */
 import http from "node:http";
 import path from "node:path";
@@ -133,7 +133,7 @@ const RUNS = {
   },
 };
 
-/** A server that works on so many requests at once, the others wait. */
+/** A server that handles a limited number of requests at once; the others wait. */
 function placesOf(places) {
   const waiting = [];
   let taken = 0;

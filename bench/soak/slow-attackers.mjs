@@ -1,7 +1,7 @@
 /**
- * slowhttptest's four attacks with 4,000 connections beside a normal load: `npm run soak:slow-attackers`. The others' p99 is at most twice
- * that without an attack and 5 ms, none of their requests fails, and the attackers' connections end. Then 4,000 slow heads at a balancer that
- * takes 1,000 connections: others are let in all the same.
+ * The four attacks of slowhttptest with 4,000 connections during a normal load: `npm run soak:slow-attackers`. The p99 of other clients may
+ * be at most twice that without an attack plus 5 ms, none of their requests may fail, and the attackers' connections must be closed. Then
+ * 4,000 slow heads are sent to a balancer that accepts 1,000 connections: other clients must still be let in.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -36,13 +36,13 @@ const ATTACKS = {
   read: ["-X", "-w", "256", "-y", "512", "-n", "5", "-z", "16", "-k", "3"],
 };
 
-/** Starts an attack; `stop` returns what slowhttptest said last of its connections. */
+/** Starts an attack; `stop` returns the last line of slowhttptest about its connections. */
 function attack(port, name, target) {
   const args = [...ATTACKS[name], "-c", `${connections}`, "-r", `${connections / 4}`, "-l", "600", "-p", "3"];
-  // With the processors of others it looks at its 4,000 connections again and again; attackers have processors of their own.
+  // With CPU time of others it would check its 4,000 connections continuously, but real attackers have their own CPUs.
   const [program, ...words] = inIdleClass(["slowhttptest", ...args, "-u", `http://127.0.0.1:${port}${target}`]);
   const child = endsWithProgram(spawn(program, words, { stdio: ["ignore", "pipe", "ignore"] }));
-  // It ends by itself when all of its connections have ended.
+  // It exits by itself when all of its connections are closed.
   const ended = once(child, "exit");
   let output = "";
   child.stdout.setEncoding("latin1").on("data", (text) => {
@@ -59,7 +59,7 @@ function attack(port, name, target) {
   };
 }
 
-/** The memory of all TCP connections of the machine, in megabytes, and the limit from which the kernel refuses more (net.ipv4.tcp_mem). */
+/** The memory of all TCP connections of the machine, in megabytes, and the limit above which the kernel refuses more (net.ipv4.tcp_mem). */
 function tcpMemory() {
   const pages = Number(/^TCP:.* mem (\d+)/m.exec(readFileSync("/proc/net/sockstat", "utf8"))[1]);
   const limit = Number(readFileSync("/proc/sys/net/ipv4/tcp_mem", "utf8").trim().split(/\s+/).at(-1));

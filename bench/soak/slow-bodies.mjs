@@ -1,7 +1,7 @@
 /**
- * A slow reader of a 60 MB body, held as a string, as bytes, in a file and in generated blocks: the instance must not busy-loop,
- * and other clients must not wait. Alone and behind a balancer; `--runtime node` for Node. Then slow clients of Python instances.
- * `--only instance` or `--only clients` selects one part; `--seconds` sets the time of the slow clients.
+ * A slow reader of a 60 MB body that exists as a string, as bytes, in a file and in generated blocks: the instance must not loop, and other
+ * clients must not wait. Alone and behind a balancer; `--runtime node` for Node. Then slow clients of Python instances. `--only instance`
+ * or `--only clients` selects one part; `--seconds` sets the time of the slow clients.
  */
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,7 +14,7 @@ import { cpuSeconds, p99OfOthers, serveAlone, slowReader, startFleet, verdict, w
 const BODIES = ["/string", "/bytes", "/file.bin", "/iterable"];
 const FILE_BYTES = 60_000_000;
 const SECONDS = 5;
-/** Of one core, while one client reads a megabyte in a second. */
+/** The maximum share of one core while a client reads a megabyte in a second. */
 const MOST_CPU = 0.05;
 const APP = fileURLToPath(new URL("slow-bodies-app.ts", import.meta.url));
 

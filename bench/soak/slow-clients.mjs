@@ -1,6 +1,6 @@
 /**
- * Slow clients of a pool with one request per instance: 20 uploads of 5 MB at 10 kB/s and 20 downloads of 20 MB at 100 kB/s must
- * not delay others; then kill -9 of the balancer. The spool is empty afterwards.
+ * Slow clients of a pool with one request per instance: 20 uploads of 5 MB at 10 kB/s and 20 downloads of 20 MB at 100 kB/s must not delay
+ * others. Then the balancer is killed with SIGKILL, and the spool must be empty.
  */
 import { createHash } from "node:crypto";
 import { readdirSync, readlinkSync } from "node:fs";
@@ -92,7 +92,7 @@ function spoolFiles(spool, pid) {
   try {
     descriptors = readdirSync(`/proc/${pid}/fd`);
   } catch {
-    // It has ended.
+    // It has exited.
   }
   return descriptors.filter((fd) => {
     try {
@@ -103,13 +103,13 @@ function spoolFiles(spool, pid) {
   });
 }
 
-/** Returns everything of the spool on disk: names, and nameless files that any process has open. */
+/** Returns everything of the spool on disk: named files, and nameless files that any process has open. */
 function leftInSpool(spool) {
   const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
   return [...readdirSync(spool), ...pids.flatMap((pid) => spoolFiles(spool, pid))];
 }
 
-/** Runs a function; returns its result and the process's maximum RSS meanwhile. */
+/** Runs a function; returns its result and the process's maximum RSS during the run. */
 async function withMostRssMB(pid, run) {
   let mostMB = rssMB(pid);
   const watch = setInterval(() => {

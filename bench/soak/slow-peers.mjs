@@ -1,4 +1,4 @@
-/** Slow readers of a gigabyte and slow uploads of one, 20 of each for 20 s: memory stays limited, others stay quick. */
+/** Slow readers of a gigabyte and slow uploads of one, 20 of each for 20 s: memory must stay limited, and other clients must stay quick. */
 import net from "node:net";
 import { p99OfOthers, rssMB, startFleet, verdict, wait } from "./support.mjs";
 

@@ -1,9 +1,10 @@
 /**
- * Clients that each read a response at 1,000 bytes a second over loopback, whose kernels report that only after minutes, and newcomers that
- * read nothing beside them: no reader may be cut off, and the balancer's memory stays bounded.
+ * Clients that each read a response at 1,000 bytes per second over loopback, which their kernels report only after minutes, together with
+ * newcomers that read nothing: no reader may be disconnected, and the balancer's memory must stay bounded.
  *
- *   npm run soak:slow-readers -- --readers 150 --seconds 180 --runtime node --over plain --pool program --newcomers 20
- *   npm run soak:slow-readers -- --over h2
+ * npm run soak:slow-readers -- --readers 150 --seconds 180 --runtime node --over plain --pool program --newcomers 20
+ *
+ * npm run soak:slow-readers -- --over h2
  */
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";

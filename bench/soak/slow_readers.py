@@ -1,8 +1,9 @@
-"""Clients that read each a response at so many bytes a second: slow_readers.py PORT TARGET READERS RATE SECONDS NEWCOMERS plain|tls|h2.
+"""Clients that read each a response at so many bytes a second: slow_readers.py PORT TARGET READERS RATE SECONDS NEWCOMERS
+plain|tls|h2.
 
-Over HTTP/1.1 by reads of the kernel; over HTTP/2 they take what comes within their windows at once, and open these as they use it, by halves.
-Beside them, so many newcomers a second send the same request and read nothing.
-Prints a line of JSON: how many readers were cut, when the first one was, and what the slowest of the others has read.
+Over HTTP/1.1 they limit their reads; over HTTP/2 they read everything within their windows immediately, and open the windows by
+halves as they use it. In addition, NEWCOMERS clients per second send the same request and read nothing. Prints a line of JSON:
+how many readers were disconnected, when the first one was, and how much the slowest of the others has read.
 """
 import json
 import resource
@@ -36,7 +37,7 @@ def window_update(stream, size):
 def request():
     if over != "h2":
         return f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
-    # GET and https of the static table, a path and an authority without compression.
+    # GET and https from the static table; a path and an authority without compression.
     path = target.encode()
     head = b"\x82\x87\x04" + bytes([len(path)]) + path + b"\x01\x01a"
     return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 5, 1, head)
@@ -57,7 +58,7 @@ class Reader:
         self.socket = connect()
 
     def receive(self, most):
-        """Returns None if nothing is there."""
+        """Returns None if no data is available."""
         try:
             piece = self.socket.recv(most)
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -77,7 +78,7 @@ class Reader:
         return rate * (time.monotonic() - self.started) - self.read
 
     def take(self):
-        """Reads what is due by now."""
+        """Reads as much as is due by now."""
         while self.owed >= 1 and self.cut_after is None:
             piece = self.receive(int(self.owed))
             if piece is None:
@@ -85,7 +86,7 @@ class Reader:
             self.read += len(piece)
 
     def look(self):
-        """A program notices a reset only when it has read what came before."""
+        """A program detects a reset only after it has read the data before it."""
         state = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         if state != ESTABLISHED:
             self.cut()
@@ -136,7 +137,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_N
 clients, silent = [], []
 begin = time.monotonic()
 while time.monotonic() < begin + seconds:
-    # Some more each time: they would all begin in one turn of the balancer's event loop otherwise.
+    # Starts some more each time; otherwise all would begin in one turn of the balancer's event loop.
     for _ in range(min(10, readers - len(clients))):
         clients.append(Http2Reader() if over == "h2" else Reader())
     while len(silent) < newcomers * (time.monotonic() - begin):

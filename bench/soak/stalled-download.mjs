@@ -1,6 +1,6 @@
 /**
- * A thousand keep-alive clients and one stalled gigabyte download on one lane: the others are as fast as without it, and neither
- * side holds more than a window of it.
+ * A thousand keep-alive clients and one stalled gigabyte download on one lane: the others must be as fast as without it, and neither side
+ * may hold more than a window of it.
  */
 import net from "node:net";
 import { rssMB, startFleet, verdict, wait } from "./support.mjs";
@@ -10,7 +10,7 @@ const SECONDS = 15;
 const PAUSE_MS = 250;
 const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/** Clients that send at intervals, so that the measured time is the response and not the queue. */
+/** Clients that send at intervals, so that the measured time is that of the response and not that of the queue. */
 async function openMany(port) {
   const peers = [];
   while (peers.length < CLIENTS) {
@@ -29,7 +29,7 @@ function open(port) {
   });
 }
 
-/** Returns the p99 of all requests in some seconds, in milliseconds, and the number of failures. */
+/** Returns the p99 of all requests within `seconds`, in milliseconds, and the number of failures. */
 async function measure(peers) {
   const taken = [];
   let bad = 0;

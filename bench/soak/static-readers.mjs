@@ -1,6 +1,6 @@
 /**
- * 1,000 slow readers of a 100 MB file: the instance stays small, others are served, and no file stays open. Alone and behind a
- * balancer; `--runtime node` for Node.
+ * 1,000 slow readers of a 100 MB file: the instance must stay small, other clients must be served, and no file may stay open. Alone and
+ * behind a balancer; `--runtime node` for Node.
  */
 import { mkdtempSync, readdirSync, readlinkSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

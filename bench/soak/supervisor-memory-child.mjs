@@ -1,4 +1,4 @@
-/** A fake instance for supervisor-memory.mjs: speaks the control channel, and does what FAKE says as fast as the supervisor takes it. */
+/** An instance for supervisor-memory.mjs: it speaks the control channel, and does what FAKE says as fast as the supervisor accepts it. */
 import { writeSync } from "node:fs";
 import { ChannelClient, takeChildEnvironment } from "../../packages/wire/dist/index.js";
 
@@ -21,7 +21,7 @@ const client = new ChannelClient({
 });
 client.start();
 
-/** A second of a busy instance in each message. */
+/** Each message has the figures of one second of a busy instance. */
 function report() {
   for (let count = 0; count < 200; count++) {
     requestsTotal += 100;

@@ -1,7 +1,8 @@
 /**
- * Whether a supervisor's memory grows: `npm run soak:supervisor-memory`. Fake instances, which the real supervisor starts in place of
- * Python's interpreter, let it live fast: they exit at once (restarts), report as many seconds as it takes (statistics), and write as
- * many lines as it reads. Each part runs until its goal, for at most its time; the RSS of the last two thirds must stay within ±5 MB.
+ * Measures whether a supervisor's memory grows: `npm run soak:supervisor-memory`. Simulated instances, which the real supervisor starts in
+ * place of Python's interpreter, make it age quickly: they exit immediately (restarts), report as many seconds as it accepts (statistics),
+ * and write as many lines as it reads. Each part runs until its goal, for at most its time; the RSS of the last two thirds must stay within
+ * ±5 MB.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -20,7 +21,7 @@ const { values } = parseArgs({
 });
 const ALLOWED_MB = 5;
 const REST_MS = 5_000;
-/** Deaths, seconds of statistics, lines; and how long each may take on a busy machine. */
+/** Deaths, seconds of statistics, and lines; and how long each may take on a busy machine. */
 const GOALS = { restarts: 100_000, stats: 7 * 86_400, lines: 100_000_000 };
 const SECONDS = { restarts: 600, stats: 900, lines: 2400 };
 const SAMPLE_SECONDS = { restarts: 50, stats: 10, lines: 30 };
@@ -34,7 +35,7 @@ const NEVER = {
 };
 const child = fileURLToPath(new URL("supervisor-memory-child.mjs", import.meta.url));
 
-/** Stands for the interpreter: has a version, and ends or speaks the control channel. */
+/** Replaces the interpreter: it has a version, and exits or speaks the control channel. */
 const PROGRAM = `#!/bin/sh
 [ "$1" = -c ] && echo 3.11 && exit
 # A fleet of which nothing serves yet would give up.
@@ -64,16 +65,16 @@ async function soak(what) {
   );
   const ended = new Promise((resolve) => supervisor.on("exit", resolve));
   const socket = path.join(runDir, "control.sock");
-  /** How much was done so far; undefined while the supervisor does not respond. */
+  /** How much is done so far; undefined while the supervisor does not respond. */
   const done = async () => {
     const status = await controlStatus(socket).catch(() => undefined);
     const all = status?.pools.at(-1)?.instances ?? [];
     if (what === "restarts") return all.reduce((sum, { restarts }) => sum + restarts, 0);
-    // A hundred requests a second of simulated time.
+    // A hundred requests per second of simulated time.
     if (what === "stats") return Math.max(0, ...all.map(({ requestsTotal }) => (requestsTotal ?? 0) / 100));
     return all.reduce((sum, { linesTotal = 0, linesLost = 0 }) => sum + linesTotal - linesLost, 0);
   };
-  /** The lowest of a few readings: between two collections, the garbage of the last milliseconds comes and goes. */
+  /** The lowest of a few readings: between two collections, the amount of garbage varies within milliseconds. */
   const rss = async () => {
     let lowest = Number.POSITIVE_INFINITY;
     for (let reading = 0; reading < READINGS; reading++) {
@@ -94,7 +95,7 @@ async function soak(what) {
     while ((count < GOALS[what] || samples.length < LEAST_SAMPLES) && performance.now() - startedAt < limitMs) {
       await Promise.race([wait(sampleMs), ended]);
       if (supervisor.exitCode !== null) throw new Error(`the supervisor ended with ${supervisor.exitCode}`);
-      // Hundreds of deaths a second leave garbage for a moment; what stays is what counts.
+      // Hundreds of deaths per second leave garbage for a moment; only the memory that stays counts.
       rmSync(go, { force: true });
       if (what === "restarts") await wait(REST_MS);
       count = (await done()) ?? count;

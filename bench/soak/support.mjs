@@ -15,11 +15,11 @@ export const PACELINE = path.join(ROOT, "packages/supervisor/bin/paceline");
 
 export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** What this program has started and not ended yet. */
+/** Processes that this program has started and not stopped yet. */
 const running = new Set();
 let isWatched = false;
 
-/** Ends a process with this program, however the program ends short of SIGKILL. */
+/** Kills a process when this program exits, except by SIGKILL. */
 export function endsWithProgram(child) {
   if (!isWatched) {
     isWatched = true;
@@ -69,7 +69,7 @@ export async function startFleet(instances, { alsoListen = [], ...config } = {})
     status,
     /** For a command on this fleet. */
     runDirArgs: ["--run-dir", path.join(directory, ".paceline")],
-    /** The status without a process for it. */
+    /** Gets the status without a separate process. */
     control,
     /** The events, as JSON lines. */
     events: () => askControl(socket, "/v1/events?lines=1000"),
@@ -169,7 +169,7 @@ export function serveAlone(args, runtime, environment = {}) {
   return startServer("sh", (port) => [PACELINE, "serve", ...args, "--port", port, "--runtime", runtime], environment);
 }
 
-/** Runs a server that prints something once it listens on the port among its arguments. */
+/** Starts a server that prints something when it listens on the port among its arguments. */
 export async function startServer(program, argsFor, environment = {}) {
   const port = await freePort();
   const options = { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...environment } };

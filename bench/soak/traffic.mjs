@@ -1,10 +1,11 @@
 /**
- * The chaos of the data path: GETs, POSTs, uploads, slow readers, WebSockets and clients that abort, at a fetch app and a Node handler, while
- * instances are killed, stopped, blocked, reloaded, scaled, weighted, ejected and drained, and balancers killed, stopped and replaced. Every
- * request has one outcome, the same in the client's books and in the access log; every error is explained by a rule that
- * docs/operations.md names; no POST runs twice; afterwards nothing is in flight, and descriptors and memory are as before.
+ * The chaos test of the data path: GETs, POSTs, uploads, slow readers, WebSockets and clients that abort use a fetch app and a Node
+ * handler, while instances are killed, stopped, blocked, reloaded, scaled, weighted, ejected and drained, and balancers are killed, stopped
+ * and replaced. Every request must have one outcome, the same in the client's records and in the access log. Every error must be explained
+ * by a rule in docs/operations.md. No POST may run twice. Afterwards nothing may be in flight, and descriptors and memory must be as
+ * before.
  *
- *   npm run test:chaos -- --seconds 20 --seed 7 --runtime node
+ * npm run test:chaos -- --seconds 20 --seed 7 --runtime node
  *
  * A seed repeats the requests of each client and the actions; their timing is not repeated.
  */
@@ -35,9 +36,9 @@ const BALANCERS = 2;
 const CONVERGES_WITHIN_MS = 60_000;
 /** Idle connections to Node handlers are kept for 30 s. */
 const IDLE_WITHIN_MS = 45_000;
-/** What a process may keep of what it needed: connections to peers that were started later, and the runtime's own. */
+/** How many more descriptors a process may keep: for connections to peers that were started later, and for the runtime itself. */
 const MORE_DESCRIPTORS = 8;
-/** A process that has served for a while, in megabytes. */
+/** The maximum for a process that has served for a while, in megabytes. */
 const MOST_MB = { bun: { balancer: 110, instance: 110 }, node: { balancer: 150, instance: 150 } }[runtime];
 
 const folder = mkdtempSync(path.join(tmpdir(), "paceline-traffic-"));
@@ -70,7 +71,7 @@ async function processes() {
   };
 }
 
-/** Calls `look` until it returns an empty text. Returns what it said last. */
+/** Calls `look` until it returns an empty text, or until `withinMs`. Returns its last text. */
 async function until(look, withinMs) {
   const deadline = Date.now() + withinMs;
   for (;;) {
@@ -99,7 +100,7 @@ async function watchMemory() {
         try {
           most[kind] = Math.max(most[kind], rssMB(pid));
         } catch {
-          // It has ended meanwhile.
+          // It has exited in the meantime.
         }
     await wait(1000);
   }

@@ -1,4 +1,4 @@
-/** Says which box it is; counts each POST in a file, so that none is lost after a 200, and none runs twice. */
+/** Responds with the name of its machine; counts each POST in a file, so that none is lost after a 200 and none runs twice. */
 import { appendFileSync } from "node:fs";
 
 const { BOX = "", LEDGER = "" } = process.env;

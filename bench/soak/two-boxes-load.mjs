@@ -5,7 +5,7 @@ import readline from "node:readline";
 
 const [port, clients, pauseMs] = process.argv.slice(2).map(Number);
 const RESPONSE_TIMEOUT_MS = 120_000;
-/** Every so many requests one takes 200 ms in the app. */
+/** One of this many requests takes 200 ms in the app. */
 const SLOW_EVERY = 10;
 
 let phase = "";
@@ -48,7 +48,7 @@ async function client(number) {
     const method = turn % 3 === 2 ? "POST" : "GET";
     const beganAt = performance.now();
     const { id, result, box } = await send(method, agent);
-    // It ends in the phase that has delayed or ended it.
+    // Counted in the phase that has delayed or ended it.
     const of = counts[method.toLowerCase()];
     of.longestMs = Math.max(of.longestMs, Math.round(performance.now() - beganAt));
     if (result === "ok") {
@@ -58,7 +58,7 @@ async function client(number) {
     } else {
       of.lost++;
       if (counts.notes.length < 10) counts.notes.push(`${method}: ${result}`);
-      // Nobody listens at all: no reason to count a million failures.
+      // Nobody listens: there is no need to count a million failures.
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
@@ -81,7 +81,7 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
 }
 isOver = true;
 await Promise.all(running);
-// The last phase has all that was still under way.
+// The last phase includes the requests that were still in progress.
 ending.push(report());
 for (const ended of ending) process.stdout.write(`${JSON.stringify(ended)}\n`);
 process.exit();

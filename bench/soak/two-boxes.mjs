@@ -1,10 +1,10 @@
 /**
- * Two boxes, each a network namespace with a fleet, behind HAProxy with the configuration of `paceline export haproxy`, under load:
- * one box is reloaded, restarted and stopped (no request is lost), killed, and cut off from the network (what that costs).
+ * Two boxes, each a network namespace with a fleet, behind HAProxy with the configuration of `paceline export haproxy`, under load: one box
+ * is reloaded, restarted and stopped (no request is lost), killed, and cut off from the network (what that costs).
  *
- *   npm run soak:two-boxes -- --seconds 10 --clients 16 --runtime bun --front haproxy|nginx --only "cut off"
+ * npm run soak:two-boxes -- --seconds 10 --clients 16 --runtime bun --front haproxy|nginx --only "cut off"
  *
- * Needs root, network namespaces and haproxy; without them it says so and does nothing. --short is for the tests.
+ * Needs root, network namespaces and haproxy; without them it prints that and does nothing. --short is for the tests.
  */
 import { execFile, execFileSync, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -42,7 +42,7 @@ const FRONT = `${tag}f`;
 const nameOf = (box) => `${tag}b${box}`;
 const addressOf = (box) => `10.77.${box}.2`;
 const frontAddressOf = (box) => `10.77.${box}.1`;
-/** The front's end of the cable to a box. */
+/** The front's end of the cable to a machine. */
 const cableOf = (box) => `${tag}c${box}`;
 
 const ip = (...args) => execFileSync("ip", args, { stdio: ["ignore", "ignore", "pipe"] });
@@ -86,12 +86,12 @@ function makeNetwork() {
   }
 }
 
-/** The processes in a namespace, which are all ours. */
+/** Returns the processes in a namespace, which are all ours. */
 function processesIn(name) {
   try {
     return execFileSync("ip", ["netns", "pids", name], { encoding: "utf8" }).split("\n").filter(Boolean).map(Number);
   } catch {
-    return []; // It was never made.
+    return []; // return []; // It was never created.
   }
 }
 
@@ -100,19 +100,19 @@ function killAllIn(name) {
     try {
       process.kill(pid, "SIGKILL");
     } catch {
-      // It ended meanwhile.
+      // It has exited in the meantime.
     }
   }
 }
 
 function cleanUp() {
   for (const name of [FRONT, ...BOXES.map(nameOf)]) {
-    // More than once: a supervisor that is not killed yet replaces what is.
+    // More than once: a supervisor that is not killed yet replaces killed processes.
     for (let tries = 0; tries < 50 && processesIn(name).length > 0; tries++) killAllIn(name);
     try {
       ip("netns", "delete", name);
     } catch {
-      // It was never made.
+      // It was never created.
     }
   }
   rmSync(folder, { recursive: true, force: true });
@@ -152,7 +152,7 @@ function startBox(box) {
   return execute(program, args, { cwd: boxFolder(box), env: environment(box), timeout: READY_WITHIN_MS });
 }
 
-/** How HAProxy sees the boxes, such as `box1 UP 100`. */
+/** How HAProxy sees the machines, for example `box1 UP 100`. */
 async function boxesSeen() {
   const csv = await new Promise((resolve, reject) => {
     const [program, args] = within(FRONT, [process.execPath, "-e", ASK_STATS, path.join(folder, "stats.sock")]);
@@ -175,7 +175,7 @@ async function until(what, holds) {
   }
 }
 
-/** nginx shows no states, and believes a failure for 2 s. */
+/** nginx shows no states, and treats a failed server as down for 2 s. */
 const NGINX_FORGETS_MS = 3000;
 
 const seenAs = (box, state) => (isNginx ? wait(NGINX_FORGETS_MS) : haproxySees(box, state));
@@ -196,7 +196,7 @@ async function startNginx() {
   await until("the front", isServing);
 }
 
-/** Whether the front passes a request on. */
+/** Whether the front forwards a request. */
 async function isServing() {
   const [program, args] = within(FRONT, ["curl", "-fs", "-m", "5", `http://127.0.0.1:${FRONT_PORT}/`]);
   return execute(program, args).then(
@@ -210,9 +210,9 @@ async function startFront() {
   const boxes = BOXES.flatMap((box) => ["--box", `box${box}=${addressOf(box)}`]);
   const { stdout } = await paceline(1, "export", "haproxy", ...boxes, "--bind", `127.0.0.1:${FRONT_PORT}`);
   const file = path.join(folder, "haproxy.cfg");
-  // Only for what this program shows.
+  // Only needed for what this program prints.
   const shown = stdout.replace(/^global$/m, `global\n    stats socket ${path.join(folder, "stats.sock")}`);
-  // The tests' machine is busy, which is no reason to believe that a box is down.
+  // The machine of the tests is busy, which must not make a server count as down.
   writeFileSync(file, isShort ? shown.replace(/timeout (check|connect) \d+s/g, "timeout $1 20s") : shown);
   const log = openSync(path.join(folder, "haproxy.log"), "a");
   const [program, args] = within(FRONT, ["haproxy", "-db", "-f", file]);
@@ -246,7 +246,7 @@ function startLoad() {
   };
 }
 
-/** What is done to box 1 in each phase; box 2 goes on. */
+/** What is done to the first machine in each phase; the second one continues. */
 const PHASES = [
   { name: "calm", isRolled: true, isLong: true, act: () => wait(1000 * SECONDS) },
   { name: "reload", isRolled: true, act: () => paceline(1, "reload") },
@@ -280,7 +280,7 @@ const PHASES = [
     isRolled: false,
     isLong: true,
     async act() {
-      // It hears the front and cannot say a word, not even that it is gone.
+      // It receives from the front and cannot send anything, not even that it is gone.
       ip("-n", nameOf(1), "route", "add", "blackhole", `${frontAddressOf(1)}/32`);
       await seenAs(1, "^DOWN");
       await wait(1000 * Math.max(SECONDS, 10));
@@ -315,7 +315,7 @@ async function main() {
   const { phases: counted, done } = await load.end();
   report(phases, counted);
   checkLedgers(done);
-  // The front still runs, and with it this program.
+  // The front still runs, and keeps this program running.
   process.exit();
 }
 
@@ -325,7 +325,7 @@ function report(phases, counted) {
     const shares = BOXES.map((box) => `box${box} ${boxes[`box${box}`] ?? 0}`).join(", ");
     const figures = `${get.ok + post.ok} requests (${shares}), longest ${Math.max(get.longestMs, post.longestMs)} ms`;
     const lost = `lost: GET ${get.lost}, POST ${post.lost}${notes.length === 0 ? "" : ` (${[...new Set(notes)].join(", ")})`}`;
-    // A POST that the lost box may have begun is not sent to the other one.
+    // A POST that the lost machine may have begun is not sent to the other one.
     verdict(get.lost === 0 && (!isRolled || post.lost === 0) && get.ok > 0, `${name}: ${figures}; ${lost}`);
   }
 }

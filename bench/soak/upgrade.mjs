@@ -1,8 +1,8 @@
 /**
- * `paceline upgrade` under load, with upgraded connections and an upload open: no request fails, the upload arrives whole, and each
- * open connection is served until it has had its drain time.
+ * `paceline upgrade` under load, with upgraded connections and an upload open: no request may fail, the upload must arrive completely, and
+ * each open connection must be served until its drain timeout has passed.
  *
- *   npm run soak:upgrade -- --sockets 100 --drain 15 --runtime bun
+ * npm run soak:upgrade -- --sockets 100 --drain 15 --runtime bun
  */
 import { execFile } from "node:child_process";
 import { once } from "node:events";
@@ -38,7 +38,7 @@ const ECHO_EVERY_MS = 250;
 const UPLOAD_PIECES = 100;
 const PIECE = Buffer.alloc(1 << 20, "u");
 const VERSION = "99.0.0";
-/** Timers of a busy machine. */
+/** The inaccuracy of timers on a busy machine, in milliseconds. */
 const TOLERANCE_MS = 500;
 
 const APP = `export default (request) => new Response("hello " + new URL(request.url).pathname);\n`;
@@ -105,7 +105,7 @@ async function client(_, index) {
   }
 }
 
-/** An upgraded connection on which a word goes back and forth. */
+/** An upgraded connection on which words are sent and echoed. */
 async function openSocket(index) {
   const socket = net.connect(port, "127.0.0.1");
   const state = { closedAt: undefined, echoes: 0, end: () => socket.destroy() };

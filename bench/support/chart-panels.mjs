@@ -5,7 +5,10 @@ const PANELS = [
   ["keep-alive", "Kept connections (wrk, 64)"],
 ];
 
-/** @returns panels of groups of bars, `{ title, groups: [{ label, bars: [{ name, value }] }] }`; value undefined: not measured */
+/**
+ * @returns panels of groups of bars, `{ title, groups: [{ label, bars: [{ name, value }] }] }`; the value is undefined if it was not
+ * measured
+ */
 export function chartPanels(sections) {
   const fleets = sections.filter(({ id }) => id.startsWith("fleet-"));
   const names = [...new Set(fleets.flatMap(({ rows }) => rows.map(({ name }) => name)))];

@@ -7,7 +7,7 @@ const GROUP_GAP = 28;
 const BAR_GAP = 2;
 const GRID_LINES = 4;
 
-/** One per series: for the light and for the dark scheme. */
+/** One colour per series: for the light and for the dark scheme. */
 const COLOURS = [
   ["#0b62d6", "#4d9bff"],
   ["#8dbcf5", "#2c5c9c"],
@@ -19,8 +19,8 @@ const COLOURS = [
 ];
 
 /**
- * @param {{ title: string, panels: { title: string, groups: { label: string, bars: { name: string, value?: number }[] }[] }[] }}
- * chart every group has the same bars in the same order; a bar without a value keeps its place
+ * @param {{ title: string, panels: { title: string, groups: { label: string, bars: { name: string, value?: number }[] }[] }[] }} chart
+ * every group has the same bars in the same order; a bar without a value keeps its place
  * @returns {string} the SVG document
  */
 export function barChart({ title, panels }) {
@@ -52,7 +52,7 @@ text { fill: #d1d5db } .ground { fill: #14181f } .grid { stroke: #2b323d } .axis
 </style>`;
 }
 
-/** Names in the order of the bars, so that colours are not needed to tell them apart. */
+/** The names are in the order of the bars, so that colours are not needed to distinguish them. */
 function legend(names) {
   const shapes = [];
   let x = MARGIN.left;

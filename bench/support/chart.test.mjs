@@ -19,7 +19,7 @@ test("bars are as high as their values, in proportion", () => {
   expect(heights).toEqual([200, 100]);
 });
 
-test("what was not measured has a dash and no bar", () => {
+test("a missing value has a dash and no bar", () => {
   const svg = chart([
     { name: "there", value: 3 },
     { name: "missing", value: undefined },

@@ -1,6 +1,6 @@
 /**
- * Measures a Django project on several processes: memory idle and after load, CPU time per request; Paceline and peers, each alone
- * or all at once in turns.
+ * Measures a Django project on several processes: memory when idle and after load, and CPU time per request, for Paceline and its peers,
+ * each alone or all at once in turns.
  */
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,7 +15,7 @@ import { PACELINE, ROOT } from "./programs.mjs";
 const PROJECT = path.join(ROOT, "examples/django");
 const APP = "mysite.wsgi:application";
 const CLIENTS = 8;
-/** In turns each fleet gets few requests, so Bun must have compiled the balancer before: it does so for some 6,000 requests. */
+/** In turns, each fleet gets few requests, so Bun must have compiled the balancer before that, which takes some 6,000 requests. */
 const TURNS_WARM_UP_REQUESTS = 4 * WARM_UP_REQUESTS;
 /** Memory is read after the effects of a load have settled. */
 const REST_MS = 2000;
@@ -24,7 +24,7 @@ const REST_MS = 2000;
 export const FLEETS = [
   { name: "paceline", start: paceline({}) },
   { name: "paceline, preload", start: paceline({ preload: true }) },
-  // As gunicorn and uWSGI are here: without a balancer.
+  // Without a balancer, like gunicorn and uWSGI here.
   { name: "paceline, direct", start: paceline({ mode: "direct" }) },
   { name: "gunicorn, sync", start: gunicorn([]), needs: "gunicorn" },
   { name: "gunicorn, sync, --preload", start: gunicorn(["--preload"]), needs: "gunicorn" },
@@ -64,7 +64,7 @@ function uwsgi(more) {
   };
 }
 
-/** Returns the processes that serve the app, with their template or master; and the others of a Paceline fleet. */
+/** Returns the processes that serve the app, with their template or master process; and the other processes of a Paceline fleet. */
 function parts(pid) {
   const others = new Set();
   for (const each of tree(pid)) {
@@ -91,7 +91,7 @@ async function load(port, requests) {
   return failed;
 }
 
-/** Starts a fleet in a folder of its own, and returns it when it serves. */
+/** Starts a fleet in a separate folder, and returns it when it serves. */
 async function started({ start }, { python, count }) {
   const directory = mkdtempSync(path.join(tmpdir(), "paceline-django-"));
   const remove = () => rmSync(directory, { recursive: true, force: true });
@@ -133,8 +133,8 @@ export async function measureDjango(fleet, { python, count, requests }) {
 }
 
 /**
- * Has all fleets up at once and loads them in turns, so that a slow second of the machine hits all of them alike. Returns for each its
- * CPU time per request in microseconds, and the median of its ratio to the fleet `yardstick` in the same turn.
+ * Has all fleets up at once and loads them in turns, so that a slow second of the machine hits all of them alike. Returns for each its CPU
+ * time per request in microseconds, and the median of its ratio to the fleet `yardstick` in the same turn.
  */
 export async function measureInTurns(fleets, { python, count, requests, turns, yardstick }) {
   const running = [];
@@ -143,7 +143,7 @@ export async function measureInTurns(fleets, { python, count, requests, turns, y
     for (const { port } of running) await load(port, TURNS_WARM_UP_REQUESTS);
     const samples = new Map(running.map(({ name }) => [name, []]));
     for (let turn = 0; turn < turns; turn++) {
-      // Each turn begins with another fleet: whoever follows the same neighbour finds the caches as that one leaves them.
+      // Each turn begins with another fleet, because a fleet finds the CPU caches as the previous one leaves them.
       for (let place = 0; place < running.length; place++) {
         const { name, pid, port } = running[(turn + place) % running.length];
         samples.get(name).push(await costOf(pid, port, requests));

@@ -1,4 +1,4 @@
-/** Writes a report into docs/benchmarks.md, between its two pairs of marks, and the chart beside it. */
+/** Writes a report into docs/benchmarks.md, between its two pairs of marks, and the chart into the same folder. */
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { barChart } from "./chart.mjs";
@@ -36,7 +36,7 @@ export function replaceRegion(page, name, content) {
   return `${page.slice(0, from + begin.length)}\n\n${content.trim()}\n\n${page.slice(to)}`;
 }
 
-/** Returns the region of all figures: tables, settings, every loss. */
+/** Returns the region with all figures: tables, settings, and every loss. */
 export function reportMarkdown({ settings, sections }) {
   const parts = [];
   for (const section of sections) {

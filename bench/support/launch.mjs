@@ -50,7 +50,7 @@ export function ofChildren(port, children) {
   };
 }
 
-/** Ends the leftovers of a failed start. */
+/** Kills the processes that a failed start has left. */
 export const endLeftovers = () => end([...alive]);
 
 async function end(children) {

@@ -7,8 +7,8 @@ const execute = promisify(execFile);
 const number = (pattern, text) => Number(pattern.exec(text)?.[1] ?? Number.NaN);
 
 /**
- * `ab -n REQUESTS -c CONNECTIONS`: each request on its own connection. With `-r`, a reset connection counts as a failed request
- * and does not end the whole run.
+ * `ab -n REQUESTS -c CONNECTIONS`: each request on its own connection. With `-r`, a reset connection counts as a failed request and does
+ * not end the whole run.
  */
 export async function closeLoad(port, requests, connections) {
   const args = ["-q", "-r", "-n", String(requests), "-c", String(connections), `http://127.0.0.1:${port}/`];
@@ -27,7 +27,7 @@ export function parseAb(text) {
   };
 }
 
-/** ab counts an error page twice if its length differs: by length, and as not 2xx. */
+/** ab counts an error page twice if its length differs: for its length, and because its status is not 2xx. */
 function failedInAb(text) {
   const failed = number(/Failed requests:\s+(\d+)/, text);
   const wrongLength = number(/Length: (\d+)/, text) || 0;

@@ -49,14 +49,14 @@ describe("ab", () => {
     });
   });
 
-  test("an error page counts once, though ab counts it by its length and as not 2xx", () => {
+  test("an error page counts once, although ab counts it for its length and because its status is not 2xx", () => {
     const failures = `Failed requests:        30
    (Connect: 0, Receive: 2, Length: 25, Exceptions: 3)
 Non-2xx responses:      25`;
     expect(parseAb(AB.replace("Failed requests:        0", failures)).failed).toBe(30);
   });
 
-  test("an error page as long as the answer counts too", () => {
+  test("an error page as long as the response counts, too", () => {
     expect(
       parseAb(AB.replace("Failed requests:        0", "Failed requests:        0\nNon-2xx responses:      7")).failed,
     ).toBe(7);

@@ -51,7 +51,7 @@ function lossIn({ key, text, isMoreBetter = false }, peer, own) {
   const ourValue = own[key];
   if (typeof peerValue !== "number" || typeof ourValue !== "number") return [];
   if (isMoreBetter ? peerValue <= ourValue : peerValue >= ourValue) return [];
-  // Equal as printed means equal.
+  // Values that are printed the same count as equal.
   if (text(peerValue) === text(ourValue)) return [];
   const percent = Math.round((peerValue / ourValue - 1) * 100);
   return [[key, { peer: text(peerValue), ours: text(ourValue), percent }]];

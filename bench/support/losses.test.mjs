@@ -15,7 +15,7 @@ const figures = (values) => ({
 const section = (rows) => [{ id: "fleet-2", kind: "load", rows }];
 const ours = { name: "paceline", isOurs: true, runtime: "bun", close: figures() };
 
-test("every better figure of a peer is told, more requests and less of anything else", () => {
+test("every better figure of a peer is listed: more requests, and less of anything else", () => {
   const peer = { name: "peer", isOurs: false, close: figures({ requestsPerSecond: 12_000, cpuUs: 40, p99Ms: 25 }) };
   expect(lossesOf(section([ours, peer]))).toEqual([
     {
@@ -31,7 +31,7 @@ test("every better figure of a peer is told, more requests and less of anything 
   ]);
 });
 
-test("what reads the same is no loss, nor is what was not measured", () => {
+test("a value that is printed the same is no loss, nor is a missing value", () => {
   const rows = [
     ours,
     { name: "same", isOurs: false, close: figures({ cpuUs: 49.99 }) },
@@ -41,7 +41,7 @@ test("what reads the same is no loss, nor is what was not measured", () => {
   expect(lossesOf(section(rows))).toEqual([]);
 });
 
-test("our row on Node is compared with peers on Node only", () => {
+test("our row on Node is only compared with peers on Node", () => {
   const rows = [
     ours,
     { ...ours, name: "paceline on Node", runtime: "node", close: figures({ cpuUs: 90 }) },
@@ -53,7 +53,7 @@ test("our row on Node is compared with peers on Node only", () => {
   ]);
 });
 
-test("memory is compared idle and after load", () => {
+test("memory is compared when idle and after load", () => {
   const rows = [
     { ...ours, idle: { rssMB: 300, pssMB: 100 }, loaded: { rssMB: 300, pssMB: 100 } },
     { name: "peer", isOurs: false, idle: { rssMB: 400, pssMB: 90 }, loaded: { rssMB: 400, pssMB: 110 } },

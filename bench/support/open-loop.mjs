@@ -8,11 +8,11 @@ import { Worker } from "node:worker_threads";
 
 const requestOf = (target) => Buffer.from(`GET ${target} HTTP/1.1\r\nHost: bench\r\n\r\n`);
 const REQUEST = requestOf("/");
-/** The interval of sending; all requests due in one tick are sent together and are due at that time. */
+/** The sending interval in milliseconds; all requests due in one tick are sent together and count as due at that time. */
 const TICK_MS = 0.5;
 const DRAIN_TIMEOUT_MS = 10_000;
 
-/** Connections with at most one request in flight each; `onFree` is called when one can take the next. */
+/** Connections with at most one request in flight each; `onFree` is called when one of them can send the next request. */
 class Clients {
   free = [];
   failed = 0;
@@ -40,7 +40,7 @@ class Clients {
       if (this.isStopping) return;
       if (client.dueAt !== undefined) this.failed++;
       this.free = this.free.filter((each) => each !== client);
-      // Not at once, to spare a server that is down.
+      // Not immediately, to spare a server that is down.
       setTimeout(() => this.isStopping || this.connect(), 10);
     });
   }
@@ -105,12 +105,12 @@ export async function closedLoop(port, { connections, seconds }) {
   return { requestsPerSecond, failed };
 }
 
-/** The first part of a load is not counted. */
+/** The first part of a load, in milliseconds, is not counted. */
 export const WARM_UP_MS = 1000;
 
 /**
- * Returns when the requests of a load are due, in milliseconds from its start, and their targets: at equal intervals or at random
- * ones (`isPoisson`), all that are due in one tick at its time.
+ * Returns when the requests of a load are due, in milliseconds from its start, and their targets: at equal intervals or at random ones
+ * (`isPoisson`); all requests that are due in one tick are due at its time.
  * @param random returns numbers from 0 to 1: with a seed, each contestant gets the same requests at the same times
  * @param targetOf returns the target of a request, from such a number
  */
@@ -128,8 +128,8 @@ export function scheduleOf({ rate, seconds, isPoisson = false, random = Math.ran
 /**
  * Sends the requests of a schedule (see `scheduleOf`).
  * @param onBody called with the body of each response, when its request was due (`performance.now`), and whether it is counted
- * @returns the number of responses, also within `withinMs`, p50, p99 and maximum latency, the delay of the generator itself (p99), and the failures; requests without a response
- * 10 s after the last was due count as failed
+ * @returns the number of responses and of those within `withinMs`, the p50, p99 and maximum latency, the delay of the generator itself
+ * (p99), and the failures; requests without a response 10 s after the last was due count as failed
  */
 export async function openLoop(
   port,
@@ -195,7 +195,7 @@ export function percentilesOf(values) {
   return (share) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
 }
 
-/** The thread behind `ticks`: it sleeps until each tick and posts a message. */
+/** The thread of `ticks`: it sleeps until each tick and posts a message. */
 const TICKER = `
 const { parentPort, workerData } = require("node:worker_threads");
 const { performance } = require("node:perf_hooks");
@@ -212,8 +212,8 @@ for (let tick = 1; Atomics.load(isDone, 0) === 0; tick++) {
 `;
 
 /**
- * Calls `onTick` about every half millisecond until it returns false. The event loop's timers are limited to a millisecond, and
- * spinning would use a core of the server. So a thread sleeps and wakes this one.
+ * Calls `onTick` about every half millisecond until it returns false. The event loop's timers have a resolution of a millisecond, and
+ * polling would use a core that the server needs. So a thread sleeps and wakes this one.
  */
 async function ticks(startAt, onTick) {
   const cell = new SharedArrayBuffer(4);

@@ -32,7 +32,7 @@ function statOf(pid) {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
     return text.slice(text.lastIndexOf(")") + 2).split(" ");
   } catch {
-    // It ended meanwhile.
+    // It has exited in the meantime.
     return undefined;
   }
 }
@@ -43,7 +43,7 @@ export function cpuSnapshot(pids) {
   for (const pid of pids) {
     const stat = statOf(pid);
     if (stat === undefined) continue;
-    // An ended process's time moves to its parent's cutime and cstime, so the sum over a tree loses nothing.
+    // The time of an exited process is added to its parent's cutime and cstime, so the sum over a tree loses nothing.
     ticks.set(
       `${pid} ${stat[19]}`,
       [11, 12, 13, 14].reduce((sum, i) => sum + Number(stat[i]), 0),
@@ -53,9 +53,9 @@ export function cpuSnapshot(pids) {
 }
 
 /**
- * Returns user and system time between two snapshots, in microseconds. A process that began meanwhile counts fully, as does one
- * that ended and was waited for. Others are missing from the sum, so `changed` counts processes that began or ended, and such
- * samples are marked.
+ * Returns user and system time between two snapshots, in microseconds. A process that started in between counts fully, as does one that
+ * exited and was waited for. Others are missing from the sum, so `changed` counts processes that started or exited, and such samples are
+ * marked.
  */
 export function cpuBetween(before, after) {
   let ticks = 0;
@@ -67,7 +67,7 @@ export function cpuBetween(before, after) {
   return { microseconds: (ticks * 1e6) / TICKS_PER_SECOND, changed };
 }
 
-/** Returns RSS and PSS of these processes together, in megabytes. */
+/** Returns the sum of RSS and of PSS of these processes, in megabytes. */
 export function memory(pids) {
   let rss = 0;
   let pss = 0;
@@ -77,7 +77,7 @@ export function memory(pids) {
       rss += Number(/^Rss:\s+(\d+)/m.exec(text)?.[1] ?? 0);
       pss += Number(/^Pss:\s+(\d+)/m.exec(text)?.[1] ?? 0);
     } catch {
-      // It ended meanwhile.
+      // It has exited in the meantime.
     }
   }
   return { rssMB: rss / 1024, pssMB: pss / 1024 };

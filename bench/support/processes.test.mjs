@@ -1,13 +1,13 @@
-/** CPU time between two snapshots is right when processes begin and end meanwhile. */
+/** The CPU time between two snapshots is correct when processes start and exit in between. */
 import { expect, test } from "vitest";
 import { cpuBetween } from "./processes.mjs";
 
-test("what began counts whole; what ended counts through its parent; both are told", () => {
+test("a started process counts fully; an exited one counts through its parent; both are reported", () => {
   const before = new Map([
     ["1 100", 50],
     ["2 100", 30],
   ]);
-  // Process 2 used 5 more ticks, ended, and was waited for by 1, which used 10; a process 3 began and used 7.
+  // Process 2 used 5 more ticks, exited, and was waited for by 1, which used 10; a process 3 started and used 7.
   const after = new Map([
     ["1 100", 50 + 10 + 30 + 5],
     ["3 200", 7],
@@ -15,6 +15,6 @@ test("what began counts whole; what ended counts through its parent; both are to
   expect(cpuBetween(before, after)).toEqual({ microseconds: 220_000, changed: 2 });
 });
 
-test("a pid used again by another process is another process", () => {
+test("a pid used again by another process counts as another process", () => {
   expect(cpuBetween(new Map([["1 100", 4]]), new Map([["1 300", 6]]))).toMatchObject({ changed: 2 });
 });

@@ -1,4 +1,4 @@
-/** Finds the programs to measure and their versions: system programs, Python's, npm peers, our own Bun. */
+/** Finds the programs to measure and their versions: system programs, those of Python, npm peers, and our own Bun. */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
@@ -23,7 +23,7 @@ function firstLine(program, args) {
   return `${stdout}${stderr}`.trim().split("\n")[0];
 }
 
-/** Returns the Python that has the module, with the module's version. */
+/** Returns the Python interpreter that has the module, with the module's version. */
 function pythonWith(module) {
   for (const python of ["python3", "/usr/bin/python3"]) {
     const program = `import sys, importlib.metadata as m; print(sys.executable, m.version("${module}"), sys.version.split()[0])`;

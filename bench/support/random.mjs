@@ -1,4 +1,4 @@
-/** Returns a source of numbers from 0 up to 1 that a seed determines: mulberry32. */
+/** Returns a generator of numbers from 0 up to 1 that depends only on the seed: mulberry32. */
 export function randomOf(seed) {
   let state = seed >>> 0;
   return () => {

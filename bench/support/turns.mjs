@@ -1,6 +1,6 @@
 /**
- * Loads the contestants of a section in turns (A B C, A B C, …), so that a slow minute of the machine hits all of them. Each is
- * started for its turn and stopped after it: no other contestant takes memory, CPU time or shared pages meanwhile.
+ * Loads the contestants of a section in turns (A B C, A B C, …), so that a slow minute of the machine affects all of them. Each is started
+ * for its turn and stopped after it, so that no other contestant uses memory, CPU time or shared pages during the turn.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,19 +17,19 @@ const WARM_UP_REQUESTS = 10_000;
 /** A Node instance's code is compiled after some hundred requests, and many instances share the load. */
 const warmUpSeconds = (instances) => Math.max(2, Math.ceil(instances / 8));
 const SETTLE_TIMEOUT_MS = 60_000;
-/** A contestant that takes less than this share of a core over half a second has started. */
+/** A contestant that uses less than this share of a core over half a second has finished its start. */
 const SETTLED_SHARE = 0.3;
 const IDLE_MS = 3000;
 
 export const LOAD_METRICS = ["requestsPerSecond", "seconds", "p50Ms", "p99Ms", "cpuUs", "rssMB", "pssMB"];
 export const MEMORY_METRICS = ["rssMB", "pssMB", "processes"];
 
-/** Runs `use` with the started contestant and always stops it, even when we are interrupted. */
+/** Runs `use` with the started contestant and always stops it, even after an interrupt. */
 export async function withStarted(contestant, instances, use) {
   const directory = mkdtempSync(path.join(tmpdir(), "pl-bench-"));
   const starting = contestant.start(directory);
   const clear = async () => {
-    // Waits for a start in progress, whose processes are known only then. A failed start leaves processes behind.
+    // Waits for a start in progress, because only then its processes are known. A failed start leaves processes behind.
     const running = await starting.catch(() => undefined);
     await running?.stop();
     await endLeftovers();
@@ -67,7 +67,7 @@ async function settled(running, instances) {
   throw new Error(`it did not calm down within ${SETTLE_TIMEOUT_MS / 1000} s of its start`);
 }
 
-/** Measures one load: its own figures, CPU time per successful request, memory after it. */
+/** Measures one load: its own figures, CPU time per successful request, and the memory after it. */
 async function measure(running, load) {
   const before = cpuSnapshot(running.pids());
   const result = await load(running.port);
@@ -150,7 +150,7 @@ export async function measureSection(section, { rounds, requests, seconds }, say
   return { ...description, rows: contestants.map((contestant) => rowOf(contestant, samples.get(contestant.name))) };
 }
 
-/** The reason is at the end of an error: execFile puts the command before it. */
+/** The reason is at the end of an error message: execFile puts the command before it. */
 function lastLine(error) {
   return `${error.stderr || error.message}`.trim().split("\n").at(-1);
 }

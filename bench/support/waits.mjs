@@ -1,7 +1,7 @@
-/** What requests would meet at an ideal queue, and which of them have waited behind a busy instance in vain. Pure. */
+/** What latencies requests would have with an ideal queue, and which of them have waited behind a busy instance in vain. Pure. */
 
 /**
- * Returns the latency of each request if one queue, in order, feeds servers that take one request at a time.
+ * Returns the latency of each request if one queue, in order, feeds servers that handle one request at a time.
  * @param dueTimes in order, in milliseconds
  * @param serviceTimes how long a server takes for each, in milliseconds
  */
@@ -15,10 +15,10 @@ export function idealLatencies(dueTimes, serviceTimes, servers) {
 }
 
 /**
- * Returns the requests that could have run for at least `leastMs` in all, while their instance computed for others and another
- * instance had no request.
- * @param requests all of a run: `instance`, its number; `there`, from the call of its handler to its response; `computed`, from when
- * until when the handler computed; `ready`, the periods in which the request waited for nothing but its instance; all in milliseconds
+ * Returns the requests that could have run for at least `leastMs` in total while their instance computed for others and another instance
+ * had no request.
+ * @param requests all of a run: `instance`, its number; `there`, from the call of its handler to its response; `computed`, from when until
+ * when the handler computed; `ready`, the periods in which the request waited for nothing but its instance; all in milliseconds
  */
 export function waitedInVain(requests, instances, leastMs) {
   const numbers = Array.from({ length: instances }, (_, at) => at + 1);
@@ -26,7 +26,7 @@ export function waitedInVain(requests, instances, leastMs) {
     numbers.map((number) => joined(requests.filter(({ instance }) => instance === number).map((each) => each[key])));
   const [computing, occupied] = [periodsOf("computed"), periodsOf("there")];
   return requests.filter(({ instance, ready }) => {
-    // Most have not waited.
+    // Most requests have not waited.
     if (lengthOf(ready) < leastMs) return false;
     const others = occupied.filter((_, at) => at !== instance - 1);
     const behind = ready.flatMap((period) => within(computing[instance - 1], period));
@@ -34,7 +34,7 @@ export function waitedInVain(requests, instances, leastMs) {
   });
 }
 
-/** Returns these periods in order, those that overlap as one. */
+/** Returns these periods in order; overlapping ones are joined. */
 function joined(periods) {
   const result = [];
   for (const [from, to] of periods.sort((a, b) => a[0] - b[0])) {
@@ -45,7 +45,7 @@ function joined(periods) {
   return result;
 }
 
-/** Returns the parts of these periods that lie in another one. */
+/** Returns the parts of these periods that lie within another one. */
 function within(periods, [from, to]) {
   return periods.flatMap(([start, end]) =>
     start < to && end > from ? [[Math.max(start, from), Math.min(end, to)]] : [],

@@ -10,7 +10,7 @@ test.each([
   expect(idealLatencies(due, took, servers)).toEqual(expected);
 });
 
-/** Instance 1 computes from 0 to 32, and then for the request that waits from 5 on. */
+/** Instance 1 computes from 0 to 32, and then for the request that has waited since 5. */
 const behind = (ready = [[5, 32]]) => [
   { instance: 1, there: [0, 32], computed: [0, 32], ready: [] },
   { instance: 1, there: [2, 34], computed: [32, 34], ready },

@@ -16,7 +16,7 @@ const END = "<!-- End -->";
 
 const CORE = { judge, canaryPercentNow, DEFAULT_LIMITS, isPointless, nextStep, LONGEST_FACTOR };
 
-/** The releases, beside one that is as good as the one in service. `runs` at each rate. */
+/** The releases, in addition to one that is as good as the one in service; `runs` at each rate. */
 export const RELEASES = [
   { name: "as good as the one in service", release: {}, runs: 1000 },
   { name: "10 % of the responses are 5xx", release: { errors: 0.1 }, runs: 200 },
@@ -33,7 +33,7 @@ export const RATES = [500, 100, 20];
 
 const SEED = 20_26;
 
-/** Runs the deploys of one release at one rate. Times and shares are of deploys that ended with a verdict. */
+/** Runs the deploys of one release at one rate. Times and shares are those of deploys that ended with a verdict. */
 export function curveOf({ release, runs }, rate) {
   const ends = Array.from({ length: runs }, (_, run) => deploy(CORE, release, rate, SEED + 7919 * run));
   const part = (what) => ends.filter(({ end }) => end === what).length / runs;
@@ -49,11 +49,11 @@ export function curveOf({ release, runs }, rate) {
   };
 }
 
-/** The canary's part of all requests, and the time, in which a fault should be found. */
+/** The canary's share of all requests, and the time, within which a fault should be found. */
 const SEEN = 0.01;
 const SECONDS = 30;
 const LIMIT_RATES = [20, 100, 200, 500, 1000, 2000, 5000];
-/** In such a part of the deploys. */
+/** In this share of the deploys. */
 const OFTEN = [0.5, 0.95];
 
 /**
@@ -134,7 +134,7 @@ function percent(share) {
   return `${Math.round(share * 1000) / 10} %`;
 }
 
-/** Identifies the code that decides and simulates, without its comments: the table takes too long to be made anew in each test. */
+/** Identifies the code that decides and simulates, without its comments, because the table takes too long to generate in each test. */
 export function codeId() {
   const core = ["evidence", "quantiles", "memory-slope", "verdict"].map(
     (name) => `../../packages/supervisor/dist/core/${name}.js`,
@@ -154,7 +154,7 @@ export function codeId() {
   return createHash("sha256").update(`${code.join()}${shares.join()}`).digest("hex").slice(0, 12);
 }
 
-/** Returns the page with this table in the place that begins so. */
+/** Returns the page with this table in the place that begins with `mark`. */
 function withTable(page, table, mark) {
   const begin = page.indexOf(mark);
   const end = page.indexOf(END, begin);

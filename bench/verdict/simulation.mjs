@@ -1,22 +1,25 @@
-/** Made-up traffic to a canary and to the generation in service, second by second, until the verdict. Deterministic by its seed. */
+/** Simulated traffic to a canary and to the generation in service, second by second, until the verdict. Deterministic for a seed. */
 import { randomOf } from "../support/random.mjs";
 
 /** Durations of the generation in service: a lognormal distribution with a median of 20 ms and a 99th percentile of 120 ms. */
 const MEDIAN_MS = 20;
 const SIGMA = Math.log(6) / 2.326;
-/** Of 1,000 responses one is a 5xx, and of 10,000 requests one is lost. */
+/** One of 1,000 responses is a 5xx, and one of 10,000 requests is lost. */
 const ERRORS = 0.001;
 const RESETS = 0.0001;
-/** Of a process: its memory after the start, what it takes more while it warms up, and the noise of its readings. */
+/** The memory of a process in bytes: after the start, in addition while it warms up, and the noise of its readings. */
 const MEMORY = { start: 80e6, warm: 20e6, noise: 8e6 };
 const READ_EVERY_SECONDS = 2;
-/** Durations do not count for so long after a process has begun to serve, beside the second in which its first request is reported. */
+/**
+ * Durations do not count for this long after a process has begun to serve, in addition to the second in which its first request is
+ * reported.
+ */
 const SETTLE_SECONDS = 3;
-/** From the second of a verdict until the balancers follow it: the report, the look and the snapshot. */
+/** The time from the second of a verdict until the balancers follow it: the report, the check and the snapshot. */
 const REACTION_SECONDS = 2;
-/** Of the generation in service, one of them restarted with the canary. */
+/** Instances of the generation in service, one of them restarted together with the canary. */
 const INSTANCES = 9;
-/** A deploy with nothing in service ends after so many seconds, unless the release seems to be broken. */
+/** A deploy with nothing in service ends after this many seconds, unless the release seems to be broken. */
 const ALONE_SECONDS = 5;
 
 export const JUDGE_SECONDS = 60;
@@ -25,7 +28,7 @@ export const CANARY_PERCENT = 10;
 const ROUTE = "reads /";
 const CLASSES = [ROUTE, "writes /"];
 const EDGES = Array.from({ length: 330 }, (_, at) => 0.5 * 1.03 ** at);
-/** A random duration is the middle of one of so many equally likely parts of its distribution. */
+/** A random duration is the middle of one of this many equally likely parts of its distribution. */
 const PARTS = 8192;
 
 const known = new Map();
@@ -42,8 +45,8 @@ const P90 = 1.2816;
 const P99 = 2.3263;
 
 /**
- * A lognormal distribution. `factor`: all durations; `tail`: the 99th percentile, and all others less, the median not at all;
- * `slowest`: the slowest tenth; `stretched`: the 99th percentile, and those below the 90th not at all.
+ * A lognormal distribution. `factor` changes all durations; `tail` the 99th percentile, and other durations less, and the median not at
+ * all; `slowest` the slowest tenth; `stretched` the 99th percentile, and durations below the 90th percentile not at all.
  */
 function newParts({ factor, tail, slowest, stretched }) {
   const sigma = SIGMA + Math.log(tail) / P99;
@@ -122,9 +125,9 @@ function armOf(sides, processes) {
 }
 
 /**
- * Simulates one deploy of `release` under `rate` requests a second; `alone`: nothing is in service, so the canary gets all of them.
- * Returns what it comes to: "fail", "pass", "clear" (the time is over, and gross faults are excluded) or "untold"; the seconds until
- * the balancers followed, and the part of all requests until then that the canary got.
+ * Simulates one deploy of `release` under `rate` requests per second; `alone`: nothing is in service, so the canary gets all of them.
+ * Returns what it comes to: "fail", "pass", "clear" (the time is over, and gross faults are excluded) or "untold"; the seconds until the
+ * balancers followed, and the part of all requests until then that the canary got.
  */
 export function deploy(core, release, rate, seed) {
   const { judge, canaryPercentNow, DEFAULT_LIMITS, isPointless, nextStep, LONGEST_FACTOR } = core;

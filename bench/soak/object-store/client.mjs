@@ -1,4 +1,4 @@
-/** A small S3 client with a signature of its own, for tests and soaks: it sends what other clients would not. */
+/** A small S3 client that signs requests itself, for tests and soaks: it sends requests that other clients would not send. */
 import { createHash, createHmac } from "node:crypto";
 import http from "node:http";
 
@@ -66,7 +66,7 @@ export class S3 {
     return await this.send(method, signed.path, signed.headers, bytes);
   }
 
-  /** Sends a request as it is. */
+  /** Sends a request without changes. */
   send(method, path, headers = {}, body = undefined) {
     return new Promise((resolve, reject) => {
       const request = http.request({ host: "127.0.0.1", port: this.port, method, path, headers, agent: this.agent });

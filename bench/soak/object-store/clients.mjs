@@ -1,4 +1,4 @@
-/** Every client does its round while the store is reloaded and killed. */
+/** Every client does its round while the store is reloaded and its instances are killed. */
 import { execFile } from "node:child_process";
 import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,7 +15,7 @@ const LISTED = 2500;
 const TREE_FILES = 300;
 const LARGE_BYTES = 100 << 20;
 
-/** Where the clients' rounds are done. */
+/** The stores with which the clients do their rounds. */
 const VARIANTS = {
   plain: {},
   node: { runtime: "node", hasPostgres: true },
@@ -67,7 +67,7 @@ async function rounds(options, wanted) {
   }
 }
 
-/** Two reloads, one of them in the sync of a tree, and a kill of a busy instance during the upload in parts. */
+/** Two reloads, one of them during the sync of a tree, and a kill of a busy instance during the multipart upload. */
 function disturbances(store) {
   const counts = { reloads: 0, kills: 0 };
   let work = Promise.resolve();
@@ -77,7 +77,7 @@ function disturbances(store) {
       counts.reloads++;
     });
   };
-  /** Kills the first instance that is writing a part; returns false if none is. */
+  /** Kills the first instance that is writing a part; returns false if there is none. */
   const kill = async () => {
     const writer = (await store.pids()).find(({ pid }) => writesPart(pid));
     if (writer === undefined) return false;
@@ -108,12 +108,12 @@ function writesPart(pid) {
     const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
     return open.some((name) => name.includes("/temporary/"));
   } catch {
-    // A descriptor was closed meanwhile, or the process has ended.
+    // A descriptor was closed in the meantime, or the process has exited.
     return false;
   }
 }
 
-/** Both listings name the same keys, and each can be read in full. */
+/** Both listings must name the same keys, and each object must be readable completely. */
 async function agrees(s3, bucket, name) {
   const pages = async (query, next) => {
     const keys = [];

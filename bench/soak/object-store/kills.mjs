@@ -1,4 +1,4 @@
-/** Kills random instances during puts: what was acknowledged must be there, and nothing may be half. */
+/** Kills random instances during puts: acknowledged objects must exist, and none may be incomplete. */
 import { createHash, randomBytes } from "node:crypto";
 import { verdict, wait } from "../support.mjs";
 import { valuesOf } from "./client.mjs";
@@ -6,14 +6,14 @@ import { startStore } from "./store.mjs";
 
 const CLIENTS = 12;
 const SHARED_KEYS = 5;
-/** A database may know the objects of an earlier run, whose files are gone. */
+/** A database may contain the objects of an earlier run, whose files are gone. */
 const BUCKET = `kills-${Date.now()}`;
 const md5 = (bytes) => createHash("md5").update(bytes).digest("hex");
 
 export async function killsPart({ runtime, hasPostgres, kills: wanted, pauseMs }) {
   const store = await startStore({ runtime, hasPostgres });
   const s3 = store.client({ timeoutMs: 30_000 });
-  /** By key: the last acknowledged content, and those sent since, each of which may have been stored. */
+  /** By key: the last acknowledged content, and the contents sent since then, each of which may have been stored. */
   const keys = new Map();
   const counts = { acknowledged: 0, refused: 0, lost: 0, wrongReads: 0, reads: 0, creates: 0, createdTwice: 0 };
   let isOver = false;
@@ -31,7 +31,7 @@ export async function killsPart({ runtime, hasPostgres, kills: wanted, pauseMs }
     }
   }
 
-  /** Writes keys of its own, one after the other or over and over, and reads some back. */
+  /** Writes separate keys, one after the other or repeatedly, and reads some of them back. */
   async function ownKeys(number) {
     for (let n = 0; !isOver; n++) {
       const key = n % 3 === 0 ? `own-${number}-over` : `own-${number}-${n}`;
@@ -47,7 +47,7 @@ export async function killsPart({ runtime, hasPostgres, kills: wanted, pauseMs }
     }
   }
 
-  /** Several clients write the same keys: any content that was sent may be the last. */
+  /** Several clients write the same keys: any content that was sent may be the last one. */
   async function sharedKeys() {
     for (let n = 0; !isOver; n++) {
       const key = `shared-${n % SHARED_KEYS}`;
@@ -61,7 +61,7 @@ export async function killsPart({ runtime, hasPostgres, kills: wanted, pauseMs }
     }
   }
 
-  /** Several clients create the same key, which may succeed for one; without a response nobody knows. */
+  /** Several clients create the same key, which may succeed for only one; without a response the result is unknown. */
   async function createdOnce() {
     for (let n = 0; !isOver; n++) {
       const key = `once-${n}`;
@@ -75,7 +75,7 @@ export async function killsPart({ runtime, hasPostgres, kills: wanted, pauseMs }
       const [first, ...more] = outcomes.filter(({ status }) => status === 200);
       counts.creates++;
       if (more.length > 0) counts.createdTwice++;
-      // One that was cut off may have been stored, and one that was refused was not.
+      // A put that was cut off may have been stored; a rejected one was not.
       const unknown = outcomes.filter(({ status }) => status !== 412).map(({ hash }) => hash);
       keys.set(key, { possible: new Set(first ? [first.hash] : unknown), isAcknowledged: first !== undefined });
     }
@@ -100,7 +100,7 @@ export async function killsPart({ runtime, hasPostgres, kills: wanted, pauseMs }
       await wait(Math.random() * 2 * pauseMs);
       const instances = await store.pids();
       const one = instances[Math.floor(Math.random() * instances.length)];
-      // Killed as fast as they start, they would serve nothing.
+      // If instances were killed as fast as they start, they would serve nothing.
       if (one === undefined || instances.length < 3) continue;
       try {
         process.kill(one.pid, "SIGKILL");
@@ -124,7 +124,7 @@ export async function killsPart({ runtime, hasPostgres, kills: wanted, pauseMs }
 }
 
 async function check(store, s3, keys, counts) {
-  // What was killed comes back within its backoff.
+  // A killed instance runs again after its backoff.
   for (const deadline = Date.now() + 30_000; (await store.pids()).length < 4 && Date.now() < deadline; ) await wait(50);
   const wrong = [];
   for (const [key, { possible, isAcknowledged }] of keys) {

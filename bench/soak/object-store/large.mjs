@@ -1,4 +1,4 @@
-/** One gigabyte up and down with the memory that it costs, and the end of a very large object. */
+/** One gigabyte up and down, with the memory that this costs, and the completion of a very large object. */
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,7 +22,7 @@ export async function largePart({ runtime, hasPostgres, megabytes }) {
     await s3.request("PUT", "/large");
     const [{ pid }] = await store.pids();
     const watched = { instance: pid, balancer: store.fleet.balancerPid };
-    // Everything is loaded and has its usual size.
+    // After this, everything is loaded and has its usual size.
     for (let n = 0; n < 3; n++) await transfer(store, "warm-up.bin", folder, WARM_UP_BYTES);
     const before = Object.entries(watched).map(([name, each]) => [name, each, rssMB(each)]);
     const most = new Map();
@@ -44,7 +44,7 @@ export async function largePart({ runtime, hasPostgres, megabytes }) {
   }
 }
 
-/** By curl, in MB/s: it costs the least. */
+/** With curl, because it costs the least; in MB/s. */
 async function transfer({ port, client }, key, folder, bytes) {
   const s3 = client();
   const file = path.join(folder, key);
@@ -59,7 +59,7 @@ async function transfer({ port, client }, key, folder, bytes) {
   return { up, down };
 }
 
-/** Ten copies of one object as the parts of another: no byte of them is written again. */
+/** Ten copies of one object as the parts of another: none of their bytes is written again. */
 async function veryLarge(s3, megabytes) {
   const { text } = await s3.request("POST", "/large/very-large.bin", { query: { uploads: "" } });
   const [uploadId] = valuesOf(text, "UploadId");

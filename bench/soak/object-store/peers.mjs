@@ -1,4 +1,4 @@
-/** A large object and many small ones, put and got in turns with other servers of S3. */
+/** A large object and many small ones, stored and read in turns with other S3 servers. */
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

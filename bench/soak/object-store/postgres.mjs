@@ -1,4 +1,4 @@
-/** Starts Debian's PostgreSQL: a cluster of its own in a temporary folder, on a port of its own. */
+/** Starts Debian's PostgreSQL: a separate cluster in a temporary folder, on a separate port. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +7,7 @@ import { freePort } from "../support.mjs";
 
 const INSTALLED = "/usr/lib/postgresql";
 
-/** The folder of the newest version's programs; undefined if none is installed. */
+/** The folder of the newest version's programs; undefined if no version is installed. */
 function programs() {
   if (!existsSync(INSTALLED)) return undefined;
   const versions = readdirSync(INSTALLED).sort((a, b) => Number(b) - Number(a));
@@ -20,7 +20,7 @@ export async function startPostgres() {
   if (bin === undefined) return undefined;
   const folder = mkdtempSync(path.join(tmpdir(), "pl-pg-"));
   chmodSync(folder, 0o755);
-  // It refuses to run as root.
+  // PostgreSQL refuses to run as root.
   const isRoot = process.getuid?.() === 0;
   const as = isRoot ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] : ["env"];
   if (isRoot) {
@@ -41,10 +41,10 @@ export async function startPostgres() {
       rmSync(folder, { recursive: true, force: true });
     }
   };
-  // Also if the program ends early.
+  // Even if the program exits early.
   process.once("exit", stop);
   run("initdb", "-D", data, "-U", "store", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync");
-  // Nothing of it has to survive a loss of power.
+  // Its data need not survive a power failure.
   const port = await freePort();
   const options = `-k ${folder} -p ${port} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60`;
   run("pg_ctl", "-D", data, "-o", options, "-l", path.join(folder, "log"), "-w", "start");

@@ -1,4 +1,4 @@
-/** The clients that people use, each with the same verbs: what a round is made of. */
+/** Commonly used clients, each with the same operations, of which a round consists. */
 import { execFile, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -11,7 +11,7 @@ const COMMAND_TIMEOUT_MS = 300_000;
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const EXAMPLE = here("../../../examples/object-store");
 
-/** Debian's own, and not one of a Python that is installed elsewhere. */
+/** Debian's own aws, and not one of a Python that is installed elsewhere. */
 const AWS = existsSync("/usr/bin/aws") ? "/usr/bin/aws" : "aws";
 const PYTHON = "/usr/bin/python3";
 
@@ -19,7 +19,7 @@ function isInstalled(program) {
   return spawnSync("sh", ["-c", `command -v ${program}`]).status === 0;
 }
 
-/** Settings of whoever runs this are not for the store; rclone refuses a bundle of certificates. */
+/** Settings of the user who runs this must not affect the clients; rclone rejects a bundle of certificates. */
 function environment(env) {
   const own = Object.entries(process.env).filter(([name]) => !name.startsWith("AWS_"));
   return { ...Object.fromEntries(own), ...env };
@@ -27,10 +27,11 @@ function environment(env) {
 
 /**
  * The clients that are installed; the others are in `missing`, with how to install them.
- *
  * @param place `url` of the store, `accessKey` and `secret`; `ca`, the authority of its certificate; `isVirtual`: buckets are
- *   subdomains; `wrap`, a command that runs another one; `isOneProcess`: all commands of awscli run in one process, which saves
- *   half a second of processor time for each.
+ *
+ * subdomains; `wrap`, a command that runs another one; `isOneProcess`: all commands of awscli run in one process, which saves
+ *
+ * half a second of CPU time for each.
  */
 export function programs(place, missing = []) {
   const all = [awscli(place), rclone(place), s3cmd(place), boto3(place), sdk(place)];
@@ -52,7 +53,7 @@ function awsEnvironment({ url, accessKey, secret, ca, isVirtual }) {
   return {
     ...{ AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: secret, AWS_DEFAULT_REGION: "us-east-1" },
     ...(ca === undefined ? {} : { AWS_CA_BUNDLE: ca, NODE_EXTRA_CA_CERTS: ca }),
-    // The SDK announces which Node it will need next year.
+    // The SDK prints which Node it will need next year.
     NODE_NO_WARNINGS: "1",
     ...{ S3_URL: url, S3_STYLE: isVirtual ? "virtual" : "path" },
   };
@@ -142,7 +143,7 @@ function s3cmd(place) {
     },
     copy: (bucket, from, to) => s3cmd("cp", `s3://${bucket}/${from}`, `s3://${bucket}/${to}`),
     remove: (bucket, key) => s3cmd("rm", `s3://${bucket}/${key}`),
-    // Its `signurl` makes signatures of version 2, which nobody should.
+    // Its `signurl` creates signatures of version 2, which are obsolete.
     wrongKeys: () => call("wrong", "ls"),
     close: () => undefined,
   };
@@ -151,7 +152,7 @@ function s3cmd(place) {
 const VERBS = ["makeBucket", "put", "get", "range", "count", "upload", "download", "copy", "remove"];
 VERBS.push("presignedGet", "presignedPut", "wrongKeys");
 
-/** A client that is a library, in a process of its own. */
+/** A client that is a library, in a separate process. */
 function library(place, command) {
   const session = new Session([...(place.wrap ?? []), ...command], environment(awsEnvironment(place)));
   const verbs = VERBS.map((verb) => [verb, (...args) => session.call(verb, ...args)]);
@@ -171,7 +172,7 @@ function sdk(place) {
   return { ...about, ...library(place, [process.execPath, here("sdk-verbs.mjs"), EXAMPLE]) };
 }
 
-/** Sends a presigned request, with the file `sent` as its body: its status and the body of its response. */
+/** Sends a presigned request with the file `sent` as its body; returns the status and the body of the response. */
 export async function byCurl(place, url, { sent, received }) {
   const args = ["-s", "--max-time", "120", "-o", received, "-w", "%{http_code}"];
   if (place.ca !== undefined) args.push("--cacert", place.ca);

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-# awscli brings a botocore of its own, which takes the place of boto3's.
+# awscli has its own botocore, which replaces that of boto3.
 if sys.argv[1] == "boto3":
     import boto3
     from botocore.config import Config
@@ -15,7 +15,7 @@ else:
 
 
 def connect(**keys):
-    # With another endpoint than AWS's it would presign with version 2.
+    # With an endpoint other than AWS's, it would presign with version 2.
     config = Config(signature_version="s3v4", s3={"addressing_style": os.environ["S3_STYLE"]})
     return boto3.client("s3", endpoint_url=os.environ["S3_URL"], config=config, **keys)
 

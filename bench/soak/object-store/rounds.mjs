@@ -1,4 +1,4 @@
-/** One round of a client: everything that a team does with a store, each step with what must hold. */
+/** One round of a client: everything that a team does with a store, each step with its checks. */
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -6,7 +6,7 @@ import { byCurl } from "./programs.mjs";
 
 const hashOf = (file) => createHash("sha256").update(readFileSync(file)).digest("hex");
 
-/** Creates what a round uploads: a small file, one for an upload in parts, and a tree. */
+/** Creates the files that a round uploads: a small file, one for a multipart upload, and a tree. */
 export function makeFiles(folder, { largeBytes, files }) {
   mkdirSync(folder, { recursive: true });
   const small = path.join(folder, "small.bin");
@@ -27,7 +27,7 @@ function treeOf(folder) {
   return names.sort().map((name) => `${name} ${hashOf(path.join(folder, name))}`);
 }
 
-/** What a bucket holds, so that each client lists the same: it costs a lot, and is done once. */
+/** The content of a bucket that each client lists: creating it takes long, so it is done once. */
 export async function fillBucket(s3, bucket, count) {
   await s3.request("PUT", `/${bucket}`);
   const numbers = Array.from({ length: count }, (_, n) => n);
@@ -42,8 +42,8 @@ export async function fillBucket(s3, bucket, count) {
 
 /**
  * @param place of the store, as for `programs()`.
- * @param phase is called before each step with its name, such as `multipart`, and awaited.
- * @returns the steps, with what was wrong in them, if anything was.
+ * @param phase is called before each step with its name, such as `multipart`, and awaited
+ * @returns the steps, with their problems, if there were any
  */
 export async function round(program, files, { place, bucket, full, listed, folder, phase }) {
   const got = (name) => path.join(folder, `${program.name.replace(/\W/g, "-")}-${name}`);

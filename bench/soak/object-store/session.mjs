@@ -1,4 +1,4 @@
-/** A program that stays: each verb with its arguments is a line of JSON to it, and so is each result. */
+/** A program that keeps running: each operation with its arguments is a line of JSON to it, and so is each result. */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
@@ -9,7 +9,7 @@ export class Session {
     Object.assign(this, { program, args, env, waiting: [] });
   }
 
-  /** The first one starts the program. */
+  /** The first call starts the program. */
   call(verb, ...args) {
     this.child ??= this.start();
     return new Promise((resolve, reject) => {

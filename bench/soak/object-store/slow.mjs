@@ -1,4 +1,4 @@
-/** A hundred slow uploads beside quick requests. */
+/** A hundred slow uploads together with quick requests. */
 import { once } from "node:events";
 import net from "node:net";
 import { verdict, wait } from "../support.mjs";
@@ -39,7 +39,7 @@ export async function slowPart({ runtime, hasPostgres, seconds }) {
   }
 }
 
-/** Gets and puts at a constant rate: the p99 of each, in milliseconds. */
+/** Gets and puts at a constant rate; returns the p99 of each, in milliseconds. */
 async function latencies(s3, seconds) {
   const times = { get: [], put: [] };
   let failed = 0;

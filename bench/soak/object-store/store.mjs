@@ -1,4 +1,4 @@
-/** Starts `examples/object-store` in a folder of its own, for a soak. */
+/** Starts `examples/object-store` in a separate folder, for a soak. */
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -15,8 +15,8 @@ const MAX_BODY_BYTES = 12 * 2 ** 30;
 const DOMAIN = "s3.store.test";
 
 /**
- * @param hasPostgres PostgreSQL in place of SQLite: that of DATABASE_URL, or one that is started.
- * @param buckets with TLS, those that clients name by a host: `place` is then for virtual-host style.
+ * @param hasPostgres whether to use PostgreSQL in place of SQLite: that of DATABASE_URL, or one that is started
+ * @param buckets with TLS, the buckets that clients name by a host: `place` is then for virtual-host style
  */
 export async function startStore({ instances = 4, runtime = "bun", hasPostgres = false, buckets = [] } = {}) {
   const folder = mkdtempSync(path.join(process.env.STORE_SOAK_FOLDER ?? tmpdir(), "paceline-store-"));
@@ -50,7 +50,7 @@ export async function startStore({ instances = 4, runtime = "bun", hasPostgres =
   });
   return {
     ...{ folder, fleet, port },
-    /** For the clients that people use. */
+    /** For commonly used clients. */
     place: { url: `http://127.0.0.1:${port}`, accessKey, secret, ...secure?.place },
     client: (options = {}) => new S3({ port, accessKey, secret, ...options }),
     async pids() {
@@ -65,7 +65,7 @@ export async function startStore({ instances = 4, runtime = "bun", hasPostgres =
   };
 }
 
-/** A certificate that is its own authority, and a file of hosts for clients in a mount namespace of their own, which needs root. */
+/** A certificate that is its own authority, and a hosts file for clients in a separate mount namespace, which needs root. */
 async function secured(folder, buckets) {
   const [certificate, key] = ["certificate.pem", "key.pem"].map((name) => path.join(folder, name));
   const names = `subjectAltName=DNS:${DOMAIN},DNS:*.${DOMAIN}`;

@@ -1,4 +1,4 @@
-/** Dies of a request on /crash, at once or after a promise; a file that outlives it lists the requests it ran. */
+/** A request for /crash makes it exit, immediately or after a promise; a file that outlives it lists the requests that it ran. */
 import { openSync, writeSync } from "node:fs";
 
 const ledger = openSync(process.env.POISON_LEDGER ?? "", "a");

@@ -1,4 +1,4 @@
-/** The same as a Node handler, which dies of an uncaught error. */
+/** The same as a Node handler, which exits because of an uncaught error. */
 import { openSync, writeSync } from "node:fs";
 
 const ledger = openSync(process.env.POISON_LEDGER ?? "", "a");

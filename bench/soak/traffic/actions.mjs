@@ -1,4 +1,4 @@
-/** What happens to a fleet while the clients of the data path's chaos send requests: planned from the seed, before anything runs. */
+/** What happens to a fleet while the clients of the data path's chaos test send requests: planned from the seed, before anything runs. */
 import { execFile } from "node:child_process";
 import { PACELINE, wait } from "../support.mjs";
 
@@ -23,7 +23,7 @@ const WEIGHTS = {
   drain: 1,
 };
 
-/** Returns the actions of so many seconds: when, what, and to whom, as shares of what there is then. */
+/** Returns the actions for `seconds` seconds: when, what, and to which process, as shares of the processes that exist then. */
 export function planActions(random, seconds, pools) {
   const names = Object.entries(WEIGHTS).flatMap(([name, weight]) => Array.from({ length: weight }, () => name));
   const actions = [];
@@ -38,21 +38,21 @@ export function planActions(random, seconds, pools) {
   return actions;
 }
 
-/** Performs the actions and remembers what was done to whom, for the rules that explain lost requests. */
+/** Performs the actions and remembers what was done to which process, for the rules that explain lost requests. */
 export class Actions {
   marks = [];
   lines = [];
-  /** What ends by itself. */
+  /** Actions that end by themselves. */
   pending = new Set();
   stopped = new Set();
   startedAt = Date.now();
 
-  /** @param sizes of the pools, which an action may change for a while */
+  /** @param sizes the sizes of the pools, which an action may change for a while */
   constructor(fleet, clients, sizes) {
     this.fleet = fleet;
     this.clients = clients;
     this.sizes = sizes;
-    /** The fewest instances that each pool should have had. */
+    /** The minimum number of instances that each pool has had. */
     this.least = { ...sizes };
   }
 
@@ -65,7 +65,7 @@ export class Actions {
     while (this.pending.size > 0) await Promise.all(this.pending);
   }
 
-  /** Undoes what lasts. */
+  /** Undoes lasting actions. */
   async restore() {
     const { pools } = await this.fleet.control();
     for (const { instances } of pools)
@@ -77,7 +77,7 @@ export class Actions {
     for (const [pool, size] of Object.entries(this.sizes)) await this.command("scale", pool, String(size));
   }
 
-  /** Lets stopped processes go on, in case of an error. */
+  /** Lets stopped processes continue, in case of an error. */
   clear() {
     for (const pid of this.stopped) signal(pid, "SIGCONT");
   }
@@ -86,7 +86,7 @@ export class Actions {
     this.lines.push(`${((Date.now() - this.startedAt) / 1000).toFixed(2)} s: ${text}`);
   }
 
-  /** @returns the mark, whose `until` is to be set when it is over */
+  /** @returns the mark, whose `until` must be set when the action is over */
   mark(mark) {
     this.marks.push(mark);
     mark.at = Date.now();
@@ -162,7 +162,7 @@ export class Actions {
     );
   }
 
-  /** Whoever gets this request is blocked by it. */
+  /** The instance that gets this request is blocked by it. */
   block(pool, ms) {
     this.note(`a request blocks an instance of ${pool} for ${ms} ms`);
     const mark = this.mark({ what: "block", role: "instance", pool, slot: `blocked ${this.marks.length}` });
@@ -183,7 +183,7 @@ export class Actions {
     this.later(this.operate(mark, word, instance.name).then(undo));
   }
 
-  /** @param mark what it does to requests */
+  /** @param mark its effect on requests */
   operate(mark, ...words) {
     if (words.includes(undefined)) return Promise.resolve();
     const made = this.mark({ ...mark, until: Number.POSITIVE_INFINITY });
@@ -211,7 +211,7 @@ export class Actions {
   }
 }
 
-/** Returns false if the process has ended. */
+/** Returns false if the process has exited. */
 function signal(pid, name) {
   try {
     process.kill(pid, name);

@@ -1,6 +1,6 @@
 /**
- * The app of the data path's chaos: a fetch app, or with TRAFFIC_STYLE=node a Node handler. A path is `/what/name?ms=…&bytes=…`; each response
- * repeats the request's id. A POST is written to two ledgers: when its handler is called, and when it is done.
+ * The app of the data path's chaos test: a fetch app, or with TRAFFIC_STYLE=node a Node handler. A path is `/what/name?ms=…&bytes=…`; each
+ * response repeats the request's id. A POST is written to two ledgers: when its handler is called, and when it is done.
  */
 import { openSync, writeSync } from "node:fs";
 import { acceptWebSocket } from "paceline/websocket";

@@ -1,4 +1,4 @@
-/** The books of the data path's chaos: each request's outcome, once, and the rule that explains each error. */
+/** The records of the data path's chaos test: each request's outcome, once, and the rule that explains each error. */
 import { createReadStream, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { ROOT } from "../../support/programs.mjs";
@@ -6,19 +6,19 @@ import { inLetters } from "./clients.mjs";
 
 /** The page whose table "Why a request fails" names the rules. */
 const PAGE = `${ROOT}/docs/operations.md`;
-/** A cause may show before its mark was made, and for so long afterwards. In milliseconds. */
+/** A cause may show before its mark was made, and for this long after its end. In milliseconds. */
 const SLACK_MS = 1000;
-/** How long a killed instance may be missing, generously. */
+/** How long a killed instance may be missing at most, in milliseconds. */
 const RESTART_MS = 15_000;
-/** How long a balancer may keep lines of the access log: 100 ms, and while it is stopped. */
+/** How long a balancer may keep lines of the access log: 100 ms, plus the time during which it is stopped. */
 const UNWRITTEN_MS = 5000;
-/** Requests of a whole run that are remembered as lost. */
+/** The number of requests of a run that are remembered as lost. */
 const MAX_LOST = 100_000;
 
 const isEnd = (outcome) => outcome === "lost" || outcome === "cut";
 const kill = (role, pool) => (mark) => mark.what === "kill" && mark.role === role && mark.pool === pool;
 
-/** Whether each rule of the page explains a failure, from what happened meanwhile (`during`) and before. */
+/** Whether each rule of the page explains a failure, from what happened during the request (`during`) and before it. */
 const RULES = {
   "balancer-lost": ({ outcome }, { onConnection }) => isEnd(outcome) && onConnection.some(kill("balancer", "balancer")),
   "kept-connection-closed": ({ outcome, isReused }, { onConnection }) =>
@@ -52,7 +52,7 @@ const RULES = {
     what === "socket" && outcome === "cut" && during.some(kill("instance", pool)),
 };
 
-/** Returns the rules that the page does not name. */
+/** Returns the rules that the page does not contain. */
 export function rulesWithoutDocs() {
   const page = readFileSync(PAGE, "utf8");
   return Object.keys(RULES).filter((rule) => !page.includes(`| \`${rule}\` |`));
@@ -64,12 +64,12 @@ export class Books {
   lost = [];
   /** Requests that were begun and have not ended. */
   open = new Map();
-  /** The outcome of each request by its number: an index of `outcomes`. */
+  /** The outcome of each request by its number, as an index of `outcomes`. */
   outcomeOf = [];
   outcomes = [];
   startedAt = [];
   endedAt = [];
-  /** POSTs that were responded to with 200. */
+  /** POST requests that got a 200. */
   posts = new Set();
 
   begin(plan) {
@@ -101,7 +101,10 @@ export class Books {
     return this.outcomeOf.length;
   }
 
-  /** Gives each lost request its rule. Returns those without one. @param context the marks, and the sizes of pools */
+  /**
+   * Assigns to each lost request its rule. Returns the requests without a rule.
+   * @param context the marks, and the sizes of pools
+   */
   explain({ marks, sizeOf }) {
     const overlaps = (from, to) => (mark) => mark.at - SLACK_MS <= to && (mark.until ?? mark.at) + SLACK_MS >= from;
     for (const request of this.lost) {
@@ -142,7 +145,7 @@ export class Books {
     const counted = { lines: 0, missing: 0 };
     const lostBy = new Map(this.lost.map((request) => [request.number, request]));
     const kills = marks.filter(kill("balancer", "balancer")).map(({ at }) => at);
-    // A slow reader may notice long after its balancer was killed.
+    // A slow reader may detect long afterwards that its balancer was killed.
     const mayBeMissing = (number) =>
       kills.some((at) => at >= this.startedAt[number] - SLACK_MS && at <= this.endedAt[number] + UNWRITTEN_MS);
     const note = (text) => problems.length < 10 && problems.push(text);

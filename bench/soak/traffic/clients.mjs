@@ -1,10 +1,10 @@
-/** The clients of the data path's chaos: what each asks for follows from the seed, and every request ends with one outcome in the books. */
+/** The clients of the data path's chaos test: their requests follow from the seed, and every request ends with one recorded outcome. */
 import http from "node:http";
 import { WebSocket } from "ws";
 import { wait } from "../support.mjs";
 import { patternOf } from "./pattern.mjs";
 
-/** Longer than every deadline of the balancer that applies here: a request that takes so long has been forgotten. */
+/** Longer than every deadline of the balancer that applies here: a request that takes longer has been forgotten. */
 const PATIENCE_MS = 45_000;
 const PAUSE_MS = 8;
 const AFTER_FAILURE_MS = 60;
@@ -21,13 +21,13 @@ const KINDS = {
   webSocket: 3,
 };
 
-/** A name without digits: segments with a digit are similar to each other, and similar requests may end two processes at most. */
+/** A name without digits: segments with a digit are similar to each other, and similar requests may crash two processes at most. */
 export const inLetters = (number) => [...String(number)].map((digit) => "abcdefghij"[digit]).join("");
 
 const between = (random, least, most) => Math.floor(least + random() * (most - least));
 const oneOf = (random, values) => values[Math.floor(random() * values.length)];
 
-/** What a client of each kind asks for next. */
+/** The next request of a client of each kind. */
 const PLANS = {
   quick: (random) =>
     oneOf(random, [
@@ -63,7 +63,7 @@ const PLANS = {
 
 /**
  * Starts all clients.
- * @param randomOf returns the source of random numbers of a client's number
+ * @param randomOf returns the random number generator for a client, by its number
  */
 export function startClients({ port, pools, randomOf, books }) {
   let isOver = false;
@@ -109,8 +109,8 @@ const pathOf = ({ pool, what, name, ms, bytes }) =>
   `${pool === "node" ? "/node" : ""}/${what}/${name}?ms=${ms ?? 0}&bytes=${bytes ?? 0}`;
 
 /**
- * Resolves with the outcome of a request: "ok", "aborted" by this client, the status, "lost" without a byte of a response, "cut" within it,
- * "refused", "late", or what is wrong with the response.
+ * Resolves with the outcome of a request: "ok", "aborted" by this client, the status, "lost" without a byte of a response, "cut" during the
+ * response, "refused", "late", or what is wrong with the response.
  */
 function ask(port, agent, request) {
   const { id, method, what, bytes = 0, uploadBytes, isChunked, pieceMs = 0, abortMs } = request;
@@ -125,7 +125,7 @@ function ask(port, agent, request) {
   function end(outcome) {
     for (const timer of timers) clearTimeout(timer);
     resolve(outcome);
-    // A connection with the rest of a request is of no further use.
+    // A connection with an unfinished request is of no further use.
     if ((outcome !== "ok" && !/^\d+$/.test(outcome)) || !sent.writableFinished) sent.destroy();
   }
   sent.on("socket", (socket) => {
@@ -173,7 +173,7 @@ async function upload(sent, bytes, pieceMs) {
   if (!sent.destroyed) sent.end();
 }
 
-/** Says words to a WebSocket and expects each back. Resolves like `ask`, or with `closed` and the code of the close frame. */
+/** Sends words to a WebSocket and expects each of them back. Resolves like `ask`, or with `closed` and the code of the close frame. */
 function converse(port, request, isOver) {
   const { promise, resolve } = deferred();
   const { id, messages, everyMs } = request;

@@ -1,7 +1,7 @@
-/** The bytes of bodies, known by their position: a lost, doubled or foreign piece shows at once. */
+/** The bytes of bodies depend on their position, so that a lost, doubled or foreign piece is detected immediately. */
 
 const LENGTH = 65_521;
-/** Twice, so that any range of up to LENGTH bytes is one piece. */
+/** Twice, so that any range of up to LENGTH bytes is contiguous. */
 const BYTES = Buffer.alloc(2 * LENGTH);
 for (let at = 0, x = 1; at < LENGTH; at++) {
   x = (Math.imul(x, 1_103_515_245) + 12_345) >>> 0;

@@ -62,7 +62,7 @@ const uwsgi = {
     const port = await freePort();
     // uWSGI does not start with a backlog above the system's.
     const backlog = Math.min(4096, Number(readFileSync("/proc/sys/net/core/somaxconn", "utf8")));
-    // Not --http11-socket: there a process serves one kept connection at a time, and other clients wait.
+    // Not --http11-socket: with it, a process serves one kept connection at a time, and other clients wait.
     const args = ["--plugins", "python3", "--http-socket", `127.0.0.1:${port}`, "--wsgi-file"];
     args.push(path.join(APPS, "hello_wsgi.py"), "--processes", "1", "--listen", String(backlog));
     args.push("--disable-logging", "--die-on-term", "--need-app", "--logto", path.join(directory, "uwsgi.log"));

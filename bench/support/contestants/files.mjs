@@ -7,7 +7,7 @@ import { nginxHead } from "./proxies.mjs";
 
 const BYTES = 4096;
 
-/** Creates a folder whose `/` is the file. */
+/** Creates a folder in which `/` is the file. */
 function makeFolder(directory) {
   const folder = path.join(directory, "files");
   mkdirSync(folder, { recursive: true });

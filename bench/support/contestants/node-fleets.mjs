@@ -50,7 +50,7 @@ export function pm2Fleet(instances, programs) {
 
 function isAlive(pid) {
   try {
-    // A zombie, not yet waited for, has ended.
+    // A zombie that nobody has waited for has exited.
     return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
   } catch {
     return false;

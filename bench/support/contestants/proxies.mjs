@@ -6,7 +6,7 @@ import { APPS, bunPath } from "../programs.mjs";
 
 /** Returns the common start of all nginx configs. */
 export function nginxHead(processes) {
-  // Workers started by root would run as another user, who may not connect to the upstreams' sockets.
+  // Workers started by root would run as another user, who is not allowed to connect to the upstreams' sockets.
   const user = process.getuid() === 0 ? "user root;" : "";
   return `${user} daemon off; error_log stderr crit; pid nginx.pid;
 worker_processes ${processes}; worker_rlimit_nofile 20000; events { worker_connections 8192; }
@@ -22,7 +22,7 @@ async function bunInstances(directory, count) {
   return { sockets, children };
 }
 
-/** @param log what follows `access_log` */
+/** @param log the arguments of `access_log` */
 export function nginxFleet(instances, balancers, log = "off") {
   return {
     name: "nginx",

@@ -41,7 +41,7 @@ export function allSections(programs, balancers) {
   ];
 }
 
-/** Returns the short benchmark: one instance and the smallest fleet, beside nginx and HAProxy. */
+/** Returns the short benchmark: one instance and the smallest fleet, compared with nginx and HAProxy. */
 export function costSections(programs, balancers) {
   const sections = allSections(programs, balancers);
   const section = (id) => sections.find((each) => each.id === id);
@@ -56,7 +56,10 @@ export function costSections(programs, balancers) {
   ];
 }
 
-/** Returns the contestants that cannot run here, and what they lack; `only` selects those whose names contain one of these. */
+/**
+ * Returns the sections with the contestants that can run here, and those that cannot with what they lack; `only` selects contestants whose
+ * names contain one of its texts.
+ */
 export function select(sections, programs, only) {
   const missing = new Map();
   const selected = sections.map((section) => ({

@@ -1059,7 +1059,7 @@ type KindKey =
 /** A pool of one kind has no key of another. */
 type Only<Keys> = Keys & { [Other in Exclude<KindKey, keyof Keys>]?: undefined };
 
-/** What gets no requests has no keys about them. */
+/** A pool that gets no requests has no keys about them. */
 type WithoutRequests = {
   [Of in
     | "mode"
@@ -1642,7 +1642,7 @@ export interface FleetKeys {
                */
               maxBufferedBytes?: number | undefined;
               /**
-               * The most memory that a balancer process may use for response bytes that clients have not read: up to 0.2 MB for most clients, less if many download at once. Above half of the limit, clients that have read nothing for 26 s or more are reset; above the limit, also those that have not proved that they read 1,000 bytes/s, newcomers first (docs/security.md has the order). Clients that have proved it do not count, up to the same limit again. The limit also includes both directions of connections in tcp mode.
+               * The most memory that a balancer process may use for response bytes that clients have not read: up to 0.2 MB for most clients, less if many download at once. Above half of the limit, clients that have read nothing for 26 s or more are reset; above the limit, also those that have not proved that they read 1,000 bytes/s, newcomers first (docs/security.md has the order). Clients that have proved it are counted separately, up to the same limit again. The limit also includes both directions of connections in tcp mode.
                *
                * Value: whole number, bytes. Default: 8388608.
                */

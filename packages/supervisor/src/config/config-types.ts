@@ -746,7 +746,7 @@ export interface WsgiKeys {
    */
   preload?: boolean | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may send no response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -792,7 +792,7 @@ export interface AsgiKeys {
    */
   maxInFlight?: number | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may send no response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -832,7 +832,7 @@ export interface FapwsKeys {
    */
   preload?: boolean | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may send no response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -866,7 +866,7 @@ export interface CommandKeys {
    */
   maxInFlight?: number | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may send no response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -949,7 +949,7 @@ export interface ProxyKeys {
          */
         connectTimeoutMs?: number | undefined;
         /**
-         * How long the upstream may send no response data. Then the client gets 504, or a reset if the response had started. Keep this below the balancer's `upstreamResponseTimeoutMs`.
+         * How long the upstream may go without sending response data. Then the client gets 504, or a reset if the response had started. Keep this below the balancer's `upstreamResponseTimeoutMs`.
          *
          * Value: whole number, ms. Default: 55000.
          */
@@ -1594,7 +1594,7 @@ export interface FleetKeys {
                */
               upstreamConnectTimeoutMs?: number | undefined;
               /**
-               * How long an instance may send no response data. Then the client gets 504, or a reset if the response had started. While the instance still reads the request's body, every piece that it reads restarts the time. The kernel reports reading in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).
+               * How long an instance may go without sending response data. Then the client gets 504, or a reset if the response had started. While the instance still reads the request's body, every piece that it reads restarts the time. The kernel reports reading in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).
                *
                * Value: whole number, ms. Default: 60000.
                */

@@ -84,7 +84,7 @@ export const balancerLimitFields = {
   ),
   upstreamResponseTimeoutMs: milliseconds(
     BALANCER_LIMITS.upstreamResponseTimeoutMs,
-    "How long an instance may send no response data. Then the client gets 504, or a reset if the response had started. While the instance still reads the request's body, every piece that it reads restarts the time. The kernel reports reading in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).",
+    "How long an instance may go without sending response data. Then the client gets 504, or a reset if the response had started. While the instance still reads the request's body, every piece that it reads restarts the time. The kernel reports reading in steps, so an instance with large buffers gets up to three times as long (four times if the balancer runs on Node).",
   ),
   sendTimeoutMs: milliseconds(
     BALANCER_LIMITS.sendTimeoutMs,

@@ -30,7 +30,7 @@ const optionFields = {
   ),
   responseTimeoutMs: milliseconds(
     55_000,
-    "How long the upstream may send no response data. Then the client gets 504, or a reset if the response had started. Keep this below the balancer's `upstreamResponseTimeoutMs`.",
+    "How long the upstream may go without sending response data. Then the client gets 504, or a reset if the response had started. Keep this below the balancer's `upstreamResponseTimeoutMs`.",
   ),
   idleTimeoutMs: milliseconds(
     4_000,

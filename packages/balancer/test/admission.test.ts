@@ -6,7 +6,7 @@ import { itUnless } from "./support/it-unless.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 const LAST = "Host: a\r\nConnection: close\r\n\r\n";
@@ -15,7 +15,7 @@ describe.concurrent.each(CLIENT_RUNTIMES)("admission on %s", (runtime) => {
   const isHttp2 = runtime.endsWith("HTTP/2");
   let balancer: BalancerProcess;
   const upstreams: ScriptedUpstream[] = [];
-  /** The requests that wait for a response at the pool `busy`, and what responds to each. */
+  /** The requests that wait for a response in the pool `busy`, and a function that responds to each. */
   const held: { target: string; respond: () => void }[] = [];
 
   const listen = async (name: string, onBytes: (connection: UpstreamConnection) => void) => {
@@ -60,7 +60,7 @@ describe.concurrent.each(CLIENT_RUNTIMES)("admission on %s", (runtime) => {
     await balancer.stop();
   });
 
-  it("429 with its fields for a client without a token, whose connection goes on", async () => {
+  it("429 with its fields for a client without a token, whose connection stays open", async () => {
     const client = await RawClient.connect(balancer.port);
     const ask = async (target: string, end: string) => {
       client.received = "";
@@ -103,7 +103,7 @@ describe.concurrent.each(CLIENT_RUNTIMES)("admission on %s", (runtime) => {
         await balancer.reports(({ connections }) => connections === n + 1);
       }
       let received = "";
-      // A client that has come just now is not closed for another.
+      // A client that has just connected is not closed to make room for another.
       for (const deadline = Date.now() + 60_000; !received.endsWith("hello") && Date.now() < deadline; ) {
         await balancer.reports(() => true);
         ({ received } = await exchangeRaw(balancer.port, `GET / HTTP/1.1\r\n${LAST}`, "127.0.0.6"));
@@ -114,7 +114,7 @@ describe.concurrent.each(CLIENT_RUNTIMES)("admission on %s", (runtime) => {
     },
   );
 
-  it("408 for a body that drips, though it never stops", async () => {
+  it("408 for a body that arrives in drips, although it never stops", async () => {
     const client = await RawClient.connect(balancer.port);
     await client.send("POST /silent/ HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
     const drip = setInterval(() => void client.socket.write("x"), 50);
@@ -146,7 +146,7 @@ describe.concurrent.each(CLIENT_RUNTIMES)("admission on %s", (runtime) => {
     ]);
   });
 
-  it("503 with Retry-After for a request that has waited for queueTimeoutMs, which is not run", async () => {
+  it("503 with Retry-After for a request that has waited for queueTimeoutMs; it does not run", async () => {
     held.splice(0);
     const first = exchangeRaw(balancer.port, `GET /late/first HTTP/1.1\r\n${LAST}`);
     await (upstreams[2] as ScriptedUpstream).until(() => held.length === 1, "the first request");

@@ -1,4 +1,4 @@
-/** Upstreams that break the protocol: superfluous, early or late bytes reach nobody, above all no other client. */
+/** Upstreams that break the protocol: superfluous, early or late bytes must reach no client, above all no other client. */
 import net from "node:net";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -10,7 +10,7 @@ import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { ScriptedLane } from "./support/scripted-lane.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
-/** For peers that never end what they say. */
+/** For peers that never complete what they announce. */
 const LIMITS = { upstreamResponseTimeoutMs: 500, bodyTimeoutMs: 500 };
 const HINT = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -53,7 +53,7 @@ describe.each(SETUPS)("a broken upstream of a balancer on %s over %s", (runtime,
     expect(received).toMatch(new RegExp(`(^|\r\n\r\n)HTTP/1\\.1 ${status} [\\s\\S]*(ok|502 Bad Gateway\n)$`));
   });
 
-  it("what breaks before anything of it has left is answered 502", async () => {
+  it("a response that breaks before any of it was sent becomes a 502", async () => {
     onBytes = ({ socket }) =>
       socket.write(
         protocol === "http1"
@@ -68,7 +68,7 @@ describe.each(SETUPS)("a broken upstream of a balancer on %s over %s", (runtime,
     } else expect(received).not.toContain("\r\n\r\nok");
   });
 
-  it("white space before a chunk's extension is taken as RFC 9112 has it", async () => {
+  it("white space before a chunk's extension is accepted as in RFC 9112", async () => {
     const chunked = "Transfer-Encoding: chunked\r\n\r\n3 ;a=b\r\nabc\r\n0 \t; c\r\n\r\n";
     onBytes = ({ socket, received }) => {
       if (received.endsWith("0\r\n\r\n")) socket.write(protocol === "http1" ? `HTTP/1.1 200 OK\r\n${chunked}` : OK);
@@ -82,7 +82,7 @@ describe.each(SETUPS)("a broken upstream of a balancer on %s over %s", (runtime,
   });
 });
 
-describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
+describe.each(RUNTIMES)("a server that is not ours, behind a balancer on %s", (runtime) => {
   let balancer: BalancerProcess;
   let server: net.Server;
   let serve: (socket: net.Socket, request: string) => void = () => {};
@@ -116,7 +116,7 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
     ["HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"],
     ["GET", "HTTP/1.1 204 No Content\r\n\r\n"],
     ["GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"],
-  ])("is not spoken to on the same connection after %s %j", async (method, head) => {
+  ])("gets no further request on the same connection after %s %j", async (method, head) => {
     const spoiled = new Set<net.Socket>();
     serve = (socket, request) => {
       // Its forbidden body arrives late.
@@ -138,9 +138,9 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
   it.each([
     ["a length", "Content-Length: 20000000"],
     ["chunks", "Transfer-Encoding: chunked"],
-  ])("that refuses a body of %s and closes is heard, each time", async (_, framing) => {
+  ])("that refuses a body of %s and closes: its response is forwarded each time", async (_, framing) => {
     const refusal = "HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-    // Closing with unread bytes causes a reset.
+    // A close with unread bytes causes a reset.
     serve = (socket) => {
       socket.pause();
       socket.write(refusal, () => socket.destroy());
@@ -158,7 +158,7 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
     }
   });
 
-  it("gives no client a byte that was meant for another, whatever it sends", async () => {
+  it("sends no client a byte that was meant for another, whatever it sends", async () => {
     const random = randomOf(12);
     const clientOf = new Map<net.Socket, string>();
     const mixed: string[] = [];
@@ -169,7 +169,7 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
         if ((clientOf.get(socket) ?? name) !== name) mixed.push(`${token} after ${clientOf.get(socket)}`);
         clientOf.set(socket, name);
         const { pieces, end } = brokenResponse(token, random);
-        // In order: if the rest of one response came between the pieces of the next, no token could be told from a stranger's.
+        // In order: if the rest of one response came between the pieces of the next, one token could not be distinguished from another.
         const respond = async () => {
           await write(socket, pieces);
           if (end === "fin") socket.end();
@@ -193,13 +193,13 @@ describe.each(RUNTIMES)("a stranger behind a balancer on %s", (runtime) => {
 });
 
 describe.each(RUNTIMES)("an instance that breaks its lane behind a balancer on %s", (runtime) => {
-  it("gives no client a byte that was meant for another, whatever it sends", async () => {
+  it("sends no client a byte that was meant for another, whatever it sends", async () => {
     const random = randomOf(13);
     const balancer = await BalancerProcess.start(runtime, LIMITS);
     const upstreams: Record<string, string> = {};
     const instances: ScriptedLane[] = [];
     try {
-      // Two, so that a client's next request rarely gets the slot of its last one.
+      // Two upstreams, so that a client's next request rarely gets the slot of its last one.
       for (const id of ["web.1#1", "web.2#1"]) {
         const socket = path.join(balancer.directory, `${id}.sock`);
         instances.push(await ScriptedLane.listen(socket, { onRequest: (request) => breakLane(request, random) }));
@@ -215,7 +215,7 @@ describe.each(RUNTIMES)("an instance that breaks its lane behind a balancer on %
   });
 });
 
-/** Many clients, each with some requests on its own connection, whose targets identify them. */
+/** Many clients, each with some requests on its own connection; the targets identify the clients. */
 async function expectOwnBytesOnly(balancer: BalancerProcess, random: Random): Promise<void> {
   const ask = async (name: string) => {
     const requests = Array.from({ length: 6 }, (_, i) => {
@@ -228,12 +228,12 @@ async function expectOwnBytesOnly(balancer: BalancerProcess, random: Random): Pr
     return received.split("HTTP/1.1 200").length - 1;
   };
   let answered = 0;
-  // More rounds where a busy machine misses the deadlines of most requests.
+  // More rounds if a busy machine misses the deadlines of most requests.
   for (let round = 0; round < 20 || (answered <= 200 && round < 50); round++) {
     const clients = Array.from({ length: 10 }, (_, i) => ask(`${round}x${i}`));
     for (const count of await Promise.all(clients)) answered += count;
   }
-  // Many were broken, but not all, so the test has compared something.
+  // Many responses were broken, but not all, so the test has compared something.
   expect(answered).toBeGreaterThan(200);
 }
 

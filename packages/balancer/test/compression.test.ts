@@ -16,7 +16,7 @@ const RULE = { minBytes: 1024, maxStreams: 2, secrets: false };
 const ask = (fields = "", method = "GET") =>
   `${method} / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n${fields}\r\n`;
 
-/** Returns the body of a chunked response, as far as it has come. */
+/** Returns the received part of a chunked response's body. */
 function unchunked(received: string): Buffer {
   const pieces: string[] = [];
   for (let at = received.indexOf("\r\n\r\n") + 4; ; ) {
@@ -53,7 +53,7 @@ describe.each(SETUPS)("compression on %s over %s", (runtime, protocol) => {
     await balancer.giveBack();
   });
 
-  it("sends a body with the coding that its client accepts, on a connection that goes on", async () => {
+  it("sends a body with the coding that its client accepts, on a connection that stays open", async () => {
     await serve(respondEach(JSON_200 + TEXT));
     const client = await RawClient.connect(balancer.port);
     for (let n = 1; n <= 2; n++) {
@@ -102,7 +102,7 @@ describe.each(SETUPS)("compression on %s over %s", (runtime, protocol) => {
     expect(zlib.brotliDecompressSync(Buffer.concat(pieces)).toString()).toBe(TEXT);
   });
 
-  it("sends each event at once, and a client that leaves frees its compressor", async () => {
+  it("sends each event immediately, and a client that disconnects frees its compressor", async () => {
     const streams: UpstreamConnection[] = [];
     const head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     await serve(
@@ -135,7 +135,7 @@ describe.each(SETUPS)("compression on %s over %s", (runtime, protocol) => {
     third.destroy();
   });
 
-  it("keeps trailers, but for those about the bytes that were compressed", async () => {
+  it("keeps trailers, except those about the bytes that were compressed", async () => {
     const head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
     await serve(respondEach(`${head}5\r\nhello\r\n0\r\nX-Sum: 1\r\nContent-Digest: d\r\nETag: "a"\r\n\r\n`));
     const { received } = await exchangeRaw(balancer.port, ask("TE: trailers\r\nConnection: TE, close\r\n"));
@@ -151,7 +151,7 @@ describe.each(SETUPS)("compression on %s over %s", (runtime, protocol) => {
     const client = await RawClient.connect(balancer.port);
     client.socket.pause();
     await client.send(ask("Connection: close\r\n"));
-    // Its bytes wait, so that it is judged as one that does not read.
+    // Its bytes wait, so it counts as a client that does not read.
     await balancer.reports(({ inFlight }) => inFlight === 1);
     client.socket.resume();
     await client.ended();

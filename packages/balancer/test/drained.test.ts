@@ -1,4 +1,4 @@
-/** Responses that last at an instance that drains: each ends between two frames or events, and no other response does. */
+/** Long-lasting responses of an instance that drains: each ends between two frames or events, and no other response ends. */
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, CLIENT_SETUPS } from "./support/balancer-process.js";
@@ -69,14 +69,14 @@ describe.each(CLIENT_SETUPS)("a drain on %s over %s", (runtime, protocol) => {
     expect(client("/events").received).toContain("retry: 1000\n\n");
     expect(client("/events").ending).toBe("open");
 
-    // The app sees the client's goodbye and ends; what it sends meanwhile has nobody.
+    // The app sees the client's close frame and ends; what it sends in the meantime has no receiver.
     await client("/socket").send(GOODBYE);
     await upstream.until(() => connection("/socket").received.endsWith(GOODBYE), "the client's close frame");
     connection("/socket").socket.write("\x81\x02no", "latin1");
     connection("/socket").socket.end();
     expect((await client("/socket").ended()).endsWith(`hi${CLOSE}`)).toBe(true);
 
-    // The others had all the ticks that these had, and end once they can.
+    // The others had as many ticks as these, and end as soon as they can.
     for (const [target, text] of [
       ["/socket-half", "he"],
       ["/events-half", "data: 1\n"],

@@ -1,4 +1,4 @@
-/** One of four upstreams fails in each way there is: it is ejected and readmitted, and no request of the others is lost. */
+/** One of four upstreams fails in each possible way: it is ejected and readmitted, and no request to the others is lost. */
 import http from "node:http";
 import path from "node:path";
 import type { BalancerStats, ChildMessage, EjectionRule, UpstreamStats } from "@paceline/wire";
@@ -19,7 +19,7 @@ const RULE: EjectionRule = {
 const NAMES = ["web.1#1", "web.2#1", "web.3#1", "web.4#1"];
 const CLIENTS = 4;
 const PAUSE_MS = 10;
-/** Those that serve respond well within it, also if this process, which has all of them, is held up. */
+/** The serving upstreams respond well within this time, even if this process, which runs all of them, is delayed. */
 const RESPONSE_TIMEOUT_MS = 2000;
 
 /** How an upstream treats a request. */
@@ -28,7 +28,7 @@ type Way = "serves" | "fails" | "resets" | "hangs";
 const WAYS: [way: Exclude<Way, "serves">, reason: RegExp, status: number | undefined][] = [
   ["fails", /^(\d+ failures in a row|\d+ of \d+ requests failed); of the others' \d+ requests 0 failed$/, 500],
   ["resets", /^(\d+ failures in a row|\d+ of \d+ requests failed); of the others' \d+ requests 0 failed$/, undefined],
-  // Its responses fail together, so that the share may decide.
+  // Its responses fail together, so the share of failures may decide.
   ["hangs", /^(\d+ failures in a row|\d+ of \d+ requests failed); of the others' \d+ requests 0 failed$/, 504],
 ];
 
@@ -59,7 +59,7 @@ class Upstreams {
       case "fails":
         return void socket.write("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n");
       case "hangs":
-        // Its event loop turns: it has started.
+        // Its event loop turns: the request has started.
         return void socket.write("HTTP/1.1 103 Early Hints\r\n\r\n");
       case "resets":
         for (const each of this.all.get(name)?.accepted ?? []) each.destroy();
@@ -71,7 +71,7 @@ class Upstreams {
   }
 }
 
-/** Clients that keep their connections, and what they got. */
+/** Clients that keep their connections, and their results. */
 class Clients {
   readonly statuses = new Map<number, number>();
   private isOver = false;
@@ -119,14 +119,14 @@ class Clients {
 
 const one = ({ upstreams }: BalancerStats, name: string) => upstreams.find(({ id }) => id === name) as UpstreamStats;
 
-/** Every runtime and every upstream protocol; what decides is the same code for all of them. */
+/** Every runtime and every upstream protocol; the deciding code is the same for all of them. */
 const SETUPS = [
   ["bun", "lane"],
   ["node", "http1"],
 ] as const;
 
 describe.concurrent.each(SETUPS)("ejection on %s over %s", (runtime, protocol) => {
-  it("ejects the one upstream that is worse, whatever its way, and none where all are", async () => {
+  it("ejects the one upstream that is worse, however it fails, and none if all fail", async () => {
     const balancer = await BalancerProcess.start(runtime, { upstreamResponseTimeoutMs: RESPONSE_TIMEOUT_MS });
     balancer.protocol = protocol;
     const upstreams = new Upstreams(balancer);
@@ -142,7 +142,7 @@ describe.concurrent.each(SETUPS)("ejection on %s over %s", (runtime, protocol) =
         const ejected = await balancer.reports((stats) => one(stats, bad).ejected !== undefined);
         expect(one(ejected, bad).ejected?.reason, way).toMatch(reason);
         expect(ejected.upstreams.filter((each) => each.ejected !== undefined)).toHaveLength(1);
-        // It gets nothing new, and the others serve.
+        // It gets no new requests, and the others serve.
         const before = one(ejected, bad);
         const still = await balancer.reports(
           (stats) => one(stats, bad).ejected?.number !== before.ejected?.number || one(stats, bad).inFlight === 0,
@@ -157,7 +157,7 @@ describe.concurrent.each(SETUPS)("ejection on %s over %s", (runtime, protocol) =
         expect(clients.takeFailures(), way).toEqual(status === undefined ? [] : [status]);
       }
 
-      // An app of which every instance fails keeps all of them.
+      // An app whose instances all fail keeps all of them.
       for (const name of NAMES) upstreams.ways.set(name, "fails");
       const start = await balancer.reports(() => true);
       const failing = await balancer.reports((stats) =>

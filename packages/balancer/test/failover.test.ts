@@ -1,11 +1,11 @@
-/** Upstreams that refuse, die, are full or leave: turns, retries, the queue, snapshots and drains. */
+/** Upstreams that refuse, die, are full or leave: round robin, retries, the queue, snapshots and drains. */
 import path from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it as test } from "vitest";
 import { BalancerProcess, pool, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -43,7 +43,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
     await balancer.giveBack();
   });
 
-  it("goes through the upstreams in exact turn, and keeps the turn when one joins", async () => {
+  it("uses the upstreams in strict turn, and keeps the turn when one joins", async () => {
     await start();
     const paths: Record<string, string> = {};
     for (const name of ["web.1", "web.2", "web.3"]) {
@@ -70,7 +70,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
     expect(last.requestsTotal).toBe(4);
   });
 
-  it("sends a GET elsewhere when its upstream dies before the answer, and a PUT with all of its body", async () => {
+  it("sends a GET to another upstream when its upstream dies before the response, and a PUT with all of its body", async () => {
     await start();
     const dying = await listen("web.1#1", ({ socket, received }) => {
       if (/(\r\n\r\n|abc)$/.test(received)) socket.destroy();
@@ -86,7 +86,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
     expect(alive.received.match(/abc/g)).toHaveLength(2);
   });
 
-  it("gives up a request at which two instances died, before the others do", async () => {
+  it("gives up a request after two instances have died because of it, before the others die", async () => {
     await start();
     const paths: Record<string, string> = {};
     for (const id of ["web.1#1", "web.2#1", "web.3#1"]) {
@@ -108,7 +108,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
 
   // On a lane a head arrives complete or not at all; see its own tests.
   if (protocol === "http1")
-    it("does not try again once a byte of the answer came", async () => {
+    it("does not try again after the first byte of the response", async () => {
       await start();
       const dying = await listen("web.1#1", ({ socket }) => void socket.write("HTTP/1.", () => socket.destroy()));
       const alive = await listen("web.2#1", respondEach(HELLO));
@@ -117,7 +117,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
       expect(alive.received).toBe("");
     });
 
-  it("answers 503 with Retry-After while no instance is ready, and keeps the connection for better times", async () => {
+  it("responds with 503 and Retry-After while no instance is ready, and keeps the connection for later requests", async () => {
     await start();
     await balancer.follow({});
     const client = await RawClient.connect(balancer.port);
@@ -136,7 +136,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
   const ask = (request: string) =>
     exchangeRaw(balancer.port, `${request} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
 
-  it("lets requests wait for an instance that is expected soon, within the queue's bound, while it is expected", async () => {
+  it("lets requests wait for an instance that is expected soon, up to the limit of the queue, while it is expected", async () => {
     await start({ maxQueue: 2 });
     const dying = await listen("web.1#1", () => {});
     await balancer.follow({ "web.1#1": dying.path });
@@ -158,7 +158,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
     expect((await given).received).toMatch(/^HTTP\/1\.1 503 /);
   });
 
-  it("lets requests wait in their order while all are full, and refuses what is over the queue's bound", async () => {
+  it("lets requests wait in their order while all are full, and refuses requests beyond the limit of the queue", async () => {
     await start({ maxConnectionsPerUpstream: 1, maxQueue: 2 });
     const held: (() => void)[] = [];
     const upstream = await listen("web.1#1", ({ socket, received }) => {
@@ -188,7 +188,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
     ]);
   });
 
-  it("answers 503 to a request that waited for an upstream until its deadline", async () => {
+  it("responds with 503 to a request that waited for an upstream until its deadline", async () => {
     await start({ upstreamConnectTimeoutMs: 300 });
     await balancer.follow({ "web.1#1": dead("web.1") });
     expect((await ask("GET /")).received).toMatch(/^HTTP\/1\.1 503 [\s\S]*Retry-After: /);
@@ -196,7 +196,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
     expect((await ask("GET /")).received).toMatch(/^HTTP\/1\.1 503 [\s\S]*Retry-After: /);
   });
 
-  it("finishes what is under way at an upstream that leaves, and then says that it is free of it", async () => {
+  it("finishes the requests in progress at an upstream that leaves, and then reports that it does not use the upstream any more", async () => {
     await start();
     const held: (() => void)[] = [];
     const outgoing = await listen("web.1#1", ({ socket }) => held.push(() => socket.write(HELLO)));
@@ -218,7 +218,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
     client.destroy();
   });
 
-  it("drains: accepts no more, answers what is under way with a close, lets go of idle clients, exits 0", async () => {
+  it("drains: accepts no more connections, responds to requests in progress with a close, closes idle clients, exits with 0", async () => {
     await start({ idleDrainMs: 200 });
     const held: (() => void)[] = [];
     const upstream = await listen("web.1#1", ({ socket }) => held.push(() => socket.write(HELLO)));
@@ -252,7 +252,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
     expect(await balancer.exited()).toBe(0);
   });
 
-  it("cuts off what is still under way at the drain's deadline, and says how much", async () => {
+  it("cuts off requests in progress at the drain's deadline, and reports how many", async () => {
     await start();
     const upstream = await listen("web.1#1", () => {});
     await balancer.follow({ "web.1#1": upstream.path });
@@ -265,7 +265,7 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
     client.destroy();
   });
 
-  it("routes by host and path on segment boundaries, the longest first; nothing fits: 404", async () => {
+  it("routes by host and path on segment boundaries, the longest first; 404 if nothing matches", async () => {
     await start();
     const site = await listen("site.1#1", respondEach(named("site")));
     const api = await listen("api.1#1", respondEach(named("api")));

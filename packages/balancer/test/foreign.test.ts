@@ -15,11 +15,11 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
   let balancer: BalancerProcess;
   let server: net.Server;
   let status = 200;
-  /** It closes each connection after a response, without announcing it. */
+  /** Whether it closes each connection after a response, without announcing that. */
   let closes = false;
-  /** Per connection, the methods of its requests, in order. */
+  /** For each connection, the methods of its requests, in order. */
   let connections: string[][] = [];
-  /** Counted per test: connections of the previous test may close late. */
+  /** Counted per test, because connections of the previous test may close late. */
   let counts = { closed: 0 };
   const changes = new Changes();
 
@@ -42,7 +42,7 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
         for (const [, method = ""] of text.matchAll(/(GET|POST) \//g)) {
           methods.push(method);
           socket.write(`HTTP/1.1 ${status} X\r\nContent-Length: 2\r\n\r\nok`);
-          // Requests arriving meanwhile are lost.
+          // Requests that arrive in the meantime are lost.
           if (closes) setImmediate(() => socket.destroy());
         }
       });
@@ -72,7 +72,7 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
     }
   };
 
-  it("is spoken to over TCP, and what must not be sent twice gets a new connection", async () => {
+  it("is used over TCP, and requests that must not be sent twice get a new connection", async () => {
     await follow();
     const client = await RawClient.connect(balancer.port);
     await askAll(client, [GET, GET, POST, GET, POST]);
@@ -80,7 +80,7 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
     client.destroy();
   });
 
-  it("that takes one request at a time gets the new connection in the place of the idle one", async () => {
+  it("that handles one request at a time gets the new connection in place of the idle one", async () => {
     await follow({ maxInFlight: 1 });
     const client = await RawClient.connect(balancer.port);
     const other = await RawClient.connect(balancer.port);
@@ -96,23 +96,26 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
     ["foreign", {}],
     // One of our instances in the role of a foreign upstream, as in proxy pools.
     ["its clients'", { foreign: false, perClient: true }],
-  ])("that is %s has its connection kept for one client alone, and closed when that leaves", async (_, told) => {
-    await follow(told);
-    const clients = await Promise.all([1, 2].map(() => RawClient.connect(balancer.port)));
-    for (const client of [...clients, ...clients]) await askAll(client, [GET]);
-    expect(connections).toEqual([
-      ["GET", "GET"],
-      ["GET", "GET"],
-    ]);
-    clients[0]?.destroy();
-    await changes.until(
-      () => counts.closed === 1,
-      () => "the kept connection was not closed",
-    );
-    clients[1]?.destroy();
-  });
+  ])(
+    "that is %s has its connection kept for one client only, and closed when that client disconnects",
+    async (_, told) => {
+      await follow(told);
+      const clients = await Promise.all([1, 2].map(() => RawClient.connect(balancer.port)));
+      for (const client of [...clients, ...clients]) await askAll(client, [GET]);
+      expect(connections).toEqual([
+        ["GET", "GET"],
+        ["GET", "GET"],
+      ]);
+      clients[0]?.destroy();
+      await changes.until(
+        () => counts.closed === 1,
+        () => "the kept connection was not closed",
+      );
+      clients[1]?.destroy();
+    },
+  );
 
-  it("that closes connections without saying so loses no request", async () => {
+  it("that closes connections without announcing it loses no request", async () => {
     closes = true;
     await follow();
     const ask = async () => {
@@ -123,9 +126,9 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
     await Promise.all(Array.from({ length: 8 }, ask));
   });
 
-  it("has its answers counted", async () => {
+  it("has its responses counted", async () => {
     await follow();
-    // Each report has the latencies since the one before; a request's may come in any of them.
+    // Each report has the latencies since the previous one; that of a request may come in any of them.
     const latencies = new Map<unknown, number>();
     const reported = balancer.reports((stats) => {
       const { latency = [], requestsTotal } = stats.upstreams[0] ?? {};
@@ -144,9 +147,9 @@ describe.each(RUNTIMES)("a foreign upstream on %s", (runtime) => {
 });
 
 describe.each(RUNTIMES)("a pool with `hedge` on %s", (runtime) => {
-  it("sends a late GET to one further upstream, and the first of them to succeed serves it", async () => {
+  it("sends a late GET to one more upstream, and the first successful one of the two serves it", async () => {
     const balancer = await BalancerProcess.start(runtime);
-    /** By path, the connections that got it, in order. */
+    /** By path, the connections that got the request, in order. */
     const got = new Map<string, UpstreamConnection[]>();
     const onBytes = (connection: UpstreamConnection) => {
       const asked = /^GET (\S+)/.exec(connection.received.split("\r\n\r\n").at(-2) ?? "")?.[1] ?? "";
@@ -164,7 +167,7 @@ describe.each(RUNTIMES)("a pool with `hedge` on %s", (runtime) => {
 
     const quick = await RawClient.connect(balancer.port);
     let asked = 0;
-    /** Sends quick requests until the balancer knows how long they take, and may send one of a path twice. */
+    /** Sends quick requests until the balancer knows how long they take, and may send a request for a path twice. */
     const doubled = (target: string) =>
       waitFor(`a second upstream for ${target}`, async () => {
         asked += 60;

@@ -1,4 +1,6 @@
-/** The fuzz of parsing and framing, short and with a fixed seed, and every case it found before; `npm run fuzz` looks for new ones. */
+/**
+ * The fuzz test of parsing and framing, short and with a fixed seed, and every case it found earlier; `npm run fuzz` searches for new ones.
+ */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Check } from "../fuzz/checks/check.js";
 import { requestParser, responseParser } from "../fuzz/checks/parsers.js";
@@ -16,7 +18,7 @@ async function expectNothing(check: Check<never>, cases: number): Promise<void> 
   expect((await runCheck(check, SEED, cases)).find).toBeUndefined();
 }
 
-/** Returns the finds of this check; the runtime on which they were found does not matter. */
+/** Returns the cases found by this check; the runtime on which they were found does not matter. */
 function found(check: string) {
   return corpus().filter((entry) => entry.check.startsWith(check));
 }
@@ -50,7 +52,7 @@ describe.each(RUNTIMES)("over two hops, the balancer on %s", (runtime) => {
     }
   });
 
-  it("clients see what the upstream answered, or that it is cut", async () => {
+  it("clients see the response of the upstream, or that it is cut off", async () => {
     const check = twoHopResponses("", responseBench);
     await expectNothing(check as Check<never>, 60);
     for (const entry of found("answers")) {
@@ -60,7 +62,7 @@ describe.each(RUNTIMES)("over two hops, the balancer on %s", (runtime) => {
 });
 
 describe("the corpus", () => {
-  it("holds cases of known checks", () => {
+  it("only has cases of known checks", () => {
     const names = ["request parser", "response parser", "two hops", "answers"];
     expect(corpus().filter(({ check }) => !names.some((name) => check.startsWith(name)))).toEqual([]);
     expect(corpus().length).toBeGreaterThan(0);

@@ -1,5 +1,5 @@
 /**
- * What RFC 9113 and RFC 7541 demand of a server, frame by frame: the cases of h2spec as a table, each on a connection of its own to one
+ * What RFC 9113 and RFC 7541 require of a server, frame by frame: the cases of h2spec as a table, each on a separate connection to one
  * balancer.
  */
 import path from "node:path";
@@ -330,7 +330,7 @@ describe("what is allowed", () => {
     client.socket.destroy();
   });
 
-  it("6.9.2 a window that is negative for a while", async () => {
+  it("6.9.2 a window that is temporarily negative", async () => {
     const client = await connect(HELLO, settings([Setting.INITIAL_WINDOW_SIZE, 3]), get);
     const sizes = () => client.frames.filter(({ type }) => type === DATA).map(({ payload }) => payload.length);
     await client.until(() => sizes().length === 1, "the first data");
@@ -340,7 +340,7 @@ describe("what is allowed", () => {
     client.socket.destroy();
   });
 
-  it("frames for a stream that was reset here, which were on their way", async () => {
+  it("frames for a stream that was reset here, sent before the client knew", async () => {
     const client = await connect(
       HELLO,
       post,

@@ -1,6 +1,6 @@
 /**
- * Floods of HTTP/2 frames, each named by its misbehaviour, at one balancer: it ends the connection after a bounded number of frames,
- * serves another client meanwhile, and holds little memory.
+ * Floods of HTTP/2 frames, each named by its misbehaviour, against one balancer: it closes the connection after a bounded number of frames,
+ * serves another client in the meantime, and uses little memory.
  */
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
@@ -30,13 +30,13 @@ import { HELLO as RESPONSE, ScriptedUpstream, type UpstreamConnection } from "./
 const { DATA, HEADERS, PRIORITY, PING, CONTINUATION, SETTINGS } = FrameType;
 const ACK = 1;
 const [END_STREAM, END_HEADERS, PADDED] = [1, 4, 8];
-/** More than the balancer takes of any flood in a minute. */
+/** More than the balancer accepts of any flood in a minute. */
 const MOST_PIECES = 50_000;
 const MOST_REPLIES = 20_000;
 const MOST_REQUESTS = 3000;
 const MOST_GROWTH_MB = 150;
 const LARGEST_WINDOW = 2 ** 31 - 1;
-/** Returns what a client begins with that takes as much of each response, and of all together. */
+/** Returns the first frames of a client with a window of this size for each response, and for all together. */
 const wide = (bytes: number) =>
   Buffer.concat([HELLO, settings([Setting.INITIAL_WINDOW_SIZE, bytes]), windowUpdate(0, bytes - 65_535)]);
 const PIECE_OF_LARGE = Buffer.alloc(65_536, "x");
@@ -111,7 +111,7 @@ const FLOODS: Flood[] = [
   ["unknown frames", [], () => frame(99, 0, 0, "x")],
 ];
 
-/** The most memory that a process has had, in MB; 0 where the system does not tell. */
+/** The maximum memory that a process has used, in MB; 0 if the system does not report it. */
 function peakMb(pid: number): number {
   const file = `/proc/${pid}/status`;
   const [, kB = "0"] = (existsSync(file) && /VmHWM:\s+(\d+)/.exec(readFileSync(file, "latin1"))) || [];
@@ -122,17 +122,17 @@ describe.each(RUNTIMES)("floods on %s", (runtime) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
   let firstMb: number;
-  /** Bytes of large responses that the balancer has taken. */
+  /** Bytes of large responses that the balancer has accepted. */
   let takenBytes = 0;
 
-  /** GET gets a response by its path; a POST to /echo gets its body back, as it comes; another one none. */
+  /** GET gets a response by its path; a POST to /echo gets its body back as it arrives; other POST requests get none. */
   const respond = (connection: UpstreamConnection) => {
     const { received, socket } = connection;
     if (received.startsWith("POST /waits")) return;
     connection.received = "";
     if (received.startsWith("GET /large ")) {
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${LARGE_PIECES * PIECE_OF_LARGE.length}\r\n\r\n`);
-      // One by one: of pieces that are written together the socket tells when all are taken.
+      // One by one: for pieces that are written together, the socket reports only when all are accepted.
       let pieces = 0;
       const taken = (error?: Error | null) => {
         if (error != null) return;
@@ -166,7 +166,7 @@ describe.each(RUNTIMES)("floods on %s", (runtime) => {
     await balancer?.stop();
   });
 
-  /** Sends pieces until the balancer goes away. */
+  /** Sends pieces until the balancer closes the connection. */
   async function attack(client: FrameClient, piece: (n: number) => Uint8Array): Promise<void> {
     const { socket } = client;
     const isOver = () => client.isClosed || client.endings.some((ending) => ending.startsWith("GOAWAY"));
@@ -196,7 +196,7 @@ describe.each(RUNTIMES)("floods on %s", (runtime) => {
     const client = await FrameClient.connect(balancer.port);
     client.socket.pause().write(Buffer.concat([wide(LARGEST_WINDOW), ...large]));
     await askOther();
-    // Until the balancer takes no more.
+    // Until the balancer accepts no more.
     for (let before = -1; before !== takenBytes; ) {
       before = takenBytes;
       await balancer.reports(() => true);
@@ -228,7 +228,7 @@ describe.each(RUNTIMES)("floods on %s", (runtime) => {
           client.frames = [];
           return echoed >= n * messages * bytes || endings.length > 0;
         }, `the echo of round ${n}`);
-        // It may take longer than a peer may leave settings without an answer.
+        // It may take longer than a peer may leave SETTINGS without an acknowledgement.
         if (n === 1) client.socket.write(frame(SETTINGS, ACK, 0));
       }
       expect([echoed, endings]).toEqual([rounds * messages * bytes, []]);

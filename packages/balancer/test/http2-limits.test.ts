@@ -1,4 +1,6 @@
-/** The limits, refusals and failures of HTTP/1.1 over HTTP/2: each stream has them, and the other streams of its connection go on. */
+/**
+ * The limits, refusals and failures of HTTP/1.1 over HTTP/2: they apply to each stream, and the other streams of its connection continue.
+ */
 import { once } from "node:events";
 import http2 from "node:http2";
 import path from "node:path";
@@ -10,7 +12,7 @@ import { FrameClient } from "./support/frame-client.js";
 import { GET, headers, HELLO as PREFACE_AND_SETTINGS, windowUpdate } from "./support/http2-frames.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 afterAll(() => BalancerProcess.stopIdle());
@@ -18,7 +20,7 @@ afterAll(() => BalancerProcess.stopIdle());
 const HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 const LARGE = 1_000_000;
 const LARGE_GET = GET.map(([name, value]) => [name, name === ":path" ? "/large" : value] as const);
-/** Responds by the path; one to /silent has none, and one to /cut ends too early. */
+/** Responds by path: a request for /silent gets no response, and the response for /cut ends too early. */
 function respond({ received, socket }: UpstreamConnection): void {
   const at = received.lastIndexOf("\r\n\r\n");
   if (at + 4 !== received.length || !/^GET |\nGET /.test(received)) return;
@@ -36,7 +38,7 @@ function respond({ received, socket }: UpstreamConnection): void {
   socket.write(HELLO);
 }
 
-/** Resolves with the status, or the error of its reset, when the stream has closed. */
+/** Resolves with the status, or with the error code of the reset, when the stream has closed. */
 async function outcome(request: http2.ClientHttp2Stream): Promise<string> {
   let status: number | undefined;
   request.on("response", (headers) => {
@@ -108,7 +110,7 @@ describe.concurrent.each([
     expect(upstream.received).not.toMatch(/%61|TRACE|AAAA/);
   });
 
-  it("408 for a body that stops, 504 for an instance that is silent, a reset for one that fails in the middle", async () => {
+  it("408 for a body that stops, 504 for a silent instance, a reset for one that fails during the response", async () => {
     await start({ bodyTimeoutMs: 300, upstreamResponseTimeoutMs: 300 });
     const upload = ask({ ":method": "POST", "content-length": "6" }, false);
     upload.write("abc");
@@ -130,13 +132,13 @@ describe.concurrent.each([
     // The response and the reset may be read together.
     const closed = once(slow, "close").catch(() => {});
     await once(slow, "response");
-    // It reads nothing, so that node:http2 opens no window.
+    // It reads nothing, so node:http2 opens no window.
     await closed;
     expect(slow.rstCode).toBe(http2.constants.NGHTTP2_INTERNAL_ERROR);
     expect(await outcome(ask({}))).toBe("200");
   });
 
-  it("a response that waits for windows comes whole, while others overtake it", async () => {
+  it("a response that waits for windows arrives complete, while others overtake it", async () => {
     await start({}, { initialWindowSize: 1000 });
     const large = ask({ ":path": "/large" });
     await once(large, "response");
@@ -149,7 +151,7 @@ describe.concurrent.each([
     expect(bytes).toBe(LARGE);
   });
 
-  it("a client that acknowledges each frame of ten large responses gets them whole, and is no flood", async () => {
+  it("a client that acknowledges each frame of ten large responses gets them complete, and does not count as a flood", async () => {
     await start({});
     const requests = Array.from({ length: 10 }, (_, n) => headers(2 * n + 1, LARGE_GET));
     const naive = await FrameClient.connect(balancer.port, PREFACE_AND_SETTINGS, ...requests);

@@ -59,7 +59,7 @@ describe.each(SETUPS)("HTTP/2 on %s over %s", (runtime, protocol) => {
     await balancer.giveBack();
   });
 
-  it("carries many requests at once, each with its own response", async () => {
+  it("handles many requests at once, each with its own response", async () => {
     await serve((connection) => {
       const path = /^GET (\S+) /.exec(connection.received)?.[1] ?? "";
       connection.socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${path.length}\r\nX-Y: z\r\n\r\n${path}`);
@@ -70,7 +70,7 @@ describe.each(SETUPS)("HTTP/2 on %s over %s", (runtime, protocol) => {
     expect(all[0]?.headers).toMatchObject({ "x-y": "z", "content-length": "2" });
   });
 
-  it("passes bodies and trailers, and tells the upstream when the client has gone", async () => {
+  it("forwards bodies and trailers, and tells the upstream when the client has disconnected", async () => {
     const upstream = await serve((connection) => {
       if (connection.received.startsWith("POST") && connection.received.endsWith("0\r\n\r\n"))
         connection.socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
@@ -99,7 +99,7 @@ describe.each(SETUPS)("HTTP/2 on %s over %s", (runtime, protocol) => {
     );
   });
 
-  it("has no body for HEAD, 204 and 304, and passes interim responses", async () => {
+  it("has no body for HEAD, 204 and 304, and forwards interim responses", async () => {
     await serve((connection) => {
       const [, method, target] = /^(\S+) \/(\S*) /.exec(connection.received) ?? [];
       connection.received = "";
@@ -134,7 +134,7 @@ describe.each(SETUPS)("HTTP/2 on %s over %s", (runtime, protocol) => {
     const post = ask({ ":method": "POST", "content-length": size });
     const body = Buffer.alloc(size, "0123456789abcdef");
     post.end(body);
-    // The client reads nothing for a while: its window is its pace.
+    // The client reads nothing for a while: its window limits the rate.
     await once(post, "response");
     const response = await got(post);
     expect(response.error).toBeUndefined();
@@ -174,7 +174,7 @@ describe.each(SETUPS)("HTTP/2 on %s over %s", (runtime, protocol) => {
     expect(upstream.received).toMatch(/sec-websocket-key: [A-Za-z0-9+/]{22}==\r\n/i);
   });
 
-  it("loses no request in a drain: those that come before the client knows are served, and it ends", async () => {
+  it("loses no request in a drain: those sent before the client knows are served, and then it ends", async () => {
     await serve(respondEach(HELLO));
     expect(await got(ask({}))).toMatchObject({ status: 200, body: "hello" });
     const away = once(client, "goaway");

@@ -9,7 +9,7 @@ import { ScriptedUpstream } from "./support/scripted-upstream.js";
 
 const END = "Host: a\r\nConnection: close\r\n";
 
-/** The status of the response to each target; the connection is lost instead, before a response or in it, if there is none. */
+/** The status of the response to each target; if there is none, the connection is lost before the response or during it. */
 const RESPONSES: Record<string, string> = {
   "/": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
   "/api/slow": "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
@@ -20,7 +20,7 @@ const RESPONSES: Record<string, string> = {
 };
 
 describe.each(SETUPS)("a pool under judgement on %s over %s", (runtime, protocol) => {
-  it("has its responses counted by upstream and route class, and its losses, until the judgement is over", async () => {
+  it("has its responses and losses counted by upstream and route class, until the judgement is over", async () => {
     const balancer = await BalancerProcess.start(runtime);
     balancer.protocol = protocol;
     let onSilent = () => {};
@@ -51,7 +51,7 @@ describe.each(SETUPS)("a pool under judgement on %s over %s", (runtime, protocol
         const body = method === "POST" ? "Content-Length: 3\r\n\r\nabc" : "\r\n";
         return exchangeRaw(balancer.port, `${method} ${target} HTTP/1.1\r\n${END}${body}`);
       };
-      /** The client leaves when the upstream has the request, or after the first bytes of the response. */
+      /** The client disconnects when the upstream has the request, or after the first bytes of the response. */
       const leave = async (method: string, target: string, body = "\r\n") => {
         const received = new Promise<void>((resolve) => {
           onSilent = resolve;
@@ -76,7 +76,7 @@ describe.each(SETUPS)("a pool under judgement on %s over %s", (runtime, protocol
       await ask("POST", "/api/broken");
       await ask("GET", "/cut");
       await ask("POST", "/lost");
-      // What was abandoned is in one report, which may come before the next request is through.
+      // Abandoned requests are in one report, which may come before the next request is handled.
       let abandoned: number[] = [];
       const counted = balancer.reports(({ upstreams: [only] }) => {
         const { lost = 0, classes = [] } = only?.judged ?? {};
@@ -86,7 +86,7 @@ describe.each(SETUPS)("a pool under judgement on %s over %s", (runtime, protocol
       await leave("GET", "/api/begun");
       await leave("POST", "/api/silent", "Content-Length: 3\r\n\r\nabc");
       const { upstreams } = await counted;
-      // One request, so a pair of a bucket and its count.
+      // There is one request, so the list is one pair of a bucket and its count.
       expect(abandoned).toEqual([3, 2]);
       expect(upstreams[0]?.judged?.classes).toMatchObject([
         { routeClass: 0, requests: 2, errors: 0 },

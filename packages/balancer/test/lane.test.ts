@@ -35,7 +35,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     balancer = await BalancerProcess.lease(runtime, limits);
   };
 
-  /** Starts upstreams with these scripts, from `web.1#1`, in one pool. */
+  /** Starts upstreams with these scripts, the first one as `web.1#1`, in one pool. */
   const serve = async (...scripts: LaneScript[]) => {
     const lanes: Record<string, string> = {};
     for (const script of scripts) {
@@ -50,7 +50,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     return upstreams as [ScriptedLane, ScriptedLane, ...ScriptedLane[]];
   };
 
-  /** A client that has sent this request; its response ends its connection. */
+  /** A client that has sent this request; the response closes its connection. */
   const ask = async (line: string, fields = "", body = "") => {
     const client = await RawClient.connect(balancer.port);
     clients.push(client);
@@ -85,7 +85,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   });
 
   describe("requests and answers", () => {
-    it("carries many requests over one connection, and gives each answer to its client, whatever their order", async () => {
+    it("carries many requests over one connection, and forwards each response to its client, in any order", async () => {
       await start();
       const [upstream] = await serve({});
       const targets = Array.from({ length: 20 }, (_, i) => `/${i}`);
@@ -98,7 +98,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(responses).toEqual(targets.map((target) => `this is ${target}`));
     });
 
-    it("carries a request's body, whatever its framing, and the answer", async () => {
+    it("carries a request's body, whatever its framing, and the response", async () => {
       await start();
       const [upstream] = await serve({});
       const client = await ask("POST /c", "Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n");
@@ -116,7 +116,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       ["HEAD", { flags: 1 }, /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n$/],
       ["GET", { flags: 3 }, /^HTTP\/1\.1 200 OK\r\n[\s\S]*Content-Length: 0\r\n[\s\S]*\r\n\r\n$/i],
       ["GET", { status: 299, flags: 3, reason: "Rather fine" }, /^HTTP\/1\.1 299 Rather fine\r\n/],
-    ])("gives the answer to %s with %j without a body", async (method, response, expected) => {
+    ])("forwards the response to %s with %j without a body", async (method, response, expected) => {
       await start();
       const [upstream] = await serve({});
       const client = await ask(`${method} /x`);
@@ -128,7 +128,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(upstream.lanes).toHaveLength(1);
     });
 
-    it("takes lines of fields for fields, and their framing for nothing", async () => {
+    it("reads lines as fields, and ignores their framing", async () => {
       await start();
       const [upstream] = await serve({});
       const client = await get("/x");
@@ -140,7 +140,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(bodyOf(received)).toBe("hello");
     });
 
-    it("passes a 100 on to a client that waits for it, and the body after it", async () => {
+    it("forwards a 100 to a client that waits for it, and the body after it", async () => {
       await start();
       const [upstream] = await serve({});
       const client = await ask("POST /x", "Content-Length: 3\r\nExpect: 100-continue\r\n");
@@ -154,7 +154,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await client.ended()).toMatch(/100 Continue\r\n\r\nHTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nfine$/);
     });
 
-    it("makes a tunnel of an upgrade, both ways, to its end", async () => {
+    it("makes an upgrade a tunnel in both directions, until it ends", async () => {
       await start();
       const [upstream] = await serve({});
       const client = await RawClient.connect(balancer.port);
@@ -175,7 +175,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await client.ended()).toMatch(/welcomemorebye$/);
     });
 
-    it("cuts a client off whose answer fails, so that it does not look whole", async () => {
+    it("cuts off a client whose response fails, so that the response does not look complete", async () => {
       await start();
       const [upstream] = await serve({});
       const client = await get("/x");
@@ -190,7 +190,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(upstream.lanes).toHaveLength(1);
     });
 
-    it("says CANCEL as its client goes, and gives the late answer to nobody", async () => {
+    it("sends CANCEL when its client disconnects, and forwards the late response to nobody", async () => {
       await start();
       const [upstream] = await serve({});
       const gone = await get("/gone");
@@ -210,7 +210,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   });
 
   describe("a lane that ends", () => {
-    it("sends a request elsewhere whose STARTED did not come, though it must not be repeated", async () => {
+    it("sends a request without STARTED to another instance, although it must not be repeated", async () => {
       await start();
       await serve({}, {});
       const client = await post("/x");
@@ -223,7 +223,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await responseOf(client)).toBe("fine");
     });
 
-    it("does so however often: the bound is for what may have started", async () => {
+    it("does so however often: the limit is for requests that may have started", async () => {
       await start();
       let left = 5;
       const script: LaneScript = {
@@ -245,7 +245,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(askedAt("/x")).toHaveLength(1);
     });
 
-    it("repeats a GET that had started once, and not at all once requests like it have ended two; a POST never", async () => {
+    it("repeats a GET that had started once, but not after similar requests have crashed two processes; never a POST", async () => {
       await start();
       const dying: LaneScript = {
         onRequest: (request) => {
@@ -270,7 +270,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       }
     });
 
-    it("repeats a GET that had begun, and answers with the other's answer", async () => {
+    it("repeats a GET that had begun, and forwards the other response", async () => {
       await start();
       await serve({}, {});
       const client = await get("/x");
@@ -281,7 +281,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await responseOf(client)).toBe("fine");
     });
 
-    it("cuts off whoever has the begin of an answer", async () => {
+    it("cuts off a client that has got the beginning of a response", async () => {
       await start();
       await serve({}, {});
       const client = await get("/x");
@@ -293,7 +293,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(askedAt("/x")).toHaveLength(1);
     });
 
-    it("is made anew for what it had, when there is no other instance", async () => {
+    it("is opened again for its requests if there is no other instance", async () => {
       await start();
       const [upstream] = await serve({});
       const targets = ["/1", "/2", "/3"];
@@ -310,7 +310,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     it.each([
       ["a GET is repeated", "GET", "fine"],
       ["what must not be repeated gets 502", "POST", undefined],
-    ])("in the middle of a head tells as much as without it: %s", async (_, method, response) => {
+    ])("in the middle of a head has the same effect as before it: %s", async (_, method, response) => {
       await start();
       await serve({}, {});
       const client = await (method === "GET" ? get("/x") : post("/x"));
@@ -329,7 +329,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(problems()).toEqual([]);
     });
 
-    it("is made anew for the next request", async () => {
+    it("is opened again for the next request", async () => {
       await start();
       const [upstream] = await serve({ onRequest: respondAll });
       expect(await responseOf(await get("/1"))).toBe("/1");
@@ -340,7 +340,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     });
   });
 
-  it("is kept while it is idle, when a connection of HTTP/1.1 that was idle for less is closed", async () => {
+  it("is kept while it is idle, although an HTTP/1.1 connection that was idle for less time is closed", async () => {
     await start({ upstreamIdleTimeoutMs: 100 });
     const lane = await ScriptedLane.listen(path.join(balancer.directory, "lane.sock"), { onRequest: respondAll });
     upstreams.push(lane);
@@ -356,13 +356,13 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   });
 
   describe("requests that must not be repeated", () => {
-    it("wait unbegun on a lane as many as allowed; the next is sent when one has begun", async () => {
+    it("wait on a lane, as many as allowed; the next is sent when one has begun", async () => {
       await start({ notStartedUnsafeMax: 2 });
       const [upstream] = await serve({});
       const targets = ["/1", "/2", "/3", "/4"];
       const asking = await Promise.all(targets.map((target) => post(target)));
       await balancer.reports(({ inFlight }) => inFlight === 4);
-      // A GET overtakes those that wait, and was sent after the others.
+      // A GET overtakes the waiting requests, although it was sent after them.
       const overtaking = await get("/5");
       (await upstream.request("/5")).respond("/5");
       expect(await responseOf(overtaking)).toBe("/5");
@@ -378,7 +378,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   });
 
   describe("an instance that leaves", () => {
-    it("is answered its GOAWAY, gets nothing new, and what it has is answered", async () => {
+    it("gets a reply to its GOAWAY and no new requests, and its requests get responses", async () => {
       await start();
       await serve({}, {});
       const client = await get("/x");
@@ -399,7 +399,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await responseOf(client)).toBe("fine");
     });
 
-    it("is closed, once the pool has it no more, when its last answer has come", async () => {
+    it("is closed after its last response when the pool no longer contains it", async () => {
       await start();
       const [upstream] = await serve({});
       const client = await get("/x");
@@ -429,7 +429,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       ["an end that is not due", (request) => request.head({ flags: 3, length: 5 }), "head"],
     ];
 
-    it.each(cases)("%s closes the lane, which is told why; the request gets 502", async (_, misbehave, problem) => {
+    it.each(cases)("%s closes the lane, with the reason; the request gets 502", async (_, misbehave, problem) => {
       await start();
       const [upstream] = await serve({});
       const client = await post("/x");
@@ -454,7 +454,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       ["a head too long to pass", (request) => request.head({ flags: 3, lines: `x: ${"y".repeat(70_000)}\r\n\r\n` })],
     ];
 
-    it.each(unfit)("%s costs its request alone, which gets 502", async (_, misbehave) => {
+    it.each(unfit)("%s fails only its own request, which gets 502", async (_, misbehave) => {
       await start();
       const [upstream] = await serve({});
       const bystander = await get("/other");
@@ -473,7 +473,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     it.each([
       ["longer", "hello!"],
       ["shorter", "hell"],
-    ])("a body that is %s than its length closes the lane, and cuts its client off", async (_, text) => {
+    ])("a body that is %s than its length closes the lane, and cuts off its client", async (_, text) => {
       await start();
       const [upstream] = await serve({});
       const [client, bystander] = [await get("/x"), await post("/other")];
@@ -487,7 +487,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(problems()).toHaveLength(1);
     });
 
-    it("repeats a GET elsewhere that an instance at fault had", async () => {
+    it("repeats a GET of a faulty instance at another one", async () => {
       await start();
       await serve({}, {});
       const client = await get("/x");
@@ -497,7 +497,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await responseOf(client)).toBe("fine");
     });
 
-    it("believes no frame of a faulty instance about what had not begun", async () => {
+    it("ignores frames of a faulty instance about requests that had not begun", async () => {
       await start();
       await serve({}, {});
       const client = await post("/x");
@@ -511,17 +511,20 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       ["a version that is not a neighbour", (lane) => lane.hello(5), "version 5"],
       ["no HELLO", (lane) => lane.say(FrameType.GOAWAY), "no HELLO"],
       ["a HELLO of something else", (lane) => lane.hello(1, 0x50545448), "no HELLO"],
-    ])("with %s at its begin it is told so, and others answer in its place", async (_, greet, problem) => {
-      await start();
-      const [faulty] = await serve({ ...(greet === undefined ? {} : { greet }) }, { onRequest: respondAll });
-      for (const target of ["/1", "/2"]) expect(await responseOf(await post(target))).toBe(target);
-      await faulty.until(({ lanes }) => lanes[0]?.isClosed === true, "the close");
-      expect(faulty.lanes[0]?.closeText).toContain(problem);
-      expect(faulty.requests).toHaveLength(0);
-      expect(problems()).toEqual(faulty.lanes.map(() => expect.stringContaining(problem)));
-    });
+    ])(
+      "with %s at its beginning it is closed with a reason, and other instances respond",
+      async (_, greet, problem) => {
+        await start();
+        const [faulty] = await serve({ ...(greet === undefined ? {} : { greet }) }, { onRequest: respondAll });
+        for (const target of ["/1", "/2"]) expect(await responseOf(await post(target))).toBe(target);
+        await faulty.until(({ lanes }) => lanes[0]?.isClosed === true, "the close");
+        expect(faulty.lanes[0]?.closeText).toContain(problem);
+        expect(faulty.requests).toHaveLength(0);
+        expect(problems()).toEqual(faulty.lanes.map(() => expect.stringContaining(problem)));
+      },
+    );
 
-    it("says what an instance wrote in its CLOSE", async () => {
+    it("reports the text of an instance's CLOSE", async () => {
       await start();
       await serve({}, {});
       const client = await get("/x");
@@ -535,7 +538,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   });
 
   describe("windows", () => {
-    it("sends no more of an upload than the instance takes, and goes on as it grants", async () => {
+    it("sends no more of an upload than the instance allows, and continues as the instance grants more", async () => {
       await start();
       const [upstream] = await serve({ window: 1000 });
       const body = "0123456789".repeat(30_000);
@@ -563,7 +566,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const bodies = Array.from({ length: 12 }, (_, i) => String.fromCharCode(97 + i).repeat(400_000 + i));
       const asking = await Promise.all(bodies.map((body, i) => post(`/${i}`, body)));
       await upstream.until(({ requests }) => requests.length === bodies.length, "all requests");
-      // Meanwhile the kernel's buffer is full, and the balancer must wait.
+      // In the meantime the kernel's buffer is full, and the balancer must wait.
       for (const request of upstream.requests) request.grant(1_000_000);
       await upstream.until(({ requests }) => requests.every(({ hasEnded }) => hasEnded), "all bodies");
       for (const request of upstream.requests) {
@@ -573,7 +576,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await Promise.all(asking.map(responseOf))).toEqual(bodies.map((_, i) => `/${i}`));
     });
 
-    it("grants an answer no more while its client reads nothing, and others on the lane go on", async () => {
+    it("grants a response no more while its client reads nothing, and other requests on the lane continue", async () => {
       await start();
       const piece = "x".repeat(16_384);
       const [upstream] = await serve({});
@@ -610,7 +613,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
   });
 
   describe("silence", () => {
-    /** Sends while the balancer is stopped: all of it reaches the instances in one turn, and none of it a stalled one. */
+    /** Sends while the balancer is stopped: everything reaches the instances in one turn, and nothing reaches a stalled instance. */
     const together = async <T>(send: () => Promise<T>): Promise<T> => {
       for (const upstream of upstreams) await upstream.until(({ frames }) => frames.length > 0, "its HELLO");
       process.kill(balancer.pid, "SIGSTOP");
@@ -633,10 +636,10 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       }
     };
 
-    /** The outside view of a handler that does not yield. */
+    /** How a handler that does not yield looks from outside. */
     const silent: LaneScript = {};
 
-    it("has the unbegun GETs of a silent instance answered by another, but the one at work", async () => {
+    it("reassigns the GETs of a silent instance that have not begun, but not the running one", async () => {
       await start({ stallAfterMs: 300 });
       const [first, second] = await serve(silent, { onRequest: respondAll });
       const targets = ["/1", "/2", "/3", "/4", "/5", "/6"];
@@ -662,11 +665,11 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await responseOf(asking[targets.indexOf(atWork.target)] as RawClient)).toBe("at last");
     });
 
-    it("lets a GET that stalls one instance after the other come no further than the second", async () => {
+    it("sends a GET that stalls one instance after the other to no more than two", async () => {
       await start({ stallAfterMs: 300 });
       const burning: ScriptedRequest[] = [];
       const burnsAt = (request: ScriptedRequest) => burning.some(({ lane }) => lane === request.lane);
-      // Like an instance that flushes at the end of a turn, which does not come while it burns.
+      // Like an instance that flushes at the end of a turn, which does not come while it computes.
       const script: LaneScript = {
         onRequest(request) {
           if (burnsAt(request)) return;
@@ -686,7 +689,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
       const client = open.pop() as RawClient;
       for (const [i, target] of early.entries()) await say(open[i] as RawClient, target);
-      // Behind others, so that it is not taken for the running one.
+      // Behind others, so that it does not count as the running one.
       await say(client, "/burns");
       process.kill(balancer.pid, "SIGCONT");
       await Promise.any(upstreams.map((upstream) => upstream.until(() => burning.length > 1, "its second instance")));
@@ -723,24 +726,24 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await balancer.follow({}, [described]);
       await cold.until(({ frames }) => frames.length > 0, "HELLO");
       const early = [await get("/1")];
-      // Alone: nothing else wakes the watch. One of two goes to the first.
+      // Alone: nothing else wakes the watch. One of the two goes to the first instance.
       if (protocol === "lane") expect(await responseOf(early[0] as RawClient)).toBe("/1");
       early.push(await post("/2", ""));
       if (protocol === "lane") expect(await responseOf(early[1] as RawClient)).toBe("/2");
-      // HTTP/1.1 does not tell what has started: sent requests stay, and no more follow.
+      // HTTP/1.1 does not show what has started: sent requests stay, and no more follow.
       else await balancer.reports(({ upstreams: all }) => all.some(({ running }) => running !== undefined));
       for (const target of ["/3", "/4", "/5", "/6"]) expect(await responseOf(await get(target))).toBe(target);
       expect(cold.requests).toEqual([]);
       expect(http1.connections.length).toBe(protocol === "lane" ? 0 : 1);
       if (protocol === "lane") {
-        // It gets its turn again once it is heard of.
+        // It gets its turn again when it sends something.
         cold.lanes[0]?.hello();
         await getsTurnAgain(cold);
       }
       await http1.close();
     });
 
-    it("passes a silent instance over, though its clients have gone, until a byte of it is heard", async () => {
+    it("skips a silent instance, although its clients have gone, until it sends a byte", async () => {
       await start({ stallAfterMs: 300 });
       const [first] = await serve(silent, { onRequest: respondAll });
       const asking = await together(() => Promise.all(["/1", "/2", "/3", "/4"].map(get)));
@@ -748,7 +751,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const before = first.requests.length;
       for (const client of asking) client.destroy();
       await first.until(({ requests }) => requests.every(({ isCancelled }) => isCancelled), "the cancel");
-      // Longer than another check needs, without requests: after two reports an idle balancer sends the next half a second later.
+      // Longer than another check needs, without requests: after two reports, an idle balancer sends the next one half a second later.
       for (let n = 0; n < 3; n++) await balancer.reports(({ inFlight }) => inFlight === 0);
       for (const target of ["/5", "/6", "/7", "/8"]) expect(await responseOf(await get(target))).toBe(target);
       expect(first.requests).toHaveLength(before);
@@ -756,7 +759,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       await getsTurnAgain(first);
     });
 
-    it("passes a silent instance over until a byte of it is heard", async () => {
+    it("skips a silent instance until it sends a byte", async () => {
       await start({ stallAfterMs: 300 });
       const [first, second] = await serve(silent, { onRequest: respondAll });
       await together(() => Promise.all(["/1", "/2", "/3", "/4"].map(get)));
@@ -769,7 +772,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(second.requests.length).toBeGreaterThan(4);
     });
 
-    it("moves a request that must not be repeated when the silent instance says that it has not begun", async () => {
+    it("moves a request that must not be repeated when the silent instance reports that it has not begun", async () => {
       await start({ stallAfterMs: 300, notStartedUnsafeMax: 8 });
       const [first, second] = await serve(silent, { onRequest: respondAll });
       const asking = await together(() => Promise.all(["/1", "/2", "/3", "/4"].map((target) => post(target))));
@@ -788,7 +791,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(second.asked(kept.target)).toBeUndefined();
     });
 
-    it("keeps the one that was last said to have begun, and moves all others", async () => {
+    it("keeps the request that was last reported to have begun, and moves all others", async () => {
       await start({ stallAfterMs: 2000 });
       let atWork: ScriptedRequest | undefined;
       const script: LaneScript = {
@@ -820,7 +823,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const [first, second] = await serve(script, script);
       const asking = await Promise.all(["/1", "/2", "/3", "/4"].map(get));
       await Promise.all(["/1", "/2", "/3", "/4"].map(anywhere));
-      // Each 50 ms: both were silent for much longer than the stall timeout.
+      // Every 50 ms: both were silent for much longer than the stall timeout.
       for (let n = 0; n < 15; n++) await balancer.reports(({ inFlight }) => inFlight === 4);
       const requests = [...first.requests, ...second.requests];
       expect(requests).toHaveLength(4);
@@ -831,8 +834,8 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       expect(await Promise.all(asking.map(responseOf))).toEqual(["/1", "/2", "/3", "/4"]);
     });
 
-    it("asks a quiet instance with work whether it is there, and leaves one alone that says so", async () => {
-      // It asks long before that.
+    it("pings a quiet instance with work, and does not move its requests if it replies", async () => {
+      // It pings long before that.
       await start({ stallAfterMs: 10_000 });
       const [first, second] = await serve(silent, { onRequest: respondAll });
       const asking = await together(() => Promise.all(["/1", "/2", "/3", "/4"].map(get)));

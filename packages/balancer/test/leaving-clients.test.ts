@@ -1,18 +1,18 @@
-/** Clients that leave while nobody reads their body: noticed within seconds, however they left. */
+/** Clients that disconnect while nobody reads their body: this is detected within seconds, however they disconnect. */
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES, SECURE_SETUPS, SETUPS } from "./support/balancer-process.js";
 import { connectTo, RawClient, resetSocket } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
-/** More than balancer, upstream and kernels hold; and so little that the client's FIN still comes through. */
+/** More than the balancer, the upstream and the kernels hold; and so little that the client's FIN still arrives. */
 const MUCH_BYTES = 3_000_000;
 const LITTLE_BYTES = 150_000;
 
 /** More than all buffers on the way hold. */
 const MUCH_TUNNEL_BYTES = 30_000_000;
 
-describe.concurrent.each(SECURE_SETUPS)("clients that leave unread, on %s over %s", (runtime, protocol) => {
+describe.concurrent.each(SECURE_SETUPS)("clients that disconnect unread, on %s over %s", (runtime, protocol) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
   beforeAll(async () => {
@@ -33,7 +33,7 @@ describe.concurrent.each(SECURE_SETUPS)("clients that leave unread, on %s over %
     await upstream.close();
   });
 
-  it("are let go of, and one that stays is not", async () => {
+  it("are closed, and one that stays is not", async () => {
     const clients = await Promise.all(
       [MUCH_BYTES, LITTLE_BYTES, MUCH_BYTES].map(async (bytes) => {
         const client = await RawClient.connect(balancer.port);
@@ -76,7 +76,7 @@ describe.concurrent.each(SETUPS)(
       await upstream.close();
     });
 
-    it("leave no connection behind, whenever they do", async () => {
+    it("leave no connection behind, whenever they disconnect", async () => {
       for (let n = 0; n < 60; n++) {
         const socket = connectTo(balancer.port).on("error", () => {});
         socket.pause().write("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3));
@@ -96,12 +96,12 @@ function isAsked(port: number, { socket }: RawClient): boolean {
   return row.test(readFileSync("/proc/net/tcp", "latin1"));
 }
 
-describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtime) => {
+describe.concurrent.each(RUNTIMES)("clients that disconnect from a tunnel, on %s", (runtime) => {
   let balancer: BalancerProcess;
   let upstream: ScriptedUpstream;
   beforeAll(async () => {
     balancer = await BalancerProcess.start(runtime);
-    // Reads nothing of a tunnel; in some it writes more than anyone takes.
+    // Reads nothing of a tunnel; in some tunnels it writes more than anyone reads.
     upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, ({ socket, received }) => {
       socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
       if (received.includes("/writes")) socket.write("y".repeat(MUCH_TUNNEL_BYTES));
@@ -114,14 +114,14 @@ describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtim
     await upstream.close();
   });
 
-  /** A tunnel whose client has sent as much as balancer and kernels take, and does not read. */
+  /** A tunnel whose client has sent as much as the balancer and the kernels accept, and does not read. */
   const fill = async (path: string) => {
     const client = await RawClient.connect(balancer.port);
     await client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n`);
     await client.until(({ received }) => received.includes("\r\n\r\n"), "the 101");
     client.socket.pause();
     void client.send("x".repeat(MUCH_TUNNEL_BYTES));
-    // With reports each 50 ms: eight equal ones mean that nothing moves.
+    // With reports every 50 ms, eight equal ones mean that nothing moves.
     for (let before = 0, same = 0; same < 8; ) {
       await balancer.reports(({ inFlight }) => inFlight === 1);
       const now = client.socket.bytesWritten - client.socket.writableLength;
@@ -131,7 +131,7 @@ describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtim
     return client;
   };
 
-  it("end it at once, and its connection to the upstream, which does not read", async () => {
+  it("end it immediately, with its connection to the upstream, which does not read", async () => {
     const quiet = await fill("/");
     resetSocket(quiet.socket);
     await balancer.reports(({ inFlight }) => inFlight === 0);
@@ -140,7 +140,7 @@ describe.concurrent.each(RUNTIMES)("clients that leave a tunnel, on %s", (runtim
     const { socket } = upstream.connections.at(-1) as UpstreamConnection;
     await upstream.until(() => socket.destroyed, "the end of the tunnel");
 
-    // One that sends FIN may still read, and the kernel asks it whether it is there.
+    // A client that sends FIN may still read, and the kernel probes whether it is there.
     if (process.platform !== "linux") return;
     const half = await RawClient.connect(balancer.port);
     await half.send("GET /half HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");

@@ -1,4 +1,4 @@
-/** Each phase of a request has its limit, and the client learns which. */
+/** Each phase of a request has its limit, and the client learns which one was exceeded. */
 
 import net from "node:net";
 import path from "node:path";
@@ -9,19 +9,19 @@ import { itUnless } from "./support/it-unless.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 afterAll(() => BalancerProcess.stopIdle());
 
-/** Limits that concern no other test which has them: a process with them is started once. */
+/** Limits that concern no other test with them: a process with these limits is started once. */
 const HEADS = { headTimeoutMs: 300, keepAliveTimeoutMs: 300 };
 const BODIES = { bodyTimeoutMs: 300, sendTimeoutMs: 300, upstreamIdleTimeoutMs: 200, maxBodyBytes: 100 };
 
 describe.concurrent.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protocol) => {
   const isPlain = !runtime.includes(" with ");
   const isHttp2 = runtime.endsWith("HTTP/2");
-  /** `itUnless` for what is decided before there is an upstream: once on each runtime, whatever upstreams speak. */
+  /** `itUnless` for decisions made before an upstream is chosen: once on each runtime, whatever the upstream protocol. */
   const ofClients: typeof itUnless = (reason) =>
     isPlain && (runtime === "bun") !== (protocol === "lane") ? () => {} : itUnless(reason);
   let balancer: BalancerProcess;
@@ -47,7 +47,7 @@ describe.concurrent.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protoc
     async () => {
       await start({}, respondEach(HELLO));
       process.kill(balancer.pid, "SIGSTOP");
-      // The kernel accepts them; one that finds the queue full gets no response.
+      // The kernel accepts them; a client that finds the queue full gets no response.
       const clients = await Promise.all(Array.from({ length: 1000 }, () => RawClient.connect(balancer.port)));
       process.kill(balancer.pid, "SIGCONT");
       const [first, last] = [clients[0], clients.at(-1)] as [RawClient, RawClient];
@@ -75,7 +75,7 @@ describe.concurrent.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protoc
           client.destroy();
         }
       };
-      // A connection that says nothing in time gets nothing.
+      // A connection that sends nothing in time gets nothing.
       expect(await inTime(drip, (received) => received === "")).toMatch(/^HTTP\/1\.1 408 /);
     },
   );
@@ -92,11 +92,11 @@ describe.concurrent.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protoc
     },
   );
 
-  it("408 for a body that stops coming, and the upstream is cut off", async () => {
+  it("408 for a body that stops arriving, and the upstream is cut off", async () => {
     await start(BODIES, ({ socket, received }) => {
       if (/^GET (?:.+\r\n)+\r\n$/.test(received)) socket.write(HELLO);
     });
-    // A lane that opened later than the 408 would carry nothing.
+    // A lane that was opened later than the 408 would carry nothing.
     await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     const { received } = await exchangeRaw(
       balancer.port,
@@ -106,13 +106,13 @@ describe.concurrent.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protoc
     await upstream.until(({ connections }) => connections.some(({ socket }) => socket.readableEnded), "the cut");
   });
 
-  it("504 for an upstream that does not answer", async () => {
+  it("504 for an upstream that does not respond", async () => {
     await start({ upstreamResponseTimeoutMs: 300 }, () => {});
     const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     expect(received).toMatch(/^HTTP\/1\.1 504 /);
   });
 
-  it("breaks the connection when an answer's body stops coming", async () => {
+  it("breaks the connection when a response's body stops arriving", async () => {
     await start({ upstreamResponseTimeoutMs: 300 }, respondEach("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"));
     const ask = () => exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     const { received, ending } = await inTime(ask, (late) => late.received.startsWith("HTTP/1.1 504 "));
@@ -120,8 +120,8 @@ describe.concurrent.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protoc
     expect(ending).toBe("reset");
   });
 
-  it("lets go of a client that does not read, and of its upstream", async () => {
-    // More than the kernel takes for a client that does not read.
+  it("closes a client that does not read, and its upstream", async () => {
+    // More than the kernel accepts for a client that does not read.
     const body = Buffer.alloc(10_000_000, "x");
     await start(BODIES, ({ socket }) => {
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`);
@@ -140,13 +140,13 @@ describe.concurrent.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protoc
 
   // A lane lives as long as its instance.
   if (protocol === "http1")
-    it("closes upstream connections that were idle for long", async () => {
+    it("closes upstream connections that were idle for a long time", async () => {
       await start(BODIES, respondEach(HELLO));
       await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
       await upstream.until(({ connections }) => connections[0]?.socket.readableEnded === true, "the close");
     });
 
-  it("413 for a chunked body that grows past the limit", async () => {
+  it("413 for a chunked body that exceeds the limit", async () => {
     await start(BODIES, () => {});
     const { received } = await exchangeRaw(
       balancer.port,

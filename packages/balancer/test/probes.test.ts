@@ -1,4 +1,4 @@
-/** Probes over sockets: the balancer responds itself, on kept connections too, and counts nothing. */
+/** Probes over sockets: the balancer responds itself, even on kept connections, and counts nothing. */
 import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { BalancerProcess, pool, RUNTIMES } from "./support/balancer-process.js";
@@ -8,7 +8,7 @@ import { HELLO, respondEach, ScriptedUpstream } from "./support/scripted-upstrea
 const PROBES = { live: "/-/live", ready: "/-/ready" };
 
 describe.each(RUNTIMES)("probes on %s", (runtime) => {
-  it("are answered by the balancer, whatever its pools do", async () => {
+  it("get their responses from the balancer, whatever its pools do", async () => {
     const balancer = await BalancerProcess.start(runtime, { idleDrainMs: 60_000 });
     const socket = path.join(balancer.directory, "web.sock");
     const upstream = await ScriptedUpstream.listen(socket, respondEach(HELLO), "http1");
@@ -36,7 +36,7 @@ describe.each(RUNTIMES)("probes on %s", (runtime) => {
     await client.until(() => statuses().length === 5, "five responses");
     expect(statuses()).toEqual(Array.from({ length: 5 }, () => "HTTP/1.1 200"));
     expect(upstream.received.match(/^GET \S+/gm)).toEqual(["GET /-/ready", "GET /a", "GET /b"]);
-    // A body that a probe has no use for ends the connection, as after any response of the balancer's own.
+    // A body that a probe does not need ends the connection, as after any response that the balancer generates itself.
     expect(await ask("/-/ready", "GET", "Content-Length: 3\r\n\r\nabc")).toMatch(/^HTTP\/1\.1 200 /);
     expect(await ask("/-/ready", "POST")).toContain("hello");
     expect(await ask("/-/ready/more")).toContain("hello");

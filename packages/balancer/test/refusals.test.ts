@@ -1,4 +1,4 @@
-/** Heads and bodies that must not pass: the right status, the connection closed, and no byte reaches an instance. */
+/** Heads and bodies that must not be forwarded: the right status, a closed connection, and no byte reaches an instance. */
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, SECURE_SETUPS } from "./support/balancer-process.js";
@@ -122,7 +122,8 @@ describe.each(SECURE_SETUPS)("refusals on %s over %s", (runtime, protocol) => {
     await balancer?.stop();
   });
 
-  // They come from a client's connection, and reach no upstream: once for each kind of connection, with TLS the first ones.
+  // They arrive on a client's connection and reach no upstream, so they are tested once for each kind of connection, and the first ones
+  // with TLS.
   const isOnce = (runtime.startsWith("bun") ? "lane" : "http1") === protocol;
   const heads = runtime.includes(" with ") ? HEADS.slice(0, 5) : isOnce ? HEADS : [];
   it.each(heads)("refuses %s", async (_, bytes, status) => {
@@ -132,7 +133,7 @@ describe.each(SECURE_SETUPS)("refusals on %s over %s", (runtime, protocol) => {
     expect(upstream.received).toBe("");
   });
 
-  it("refuses a head that comes byte by byte as it does one that comes at once", async () => {
+  it("rejects a head that arrives byte by byte like one that arrives in one piece", async () => {
     const client = await RawClient.connect(balancer.port);
     for (const byte of "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n") await client.send(byte);
     expect(await client.ended()).toMatch(/^HTTP\/1\.1 400 /);
@@ -140,7 +141,7 @@ describe.each(SECURE_SETUPS)("refusals on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("answers what came before a refused head, and nothing after it", async () => {
+  it("responds to the requests before a rejected head, and to nothing after it", async () => {
     const own = path.join(balancer.directory, "own.sock");
     const answering = await ScriptedUpstream.listen(own, respondEach(HELLO), protocol);
     await balancer.follow({ "web.1#2": own });
@@ -156,7 +157,7 @@ describe.each(SECURE_SETUPS)("refusals on %s over %s", (runtime, protocol) => {
   });
 
   it.each(BODIES)(
-    "refuses a body with %s, and cuts the upstream off before it looks whole",
+    "refuses a body with %s, and cuts off the upstream before the body looks complete",
     async (_, bytes, status) => {
       const { received } = await exchangeRaw(balancer.port, `${POST}Transfer-Encoding: chunked\r\n\r\n${bytes}`);
       expect(received).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));

@@ -1,4 +1,4 @@
-/** A client's and an instance's view of forwarding, byte by byte, over both transports and both protocols. */
+/** How a client and an instance see forwarding, byte by byte, over both transports and both protocols. */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
@@ -34,7 +34,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
   /** Returns the single request of the upstream. */
   const relayed = () => upstream.received;
 
-  it("builds the upstream's head anew: no hop-by-hop field, none that Connection names, forwarded fields of its own", async () => {
+  it("builds a new head for the upstream: no hop-by-hop field, none that Connection names, and its own forwarded fields", async () => {
     await exchangeRaw(
       balancer.port,
       "GET /a?b=c HTTP/1.1\r\nhost: shop.example:80\r\nConnection: close, X-Private\r\nX-Private: 1\r\nKeep-Alive: 5\r\n" +
@@ -58,7 +58,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("answers HTTP/1.0 with a close, and with keep-alive when asked, without a Host too", async () => {
+  it("responds to HTTP/1.0 with a close, or with keep-alive if requested, even without a Host", async () => {
     const { received, ending } = await exchangeRaw(balancer.port, "GET / HTTP/1.0\r\n\r\n");
     expect(ending).toBe("fin");
     expect(received).toContain("Connection: close\r\n");
@@ -71,7 +71,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("answers pipelined requests in their order", async () => {
+  it("responds to pipelined requests in order", async () => {
     let n = 0;
     onBytes = (connection) => {
       // A request is complete with its empty line, or with its body.
@@ -89,7 +89,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     expect([...received.matchAll(/answer-\d/g)].map(String)).toEqual(["answer-1", "answer-2", "answer-3", "answer-4"]);
   });
 
-  it("goes on with the next request behind a body that came in several reads", async () => {
+  it("continues with the next request after a body that arrived in several reads", async () => {
     onBytes = (connection) => {
       if (!/end(\r\n0\r\n\r\n)?$|^GET/.test(connection.received)) return;
       connection.received = "";
@@ -102,7 +102,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     expect((await client.ended()).match(/ok/g)?.length).toBe(2);
   });
 
-  it("goes on reading a body whose begin came ahead, with more than is kept ahead", async () => {
+  it("continues to read a body whose beginning arrived ahead, with more bytes than are kept ahead", async () => {
     const held: (() => void)[] = [];
     const body = "x".repeat(500_000);
     onBytes = (connection) => {
@@ -115,7 +115,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     await upstream.until(() => held.length === 1, "the first request");
     const head = `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`;
-    // Not awaited: the balancer stops reading before all of it was sent.
+    // Not awaited, because the balancer stops reading before all of it was sent.
     void client.send(head + body);
     await balancer.reports(({ inFlight }) => inFlight === 1);
     held[0]?.();
@@ -123,7 +123,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("passes a chunked body in both directions, framed anew, extensions and unwanted trailers dropped", async () => {
+  it("forwards a chunked body in both directions with new framing, without extensions and unwanted trailers", async () => {
     onBytes = (connection) => {
       if (!connection.received.endsWith("0\r\n\r\n")) return;
       connection.socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nfoo\r\n");
@@ -141,7 +141,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("gives a response without a length chunked to HTTP/1.1, until the close to HTTP/1.0", async () => {
+  it("sends a response without a length chunked to HTTP/1.1, and until the close to HTTP/1.0", async () => {
     onBytes = (connection) => void connection.socket.end("HTTP/1.1 200 OK\r\n\r\nto the end");
     const newer = await RawClient.connect(balancer.port);
     await newer.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -158,7 +158,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     ["HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", "Content-Length: 1000"],
     ["GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n", "304 Not Modified"],
     ["GET", "HTTP/1.1 204 No Content\r\n\r\n", "204 No Content"],
-  ])("takes no body for granted: %s answered %j", async (method, response, expected) => {
+  ])("does not assume a body: %s with the response %j", async (method, response, expected) => {
     onBytes = respondEach(response);
     const client = await RawClient.connect(balancer.port);
     await client.send(`${method} / HTTP/1.1\r\nHost: a\r\n\r\n`);
@@ -172,7 +172,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("passes 100 Continue to whoever waits for it, and 103 to HTTP/1.1 alone", async () => {
+  it("forwards 100 Continue to a client that waits for it, and 103 only to HTTP/1.1", async () => {
     onBytes = (connection) => {
       if (connection.received.endsWith("\r\n\r\n")) connection.socket.write("HTTP/1.1 100 Continue\r\n\r\n");
       if (!connection.received.endsWith("abc")) return;
@@ -187,7 +187,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("says 100 Continue once to a client that waits for it with an empty body, whatever the upstream says", async () => {
+  it("sends 100 Continue once to a client that waits for it with an empty body, whatever the upstream sends", async () => {
     const client = await RawClient.connect(balancer.port);
     for (const interim of ["", "HTTP/1.1 100 Continue\r\n\r\n"]) {
       for (const length of ["Content-Length: 0\r\n", ""]) {
@@ -201,7 +201,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("tunnels an upgrade both ways, what came ahead of the 101 included, and ends it with either side", async () => {
+  it("tunnels an upgrade both ways, including bytes that arrived before the 101, and ends it with either side", async () => {
     onBytes = (connection) => {
       const { received } = connection;
       if (received.endsWith("\r\n\r\n")) {
@@ -222,7 +222,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("carries what the upstream still sends in a tunnel whose client has sent FIN, whole", async () => {
+  it("forwards completely what the upstream still sends in a tunnel whose client has sent FIN", async () => {
     onBytes = ({ socket, received }) => {
       if (!received.endsWith("\r\n\r\n")) return;
       socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n");
@@ -242,8 +242,8 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     expect(client.received.endsWith(`\r\n\r\n${"b".repeat(3_000_000)}`)).toBe(true);
   });
 
-  it("gives a client that goes on sending all of a tunnel that its upstream has ended", async () => {
-    // The kernel takes it all, though the client reads nothing.
+  it("forwards everything of a tunnel that its upstream has ended to a client that continues to send", async () => {
+    // The kernel accepts all of it, although the client reads nothing.
     const tail = "b".repeat(120_000);
     onBytes = (connection) => {
       const { socket, received } = connection;
@@ -260,7 +260,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     const tunnel = upstream.connections.find(({ received }) => received.includes("/ends")) as UpstreamConnection;
     client.socket.pause();
     await client.send("go");
-    // The balancer has received the end: over HTTP/1.1 it has closed, over the lane it has responded to later requests.
+    // The balancer has received the end: over HTTP/1.1 it has closed the connection, over the lane it has responded to later requests.
     if (protocol === "http1") await upstream.until(() => tunnel.socket.destroyed, "the end of the tunnel");
     else {
       await upstream.until(() => tunnel.received.endsWith("go"), "the word");
@@ -273,7 +273,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     expect(client.received.endsWith(`\r\n\r\n${tail}`)).toBe(true);
   });
 
-  it("reads on in a tunnel of which much came ahead of the 101", async () => {
+  it("continues to read a tunnel of which much arrived before the 101", async () => {
     const accepts: (() => void)[] = [];
     onBytes = ({ socket, received }) => {
       if (!received.endsWith("\r\n\r\n")) return;
@@ -291,7 +291,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("tells the upstream at once when the client is gone", async () => {
+  it("tells the upstream immediately when the client has disconnected", async () => {
     onBytes = () => {};
     const client = await RawClient.connect(balancer.port);
     await client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -324,13 +324,13 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     "HTTP/1.1 200 OK\r\nX: a\nY: b\r\n\r\n",
     "HTTP/1.1 200 OK\r\nX : a\r\n\r\n",
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-  ])("answers 502 for an upstream's %j", async (response) => {
+  ])("responds with 502 for an upstream's %j", async (response) => {
     onBytes = (connection) => void connection.socket.write(response);
     const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     expect(received).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
   });
 
-  // A lane's frames mark the end of a head and a body; its faults have their own tests.
+  // A lane's frames mark the end of a head and a body; its faults have separate tests.
   if (protocol === "http1")
     it.each([
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
@@ -338,13 +338,13 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
       "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
       "SSH-2.0-OpenSSH_9.2 and more\r\n",
-    ])("answers 502 for an upstream's framing %j", async (response) => {
+    ])("responds with 502 for an upstream's framing %j", async (response) => {
       onBytes = (connection) => void connection.socket.write(response);
       const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
       expect(received).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
     });
 
-  it("closes the client's connection after an answer that came before the request's end, and lets it arrive", async () => {
+  it("closes the client's connection after a response that came before the end of the request, and lets the response arrive", async () => {
     onBytes = respondEach("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
     const client = await RawClient.connect(balancer.port);
     await client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc");
@@ -355,7 +355,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     client.destroy();
   });
 
-  it("gives many slow readers their large bodies whole", async () => {
+  it("sends many slow readers their large bodies completely", async () => {
     const body = Buffer.from(Uint32Array.from({ length: 1_500_000 }, (_, i) => i).buffer);
     const digest = createHash("sha1").update(body).digest("hex");
     onBytes = ({ socket }) => {
@@ -385,7 +385,7 @@ describe.each(SETUPS)("relay on %s over %s", (runtime, protocol) => {
     expect(await Promise.all(digests)).toEqual(readers.map(() => digest));
   });
 
-  it("carries large bodies both ways through small windows", async () => {
+  it("carries large bodies in both directions through small windows", async () => {
     const size = 3_000_000;
     onBytes = (connection) => {
       const body = connection.received.slice(connection.received.indexOf("\r\n\r\n") + 4);

@@ -1,4 +1,4 @@
-/** Routing: which pool gets a request, which target its instance sees, and which requests are refused. */
+/** Routing: which pool gets a request, which target its instance sees, and which requests are rejected. */
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, pool, SETUPS } from "./support/balancer-process.js";
@@ -81,7 +81,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     ["/b%C3%A9b/x", "Host: a\r\n", "beb", "/x", "/b%C3%A9b"],
     ["http://docs.example.com/\xc3\xa9", "Host: a\r\n", "docs", "/%C3%A9", undefined],
     ["http://d\xc3\xa9.example.com/x", "Host: a\r\n", undefined, "", undefined],
-    // A trusted peer's stripped prefix counts, and precedes the one stripped here.
+    // The stripped prefix of a trusted peer counts, and precedes the prefix stripped here.
     ["/api/x", "Host: a\r\nX-Forwarded-Prefix: /shop/\r\n", "api", "/x", "/shop/api"],
     ["/x", "Host: a\r\nX-Forwarded-Prefix: /shop\r\n", "web", "/x", "/shop"],
   ])("%s with %j goes to %s", async (target, fields, name, seen, prefix) => {
@@ -100,7 +100,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     expect(head.match(/x-forwarded-prefix/gi)?.length ?? 0).toBe(prefix === undefined ? 0 : 1);
   });
 
-  it("refuses with 400 what it cannot route for sure, and keeps the connection", async () => {
+  it("rejects with 400 a request whose route is not certain, and keeps the connection", async () => {
     const client = await RawClient.connect(balancer.port);
     const targets = ["/..", "/a%00", "/%zz", "/a\\b", "/api%2Fx", "/x/..%2Fapi"];
     for (const target of targets) await client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
@@ -111,7 +111,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     expect(heads().map(([name, head]) => [name, head.split("\r\n")[0]])).toEqual([["web", "GET /last HTTP/1.1"]]);
   });
 
-  it("does not take the body of a request that goes nowhere for the next one", async () => {
+  it("does not mistake the body of a request without a route for the next request", async () => {
     const { received } = await exchangeRaw(
       balancer.port,
       "POST /.. HTTP/1.1\r\nHost: a\r\nContent-Length: 37\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n\r\n",
@@ -120,7 +120,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     expect(heads()).toEqual([]);
   });
 
-  it("sends a request the same way when it has to wait, and when it is sent again", async () => {
+  it("uses the same route when a request has to wait, and when it is sent again", async () => {
     const api = upstreams.get("api") as ScriptedUpstream;
     const refusing = await ScriptedUpstream.listen(
       path.join(balancer.directory, "refusing.sock"),
@@ -151,7 +151,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
     await balancer.follow({}, pools);
   });
 
-  it("takes the prefix off an upgrade too", async () => {
+  it("removes the prefix of an upgrade, too", async () => {
     const upgrade = "Connection: upgrade\r\nUpgrade: chat\r\n\r\n";
     const client = await RawClient.connect(balancer.port);
     await client.send(`GET /api/room HTTP/1.1\r\nHost: a\r\n${upgrade}`);
@@ -165,7 +165,7 @@ describe.each(SETUPS)("routes on %s over %s", (runtime, protocol) => {
 });
 
 describe.each(SETUPS)("a client that is not trusted, on %s over %s", (runtime, protocol) => {
-  it("cannot say that a prefix was stripped", async () => {
+  it("cannot claim that a prefix was stripped", async () => {
     const balancer = await BalancerProcess.start(runtime);
     balancer.protocol = protocol;
     const socket = path.join(balancer.directory, "web.sock");

@@ -1,4 +1,4 @@
-/** Slow clients and an instance that runs one request at a time: they must not occupy it. */
+/** Slow clients and an instance that runs one request at a time: the clients must not occupy it. */
 import { readFileSync } from "node:fs";
 import net from "node:net";
 import { afterAll, afterEach, describe, expect, it as test } from "vitest";
@@ -7,7 +7,7 @@ import { BalancerProcess, CLIENT_RUNTIMES } from "./support/balancer-process.js"
 import { itUnless } from "./support/it-unless.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 const GET = "GET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -41,7 +41,7 @@ class Serial {
   }
 }
 
-/** Returns how many bytes for this client the kernel holds at the balancer's end, which it has not received. */
+/** Returns how many bytes the kernel holds for this client at the balancer's end, which the client has not received. */
 function bytesInKernel(port: number, { socket }: RawClient): number {
   const [local, remote] = [port, socket.localPort ?? 0].map((each) => each.toString(16).toUpperCase().padStart(4, "0"));
   const row = new RegExp(`:${local} [0-9A-F]+:${remote} [0-9A-F]+ ([0-9A-F]+):`);
@@ -93,7 +93,7 @@ describe.concurrent.each(CLIENT_RUNTIMES)(
         "3\r\ndef\r\n0\r\n\r\n",
         /chunked\r\n(?:.+\r\n)*\r\n6\r\nabcdef\r\n0\r\n\r\n$/,
       ],
-    ])("a body %s has come whole before the instance is asked", async (_, begin, rest, asked) => {
+    ])("a body %s has arrived completely before the instance gets the request", async (_, begin, rest, asked) => {
       await start();
       const client = await RawClient.connect(balancer.port);
       await client.send(POST + begin);
@@ -105,7 +105,7 @@ describe.concurrent.each(CLIENT_RUNTIMES)(
       expect(instance.requests[1]).toMatch(asked);
     });
 
-    it("a client that waits for 100 Continue gets it, and one that has more than is held gets it from the instance", async () => {
+    it("a client that waits for 100 Continue gets it, and one with a larger body than is held gets it from the instance", async () => {
       await start({ bufferBytes: 10 });
       const client = await RawClient.connect(balancer.port);
       await client.send(`${POST}Expect: 100-continue\r\nContent-Length: 6\r\n\r\n`);
@@ -120,7 +120,7 @@ describe.concurrent.each(CLIENT_RUNTIMES)(
       large.destroy();
     });
 
-    it("a body beyond the bound goes on at the client's pace, and comes whole", async () => {
+    it("a body beyond the limit continues at the client's rate, and arrives completely", async () => {
       await start({ bufferBytes: 5 });
       const client = await RawClient.connect(balancer.port);
       await client.send(`${POST}Content-Length: 9\r\n\r\nabc`);
@@ -148,13 +148,13 @@ describe.concurrent.each(CLIENT_RUNTIMES)(
       },
     );
 
-    it("a body that stops is answered 408, and a client that leaves is forgotten, and what was held with them", async () => {
+    it("a body that stops gets 408, a client that disconnects is forgotten, and the held bytes of both are freed", async () => {
       await start({ bodyTimeoutMs: 300, maxBufferedBytes: 4096 });
       for (const isLeaving of [false, true, false]) {
         const client = await RawClient.connect(balancer.port);
         await client.send(`${POST}Content-Length: 4000\r\n\r\n${"x".repeat(3000)}`);
         if (isLeaving) {
-          // Either way; the deadline may come before a report.
+          // Either way; the deadline may pass before a report.
           const refused = client.until(({ received }) => received !== "", "a response").catch(() => undefined);
           await Promise.race([balancer.reports(({ inFlight }) => inFlight === 1), refused]);
           client.destroy();
@@ -165,14 +165,14 @@ describe.concurrent.each(CLIENT_RUNTIMES)(
       await isFree();
     });
 
-    it("an answer that is not read waits in the balancer, and comes whole", async () => {
+    it("a response that is not read waits in the balancer, and arrives completely", async () => {
       await start({ bufferBytes: 32_000_000 });
       instance.large = Buffer.alloc(LARGE_BYTES, "0123456789");
       const client = await RawClient.connect(balancer.port);
       client.socket.pause();
       await client.send("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
       await balancer.reports(({ inFlight, requestsTotal }) => inFlight === 0 && requestsTotal === 1);
-      // Over loopback the kernel would take megabytes of it. Node cannot tell it to take less.
+      // Over loopback the kernel would accept megabytes of it. Node cannot limit that.
       if (runtime === "bun" && process.platform === "linux")
         expect(bytesInKernel(balancer.port, client)).toBeLessThan(400_000);
       await isFree();
@@ -182,7 +182,7 @@ describe.concurrent.each(CLIENT_RUNTIMES)(
       expect(client.received.endsWith("0123456789")).toBe(true);
     });
 
-    it("an answer beyond the bound waits in the instance, and so do all when the budget is spent", async () => {
+    it("a response beyond the limit waits in the instance, and so do all when the budget is used up", async () => {
       await start({ bufferBytes: 32_000_000, maxBufferedBytes: 1_000_000, upstreamConnectTimeoutMs: 500 });
       instance.large = Buffer.alloc(LARGE_BYTES, "0123456789");
       const client = await RawClient.connect(balancer.port);
@@ -198,9 +198,9 @@ describe.concurrent.each(CLIENT_RUNTIMES)(
   },
 );
 
-// All at once: it mostly waits.
+// All at once, because it mostly waits.
 test.concurrent.each(CLIENT_RUNTIMES)(
-  "a pause of the balancer counts against nobody: what came meanwhile is read first, on %s",
+  "a pause of the balancer does not count: what arrived in the meantime is read first, on %s",
   async (runtime) => {
     const limits = { keepAliveTimeoutMs: 1200, bodyTimeoutMs: 1200, upstreamResponseTimeoutMs: 60_000 };
     const balancer = await BalancerProcess.start(runtime, limits);

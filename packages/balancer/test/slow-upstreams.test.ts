@@ -1,4 +1,4 @@
-/** An upstream that reads a body slowly: the paused client has no deadline meanwhile. */
+/** An upstream that reads a body slowly: during that time the paused client has no deadline. */
 import path from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { punctually } from "../../../test/support/wait.js";
@@ -15,7 +15,7 @@ const upload = (target: string, bytes: number) =>
 
 afterAll(() => BalancerProcess.stopIdle());
 
-/** Pauses all connections of an upstream. After its first request, each is read one piece at a time. */
+/** Pauses all connections of an upstream. After its first request, each is read piece by piece. */
 function slowDown(upstream: ScriptedUpstream): void {
   for (const socket of upstream.accepted) {
     if (socket.isPaused()) continue;
@@ -24,9 +24,9 @@ function slowDown(upstream: ScriptedUpstream): void {
   }
 }
 
-// All at once: it mostly waits.
+// All at once, because it mostly waits.
 it.concurrent.each(SETUPS)(
-  "a slow upstream is waited for while it takes pieces, before its answer and in the middle of it, on %s over %s",
+  "a slow upstream is awaited while it accepts pieces, before its response and during it, on %s over %s",
   async (runtime, protocol) => {
     const balancer = await BalancerProcess.start(runtime, { bodyTimeoutMs: 300, upstreamResponseTimeoutMs: 4000 });
     balancer.protocol = protocol;
@@ -52,7 +52,7 @@ it.concurrent.each(SETUPS)(
         const responses = ["/late", "/early"].map((target) => exchangeRaw(balancer.port, upload(target, BODY_BYTES)));
         for (const { received } of await Promise.all(responses))
           expect(received).toMatch(/^HTTP\/1\.1 200 [\s\S]*done$/);
-        // Otherwise it shows nothing.
+        // Otherwise it proves nothing.
         expect(performance.now() - begunAt).toBeGreaterThan(4000);
       });
     } finally {
@@ -79,13 +79,13 @@ describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
     await balancer.giveBack();
   });
 
-  it("that takes nothing more is given up: 504", async () => {
+  it("that accepts nothing more is given up: 504", async () => {
     await start({ upstreamResponseTimeoutMs: 300 }, () => slowDown(upstream));
     const { received } = await exchangeRaw(balancer.port, upload("/", 5_000_000));
     expect(received).toMatch(/^HTTP\/1\.1 504 /);
   });
 
-  it("that takes few requests and goes on after a 504 is reported with it", async (context) => {
+  it("that accepts few requests and continues after a 504 is reported with the request", async (context) => {
     if (protocol === "lane") context.skip("an upstream with a lane takes many requests");
     await start({ upstreamResponseTimeoutMs: 100 }, () => {});
     const upstreams = [{ id: "web.2#1", name: "web.2", socket: upstream.path, maxInFlight: 8 }];
@@ -102,7 +102,7 @@ describe.each(SETUPS)("slow upstreams on %s over %s", (runtime, protocol) => {
     await reported;
   });
 
-  it("has no more waiting for it, of all clients together, than the balancer may hold: 503", async (context) => {
+  it("has no more bytes of all clients waiting for it than the balancer may hold: 503", async (context) => {
     if (protocol === "lane") context.skip("a lane that is full takes no new request to begin with");
     await start({ upstreamResponseTimeoutMs: 1000, maxBufferedBytes: 1000 }, () => slowDown(upstream));
     const uploads = Array.from({ length: 8 }, () => exchangeRaw(balancer.port, upload("/", 2_000_000)));

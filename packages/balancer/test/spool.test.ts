@@ -1,4 +1,4 @@
-/** Large bodies of slow clients, and instances with one request at a time: the bodies wait on disk, and nothing remains there. */
+/** Large bodies of slow clients, and instances that handle one request at a time: the bodies wait on disk, and nothing remains there. */
 import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { afterAll, afterEach, describe, expect, it as test } from "vitest";
@@ -6,13 +6,13 @@ import { punctually, waitFor } from "../../../test/support/wait.js";
 import { BalancerProcess, RUNTIMES, type Runtime } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 const groups = describe.concurrent;
 
 const GET = "GET /fast HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const BODY_BYTES = 3_000_000;
-/** No two places of it look alike for long. */
+/** No two places of it are the same over a longer distance. */
 const BODY = Array.from({ length: BODY_BYTES / 10 }, (_, i) => String(i).padStart(10, "-")).join("");
 
 /** More than the sockets of both ends hold. */
@@ -23,7 +23,7 @@ class Instance {
   readonly requests: string[] = [];
   /** The connection of the large request: the test writes its response there. */
   streaming: net.Socket | undefined;
-  /** The number of failures before it responds: it reads some of a request and closes. */
+  /** How often it fails before it responds: it reads some of a request and closes. */
   failures = 0;
   readonly server = net.createServer((socket) => this.serve(socket));
 
@@ -114,7 +114,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     isForeign = false,
   ): Promise<void> {
     const all = { bufferBytes: 65_536, maxSpoolBytes: 4_000_000, ...limits };
-    // A process whose folder is not as usual is used once.
+    // A process whose folder is not as usual is used only once.
     balancer = await (before === undefined ? BalancerProcess.lease(runtime, all) : BalancerProcess.start(runtime, all));
     before?.(balancer.spoolDir);
     const upstreams = Array.from({ length: count }, (_, i) => ({
@@ -149,7 +149,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
   };
   const length = (bytes: number) => `Content-Length: ${bytes}\r\n`;
 
-  it("come whole before an instance is asked, also in chunks and after 100 Continue, and leave nothing", async () => {
+  it("are complete before an instance gets the request, even in chunks and after 100 Continue, and leave nothing", async () => {
     // Programs read trailers.
     await start({}, 1, undefined, true);
     const client = await post(length(BODY_BYTES));
@@ -185,7 +185,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     await nothingIsLeft();
   });
 
-  it("go to another instance, whole, when the first one ends before it responds", async () => {
+  it("are sent completely to another instance if the first one exits before it responds", async () => {
     await start({}, 2);
     (instances[0] as Instance).failures = 1;
     const client = await RawClient.connect(balancer.port);
@@ -196,7 +196,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     await nothingIsLeft();
   });
 
-  it("are refused when one is too large or the spool is full, and the room of those that left is given back", async () => {
+  it("are refused when one is too large or the spool is full, and the room of disconnected clients is freed", async () => {
     await start({ maxSpoolBytes: 1_000_000 });
     const tooLarge = await post(`Expect: 100-continue\r\n${length(1_000_001)}`);
     await tooLarge.until(({ received }) => received.startsWith("HTTP/1.1 413 "), "the 413");
@@ -229,7 +229,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     for (const client of [tooLarge, chunked, unlucky, late, next]) client.destroy();
   });
 
-  it("leave nothing when the balancer is killed, and what others left is removed at its start", async () => {
+  it("leave nothing when the balancer is killed, and leftovers of others are removed at its start", async () => {
     await start({}, 1, (spoolDir) => {
       mkdirSync(spoolDir, { mode: 0o700 });
       for (const name of ["spool-1-1", "spool-99999-7", "notes"]) writeFileSync(`${spoolDir}/${name}`, "left");
@@ -244,7 +244,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     client.destroy();
   });
 
-  it("go at the client's pace where the spool cannot be used, and that is said", async () => {
+  it("are forwarded at the client's rate if the spool cannot be used, and that is reported", async () => {
     await start({}, 1, (spoolDir) => writeFileSync(spoolDir, "a file"));
     const notice = await balancer.hears(({ type }) => type === "notice");
     expect(JSON.stringify(notice)).toMatch(/cannot use the spool folder .*spool: EEXIST|ENOTDIR/);
@@ -257,7 +257,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     client.destroy();
   });
 
-  it("are answered 503 when the disk fails, which is said once, and others are served", async () => {
+  it("get 503 when the disk fails, which is reported once, and others are served", async () => {
     await start({}, 1, () => undefined);
     // If somebody removes the folder, no file can be created there.
     rmSync(balancer.spoolDir, { recursive: true });
@@ -273,7 +273,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     expect(existsSync(balancer.spoolDir)).toBe(false);
   });
 
-  it("that come too slowly are answered 408, and those at the least rate are not", async () => {
+  it("that arrive too slowly get 408, and those at the minimum rate do not", async () => {
     await start({ bodyTimeoutMs: 1000, minBodyBytesPerSecond: 100_000 });
     await punctually(400, async () => {
       const fast = await post(length(BODY_BYTES));
@@ -306,7 +306,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
   const isDone = () => balancer.reports(({ upstreams }) => upstreams.every(({ inFlight }) => inFlight === 0));
   const largeOf = ({ received }: RawClient) => received.slice(received.indexOf("\r\n\r\n") + 4);
 
-  it("as responses wait on disk for whoever does not read them, come whole, and leave nothing", async () => {
+  it("of responses wait on disk for clients that do not read them, arrive completely, and leave nothing", async () => {
     await start({ maxSpoolBytes: 100_000_000 });
     const first = await getUnread("/large", "keep-alive");
     await holds(1);
@@ -316,7 +316,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     await isDone();
     expect(readdirSync(balancer.spoolDir)).toEqual([]);
     expect((await balancer.reports(() => true)).held).toEqual([{ pool: "web", receiving: 0, sending: 2 }]);
-    // It leaves; the other reads everything, and the next request on its connection is served.
+    // It disconnects; the other client reads everything, and the next request on its connection is served.
     second.destroy();
     await holds(1);
     await first.send(GET);
@@ -328,7 +328,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     expect(await balancer.reports(({ inFlight }) => inFlight === 0)).toMatchObject({ held: [], spoolBytes: 0 });
   });
 
-  it("as responses without an end are not held up: what the client can take goes to it at once", async () => {
+  it("of endless responses are not delayed: what the client can accept is sent immediately", async () => {
     await start({ maxSpoolBytes: 100_000_000 });
     const client = await getUnread("/stream");
     client.socket.resume();
@@ -353,7 +353,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     await nothingIsLeft();
   });
 
-  it("as responses go at the client's pace when the spool is full or fails, and come whole", async () => {
+  it("of responses are forwarded at the client's rate when the spool is full or fails, and arrive completely", async () => {
     await start({ maxSpoolBytes: 2_000_000, upstreamConnectTimeoutMs: 500 });
     for (const isFailing of [false, true]) {
       if (isFailing) rmSync(balancer.spoolDir, { recursive: true });
@@ -368,10 +368,10 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     }
   });
 
-  it("as responses are given up when the client reads nothing, or when their instance is lost", async () => {
+  it("of responses are given up when the client reads nothing, or when their instance is lost", async () => {
     await start({ maxSpoolBytes: 100_000_000, sendTimeoutMs: 300 });
     const idle = await getUnread("/large");
-    // It may be cut before anybody can look at its file.
+    // It may be cut off before anybody can examine its file.
     await balancer.reports(({ inFlight, requestsTotal }) => inFlight === 0 && requestsTotal === 1);
     await nothingIsLeft();
     idle.socket.resume();

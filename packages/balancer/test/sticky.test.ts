@@ -1,4 +1,6 @@
-/** Sticky clients at a real balancer: what it sends with a response, and where a client goes whose own instance is full, dead or gone. */
+/**
+ * Sticky clients at a real balancer: what it sends with a response, and which instance a client gets if its own one is full, dead or gone.
+ */
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BalancerProcess, type Protocol, pool, type Runtime } from "./support/balancer-process.js";
@@ -6,7 +8,7 @@ import { exchangeRaw, RawClient } from "./support/raw-client.js";
 import { respondAll, ScriptedLane } from "./support/scripted-lane.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
-/** Between them, each runtime and each protocol. */
+/** Together they cover each runtime and each protocol. */
 const SETUPS: [Runtime, Protocol, number][] = [
   ["bun", "lane", 60_000],
   ["node", "http1", 500],
@@ -23,7 +25,7 @@ const STATUS_LINES: Record<string, string> = {
 describe.each(SETUPS)("sticky clients on %s over %s, which wait %i ms", (runtime, protocol, stickyWaitMs) => {
   let balancer: BalancerProcess;
   const upstreams: ScriptedUpstream[] = [];
-  /** Requests for /held, which get no response before the test wants it. */
+  /** Requests for /held, which get no response before the test says so. */
   const held: { slot: number; release(): void }[] = [];
   const socketOf = (slot: number) => path.join(balancer.directory, `web.${slot}.sock`);
 
@@ -56,7 +58,7 @@ describe.each(SETUPS)("sticky clients on %s over %s, which wait %i ms", (runtime
     return balancer.follow({}, [{ ...described, sticky }]);
   };
 
-  /** One request on a connection of its own: the slot that responded, and the response's head. */
+  /** One request on a separate connection: returns the slot that responded, and the response's head. */
   const ask = async (fields: Record<string, string> = {}, target = "/") => {
     const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
     const close = target === "/upgrade" ? "Connection: upgrade\r\nUpgrade: echo\r\n" : "Connection: close\r\n";
@@ -102,7 +104,7 @@ describe.each(SETUPS)("sticky clients on %s over %s, which wait %i ms", (runtime
     expect(upstreams[1]?.received).toContain(`x=y; paceline_web=${COOKIES[1]}\r\n`);
   });
 
-  it("get another cookie for a forged one, with each kind of response that one client alone gets", async () => {
+  it("get another cookie for a forged one, with each kind of response for a single client", async () => {
     const forged = { Cookie: `paceline_web=2.signature-of-slot-3` };
     const slots = new Set<string | undefined>();
     for (let i = 0; i < 3; i++) {
@@ -117,7 +119,7 @@ describe.each(SETUPS)("sticky clients on %s over %s, which wait %i ms", (runtime
     expect((await ask({}, "/upgrade")).head).toMatch(/^HTTP\/1\.1 101 .*\r\nSet-Cookie: paceline_web=/s);
   });
 
-  it("go elsewhere with a new cookie if their instance is gone, or refuses", async () => {
+  it("get another instance and a new cookie if their instance is gone, or refuses", async () => {
     await follow({ by: "cookie", name: "paceline_web" }, [1, 2]);
     const gone = await ask(cookie(3));
     expect(gone.slot).toBeLessThan(3);
@@ -130,7 +132,7 @@ describe.each(SETUPS)("sticky clients on %s over %s, which wait %i ms", (runtime
     upstreams[2] = await ScriptedUpstream.listen(socketOf(3), respond(3), protocol);
   });
 
-  it("wait for a full instance, and only after their time go elsewhere, with the same cookie", async () => {
+  it("wait for a full instance, and only after their time get another one, with the same cookie", async () => {
     await follow({ by: "cookie", name: "paceline_web" }, [1, 2]);
     await balancer.follow({}, []);
     await follow({ by: "cookie", name: "paceline_web" }, [1, 2], { maxInFlight: 1 });
@@ -140,7 +142,7 @@ describe.each(SETUPS)("sticky clients on %s over %s, which wait %i ms", (runtime
     await upstreams[0]?.until(() => held.length === 1, "the first request");
     await second.send(`GET /held-2 HTTP/1.1\r\n${fields}`);
     if (stickyWaitMs > 1000) {
-      // The others are free, but not for it.
+      // The others are free, but not for this client.
       for (let i = 0; i < 3; i++) expect((await ask()).slot).toBe(2);
       expect(held).toHaveLength(1);
       held.shift()?.release();
@@ -151,14 +153,14 @@ describe.each(SETUPS)("sticky clients on %s over %s, which wait %i ms", (runtime
       await upstreams[1]?.until(() => held.length === 2, "the second request");
       expect(held[1]?.slot).toBe(2);
       for (const { release } of held.splice(0)) release();
-      // Its own instance still has what belongs to it.
+      // Its own instance still has the client's state.
       await second.until(({ received }) => received.endsWith("web.2"), "its response");
       expect(second.received).not.toMatch(/set-cookie/i);
     }
     await Promise.all([first, second].map((client) => client.until(({ ending }) => ending !== "open", "the end")));
   });
 
-  it("stay at a stalled instance for their time, while others already pass it over", async () => {
+  it("stay at a stalled instance for their time, while others already skip it", async () => {
     const socket = (name: string) => path.join(balancer.directory, `${name}.sock`);
     const silent = await ScriptedLane.listen(socket("silent"), {});
     const lively = await ScriptedLane.listen(socket("lively"), { onRequest: respondAll });
@@ -177,7 +179,7 @@ describe.each(SETUPS)("sticky clients on %s over %s, which wait %i ms", (runtime
     const own = `Cookie: paceline_web=${COOKIES[0]}\r\n`;
     await send("/at-work", own);
     const waiting = await send("/own", own);
-    // In turn every second one would go to the silent instance, were it not stalled.
+    // In turn, every second request would go to the silent instance if it were not stalled.
     for (let i = 0, inRow = 0; inRow < 3; i++) {
       await send(`/other-${i}`);
       inRow = silent.asked(`/other-${i}`) === undefined ? inRow + 1 : 0;

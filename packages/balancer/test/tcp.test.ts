@@ -9,7 +9,7 @@ import { RawClient } from "./support/raw-client.js";
 
 afterAll(() => BalancerProcess.stopIdle());
 
-/** A server that says its name and then what it hears; a FIN gets a last word. */
+/** A server that sends its name and then echoes; after a FIN it sends a last word. */
 class Echo {
   readonly sockets = new Set<net.Socket>();
   readonly heard: string[] = [];
@@ -38,7 +38,7 @@ class Echo {
     this.changes.tell();
   });
   echoes = true;
-  /** So many connections are reset before anything is said. */
+  /** This many connections are reset before any byte is sent. */
   resets = 0;
 
   constructor(readonly name: string) {}
@@ -55,7 +55,7 @@ class Echo {
     return this.changes.until(holds, () => `${this.name} never saw: ${what}; it heard ${JSON.stringify(this.heard)}`);
   }
 
-  /** Closes the socket that listens; later connections are refused. */
+  /** Closes the listening socket; later connections are refused. */
   deaf(): void {
     this.server.close();
   }
@@ -109,7 +109,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     return client;
   };
 
-  it("gives each connection to the next upstream in turn, and counts it there", async () => {
+  it("assigns each connection to the next upstream in turn, and counts it there", async () => {
     await follow(described());
     for (const name of ["a ", "b ", "a ", "b "]) expect((await greeted()).received).toBe(name);
     const { upstreams, inFlight } = await balancer.reports((stats) => stats.inFlight === 4);
@@ -121,7 +121,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     ]);
   });
 
-  it("passes any bytes both ways, and a FIN by itself in either direction", async () => {
+  it("forwards any bytes in both directions, and a FIN separately in either direction", async () => {
     await follow(described());
     const client = await greeted();
     const bytes = String.fromCharCode(...Array.from({ length: 256 }, (_, at) => at));
@@ -130,7 +130,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     client.socket.end();
     expect(await client.ended()).toBe(`a ${bytes}bye`);
     expect(client.ending).toBe("fin");
-    // The other way: the server ends first, and still hears.
+    // The other direction: the server ends first, and still receives.
     const [, b] = echoes as [Echo, Echo];
     b.echoes = false;
     const other = await greeted();
@@ -142,7 +142,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     await balancer.reports((stats) => stats.inFlight === 0 && stats.connections === 0);
   });
 
-  it("holds the sender to the pace of a reader that pauses, in either direction", async () => {
+  it("limits the sender to the rate of a reader that pauses, in either direction", async () => {
     await follow(described());
     const size = 32 << 20;
     const client = await connect();
@@ -150,13 +150,13 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     client.socket.write(Buffer.alloc(size, "x"));
     const [a] = echoes as [Echo];
     await a.until(() => (a.heard[0]?.length ?? 0) > 0, "the beginning");
-    // Most of it waits at the client and in the kernel: the balancer holds a little for each direction.
+    // Most bytes wait at the client and in the kernel: the balancer holds a little for each direction.
     client.socket.end();
     client.socket.resume();
     expect((await client.ended()).length).toBe(2 + size + 3);
   });
 
-  it("cuts the other side off when one is reset", async () => {
+  it("resets the other side when one is reset", async () => {
     await follow(described());
     const client = await greeted();
     for (const socket of (echoes[0] as Echo).sockets) socket.resetAndDestroy();
@@ -189,7 +189,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     expect((await greeted()).received).toBe("b ");
     expect(b.resets).toBe(0);
     await balancer.reports((stats) => stats.inFlight === 2 && stats.connections === 2);
-    // A program may refuse clients in that way.
+    // A program may reject clients that way.
     for (const client of clients.splice(0)) client.destroy();
     await hurry();
     b.resets = 100;
@@ -197,12 +197,12 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     const refused = await connect();
     await refused.ended();
     expect(refused.ending).toBe("reset");
-    // A reset that comes at once may be seen as a failed connect, which is tried again at the next tick.
+    // An immediate reset may be seen as a failed connect, which is tried again at the next tick.
     expect(b.resets).toBeGreaterThan(50);
     await balancer.reports((stats) => stats.inFlight === 0 && stats.connections === 0);
   });
 
-  it("resets a client for which there is no upstream: at once if none is expected, else in time", async () => {
+  it("resets a client for which there is no upstream: immediately if none is expected, otherwise in time", async () => {
     await hurry();
     for (const echo of echoes) echo.deaf();
     await follow(described());
@@ -213,7 +213,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     expect(client.ending).toBe("reset");
   });
 
-  it("holds to the limits of connections at an upstream, and of one address", async () => {
+  it("keeps the limits of connections at an upstream, and of one address", async () => {
     await follow(described({ maxInFlight: 1 }));
     const [first] = [await greeted(), await greeted()];
     const third = await connect();
@@ -228,7 +228,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     expect(ninth.ending).toBe("reset");
   });
 
-  it("keeps connections to an upstream that leaves, and says when it has none", async () => {
+  it("keeps connections to an upstream that leaves, and reports when it has none", async () => {
     await follow(described());
     const client = await greeted();
     await follow(described().slice(1));

@@ -1,4 +1,4 @@
-/** HTTPS: certificates by name and their swap, sessions, limits of handshakes, client certificates, and bytes in both directions. */
+/** HTTPS: certificates by name and their replacement, sessions, limits of handshakes, client certificates, and bytes in both directions. */
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import http2 from "node:http2";
@@ -25,7 +25,7 @@ function entry(name: string): CertificateEntry {
 
 const others = { b: entry("b.test"), wild: entry("*.c.test"), renewed: entry("a.test") };
 
-/** Shakes hands, and resolves with the connection. */
+/** Does a handshake, and resolves with the connection. */
 async function shake(port: number, options: tls.ConnectionOptions = {}): Promise<tls.TLSSocket> {
   const socket = tls.connect({ port, host: "127.0.0.1", rejectUnauthorized: false, servername: "a.test", ...options });
   await once(socket, "secureConnect");
@@ -64,7 +64,7 @@ describe.each(["bun with TLS", "node with TLS"] as const)("https on %s", (runtim
   describe("with the usual limits", () => {
     beforeEach(() => start());
 
-    it("serves kept connections, and says https to the instance", async () => {
+    it("serves kept connections, and tells the instance about https", async () => {
       const client = await RawClient.connect(balancer.port);
       await client.send(GET);
       await client.until(({ received }) => received.endsWith("hello"), "the first response");
@@ -76,7 +76,7 @@ describe.each(["bun with TLS", "node with TLS"] as const)("https on %s", (runtim
       expect(connection?.received).toMatch(/proto=https/);
     });
 
-    it("chooses the certificate by name, and swaps it without closing a connection", async () => {
+    it("chooses the certificate by name, and replaces it without closing a connection", async () => {
       balancer.certify([testCertificate(), others.b, others.wild]);
       const kept = await shake(balancer.port);
       const names = [nameOf(kept)];
@@ -131,13 +131,13 @@ describe.each(["bun with TLS", "node with TLS"] as const)("https on %s", (runtim
     });
   });
 
-  it("asks for client certificates, and says whose it was; nobody else can say that", async () => {
+  it("requests client certificates, and forwards whose it was; no client can set that field", async () => {
     await start();
     const forged =
       "GET / HTTP/1.1\r\nHost: a.test\r\nX-Client-Cert-Subject: CN=root\r\nX_Client_Cert_Subject: CN=root\r\nConnection: close\r\n\r\n";
     const { b, wild } = others;
     const certificate = { cert: b.certificatePem, key: b.keyPem };
-    // They sign themselves: each is its own authority.
+    // They are self-signed: each is its own authority.
     balancer.certify([testCertificate()], { clientCaPem: b.certificatePem, isClientOptional: true });
     expect(await ask(await shake(balancer.port, certificate), forged)).toMatch(/hello$/);
     expect(await ask(await shake(balancer.port), forged)).toMatch(/hello$/);
@@ -156,7 +156,7 @@ describe.each(["bun with TLS", "node with TLS"] as const)("https on %s", (runtim
     });
     expect(await Promise.all(refused)).toEqual(["", ""]);
     expect(await ask(await shake(balancer.port, certificate))).toMatch(/hello$/);
-    // A ticket would let in whoever had a certificate once.
+    // A session ticket would let in a client that once had a certificate.
     for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
       const only = { minVersion: version, maxVersion: version };
       const first = await shake(balancer.port, { ...only, ...certificate });
@@ -197,13 +197,13 @@ describe.each(["bun with TLS", "node with TLS"] as const)("https on %s", (runtim
     const closed = [silent, half].map((socket) => new Promise((resolve) => socket?.on("close", resolve)));
     half?.write(Buffer.from([22, 3, 1, 2, 0, 1]));
     await Promise.all(closed);
-    // On a busy machine a good client's handshake may take too long as well.
+    // On a busy machine, the handshake of a good client may take too long as well.
     const tryOnce = async () => ask(await shake(balancer.port));
     await expect.poll(() => tryOnce().catch(String)).toMatch(/hello$/);
   });
 });
 
-it("http is redirected to https, except what a certificate authority asks for", async () => {
+it("http is redirected to https, except the requests of a certificate authority", async () => {
   const balancer = await BalancerProcess.start("bun");
   await balancer.follow({}, [], { listen: [{ fd: 3, address: "127.0.0.1", redirect: 8443 }] });
   const client = await RawClient.connect(balancer.port);

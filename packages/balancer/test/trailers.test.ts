@@ -1,4 +1,4 @@
-/** Trailers of requests and responses over HTTP/1.1: to those who take them, and none that could mislead. */
+/** Trailers of requests and responses over HTTP/1.1: they go to those who accept them, and none that could mislead. */
 import net from "node:net";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
@@ -47,21 +47,21 @@ describe.each(RUNTIMES)("trailers on %s", (runtime) => {
     await balancer.giveBack();
   });
 
-  it("of a response pass to a client that takes them, without those that are not allowed there", async () => {
+  it("of a response are forwarded to a client that accepts them, without those that are not allowed there", async () => {
     const get = "GET / HTTP/1.1\r\nHost: a\r\nTE: gzip, trailers\r\nConnection: close, TE\r\n\r\n";
     const { received } = await exchangeRaw(balancer.port, get);
     expect(received).toMatch(/\r\n\r\n2\r\nok\r\n0\r\nServer-Timing: a\r\n\r\n$/);
     expect(heard).toContain("\r\nTE: trailers\r\nConnection: TE\r\n");
   });
 
-  it("of a response are left out for others", async () => {
+  it("of a response are left out for other clients", async () => {
     const { received } = await exchangeRaw(balancer.port, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     expect(received).toMatch(/\r\n\r\n2\r\nok\r\n0\r\n\r\n$/);
     expect(heard).not.toContain("TE:");
   });
 
   it.each(["TE: trailers;q=0", "TE: gzip, trailers; q=0.000 , x", "TE: xtrailers", "TE: gzip"])(
-    "of a response are left out for one who does not ask: %s",
+    "of a response are left out for a client that does not request them: %s",
     async (field) => {
       const get = `GET / HTTP/1.1\r\nHost: a\r\n${field}\r\nConnection: close, TE\r\n\r\n`;
       const { received } = await exchangeRaw(balancer.port, get);
@@ -83,13 +83,13 @@ describe.each(RUNTIMES)("trailers on %s", (runtime) => {
     },
   );
 
-  it("of a request are not sent to an instance that has not said that it reads them, as Bun.serve does not", async () => {
+  it("of a request are not sent to an instance that has not announced that it reads them, as Bun.serve does not", async () => {
     const { received } = await exchangeRaw(balancer.port, `POST /own HTTP/1.1\r\nHost: a\r\n${CHUNKED}`);
     expect(received).toMatch(/^HTTP\/1\.1 200 /);
     expect(heard).toMatch(/\r\n3\r\nabc\r\n0\r\n\r\n$/);
   });
 
-  it("of a request pass with its body", async () => {
+  it("of a request are forwarded with its body", async () => {
     const { received } = await exchangeRaw(balancer.port, `POST / HTTP/1.1\r\nHost: a\r\n${CHUNKED}`);
     expect(received).toMatch(/^HTTP\/1\.1 200 /);
     expect(heard).toMatch(/\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n$/);

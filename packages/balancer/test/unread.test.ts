@@ -1,4 +1,4 @@
-/** Clients that send requests and do not read: queued bytes are limited, and they count until their descriptor is closed. */
+/** Clients that send requests and do not read: queued bytes are limited, and the clients count until their descriptor is closed. */
 import type net from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { inTime } from "../../../test/support/wait.js";
@@ -6,7 +6,10 @@ import { BalancerProcess, RUNTIMES, SECURE_SETUPS, SETUPS } from "./support/bala
 import { connectTo, exchangeRaw, RawClient } from "./support/raw-client.js";
 import { ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
-/** A client that reads nothing is cut after three times that. This process, with all clients and upstreams, may be held up for a while. */
+/**
+ * A client that reads nothing is reset after three times this time. This process, with all clients and upstreams, may be delayed for a
+ * while.
+ */
 const SEND_TIMEOUT_MS = 1500;
 /** More responses than the sockets of both ends hold. */
 const READ = 300;
@@ -16,7 +19,7 @@ const PIPELINED = 2000;
 const REFUSED = 130_000;
 const RESPONSE = `HTTP/1.1 200 OK\r\nContent-Length: ${RESPONSE_BYTES}\r\n\r\n${"x".repeat(RESPONSE_BYTES - 6)}`;
 
-/** Returns a responder with the number of each target at the end of the body. */
+/** Returns a responder that puts the number of each target at the end of the body. */
 function respondWithTarget(): (connection: UpstreamConnection) => void {
   const answered = new WeakMap<UpstreamConnection, number>();
   return (connection) => {
@@ -53,7 +56,7 @@ describe.concurrent.each(SECURE_SETUPS)(
       await upstream.close();
     });
 
-    it("is served no more than the sockets hold, until it reads or is cut", async () => {
+    it("is served no more than the sockets hold, until it reads or is reset", async () => {
       const reader = connectTo(balancer.port);
       reader.pause().write(requests(READ));
       await upstream.until(({ received }) => received.includes("GET /4 "), "more than what waits for a client");
@@ -63,7 +66,7 @@ describe.concurrent.each(SECURE_SETUPS)(
       const silent = await RawClient.connect(balancer.port);
       silent.socket.pause();
       void silent.send(requests(PIPELINED));
-      // Refusals are responses, too, but not of an upstream: the protocol behind them is of no matter.
+      // Refusals are responses, too, but not those of an upstream: the upstream protocol does not matter.
       const refused = protocol === "lane" ? await RawClient.connect(balancer.port) : undefined;
       refused?.socket.pause();
       void refused?.send("GET /../x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REFUSED));
@@ -81,7 +84,7 @@ describe.concurrent.each(SECURE_SETUPS)(
 );
 
 describe.concurrent.each(RUNTIMES)(
-  "a connection that is closed with an answer that nobody has read, on %s",
+  "a connection that is closed with a response that nobody has read, on %s",
   (runtime) => {
     it("counts until its descriptor is closed", async () => {
       const balancer = await BalancerProcess.start(runtime, { maxConnections: 1, bufferBytes: 32_000_000 });
@@ -118,7 +121,7 @@ const PACE_MS = 50;
 /** It takes a second or two. */
 const READS_WITHIN_MS = 60_000;
 
-/** A response, or a tunnel, which has as much to say. */
+/** A response, or a tunnel, with as many bytes. */
 function respondMuch(): (connection: UpstreamConnection) => void {
   const answered = new WeakSet<UpstreamConnection>();
   return (connection) => {
@@ -134,7 +137,7 @@ function respondMuch(): (connection: UpstreamConnection) => void {
 
 const ASK = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const ASK_TUNNEL = "GET /tunnel HTTP/1.1\r\nHost: a\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n";
-/** Each runtime and protocol has both. */
+/** Each runtime and each protocol has both. */
 const UNREAD = SETUPS.map(
   ([runtime, protocol]) =>
     [(runtime === "bun") === (protocol === "lane") ? "tunnels" : "responses", runtime, protocol] as const,
@@ -143,7 +146,7 @@ const UNREAD = SETUPS.map(
 describe.concurrent.each(UNREAD)(
   "many clients that read nothing of their %s, on %s over %s",
   (what, runtime, protocol) => {
-    it("give way beyond the limit, and a slow reader does not", async () => {
+    it("are reset beyond the limit, and a slow reader is not", async () => {
       const balancer = await BalancerProcess.start(runtime, { maxUnreadBytes: 300_000 });
       balancer.protocol = protocol;
       const upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, respondMuch(), protocol);
@@ -157,7 +160,7 @@ describe.concurrent.each(UNREAD)(
       };
       await balancer.follow({ "web.1#1": upstream.path });
       let reader = ask();
-      // A piece now and then.
+      // A piece from time to time.
       const pace = setInterval(() => void reader.read(), PACE_MS);
       const readsTo = async (bytes: number) => {
         const deadline = performance.now() + READS_WITHIN_MS;
@@ -175,7 +178,7 @@ describe.concurrent.each(UNREAD)(
         return readsTo(1_000_000);
       };
       try {
-        // Until it has shown that it reads, a pause of this process makes it one that does not.
+        // Until the reader has proved that it reads, a pause of this process makes it look like one that does not.
         expect(await inTime(begin, (isCut) => isCut)).toBe(false);
         for (let n = 0; n < SILENT; n++) silent.push(ask());
         const ended = SILENT / 6;
@@ -196,7 +199,7 @@ describe.concurrent.each(UNREAD)(
   },
 );
 
-/** Reads that many responses; returns the numbers at their ends. */
+/** Reads this many responses; returns the numbers at their ends. */
 async function numbersOf(socket: net.Socket, count: number): Promise<number[]> {
   const pieces: Buffer[] = [];
   let bytes = 0;

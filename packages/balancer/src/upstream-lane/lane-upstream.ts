@@ -43,6 +43,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   /** The number of requests that were sent and whose handler is not known to have returned. */
   private notReturned = 0;
   private isRoomDue = false;
+  returnedAtMs = Number.NEGATIVE_INFINITY;
   protected maxStreams: number;
   private drains = 0;
   /** Whether its streams send what waits at the end of this turn. */
@@ -256,6 +257,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     stream.isPending = false;
     this.notReturned--;
     this.isRoomDue = true;
+    if (this.work.isLong) this.returnedAtMs = performance.now();
   }
 
   private started(stream: LaneStream): void {

@@ -4,7 +4,7 @@ import { FreeLoops } from "./free-loops.js";
 /** An upstream with this many requests; counts the checks of its event loop. */
 function upstreamWith(inFlight: number, isRunning: boolean, ofOthers = 0) {
   const upstream = {
-    ...{ inFlight, pickedAtMs: Number.NEGATIVE_INFINITY, looks: 0 },
+    ...{ inFlight, pickedAtMs: Number.NEGATIVE_INFINITY, returnedAtMs: Number.NEGATIVE_INFINITY, looks: 0 },
     get load(): number {
       return upstream.inFlight + ofOthers;
     },
@@ -48,6 +48,18 @@ it("an upstream that was just picked is about to run", () => {
     return loops.isFree(upstream);
   };
   expect([1000, 1000.9, 1001].map(isFreeAt)).toEqual([false, false, true]);
+});
+
+it("an upstream that has just said that a handler has returned is not checked: it still runs for a moment", () => {
+  const loops = new FreeLoops();
+  const upstream = upstreamWith(1, true);
+  upstream.returnedAtMs = 1000;
+  const isFreeAt = (nowMs: number) => {
+    loops.begin(nowMs, false);
+    return loops.isFree(upstream);
+  };
+  expect([1000, 1000.9, 1001].map(isFreeAt)).toEqual([true, true, false]);
+  expect(upstream.looks).toBe(1);
 });
 
 it("checks four upstreams for one pick, and picks another one without a check", () => {

@@ -8,6 +8,8 @@
 const MAX_LOOKS = 4;
 /** An instance has hardly started a request that was sent this recently, so its event loop is about to run. In milliseconds. */
 const ABOUT_TO_RUN_MS = 1;
+/** An instance that has said so recently that a handler has returned is at the end of that turn, and still running. In milliseconds. */
+const ABOUT_TO_REST_MS = 1;
 /** How often a request checks again that waits for an event loop, or for another balancer's request to end, in milliseconds. */
 export const LOOK_AGAIN_MS = 1;
 /** The same for a request that has waited so long that only held upstreams are left. */
@@ -18,6 +20,8 @@ interface WatchedUpstream {
   /** The number of its requests, of all balancers as far as they are known. */
   readonly load: number;
   readonly isLoopRunning: boolean;
+  /** When it said last that a handler has returned, in milliseconds. */
+  readonly returnedAtMs: number;
   /** The time of its last pick, in milliseconds. */
   pickedAtMs: number;
 }
@@ -41,7 +45,7 @@ export class FreeLoops {
   isFree(upstream: WatchedUpstream): boolean {
     if (upstream.load === 0 && !this.isShared) return true;
     if (upstream.inFlight > 0 && this.nowMs - upstream.pickedAtMs < ABOUT_TO_RUN_MS) return false;
-    if (this.looks === 0) return true;
+    if (this.looks === 0 || this.nowMs - upstream.returnedAtMs < ABOUT_TO_REST_MS) return true;
     this.looks--;
     return !upstream.isLoopRunning;
   }

@@ -115,6 +115,8 @@ export interface UpstreamClient {
   readonly isBatched?: boolean;
   /** Whether the instance's event loop is running now; false or undefined if the protocol does not show it. */
   readonly isLoopRunning?: boolean;
+  /** When it said last that a handler has returned, in milliseconds, if its pool's requests take long; undefined if the protocol does not say it. */
+  readonly returnedAtMs?: number;
   /** The number of requests at the instance that are certainly waiting for their turn, as far as the protocol shows it. */
   readonly notStarted: number;
   open(receiver: ResponseReceiver, isIdempotent: boolean): UpstreamStream;

@@ -283,6 +283,10 @@ export class Upstream {
     return this.client.isLoopRunning === true;
   }
 
+  get returnedAtMs(): number {
+    return this.client.returnedAtMs ?? Number.NEGATIVE_INFINITY;
+  }
+
   /** Set in tcp mode. */
   get tcp(): TcpLink | undefined {
     return this.client.tcp;

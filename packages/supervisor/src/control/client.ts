@@ -135,7 +135,9 @@ export class ControlClient {
         ...(method === "POST" && { [CALLER_FIELD]: callerField(callerOf()) }),
         ...(text !== undefined && { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) }),
       };
-      const outgoing = request({ socketPath: this.socketPath, method, path, headers, agent: false });
+      // Without a name Node looks whether `localhost` is an address, and compiles its pattern of IPv6 for that: 4 ms.
+      const target = { socketPath: this.socketPath, method, path, headers, agent: false as const, servername: "" };
+      const outgoing = request(target);
       let timer: NodeJS.Timeout | undefined;
       const forget = this.watchSilence((error) => end(error));
       const aborted = () => end(notRead());

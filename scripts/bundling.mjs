@@ -8,8 +8,9 @@ import { rolldown } from "rolldown";
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 
 /**
- * The files of the command line, in which a start costs Node as much for each file as for 20 KB of code: what every command needs,
- * what those about a running fleet need, and those that start one. What else the supervisor shares with commands is a file, too.
+ * The files of the command line. At a start on Node, each file costs as much time as 20 KB of code. So there is one file for what every
+ * command needs, one for commands about a running fleet, and one for commands that start a fleet. What else the supervisor shares with
+ * commands is one more file.
  */
 const STAGES = {
   base: ["cli/program.js"],
@@ -42,9 +43,9 @@ export function bundlePrograms(dist) {
 }
 
 /**
- * Bundles the modules `input` with all packages that they import into `folder`; returns the files that went into the
- * bundle. With `startsAsOneFile`, everything that is imported without `import()` is one file; `stages` are as in STAGES. Packages are
- * included since the operator's tsconfig.json, whose `paths` affect imports, applies to some programs.
+ * Bundles the modules `input`, with all packages that they import, into `folder`; returns the files that the bundle contains. With
+ * `startsAsOneFile`, everything that is imported without `import()` is one file; `stages` has the form of STAGES. Packages are included
+ * because some programs run with the operator's tsconfig.json, whose `paths` affect imports.
  */
 export async function bundle(input, folder, { startsAsOneFile = false, stages } = {}) {
   const start = staticImports(stages);
@@ -80,7 +81,9 @@ export async function bundle(input, folder, { startsAsOneFile = false, stages } 
 const INDEX = join(ROOT, "packages/wire/dist/index.js");
 const FROM_INDEX = /^import\s*\{([^}]*)\}\s*from\s*"@paceline\/wire"/gm;
 
-/** Returns a plugin, and the groups of modules that are one file each: those of the stages, or what the entry imports without `import()`. */
+/**
+ * Returns a plugin, and the groups of modules that become one file each: those of the stages, or what the entry imports without `import()`.
+ */
 function staticImports(stages) {
   const found = new Map();
   const plugin = {
@@ -111,7 +114,7 @@ function staticImports(stages) {
   return { plugin, groups };
 }
 
-/** Returns what these modules import without `import()`, and themselves. Of what an index passes on, only what is named counts. */
+/** Returns these modules and what they import without `import()`. Of the exports of an index, only those that are named count. */
 function closureOf(ids, infoOf) {
   const found = new Set();
   const named = new Set();

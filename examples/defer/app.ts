@@ -1,4 +1,4 @@
-// Votes that are saved when the burst that brought them is over: one save for all of them.
+// Votes are saved when the burst that brought them is over: one save for all of them.
 import { writeFile } from "node:fs/promises";
 import { defer } from "paceline/server";
 

@@ -1,4 +1,4 @@
-"""Django's own commands, such as `python manage.py shell`."""
+"""Django's own commands, for example `python manage.py shell`."""
 
 import os
 import sys

@@ -1,8 +1,8 @@
-/** A Django project behind Paceline: four processes of Python, each with one request at a time. */
+/** A Django project behind Paceline: four Python processes, each with one request at a time. */
 import { spawnSync } from "node:child_process";
 import { resolve } from "node:path";
 
-// Django is where you have installed it: in a virtual environment here, or for one of these interpreters.
+// Django may be installed in a virtual environment here, or for one of these interpreters.
 const interpreters = [resolve(import.meta.dirname, ".venv/bin/python"), "python3", "/usr/bin/python3"];
 
 export default {

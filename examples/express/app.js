@@ -1,4 +1,4 @@
-// Express 5 as it is written everywhere, with a stream, server-sent events, an upload and a WebSocket.
+// Express 5 as in its documentation, with a stream, server-sent events, an upload and a WebSocket.
 import { createServer } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
 import express from "express";
@@ -32,7 +32,7 @@ app.post("/upload", upload.single("file"), ({ file }, res) => {
   else res.json({ name: file.originalname, bytes: file.size });
 });
 
-// A WebSocket comes to the server and not to the app: so the server is exported. Paceline does the listening.
+// A WebSocket is handled by the server and not by the app, so the server is exported. Paceline does the listening.
 const server = createServer(app);
 new WebSocketServer({ server, path: "/echo" }).on("connection", (socket) => {
   socket.on("message", (message, isBinary) => socket.send(message, { binary: isBinary }));

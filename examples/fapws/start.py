@@ -1,4 +1,5 @@
-"""A guest book as a FAPWS start script: a timer, deferred saves, a folder of files, a session and a body that comes line by line."""
+"""A guest book as a FAPWS start script: a timer, deferred saves, a folder of files, a session, and a body that is sent line by
+line."""
 
 import json
 import os
@@ -9,7 +10,7 @@ from fapws import base
 from fapws.contrib import headers, log, sessions, views, zip
 
 here = os.path.dirname(os.path.abspath(__file__))
-# Each instance has a book of its own: what all are to see belongs into a database.
+# Each instance has a separate book: data that all instances must see belongs into a database.
 book_file = "%s/paceline-guest-book-%s.json" % (os.environ.get("BOOK_FOLDER", "/tmp"), os.environ["PACELINE_INSTANCE"])
 
 entries = []
@@ -24,7 +25,7 @@ def tick():
 
 
 def save(argument):
-    """However many sign in one moment, `combined` makes one save of it."""
+    """However many visitors sign at the same moment, `combined` makes one save of it."""
     global saves
     saves += 1
     with open(book_file + ".new", "w") as book:
@@ -44,7 +45,7 @@ def index(environ, start_response):
 
 
 def visits(environ, start_response):
-    """Counted in a session; the record would come from a database."""
+    """Counted in a session; a real app would keep the record in a database."""
     cookies = base.parse_cookies(environ)
     record = records.get(cookies["sessionid"].value, {}) if cookies and "sessionid" in cookies else {}
     session = sessions.Session(record, max_age=3600)
@@ -68,7 +69,7 @@ def sign(environ, start_response):
 
 
 def countdown(environ, start_response):
-    """Block by block, as a generator gives them."""
+    """Block by block, as a generator yields them."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     for number in (3, 2, 1):
         yield "%d\n" % number
@@ -91,5 +92,5 @@ evwsgi.add_timer(1, tick)
 evwsgi.set_debug(0)
 evwsgi.run()
 
-# Here when the instance has been stopped, and all that was deferred has run.
+# This line runs when the instance has stopped and all deferred jobs have run.
 print("the book has %d entries" % len(entries))

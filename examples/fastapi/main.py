@@ -70,7 +70,7 @@ async def echo(socket: WebSocket):
 
 @app.post("/upload")
 async def upload(request: Request):
-    """Block by block, so that a large file does not lie in memory."""
+    """Block by block, so that a large file is not held in memory."""
     size = 0
     async for block in request.stream():
         size += len(block)

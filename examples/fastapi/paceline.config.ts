@@ -1,8 +1,8 @@
-/** A FastAPI app behind Paceline: three processes of the uvicorn that is installed, each with many requests at once. */
+/** A FastAPI app behind Paceline: three processes of the installed uvicorn, each with many requests at once. */
 import { spawnSync } from "node:child_process";
 import { resolve } from "node:path";
 
-// FastAPI is where you have installed it: in a virtual environment here, or for one of these interpreters.
+// FastAPI may be installed in a virtual environment here, or for one of these interpreters.
 const interpreters = [resolve(import.meta.dirname, ".venv/bin/python"), "python3", "/usr/bin/python3"];
 const python = interpreters.find((each) => spawnSync(each, ["-c", "import fastapi, uvicorn"]).status === 0);
 if (python === undefined) {

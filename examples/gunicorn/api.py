@@ -1,4 +1,4 @@
-"""A WSGI app as gunicorn serves it: says which instance and which of its processes answered."""
+"""A WSGI app as gunicorn serves it: it responds with its instance and with its process."""
 import json
 import os
 

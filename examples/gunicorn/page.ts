@@ -1,4 +1,4 @@
-/** The page at `/`; what is under `/api/` is gunicorn's. */
+/** The page at `/`; gunicorn serves the paths under `/api/`. */
 export default {
   fetch(): Response {
     return new Response('Ask <a href="/api/">the API</a>.\n', { headers: { "content-type": "text/html" } });

@@ -1,4 +1,4 @@
-// Hono 4 with a stream, server-sent events, an upload and a WebSocket. What Paceline tells of a request is in `c.env`.
+// Hono 4 with a stream, server-sent events, an upload and a WebSocket. `c.env` has Paceline's facts about a request.
 
 import { Hono } from "hono";
 import { streamSSE, streamText } from "hono/streaming";

@@ -1,4 +1,4 @@
-// Koa 3 with a stream, server-sent events, an upload and a WebSocket. An app without WebSockets is exported as it is.
+// Koa 3 with a stream, server-sent events, an upload and a WebSocket. An app without WebSockets can be exported directly.
 import { createServer } from "node:http";
 import { PassThrough, Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";

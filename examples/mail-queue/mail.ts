@@ -1,4 +1,4 @@
-// Takes one mail after another from the queue. SIGTERM lets it finish the one it is sending.
+// Takes one mail after another from the queue. On SIGTERM it finishes the mail that it is sending.
 import { appendFile, readdir, readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";

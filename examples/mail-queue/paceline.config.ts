@@ -1,4 +1,4 @@
-/** A page that queues mails, a worker that sends them, and a report each minute: `npx paceline start examples/mail-queue`. */
+/** A page that queues mails, a worker that sends them, and a report every minute: `npx paceline start examples/mail-queue`. */
 export default {
   name: "mail-queue",
   pools: {

@@ -1,4 +1,4 @@
-// Runs each minute and ends.
+// Runs every minute and exits.
 import { readFileSync } from "node:fs";
 import { log } from "./queue.ts";
 
@@ -6,6 +6,6 @@ let sent = "";
 try {
   sent = readFileSync(log, "utf8");
 } catch {
-  // Nothing was sent yet.
+  // No mail has been sent yet.
 }
 console.log(`${sent.split("\n").length - 1} mails so far`);

@@ -23,7 +23,7 @@ export async function start(): Promise<void> {
   const files = new Files(settings.folder);
   await files.prepare();
   const metadata = await Metadata.open(settings.folder, settings.databaseUrl);
-  // The paths are the store's own, and its objects have no variants.
+  // The paths belong to the store, and its objects have no variants.
   const sendFile = serveStatic(join(settings.folder, "objects"), { precompressed: [] });
   store = { settings, files, metadata, sendFile };
   // One instance cleans up for all.
@@ -37,7 +37,7 @@ export async function stop(): Promise<void> {
 
 export default async function fetch(request: Request, info: RequestInfo): Promise<Response> {
   const { method, url } = request;
-  // Unchanged, as the signature covers it.
+  // Unchanged, because the signature covers it.
   const target = url.slice(url.indexOf("/", url.indexOf("://") + 3));
   const [, path = "", query = ""] = /^([^?]*)\??(.*)$/s.exec(target) ?? [];
   let response: Response;
@@ -58,7 +58,7 @@ export default async function fetch(request: Request, info: RequestInfo): Promis
 
 async function respond(request: Request, path: string, search: string, requestId: string): Promise<Response> {
   const query = new URLSearchParams(search);
-  // PostgreSQL's text has no NUL.
+  // PostgreSQL's text type cannot contain NUL.
   demand(!search.includes("%00"), "InvalidURI");
   const { method, headers } = request;
   const { secrets, domains, publicBuckets } = store.settings;
@@ -76,7 +76,7 @@ async function respond(request: Request, path: string, search: string, requestId
   return await (OPERATIONS[name] as (call: Call) => Promise<Response>)(call);
 }
 
-/** Those that do not need the bucket, or find out by themselves. */
+/** Operations that do not need the bucket, or check it themselves. */
 const WITHOUT_BUCKET = ["listBuckets", "createBucket", "getObject"];
 const OPERATIONS: Record<string, (call: Call) => Promise<Response>> = { ...buckets, ...objects, ...multipart } as never;
 

@@ -1,16 +1,19 @@
-/** Decodes `aws-chunked`: a body in chunks, each with its size and perhaps a signature, and trailing fields. */
+/** Decodes `aws-chunked`: a body in chunks, each with its size and optionally a signature, and trailing fields. */
 import { createHash } from "node:crypto";
 import { demand } from "./errors.ts";
 import { type CheckChunk, hashOf } from "./signature.ts";
 
-/** The longest line, and all trailing fields together, in bytes. */
+/** The maximum length of a line, and of all trailing fields together, in bytes. */
 const MAX_LINE_BYTES = 4096;
 const LF = 10;
 
-/** The signed and unsigned forms, as x-amz-content-sha256 has them. */
+/** The signed and unsigned forms in x-amz-content-sha256. */
 export const CHUNKED = /^STREAMING-(?:AWS4-HMAC-SHA256-PAYLOAD(?:-TRAILER)?|UNSIGNED-PAYLOAD-TRAILER)$/;
 
-/** @param stated the value of x-amz-trailer. @throws S3Error MalformedTrailerError */
+/**
+ * @param stated the value of x-amz-trailer
+ * @throws S3Error MalformedTrailerError
+ */
 export function checkTrailers(stated: string | null, trailers: ReadonlyMap<string, string>): void {
   demand([...trailers.keys()].join() === (stated ?? "").trim().toLowerCase(), "MalformedTrailerError");
 }
@@ -49,7 +52,7 @@ export class ChunkedBody {
     }
   }
 
-  /** Returns its size, which is 0 for the last one. */
+  /** Returns the size of the chunk, which is 0 for the last one. */
   private async *chunk(): AsyncGenerator<Uint8Array, number> {
     const head = /^([0-9a-f]{1,12})(?:;chunk-signature=([0-9a-f]{64}))?$/i.exec((await this.line()) ?? "");
     const [, digits, signature] = head ?? [];

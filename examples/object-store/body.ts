@@ -20,8 +20,8 @@ export class IncomingBody {
   private readonly payloadHash: string;
 
   /**
-   * @param wanted the algorithm of a checksum that is computed even if the client states none.
-   * @throws S3Error if the body is too long, or what the client states of it is not valid
+   * @param wanted the algorithm of a checksum that is computed even if the client states none
+   * @throws S3Error if the body is too long, or what the client states about it is not valid
    */
   constructor(
     private readonly call: Call,
@@ -67,7 +67,10 @@ export class IncomingBody {
     if (this.chunked) checkTrailers(headers.get("x-amz-trailer"), this.chunked.trailers);
   }
 
-  /** Call it once, after the last piece. @throws S3Error if the body differs from what the client states */
+  /**
+   * Must be called once, after the last piece.
+   * @throws S3Error if the body differs from what the client states
+   */
   verify(size: number): void {
     const { headers } = this.call.request;
     demand(size === this.length, "IncompleteBody");

@@ -6,7 +6,7 @@ import { ABSENT, FEATURES } from "./operations.ts";
 import { LIMITS } from "./settings.ts";
 import { encodePath, numberIn } from "./uri.ts";
 
-/** There are no users beside the owner of everything. */
+/** There are no users except the owner of everything. */
 const OWNER = { ID: "owner", DisplayName: "owner" };
 
 export async function listBuckets({ store }: Call): Promise<Response> {
@@ -15,7 +15,7 @@ export async function listBuckets({ store }: Call): Promise<Response> {
   return xmlResponse("ListAllMyBucketsResult", { Owner: OWNER, Buckets: { Bucket } });
 }
 
-/** Beginnings and ends of names that S3 keeps for itself. */
+/** Prefixes and suffixes of names that S3 reserves. */
 const RESERVED = /^(?:xn--|sthree-|amzn-s3-demo-)|(?:-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$/;
 
 export function isBucketName(name: string): boolean {
@@ -38,7 +38,7 @@ export async function deleteBucket({ store, bucket }: Call): Promise<Response> {
   return new Response(null, { status: 204 });
 }
 
-/** Returns the response to a request for a feature that a bucket or object may have; undefined if it is for another thing. */
+/** Returns the response to a request for an optional feature of a bucket or object; undefined for other requests. */
 export async function featureResponse(call: Call): Promise<Response | undefined> {
   const feature = [...call.query.keys()].find((name) => FEATURES.has(name));
   if (feature === undefined) return undefined;
@@ -86,7 +86,10 @@ export async function listObjects(call: Call): Promise<Response> {
   });
 }
 
-/** How a listing writes a key. @throws S3Error InvalidArgument */
+/**
+ * How a listing writes a key.
+ * @throws S3Error InvalidArgument
+ */
 export function encoderOf({ query }: Call): (key: string) => string {
   const encoding = query.get("encoding-type");
   if (encoding === null) return (key) => key;

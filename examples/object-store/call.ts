@@ -10,7 +10,7 @@ export interface Store {
   settings: Settings;
   files: Files;
   metadata: Metadata;
-  /** Serves the folder of objects: it sends files in the way that is cheapest here. */
+  /** Serves the folder of objects: it sends files in the cheapest way that is available. */
   sendFile: (request: Request) => Response | Promise<Response>;
 }
 
@@ -22,7 +22,7 @@ export interface Call {
   key: string;
   query: URLSearchParams;
   requestId: string;
-  /** Undefined if everybody may do this. */
+  /** Undefined if everybody is allowed to do this. */
   identity: Identity | undefined;
 }
 
@@ -37,5 +37,5 @@ export function errorResponse(error: S3Error, method: string, resource: string, 
   return new Response(text, { status, headers: { "content-type": "application/xml", ...fields } });
 }
 
-/** The time as S3's XML has it. */
+/** The time as in S3's XML. */
 export const isoTime = (ms: number) => new Date(ms).toISOString();

@@ -1,4 +1,4 @@
-/** The checksums that S3's clients send with a body, and how those of parts become one. Pure. */
+/** The checksums that S3 clients send with a body, and how the checksums of parts are combined. Pure. */
 import { createHash } from "node:crypto";
 import zlib from "node:zlib";
 import { demand } from "./errors.ts";
@@ -21,7 +21,7 @@ export function isCrc(algorithm: Algorithm): algorithm is Crc {
 
 const widthOf = (algorithm: Crc) => (algorithm === "CRC64NVME" ? 64 : 32);
 
-/** How the checksum of an object comes from those of its parts; the first is the default. */
+/** The ways to derive the checksum of an object from those of its parts; the first one is the default. */
 export function typesOf(algorithm: Algorithm): string[] {
   if (algorithm === "CRC64NVME") return ["FULL_OBJECT"];
   return isCrc(algorithm) ? ["COMPOSITE", "FULL_OBJECT"] : ["COMPOSITE"];
@@ -42,7 +42,7 @@ export function algorithmOf(name: string): Algorithm {
   return found;
 }
 
-/** The runtime's own, which is the fastest. */
+/** The implementation of the runtime, which is the fastest. */
 function crc32(): Digest {
   let crc = 0;
   return {
@@ -55,7 +55,7 @@ function crc32(): Digest {
 
 const bytesOf = (crc: bigint, width: number) => Buffer.from(crc.toString(16).padStart(width / 4, "0"), "hex");
 
-/** For each of eight bytes at once the effect of its 256 values, as high and low half. */
+/** For each of eight bytes, the effect of its 256 values, as high and low half. */
 type Tables = [high: Uint32Array, low: Uint32Array];
 const tables = new Map<Crc, Tables>();
 
@@ -64,7 +64,7 @@ function tablesOf(algorithm: Crc): Tables {
   if (before !== undefined) return before;
   const [high, low]: Tables = [new Uint32Array(8 * 256), new Uint32Array(8 * 256)];
   for (let n = 0; n < 8 * 256; n++) {
-    // One byte of zeros more than in the table before.
+    // One byte of zeros more than in the previous table.
     let crc = n < 256 ? BigInt(n) : (BigInt(at(high, n - 256)) << 32n) | BigInt(at(low, n - 256));
     for (let bit = 0; bit < 8; bit++) crc = crc & 1n ? (crc >> 1n) ^ POLYNOMIALS[algorithm] : crc >> 1n;
     high[n] = Number(crc >> 32n);
@@ -74,7 +74,7 @@ function tablesOf(algorithm: Crc): Tables {
   return [high, low];
 }
 
-/** A reflected CRC of up to 64 bits that takes eight bytes at a time. One of 32 bits has an empty high half. */
+/** A reflected CRC of up to 64 bits that processes eight bytes at a time. One of 32 bits has an empty high half. */
 function tableCrc(algorithm: Crc): Digest {
   const [h, l] = tablesOf(algorithm);
   const width = widthOf(algorithm);
@@ -99,7 +99,7 @@ function tableCrc(algorithm: Crc): Digest {
   };
 }
 
-/** The effect of the eight bytes in two words: each has its own table, by the bytes that follow it. */
+/** The effect of the eight bytes in two words: each byte has its own table, which depends on the number of bytes that follow it. */
 function lookUp(t: Uint32Array, x: number, y: number): number {
   const first = at(t, 1792 + (x & 255)) ^ at(t, 1536 + ((x >>> 8) & 255));
   const second = at(t, 1280 + ((x >>> 16) & 255)) ^ at(t, 1024 + (x >>> 24));
@@ -120,8 +120,8 @@ export function compositeChecksum(algorithm: Algorithm, parts: PartChecksum[]): 
 }
 
 /**
- * The checksum of the whole object, as if it had been computed over all its bytes. A CRC is a polynomial over GF(2), its highest
- * power the lowest bit, and n bytes behind it multiply it by x to the power of 8n.
+ * The checksum of the whole object, as if it had been computed over all its bytes. A CRC is a polynomial over GF(2) whose lowest bit is the
+ * highest power, and n following bytes multiply it by x to the power of 8n.
  */
 export function fullChecksum(algorithm: Crc, parts: PartChecksum[]): string {
   const width = widthOf(algorithm);
@@ -142,7 +142,7 @@ export function fullChecksum(algorithm: Crc, parts: PartChecksum[]): string {
     }
     return power;
   };
-  // Parts are of equal length, mostly, and a power costs much more than its use.
+  // Parts usually have equal lengths, and computing a power costs much more than using it.
   const powers = new Map<number, bigint>();
   let whole = 0n;
   for (const { checksum, size } of parts) {

@@ -1,19 +1,18 @@
-/** Parses a request: conditions, a range, and the fields that an object is to have. Pure. */
+/** Parses a request: conditions, a range, and the fields that an object gets. Pure. */
 import { demand, S3Error } from "./errors.ts";
 import type { DeleteCondition, Fields, ObjectEntry, PutCondition } from "./schema.ts";
 import { LIMITS } from "./settings.ts";
 import { childrenOf, type XmlElement } from "./xml.ts";
 
 /**
- * Conditions in the order of RFC 9110 §13.2.2, by the object's strong ETag.
- *
- * @param prefix of the fields: those of a copy's source are named `x-amz-copy-source-if-match` and so on.
+ * Conditions in the order of RFC 9110, section 13.2.2, with the object's strong ETag.
+ * @param prefix of the fields: for the source of a copy they are named `x-amz-copy-source-if-match` and so on
  * @throws S3Error NotModified or PreconditionFailed
  */
 export function checkConditions(headers: Headers, object: ObjectEntry, prefix = ""): void {
   const seconds = Math.floor(object.modified / 1000) * 1000;
   const field = (name: string) => headers.get(prefix + name);
-  // NaN, with which every comparison is false, for a date that is missing or not valid.
+  // NaN for a missing or invalid date: every comparison with NaN is false.
   const time = (name: string) => Date.parse(field(name) ?? "");
   const [ifMatch, ifNoneMatch] = [field("if-match"), field("if-none-match")];
   const isWanted = ifMatch !== null ? matches(ifMatch, object.etag) : !(seconds > time("if-unmodified-since"));
@@ -45,7 +44,10 @@ export interface Deletion {
   failure?: S3Error;
 }
 
-/** What a DeleteObjects asks for. @throws S3Error MalformedXML, also for elements whose meaning is unknown */
+/**
+ * What a DeleteObjects request asks for.
+ * @throws S3Error MalformedXML, also for elements whose meaning is unknown
+ */
 export function deletionsOf(document: XmlElement): Deletion[] {
   const objects = childrenOf(document, "Object");
   demand(objects.length > 0 && objects.length <= LIMITS.listed, "MalformedXML");
@@ -62,7 +64,10 @@ export function deletionsOf(document: XmlElement): Deletion[] {
 
 type Stated = string | null | undefined;
 
-/** Undefined if nothing is stated. @throws S3Error InvalidArgument */
+/**
+ * Undefined if nothing is stated.
+ * @throws S3Error InvalidArgument
+ */
 export function deleteConditionOf(etag: Stated, size: Stated, modified: Stated): DeleteCondition | undefined {
   const condition: DeleteCondition = {};
   if (etag != null && etag.trim() !== "*") condition.etag = unquoted(etag);
@@ -72,13 +77,11 @@ export function deleteConditionOf(etag: Stated, size: Stated, modified: Stated):
   return Object.keys(condition).length === 0 ? undefined : condition;
 }
 
-/** Without its end. */
+/** The end is exclusive. */
 export type Range = { start: number; end: number };
 
 /**
- * Returns the bytes that are asked for; undefined for all of them. S3 has no responses of several ranges, and ignores a field that
- * is not valid.
- *
+ * Returns the requested bytes; undefined for all of them. S3 has no responses with several ranges, and ignores an invalid field.
  * @throws S3Error InvalidRange
  */
 export function rangeOf(text: string | null, size: number): Range | undefined {
@@ -91,7 +94,10 @@ export function rangeOf(text: string | null, size: number): Range | undefined {
   return { start, end };
 }
 
-/** The range of a copied part has two ends, both within the source. @throws S3Error InvalidArgument */
+/**
+ * The range of a copied part has two ends, both within the source.
+ * @throws S3Error InvalidArgument
+ */
 export function copyRangeOf(text: string | null, size: number): Range {
   if (text === null) return { start: 0, end: size };
   const [, first, last] = /^bytes=(\d{1,15})-(\d{1,15})$/.exec(text.trim()) ?? [];
@@ -127,6 +133,6 @@ const isChecksum = ([name]: [string, string]) => name.startsWith("x-amz-checksum
 
 export const checksumsOf = (fields: Fields): Fields => Object.fromEntries(Object.entries(fields).filter(isChecksum));
 
-/** Without the checksum of an object, which belongs to its bytes. */
+/** Without the checksums of an object, which belong to its bytes. */
 export const withoutChecksums = (fields: Fields): Fields =>
   Object.fromEntries(Object.entries(fields).filter((field) => !isChecksum(field)));

@@ -11,13 +11,13 @@ export interface Statement {
   /** With `?` for each value. */
   sql: string;
   values: Value[];
-  /** How many rows it must return; with another number the transaction is undone, and fails with `otherwise`. */
+  /** How many rows it must return; with another number the transaction is rolled back, and fails with `otherwise`. */
   rows?: number;
-  /** Also for a row that refers to one that does not exist, or is referred to. */
+  /** Also the error for a row that refers to a missing row, or that is referred to. */
   otherwise?: ErrorCode;
 }
 
-/** A statement from a template: a value becomes a `?`, and another statement a part of this one. */
+/** A statement from a template: a value becomes a `?`, and another statement becomes a part of this one. */
 export function sql(texts: TemplateStringsArray, ...parts: (Value | Statement)[]): Statement {
   const statements = parts.map((part) =>
     typeof part === "object" && part !== null ? part : { sql: "?", values: [part] },
@@ -27,9 +27,9 @@ export function sql(texts: TemplateStringsArray, ...parts: (Value | Statement)[]
 }
 
 export interface WriteOptions {
-  /** Names of what no two transactions may change at once. */
+  /** Names of things that no two transactions may change at the same time. */
   locks?: string[];
-  /** It must also run if the disk is full. */
+  /** Whether it must run even if the disk is full. */
   makesRoom?: boolean;
 }
 
@@ -42,7 +42,7 @@ export interface Database {
 
 export const FULL = "The disk of the store is full";
 
-/** What a database has to know of a failed statement. */
+/** What a database has to know about a failed statement. */
 type Failure = { message: string; otherwise?: ErrorCode };
 
 type Reply = { rows: Row[][] } | { failure: Failure };
@@ -72,7 +72,7 @@ export class Sqlite implements Database {
     return rows;
   }
 
-  /** SQLite has one writer at a time, so that nothing has to be locked. */
+  /** SQLite has one writer at a time, so nothing needs to be locked. */
   async write(statements: Statement[], { makesRoom = false }: WriteOptions = {}): Promise<void> {
     await this.send(statements, makesRoom ? "makeRoom" : "write");
   }
@@ -89,19 +89,19 @@ export class Sqlite implements Database {
   }
 }
 
-/** What is used of the driver `postgres`. */
+/** The part of the driver `postgres` that is used here. */
 interface Sql {
   unsafe(text: string, values: Value[], options: { prepare: boolean }): Promise<Row[]>;
   begin<T>(run: (sql: Sql) => Promise<T>): Promise<T>;
   end(options: { timeout: number }): Promise<void>;
 }
 
-/** Its server keeps a reserve of its own for a full disk. */
+/** Its server keeps its own reserve for a full disk. */
 export class Postgres implements Database {
   private constructor(private readonly sql: Sql) {}
 
   static async open(url: string): Promise<Database> {
-    // Loaded only for those who use it.
+    // Only loaded if it is used.
     const { default: postgres } = await import("postgres");
     const int8 = { to: 20, from: [20], parse: Number, serialize: String };
     const options = { max: 4, connect_timeout: 10, types: { int8 }, onnotice: () => undefined };
@@ -114,7 +114,7 @@ export class Postgres implements Database {
 
   async write(statements: Statement[], { locks = [] }: WriteOptions = {}): Promise<void> {
     await this.sql.begin(async (connection) => {
-      // In one order, so that no two transactions wait for each other.
+      // Always in the same order, so that no two transactions wait for each other.
       for (const name of [...new Set(locks)].sort()) {
         await run(connection, sql`SELECT pg_advisory_xact_lock(hashtextextended(${name}, 0))`);
       }

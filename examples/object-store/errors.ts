@@ -59,7 +59,7 @@ export class S3Error extends Error {
 
   constructor(
     readonly code: ErrorCode,
-    /** Default: the code's own. */
+    /** Default: the message of the code. */
     message?: string,
     /** More fields of the response, such as the ETag of a 304. */
     readonly fields: Record<string, string> = {},

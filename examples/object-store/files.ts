@@ -1,17 +1,17 @@
-/** The files of objects: written whole or not at all, under random names that never change. */
+/** The files of objects: they are written completely or not at all, with random names that never change. */
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { copyFile, type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Segment } from "./schema.ts";
 
-/** This much is gathered before a write, and read at once. */
+/** The number of bytes that are gathered before a write, and read at once. */
 const BLOCK_BYTES = 256 * 1024;
-/** This much is written before it is sent to the disk, so that the last sync is short and the page cache stays free. */
+/** After this many bytes, written data is flushed to the disk, so that the last sync is short and the page cache stays free. */
 const FLUSH_BYTES = 64 << 20;
 /** The files are in folders by the first two digits of their names. */
 const FOLDERS = Array.from({ length: 256 }, (_, at) => at.toString(16).padStart(2, "0"));
-/** Yielded at once. */
+/** The number of names that are yielded at once. */
 const NAMES = 500;
 
 export class Files {
@@ -31,9 +31,8 @@ export class Files {
   private readonly fullPath = (file: string) => join(this.objects, pathOf(file));
 
   /**
-   * Writes a body into a new file. When it resolves, the file and its name are on the disk; when it rejects, there is none.
-   *
-   * @param check runs after the last piece, and rejects an invalid body.
+   * Writes a body into a new file. When it resolves, the file and its name are on the disk; when it rejects, there is no file.
+   * @param check runs after the last piece, and rejects an invalid body
    */
   async receive(body: AsyncIterable<Uint8Array>, check: (size: number) => void): Promise<Segment> {
     const file = newName();
@@ -58,14 +57,14 @@ export class Files {
     await folder.sync().finally(() => folder.close());
   }
 
-  /** Makes a hard link to each file, so that a copy takes no space; returns the segments with the new names. */
+  /** Creates a hard link to each file, so that a copy takes no space; returns the segments with the new names. */
   async link(segments: Segment[]): Promise<Segment[]> {
     const copies: Segment[] = [];
     try {
       for (const segment of segments) {
         const file = newName();
         await link(this.fullPath(segment.file), this.fullPath(file)).catch((error: NodeJS.ErrnoException) => {
-          // A file has 65,000 names at most on ext4.
+          // On ext4 a file can have at most 65,000 names.
           if (error.code !== "EMLINK") throw error;
           return copyFile(this.fullPath(segment.file), this.fullPath(file), constants.COPYFILE_FICLONE);
         });
@@ -83,7 +82,7 @@ export class Files {
     for (const file of files) await unlink(this.fullPath(file)).catch(ignoreMissing);
   }
 
-  /** Yields a part of the segments' bytes, from one file after the other. */
+  /** Yields a part of the bytes of the segments, one file after the other. */
   async *read(segments: Segment[], start: number, end: number): AsyncGenerator<Uint8Array> {
     for (const { file, start: from, size } of slice(segments, start, end)) {
       const handle = await open(this.fullPath(file), "r");
@@ -101,7 +100,7 @@ export class Files {
     }
   }
 
-  /** Removes temporary files that nobody has written to for a while: their instance was killed. */
+  /** Removes temporary files that nobody has written to for some time: their instance was killed. */
   async sweepTemporary(before: number): Promise<number> {
     const names = await namesIn(this.temporary, "mtimeMs", before);
     for (const name of names) await unlink(join(this.temporary, name)).catch(ignoreMissing);
@@ -117,7 +116,7 @@ export class Files {
   }
 }
 
-/** Returns the parts of segments that hold the bytes from `start` to `end`. */
+/** Returns the parts of segments that contain the bytes from `start` to `end`. */
 export function slice(segments: Segment[], start: number, end: number): Segment[] {
   let at = 0;
   return segments.flatMap((segment) => {
@@ -129,11 +128,11 @@ export function slice(segments: Segment[], start: number, end: number): Segment[
   });
 }
 
-/** Writes a block while the next one comes; more than two are never in memory. */
+/** Writes a block while the next one arrives; at most two are in memory. */
 async function writeAll(handle: FileHandle, body: AsyncIterable<Uint8Array>): Promise<number> {
   let size = 0;
   const write = async (block: Buffer): Promise<void> => {
-    // A kernel may take less, as at the end of a disk.
+    // A kernel may accept fewer bytes, for example when a disk is nearly full.
     for (let at = 0; at < block.length; ) at += (await handle.write(block, at)).bytesWritten;
     const isDue = Math.floor(size / FLUSH_BYTES) < Math.floor((size + block.length) / FLUSH_BYTES);
     size += block.length;
@@ -144,11 +143,11 @@ async function writeAll(handle: FileHandle, body: AsyncIterable<Uint8Array>): Pr
     for await (const block of blocksOf(body)) {
       await writing;
       writing = write(block);
-      // Reported by the next await; without this it would count as unhandled until then.
+      // The next await reports it; without this line it would count as unhandled until then.
       writing.catch(() => undefined);
     }
   } finally {
-    // The file may not be closed while a write is under way.
+    // The file must not be closed during a write.
     await Promise.allSettled([writing]);
   }
   await writing;
@@ -168,7 +167,7 @@ async function* blocksOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer
   if (bytes > 0) yield Buffer.concat(pieces);
 }
 
-/** Returns the files in a folder whose time is before another. */
+/** Returns the files in a folder whose time is before the given one. */
 async function namesIn(folder: string, time: "mtimeMs" | "ctimeMs", before: number): Promise<string[]> {
   const found: string[] = [];
   for (const name of await readdir(folder)) {

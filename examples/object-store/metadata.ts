@@ -11,7 +11,7 @@ export class Metadata {
 
   static async open(folder: string, url: string | undefined): Promise<Metadata> {
     const database = await (url === undefined ? Sqlite.open(folder) : Postgres.open(url));
-    // In PostgreSQL the collation of the database may be another one than that of bytes.
+    // In PostgreSQL the collation of the database may differ from the order of bytes.
     const text = url === undefined ? "TEXT COLLATE BINARY" : 'TEXT COLLATE "C"';
     const tables = SCHEMA.map((table) => ({ sql: table.replaceAll("KEY_TEXT", text), values: [] }));
     await database.write(tables, { locks: ["schema"] });
@@ -24,7 +24,7 @@ export class Metadata {
     return (await this.database.read(statement)).map((row) => fromRow(row) as T);
   }
 
-  // Buckets.
+  // Buckets:
 
   buckets(): Promise<{ name: string; created: number }[]> {
     return this.rows(sql`SELECT name, created FROM buckets ORDER BY name`);
@@ -39,19 +39,19 @@ export class Metadata {
     await this.database.write([{ ...insert, rows: 1, otherwise: "BucketAlreadyOwnedByYou" }]);
   }
 
-  /** Uploads in progress end with it. */
+  /** Uploads in progress end with the bucket. */
   async deleteBucket(name: string, now: number): Promise<void> {
     const uploads = sql`SELECT id FROM uploads WHERE bucket = ${name}`;
     await this.database.write([
       dropFiles(sql`SELECT owner FROM parts WHERE upload IN (${uploads})`, now),
       sql`DELETE FROM parts WHERE upload IN (${uploads})`,
       sql`DELETE FROM uploads WHERE bucket = ${name}`,
-      // The bucket is known to exist, so that it has objects if this fails.
+      // The bucket is known to exist, so it still has objects if this fails.
       { ...sql`DELETE FROM buckets WHERE name = ${name} RETURNING name`, rows: 1, otherwise: "BucketNotEmpty" },
     ]);
   }
 
-  // Objects.
+  // Objects:
 
   async object(bucket: string, key: string): Promise<StoredObject | undefined> {
     const columns = sql`key, size, etag, modified, segments, fields`;
@@ -63,7 +63,10 @@ export class Metadata {
       WHERE bucket = ${bucket} AND key >= ${from} ${until(to)} ORDER BY key LIMIT ${limit}`);
   }
 
-  /** Puts an object in place of the one before, whose files are dropped. @param request its id */
+  /**
+   * Puts an object in place of the previous one, whose files are dropped.
+   * @param request its id
+   */
   async putObject(bucket: string, object: StoredObject, condition: PutCondition, request: string): Promise<void> {
     const version = `${request} ${randomUUID()}`;
     const statements = [
@@ -75,7 +78,7 @@ export class Metadata {
     await this.database.write(statements, { locks: [lockOf(bucket, object.key)] });
   }
 
-  /** @param condition of each of the keys; unless all fit, none is deleted. */
+  /** @param condition of each of the keys; unless all conditions hold, no key is deleted */
   async deleteObjects(bucket: string, keys: string[], now: number, condition?: DeleteCondition): Promise<void> {
     const statements = keys.flatMap((key) => [
       ...(condition === undefined ? [] : [checkDelete(bucket, key, condition)]),
@@ -86,7 +89,7 @@ export class Metadata {
     await this.database.write(statements, { locks, makesRoom: true });
   }
 
-  // Uploads in parts.
+  // Multipart uploads:
 
   async createUpload(bucket: string, key: string, fields: Fields, now: number): Promise<string> {
     const id = randomUUID().replaceAll("-", "");
@@ -100,7 +103,7 @@ export class Metadata {
     return (await this.rows<Upload>(sql`SELECT * FROM uploads WHERE id = ${id}`))[0];
   }
 
-  /** Those of keys with a prefix, behind a key and an id. */
+  /** Uploads of keys with a prefix, after a key and an id. */
   uploads(bucket: string, prefix: string, [key, id]: [string, string], limit: number): Promise<Upload[]> {
     return this.rows(sql`SELECT * FROM uploads
       WHERE bucket = ${bucket} AND result IS NULL AND key >= ${prefix} ${until(behindPrefix(prefix))}
@@ -125,8 +128,8 @@ export class Metadata {
   }
 
   /**
-   * Makes an object of an upload's parts; the files of `unused` ones are dropped. Fails with OperationAborted if a part has come
-   * since the upload was read.
+   * Makes an object from the parts of an upload; the files of `unused` parts are dropped. Fails with OperationAborted if a part was added
+   * after the upload was read.
    */
   async completeUpload(upload: Upload, object: StoredObject, unused: number[], condition: PutCondition) {
     const { id, bucket, revision } = upload;
@@ -157,7 +160,7 @@ export class Metadata {
     await this.database.write(statements, { makesRoom: true });
   }
 
-  // The sweep.
+  // The sweep:
 
   async droppedFiles(before: number, limit: number): Promise<string[]> {
     const rows = await this.rows<{ id: string }>(sql`SELECT id FROM files WHERE dropped < ${before} LIMIT ${limit}`);
@@ -175,7 +178,7 @@ export class Metadata {
     return new Set((await this.rows<{ id: string }>({ sql: text, values: ids })).map(({ id }) => id));
   }
 
-  /** A completed upload is remembered for a while, so that a client may repeat the request. */
+  /** A completed upload is remembered for some time, so that a client may repeat the request. */
   async forgetUploads(before: number): Promise<void> {
     await this.database.write([sql`DELETE FROM uploads WHERE result IS NOT NULL AND created < ${before}`]);
   }
@@ -190,10 +193,9 @@ function objectSql(columns: Statement, bucket: string, key: string): Statement {
 }
 
 /**
- * If an instance is killed before it responds, the balancer sends the request again: then the condition held, and the object is what the
- * first try has put.
- *
- * @param own how the versions of this request begin.
+ * If an instance is killed before it responds, the balancer sends the request again. In that case the condition held, and the object is the
+ * one that the first attempt has put.
+ * @param own the prefix of the versions of this request
  */
 function checkPut(bucket: string, key: string, condition: PutCondition, own: string): Statement[] {
   if (condition === undefined) return [];
@@ -210,7 +212,7 @@ function checkPut(bucket: string, key: string, condition: PutCondition, own: str
   ];
 }
 
-/** Finds an object that differs: nothing does from what is not stated, which is NULL. */
+/** Finds an object that differs. A value that is not stated is NULL, and nothing differs from NULL. */
 function checkDelete(bucket: string, key: string, { etag, size, modified }: DeleteCondition): Statement {
   const until = modified === undefined ? null : modified + 1000;
   const differing = sql`${objectSql(sql`key`, bucket, key)} AND (etag <> ${etag ?? null}
@@ -218,7 +220,7 @@ function checkDelete(bucket: string, key: string, { etag, size, modified }: Dele
   return { ...differing, rows: 0, otherwise: "PreconditionFailed" };
 }
 
-/** @param owners a query for the owners of files that nobody will need: after a while the sweep removes them. */
+/** @param owners a query for the owners of files that nobody will need: after some time the sweep removes the files */
 function dropFiles(owners: Statement, now: number): Statement {
   return sql`UPDATE files SET dropped = ${now} WHERE owner IN (${owners})`;
 }

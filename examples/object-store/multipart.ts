@@ -1,4 +1,4 @@
-/** Uploads in parts: begun, filled part by part in any order and over any instance, completed or aborted. */
+/** Multipart uploads: created, filled part by part in any order and over any instance, completed or aborted. */
 import { createHash } from "node:crypto";
 import { IncomingBody, readXmlBody } from "./body.ts";
 import { encoderOf } from "./buckets.ts";
@@ -16,7 +16,7 @@ import { childrenOf, textOf, type XmlElement } from "./xml.ts";
 /** Fields of an upload that its object does not get. */
 const ALGORITHM_FIELD = "x-amz-checksum-algorithm";
 const TYPE_FIELD = "x-amz-checksum-type";
-/** How often the list of parts is read again because another part has come meanwhile. */
+/** How often the list of parts is read again because another part was added in the meantime. */
 const MAX_TRIES = 5;
 
 export async function createUpload(call: Call): Promise<Response> {
@@ -42,7 +42,10 @@ async function findUpload({ store, bucket, key, query }: Call): Promise<Upload> 
   return upload;
 }
 
-/** What a request for one part names. @throws S3Error */
+/**
+ * What a request for one part names.
+ * @throws S3Error
+ */
 async function partOf(call: Call) {
   const text = call.query.get("partNumber") ?? "";
   const number = /^\d{1,5}$/.test(text) ? Number(text) : 0;
@@ -100,7 +103,7 @@ export async function completeUpload(call: Call): Promise<Response> {
   demand(wanted.length > 0 && wanted.length <= LIMITS.parts, "MalformedXML");
   for (let tries = 1; ; tries++) {
     const upload = await findUpload(call);
-    // A client that did not hear of its success asks again.
+    // A client that did not get the response about its success asks again.
     if (upload.result !== undefined) return completed(call, upload.result);
     try {
       const stored = await store.metadata.parts(upload.id);
@@ -112,7 +115,7 @@ export async function completeUpload(call: Call): Promise<Response> {
       await store.metadata.completeUpload(upload, object, unused, condition);
       return completed(call, object);
     } catch (error) {
-      // Another request may have completed, aborted or changed it meanwhile: then this was an error of a mixture.
+      // Another request may have completed, aborted or changed the upload in the meantime: then this error came from a mixture of both.
       const { revision, result } = await findUpload(call);
       if (tries === MAX_TRIES || (revision === upload.revision && result === undefined)) throw error;
     }
@@ -160,7 +163,7 @@ export function objectOf(upload: Pick<Upload, "fields" | "key">, parts: Part[], 
   return { key: upload.key, size, etag, modified: now, segments, fields };
 }
 
-/** What the client states of the whole object. */
+/** Checks what the client states about the whole object. */
 function checkWhole({ size, fields }: StoredObject, headers: Headers): void {
   const stated = headers.get("x-amz-mp-object-size");
   demand(stated === null || Number(stated) === size, "InvalidRequest", "The object has another size");
@@ -205,7 +208,7 @@ export async function listUploads(call: Call): Promise<Response> {
   const most = numberIn(query, "max-uploads", LIMITS.listed, 1, LIMITS.listed);
   const keyMarker = query.get("key-marker") ?? "";
   const idMarker = query.get("upload-id-marker") ?? "";
-  // Without an id, all uploads of the key itself are passed over.
+  // Without an id, all uploads of the key itself are skipped.
   const after: [string, string] = [keyMarker, keyMarker !== "" && idMarker === "" ? "~" : idMarker];
   const uploads = await store.metadata.uploads(bucket, prefix, after, most + 1);
   const page = uploads.slice(0, most);

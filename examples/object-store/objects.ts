@@ -80,8 +80,8 @@ export async function putObject(call: Call): Promise<Response> {
 }
 
 /**
- * Runs a transaction that refers to new files, and removes them if it was certainly undone. If nobody knows, as when the database
- * was lost, the sweep does.
+ * Runs a transaction that refers to new files, and removes the files if the transaction was certainly rolled back. If that is unknown, for
+ * example because the database was lost, the sweep removes them.
  */
 export async function commit(call: Call, segments: Segment[], write: () => Promise<void>): Promise<void> {
   try {
@@ -148,7 +148,7 @@ export async function deleteObjects(call: Call): Promise<Response> {
   const plain = deletions.filter(({ condition, failure }) => condition === undefined && failure === undefined);
   const keys = plain.map(({ key }) => key);
   await store.metadata.deleteObjects(bucket, keys, now);
-  // Each condition is that of one key.
+  // Each condition applies to one key.
   for (const deletion of deletions) {
     if (deletion.condition === undefined) continue;
     await store.metadata.deleteObjects(bucket, [deletion.key], now, deletion.condition).catch((error) => {

@@ -5,11 +5,11 @@ import { demand, type ErrorCode, S3Error } from "./errors.ts";
 interface Operation {
   name: string;
   methods: string;
-  /** The parameter, or the field `x-amz-copy-source`, by which it is told from others of the same method. */
+  /** The parameter, or the field `x-amz-copy-source`, that distinguishes it from others with the same method. */
   by?: string;
-  /** Those of SELECTORS, and those with `x-amz-`, that it takes. */
+  /** The parameters of SELECTORS, and those with `x-amz-`, that it accepts. */
   parameters?: string;
-  /** Parameters that S3 has for it and the store has not. */
+  /** Parameters that S3 supports for it and the store does not. */
   lacks?: string;
   /** Without `x-amz-`; a name that ends in `*` stands for all that begin with it. */
   fields?: string;
@@ -26,7 +26,7 @@ const PART = "uploadId partNumber";
 const UPLOAD = `${OBJECT} checksum-algorithm checksum-type`;
 const DELETION = "if-match-size if-match-last-modified-time";
 
-/** The first that fits is meant. */
+/** The first match counts. */
 const OF_SERVICE: Operation[] = [{ name: "listBuckets", methods: "GET", lacks: LISTED }];
 const OF_BUCKET: Operation[] = [
   { name: "listUploads", methods: "GET", by: "uploads", lacks: "delimiter" },
@@ -49,7 +49,7 @@ const OF_OBJECT: Operation[] = [
   { name: "deleteObject", methods: "DELETE", parameters: "versionId", fields: DELETION },
 ];
 
-/** Parameters that change what a request means: of another operation they are refused. */
+/** Parameters that change the meaning of a request: those of another operation are rejected. */
 const SELECTORS = "delete list-type partNumber uploadId uploads versionId".split(" ");
 
 /** The errors for features that clients ask about by themselves. */
@@ -62,7 +62,7 @@ export const ABSENT: Record<string, ErrorCode> = {
   tagging: "NoSuchTagSet",
 };
 
-/** Parameters that name what S3 has and the store has not. */
+/** Parameters that name features which S3 has and the store does not. */
 export const FEATURES: ReadonlySet<string> = new Set([
   ...Object.keys(ABSENT),
   ..."abac accelerate acl analytics append attributes intelligent-tiering inventory legal-hold location".split(" "),
@@ -71,15 +71,15 @@ export const FEATURES: ReadonlySet<string> = new Set([
   ..."torrent versioning versions website".split(" "),
 ]);
 
-/** What every request may have: its signature, and what clients add without a meaning for a store of one owner. */
+/** What every request may have: its signature, and what clients add without a meaning for a store with one owner. */
 const FIELDS = "date content-sha256 user-agent sdk-checksum-algorithm request-payer";
 const SIGNATURE = "Algorithm Credential Date Expires SignedHeaders Signature Content-Sha256 User-Agent";
 const PARAMETERS = ["x-amz-sdk-checksum-algorithm", ...SIGNATURE.split(" ").map((name) => `X-Amz-${name}`)];
 
-/** The values of fields and, behind `?`, of parameters that the store supports, and the error for another. */
+/** The values of fields and, after `?`, of parameters that the store supports, and the error for other values. */
 const VALUES: Record<string, [values: RegExp, code: ErrorCode]> = {
   "?versionId": [/^null$/, "NoSuchVersion"],
-  // AWS's SDK for JavaScript puts the checksum of no body into a presigned URL: it says nothing of the body to come.
+  // AWS's SDK for JavaScript puts the checksum of an empty body into a presigned URL: it says nothing about the later body.
   "?x-amz-checksum-crc32": [/^AAAAAA==$/, "NotImplemented"],
   "?list-type": [/^2$/, "InvalidArgument"],
   "x-amz-acl": [/^(?:private|bucket-owner-full-control)$/, "AccessControlListNotSupported"],
@@ -87,7 +87,7 @@ const VALUES: Record<string, [values: RegExp, code: ErrorCode]> = {
   "x-amz-metadata-directive": [/^(?:COPY|REPLACE)$/, "InvalidArgument"],
 };
 
-/** @throws S3Error if there is no such operation, or the store lacks what is asked of it */
+/** @throws S3Error if there is no such operation, or the store does not support what is requested */
 export function operationOf({ request, bucket, key, query }: Omit<Call, "store" | "requestId" | "identity">): string {
   const { method, headers } = request;
   const has = (name: string) => headers.has(name) || query.has(name);

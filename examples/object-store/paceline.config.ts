@@ -8,7 +8,7 @@ const keys = process.env.STORE_KEYS ?? join(folder, "keys.json");
 const maxBodyBytes = 5 * 2 ** 30 + (64 << 20);
 
 mkdirSync(join(folder, "objects"), { recursive: true, mode: 0o700 });
-// A pair of keys of its own, in place of a default that everybody knows.
+// A generated pair of keys, in place of a default that everybody knows.
 if (!existsSync(keys)) {
   const access = randomBytes(10).toString("hex").toUpperCase();
   writeFileSync(keys, `${JSON.stringify({ [access]: randomBytes(20).toString("hex") })}\n`, { mode: 0o600 });
@@ -16,18 +16,18 @@ if (!existsSync(keys)) {
 
 export default {
   name: "object-store",
-  // A put that is sent again has the same id, so that it knows the object of its first try.
+  // A put that is sent again has the same id, so that it recognizes the object of its first attempt.
   balancer: { requestId: true, limits: { maxBodyBytes, upstreamResponseTimeoutMs: 300_000 } },
   pools: {
     store: {
       app: "./app.ts",
       instances: Number(process.env.STORE_INSTANCES ?? 4),
       limits: { maxBodyBytes },
-      // An upload on its way has this long to end when the pool is reloaded.
+      // An upload in progress has this long to finish when the pool is reloaded.
       drainTimeoutMs: 120_000,
       env: { STORE_FOLDER: folder, STORE_KEYS: keys, STORE_FILES_ROUTE: "/-/objects/" },
     },
-    // Sends the whole objects of public buckets (STORE_PUBLIC=assets,downloads), so that no instance has to.
+    // Sends the whole objects of public buckets (STORE_PUBLIC=assets,downloads), so that no instance has to do that.
     files: { static: join(folder, "objects"), internal: true, routes: ["/-/objects/"] },
   },
 };

@@ -1,11 +1,11 @@
-/** What the store keeps of its buckets, objects and uploads: the tables, and their rows as the code sees them. */
+/** What the store keeps about its buckets, objects and uploads: the tables, and their rows as the code sees them. */
 
 /** A part of a file; an object is one or more of them. */
 export interface Segment {
   file: string;
   start: number;
   size: number;
-  /** The file has more bytes than these. */
+  /** Whether the file has more bytes than these. */
   isSlice?: true;
 }
 
@@ -31,9 +31,9 @@ export interface Upload {
   key: string;
   created: number;
   fields: Fields;
-  /** Counts its changes. */
+  /** Counts the changes of the upload. */
   revision: number;
-  /** The object's ETag and fields, once it is complete. */
+  /** The object's ETag and fields, when the upload is complete. */
   result: { etag: string; fields: Fields } | undefined;
 }
 
@@ -47,10 +47,10 @@ export interface Part {
   segments: Segment[];
 }
 
-/** The ETag of the object that a put replaces, `*` for any; `absent`: there must be none. */
+/** The ETag of the object that a put replaces, `*` for any; `absent`: there must be no object. */
 export type PutCondition = { etag: string } | "absent" | undefined;
 
-/** What must hold of an object that is deleted; one that does not exist fits. */
+/** What must hold for an object that is deleted; a missing object matches. */
 export interface DeleteCondition {
   etag?: string;
   size?: number;
@@ -70,7 +70,7 @@ export const SCHEMA = [
   `CREATE TABLE IF NOT EXISTS parts (upload TEXT NOT NULL REFERENCES uploads (id), number INTEGER NOT NULL,
     owner TEXT NOT NULL, size BIGINT NOT NULL, etag TEXT NOT NULL, modified BIGINT NOT NULL, checksum TEXT,
     segments TEXT NOT NULL, PRIMARY KEY (upload, number))`,
-  // Every file in the folder, with the object or part that owns it, or since when nobody does.
+  // Every file in the folder, with the object or part that owns it, or since when it has no owner.
   "CREATE TABLE IF NOT EXISTS files (id TEXT PRIMARY KEY, owner TEXT NOT NULL, dropped BIGINT)",
   "CREATE INDEX IF NOT EXISTS files_by_owner ON files (owner)",
   "CREATE INDEX IF NOT EXISTS dropped_files ON files (dropped) WHERE dropped IS NOT NULL",

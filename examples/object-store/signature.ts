@@ -1,4 +1,4 @@
-/** Verifies AWS Signature Version 4: in the Authorization field, in a presigned URL, and of each chunk of a body. Pure. */
+/** Verifies AWS Signature Version 4: in the Authorization field, in a presigned URL, and for each chunk of a body. Pure. */
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { demand, S3Error } from "./errors.ts";
 import { decodeUri, encodePath, encodeUri } from "./uri.ts";
@@ -11,7 +11,7 @@ export const hashOf = (text: string, encoding: "utf8" | "latin1" = "utf8") =>
 const EMPTY_HASH = hashOf("");
 export const UNSIGNED = "UNSIGNED-PAYLOAD";
 
-/** What a signature covers. */
+/** The parts that a signature covers. */
 export interface SignedParts {
   method: string;
   /** As sent. */
@@ -33,8 +33,7 @@ export interface Identity {
 
 /**
  * Returns undefined if the request is not signed.
- *
- * @throws S3Error if it is signed and the signature is not good
+ * @throws S3Error if it is signed and the signature is not valid
  */
 export function verifySignature(parts: SignedParts, secrets: Secrets, nowMs: number): Identity | undefined {
   const { headers, query } = parts;
@@ -46,7 +45,7 @@ export function verifySignature(parts: SignedParts, secrets: Secrets, nowMs: num
   const isOnce = authorization === null || !isPresigned;
   demand(isOnce, "InvalidArgument", "Only one auth mechanism allowed: the query, or the Authorization field");
   const claim = authorization === null ? claimOfQuery(parts, nowMs) : claimOfField(authorization, parts, nowMs);
-  // The host, and each field that the store uses: others could be changed in transit.
+  // The host, and each field that the store uses, must be signed: others could be changed in transit.
   for (const name of ["host", ...headers.keys()]) {
     if (claim.signedHeaders.includes(name) || (isPresigned && name === "x-amz-content-sha256")) continue;
     const isFree = name !== "host" && !name.startsWith("x-amz-");
@@ -55,7 +54,7 @@ export function verifySignature(parts: SignedParts, secrets: Secrets, nowMs: num
   const secret = secrets.get(claim.accessKey);
   demand(secret !== undefined, "InvalidAccessKeyId");
   const key = [claim.day, claim.region, "s3", "aws4_request"].reduce(hmac, Buffer.from(`AWS4${secret}`));
-  // A client signs the path as it sends it or as S3 would encode it; the two differ only for unusual clients.
+  // A client signs the path either as it sends it or as S3 would encode it; the two differ only for unusual clients.
   const paths = new Set([parts.path, encodePath(decodeUri(parts.path))]);
   const prefix = `${claim.time}\n${claim.scope}\n`;
   const isGood = [...paths].some((path) => {
@@ -101,7 +100,7 @@ function claimOfQuery({ query, headers }: SignedParts, nowMs: number) {
 type Claim = ReturnType<typeof claimOf>;
 type Get = (name: string) => string | undefined;
 
-/** @param get the value of Credential, SignedHeaders or Signature. */
+/** @param get returns the value of Credential, SignedHeaders or Signature */
 function claimOf(get: Get, time: string, payloadHash: string, malformed: (why: string) => S3Error) {
   const [, accessKey = "", scope = "", day = "", region = ""] =
     /^(.+?)\/((\d{8})\/([^/]+)\/s3\/aws4_request)$/.exec(get("Credential") ?? "") ?? [];
@@ -118,7 +117,7 @@ function claimOf(get: Get, time: string, payloadHash: string, malformed: (why: s
 
 function canonicalRequest({ method, query, headers }: SignedParts, path: string, claim: Claim): string {
   const { signedHeaders, payloadHash } = claim;
-  // By name, then by value: a line feed comes before all that a name may go on with.
+  // By name, then by value: a line feed sorts before all characters that may continue a name.
   const pairs = [...query]
     .filter(([name]) => name !== "X-Amz-Signature")
     .map(([name, value]) => `${encodeUri(name)}\n${encodeUri(value)}`)
@@ -131,7 +130,7 @@ function canonicalRequest({ method, query, headers }: SignedParts, path: string,
 /** @throws S3Error SignatureDoesNotMatch */
 export type CheckChunk = (kind: "PAYLOAD" | "TRAILER", hash: string, signature: string) => void;
 
-/** For the signatures of a body's chunks, each of which covers the one before; the first covers that of the request. */
+/** For the signatures of a body's chunks: each covers the previous one, and the first covers that of the request. */
 function chunkChecker(key: Buffer, prefix: string, first: string): CheckChunk {
   let previous = first;
   return (kind, hash, signature) => {
@@ -142,7 +141,7 @@ function chunkChecker(key: Buffer, prefix: string, first: string): CheckChunk {
   };
 }
 
-/** The milliseconds of `20260131T120000Z`; NaN if it has another form. */
+/** Returns the milliseconds of `20260131T120000Z`; NaN for another format. */
 function epochOf(time: string): number {
   const form = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/;
   return form.test(time) ? Date.parse(time.replace(form, "$1-$2-$3T$4:$5:$6Z")) : Number.NaN;

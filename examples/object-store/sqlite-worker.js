@@ -1,26 +1,26 @@
-/** Runs SQLite's statements in a thread of its own, with the driver that the runtime brings along. */
+/** Runs SQLite's statements in a separate thread, with the driver that the runtime includes. */
 import { chmodSync, closeSync, openSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 
-/** How long a transaction waits for those of other instances. */
+/** How long a transaction waits for those of other instances, in milliseconds. */
 const BUSY_MS = 20_000;
 const MAX_PREPARED = 200;
-/** A file of this size beside the database is given up when the disk is full, so that objects can still be deleted. */
+/** The size of a file next to the database that is removed when the disk is full, so that objects can still be deleted. */
 const RESERVE_BYTES = 16 << 20;
 const RESERVE_EVERY_MS = 60_000;
 const reserve = `${workerData}.reserve`;
-/** Names of buckets and keys are for the owner alone, whatever the folder's mode is. */
+/** Names of buckets and keys are readable only by the owner, whatever the folder's mode is. */
 const PRIVATE = 0o600;
 
-/** Before SQLite opens it: SQLite gives the files beside a database that database's mode. */
+/** Before SQLite opens the database, because SQLite gives the files next to it the same mode. */
 function keepPrivate(database) {
   closeSync(openSync(database, "a", PRIVATE));
-  // Those of earlier versions.
+  // Files of earlier versions.
   for (const path of [database, `${database}-wal`, `${database}-shm`, reserve]) {
     try {
       if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, PRIVATE);
     } catch (error) {
-      // The last instance that closes the database removes those beside it.
+      // The last instance that closes the database removes the files next to it.
       if (error.code !== "ENOENT") throw error;
     }
   }
@@ -84,7 +84,7 @@ function write(statements) {
   }
 }
 
-/** Runs a transaction that makes room, also on a full disk. */
+/** Runs a transaction that frees space, even on a full disk. */
 function makeRoom(statements) {
   try {
     return write(statements);

@@ -1,4 +1,4 @@
-/** Removes files that no object has: those dropped a while ago, and what a crash has left. */
+/** Removes files that no object has: those dropped some time ago, and those that a crash has left. */
 import type { Store } from "./call.ts";
 
 const BATCH = 500;

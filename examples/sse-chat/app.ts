@@ -3,7 +3,7 @@ import type { RequestInfo } from "paceline/server";
 
 type Listener = ReadableStreamDefaultController<Uint8Array>;
 
-/** Who listens. All are in this process, which is why the fleet has one instance. */
+/** The listeners. All are in this process, which is why the fleet has one instance. */
 const listeners = new Set<Listener>();
 const MAX_WAITING_MESSAGES = 100;
 const MAX_MESSAGE_BYTES = 1000;
@@ -13,7 +13,7 @@ function say(text: string): void {
   const event = encoder.encode(`data: ${JSON.stringify(text)}\n\n`);
   for (const listener of listeners) {
     if ((listener.desiredSize ?? 0) > 0) listener.enqueue(event);
-    else leave(listener); // It has not read for so long that it is let go; its browser comes again.
+    else leave(listener); // else leave(listener); // It has not read for so long that it is disconnected; its browser reconnects.
   }
 }
 

@@ -1,7 +1,7 @@
-// One room, so one process: with more of them each would have listeners of its own.
+// There is one room, so there is one process: with more processes, each would have separate listeners.
 export default {
   app: "./app.ts",
   instances: 1,
-  // Listeners never end by themselves; on a reload they are cut after this, and their browsers come again.
+  // Listeners never end by themselves; on a reload they are disconnected after this time, and their browsers reconnect.
   drainTimeoutMs: 2000,
 };

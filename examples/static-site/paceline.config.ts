@@ -1,4 +1,4 @@
-/** A folder of files, with what browsers may keep of it: `npx paceline start examples/static-site`. */
+/** A folder of files, with what browsers may cache: `npx paceline start examples/static-site`. */
 export default {
   name: "static-site",
   static: "./public",

@@ -1,4 +1,4 @@
-// A page counter: counting costs a request nothing but memory, and once a second what came since is saved.
+// A page counter: counting costs a request nothing but memory, and the new counts are saved once per second.
 import { appendFile } from "node:fs/promises";
 import { every } from "paceline/server";
 
@@ -25,6 +25,6 @@ export default {
     unsaved.set(page, views);
     return new Response(`${page}: ${views} since the last save\n`);
   },
-  // Timers stop as soon as the process is to leave: the rest is saved when the last request has been answered.
+  // Timers stop as soon as the process shuts down: the rest is saved after the last response.
   stop: save,
 };

@@ -1,4 +1,4 @@
-// A WebSocket that says back what it hears, and a page to try it.
+// A WebSocket that echoes messages, and a page to try it.
 import type { RequestInfo } from "paceline/server";
 import { acceptWebSocket, type ServerWebSocket } from "paceline/websocket";
 
@@ -9,7 +9,7 @@ socket.onmessage = ({ data }) => (output.textContent += data + "\\n");
 input.onchange = () => { socket.send(input.value); input.value = ""; };
 </script>`;
 
-/** Reads the next message only when the client has taken the last one: a slow client costs no memory. */
+/** Reads the next message only when the client has received the last one, so a slow client costs no memory. */
 async function echo(socket: ServerWebSocket): Promise<void> {
   for await (const message of socket) await socket.send(message);
 }

@@ -1,4 +1,4 @@
-"""What visitors leave."""
+"""The entries that visitors leave."""
 
 from django.db import models
 

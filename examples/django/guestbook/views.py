@@ -1,4 +1,4 @@
-"""The pages: a form with an upload, an answer that streams, a file."""
+"""The pages: a form with an upload, a streamed response, and a file."""
 
 import csv
 import os
@@ -26,14 +26,14 @@ def index(request):
 
 
 class Echo:
-    """A file that gives back what is written."""
+    """A file that yields what is written to it."""
 
     def write(self, value):
         return value
 
 
 def entries_csv(_request):
-    """Row by row: none waits for the next."""
+    """Row by row: no row waits for the next one."""
     writer = csv.writer(Echo())
     rows = Entry.objects.order_by("id").values_list("name", "text").iterator()
     lines = (writer.writerow(row) for row in rows)

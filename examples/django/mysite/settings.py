@@ -1,4 +1,4 @@
-"""The settings of the example: a database, uploads and a key of its own below `.data`, or where DJANGO_DATA says."""
+"""The settings of the example: a database, uploads and a secret key below `.data`, or in the folder that DJANGO_DATA names."""
 
 import os
 import secrets
@@ -10,10 +10,10 @@ DATA.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def secret_key():
-    """The same for all instances, and for the next start."""
+    """The same key for all instances, and for the next start."""
     path = DATA / "secret-key"
     try:
-        # Whoever is first makes it.
+        # The first instance creates it.
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(50))
     except FileExistsError:

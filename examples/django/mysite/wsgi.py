@@ -1,4 +1,4 @@
-"""The WSGI callable. The first instance that loads it makes the database and its one user; the others wait for that."""
+"""The WSGI callable. The first instance that loads it creates the database and its one user; the other instances wait for that."""
 
 import fcntl
 import os
@@ -19,10 +19,10 @@ def prepare():
         call_command("migrate", verbosity=0)
         users = get_user_model().objects
         if not users.filter(username="admin").exists():
-            # An example on the loopback interface: what you put on a network needs a password of its own.
+            # This is an example on the loopback interface: on a network, set your own password.
             users.create_superuser("admin", password="paceline")
 
 
-# Static files come from the apps themselves; a pool of the kind `static` does that without Python (docs/python.md).
+# Static files come from the apps themselves; a pool of the kind `static` serves them without Python (docs/python.md).
 application = StaticFilesHandler(get_wsgi_application())
 prepare()

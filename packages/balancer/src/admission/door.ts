@@ -9,7 +9,7 @@ const MAX_REFUSED = 256;
 const MAX_REFUSED_OF_ADDRESS = 16;
 /** A client without a request in progress may be chosen after this time, in milliseconds. */
 export const MIN_WAIT_MS = 1000;
-/** How many clients are looked at for each new one, so that a full balancer does no more work than that. */
+/** How many clients are checked for each new one, so that a full balancer does no more work than that. */
 const LOOKS = 64;
 
 export interface Guest {

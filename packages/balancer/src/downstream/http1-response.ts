@@ -156,7 +156,7 @@ export class Http1Response implements DownstreamResponse {
     return lasting.isEndedByBoth ? "goodbye" : "whole";
   }
 
-  /** @param isLast whether the connection ends at once after it */
+  /** @param isLast whether the connection is closed immediately after it */
   end(isLast: boolean): void {
     this.lasting = undefined;
     if (this.framing === "chunked") this.writer.lastChunk(this.connection, this.trailers);

@@ -35,7 +35,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   /** The memory of data that waits for windows. */
   private heldBytes = 0;
   private sentBytes = 0;
-  /** What the connection's progress has beside sent data, such as heads, when it had begun to be unread. */
+  /** The progress of the connection beyond the sent data, such as heads, at the time when it began to be unread. */
   private otherBytes = 0;
   private isCounted = false;
   /** Its place in UnreadBytes; set when a response was not read for the first time. */
@@ -159,8 +159,8 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   }
 
   /**
-   * The client's progress: it has read so much of the data that was sent within its windows. These show its reading too late where they are
-   * large, and its kernel does where it has room for them. Replies to pings do not count.
+   * The client's progress: how much of the data that was sent within its windows it has read. Large windows show its reading too late, and
+   * so does its kernel if it has room for the data. Replies to pings do not count.
    */
   get progressBytes(): number {
     return Math.min(this.sentBytes, Math.max(0, this.connection.progressBytes - this.otherBytes));

@@ -151,7 +151,7 @@ export class Attempts implements Waiting {
     else this.leaveHome(this.pool as Pool);
   }
 
-  /** Whether requests go on to a busy instance instead of being refused, as in a pool without a time limit. */
+  /** Whether requests are sent to a busy instance instead of being refused, as in a pool without a time limit. */
   private get mayRelieve(): boolean {
     return this.pool?.requestQueue.isTimed === false;
   }

@@ -1,23 +1,26 @@
 /**
- * Which peers with unread bytes are reset for the memory of others, and in which order: one table for responses over HTTP/1.1 and HTTP/2,
- * WebSockets and connections in tcp mode. Pure.
+ * Decides which peers with unread bytes are reset to free memory for others, and in which order. One table covers responses over HTTP/1.1
+ * and HTTP/2, WebSockets and connections in tcp mode. Pure.
  */
 
 /** A peer that reads at this rate is not reset, in bytes per millisecond. */
 export const SLOWEST_READ = 1;
-/** Within this time the kernel of a distant peer that reads at that rate reports it, in milliseconds. */
+/** The time within which the kernel of a distant peer that reads at SLOWEST_READ reports that, in milliseconds. */
 const REPORT_MS = 8000;
-/** The acknowledgement of a distant peer takes a while, so one that fell behind later is judged only far beyond the limit. */
+/**
+ * A peer that has fallen behind more recently is only judged far beyond the limit, because the acknowledgement of a distant peer takes some
+ * time. In milliseconds.
+ */
 export const YOUNG_MS = 100;
 /** From this multiple of the limit on, peers get YOUNG_MS rather than REPORT_MS. */
 const BEYOND = 1.25;
 export const FAR_BEYOND = 1.5;
 
-/** What is known of a peer that has unread bytes. */
+/** The facts about a peer with unread bytes. */
 export interface Waiting {
-  /** Up to when it has read enough: each byte pays for its time at SLOWEST_READ. In milliseconds. */
+  /** The time up to which it has read enough: each byte pays for its time at SLOWEST_READ. In milliseconds. */
   readonly paidUntil: number;
-  /** So long after that it certainly reads less than SLOWEST_READ, in milliseconds. */
+  /** If this long has passed after `paidUntil`, the peer certainly reads less than SLOWEST_READ. In milliseconds. */
   readonly patienceMs: number;
   /** Whether it was seen to read since it fell behind. */
   readonly hasRead: boolean;
@@ -36,15 +39,15 @@ export function standingOf({ paidUntil, patienceMs, hasRead, isReader }: Waiting
 
 interface Rule {
   readonly standing: Standing;
-  /** They give way while more than this multiple of the limit is used. */
+  /** Peers are reset while more than this multiple of the limit is used. */
   readonly above: number;
-  /** Whether those that have fallen behind last are first; otherwise those that are behind for longest. */
+  /** Whether those that have fallen behind most recently are reset first; otherwise those that have been behind longest. */
   readonly isNewestFirst: boolean;
 }
 
 /**
- * In this order. Of those whose reading may be hidden by a kernel or a window, newcomers give way: whoever came before has its time to
- * prove that it reads, and newcomers in any number cannot take it away.
+ * The order of resets. A kernel or a window may hide that a peer reads. Among such peers, newcomers are reset first: earlier peers have
+ * time to prove that they read, and newcomers in any number cannot take that time away.
  */
 const RULES: readonly Rule[] = [
   { standing: "stopped", above: 0.5, isNewestFirst: false },
@@ -54,12 +57,18 @@ const RULES: readonly Rule[] = [
   { standing: "reader", above: FAR_BEYOND, isNewestFirst: false },
 ];
 
-/** How long a peer that may be reading must be behind to give way. @param used as a multiple of the limit */
+/**
+ * How long a peer that may be reading must be behind before it is reset, in milliseconds.
+ * @param used the memory in use, as a multiple of the limit
+ */
 export function graceMs(used: number): number {
   return Math.max(YOUNG_MS, REPORT_MS * (1 - (used - 1) / (BEYOND - 1)));
 }
 
-/** Whether a peer gives way that was chosen before the last progress of it was known. @param used as a multiple of the limit */
+/**
+ * Whether a chosen peer is still to be reset when its latest progress is known.
+ * @param used the memory in use, as a multiple of the limit
+ */
 export function givesWay(peer: Waiting, now: number, used: number): boolean {
   const standing = standingOf(peer, now);
   const { above } = RULES.find((rule) => rule.standing === standing) as Rule;
@@ -72,8 +81,8 @@ function isBehind({ paidUntil }: Waiting, standing: Standing, now: number, used:
 }
 
 /**
- * Yields the peers that give way, one after another, as long as too much is used.
- * @param used what is used at the moment, as a multiple of the limit
+ * Yields the peers to reset, one after another, as long as too much memory is used.
+ * @param used returns the memory in use at that moment, as a multiple of the limit
  */
 export function* givingWay<Peer extends Waiting>(
   waiting: Iterable<Peer>,

@@ -79,7 +79,7 @@ export class Outcome implements Finished {
   upstream: Upstream | undefined;
   outcome: AccessOutcome = "whole";
   phase: AccessPhase = "head";
-  /** Whether the head of the response that the client gets has come from the instance. */
+  /** Whether the client gets the head of the response from the instance. */
   hasResponded = false;
   /** When the request was ready to be sent: after that it did not wait for an instance. */
   readyAt = 0;

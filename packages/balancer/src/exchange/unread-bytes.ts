@@ -1,31 +1,31 @@
 /**
  * Limits the memory of bytes that peers have not read: unread responses, and both directions in tcp mode. giving-way.ts has the order in
- * which peers are reset. A peer that has proved that it reads does not count, as long as these have no more than the limit.
+ * which peers are reset. Peers that have proved that they read do not count, as long as they have no more unread bytes than the limit.
  */
 import { FAR_BEYOND, givesWay, givingWay, SLOWEST_READ, YOUNG_MS } from "./giving-way.js";
 import { FIRST_READINGS, type UnreadPlace } from "./unread-place.js";
 
-/** For this time after it was blocked first, a peer may be judged without a look. */
+/** For this time after it was first blocked, a peer may be judged without another check, in milliseconds. */
 const NEW_MS = 1000;
-/** Above this multiple of the limit, all may be. */
+/** Above this multiple of the limit, every peer may be judged without another check. */
 const FARTHEST = 2;
 /**
- * A peer is a reader if it has read so many bytes since it was blocked first, or still reads after this time, at half of SLOWEST_READ or more.
- * Without a reader, the kernels' buffers take fewer bytes, and earlier, even on a busy machine.
+ * A peer is a reader if it has read this many bytes since it was first blocked, or still reads after `PROOF_MS` milliseconds, at half of
+ * SLOWEST_READ or faster. If nobody reads, the kernels' buffers accept fewer bytes, and earlier, even on a busy machine.
  */
 const PROOF_BYTES = 262_144;
 const PROOF_MS = 10_000;
-/** Each byte that a peer reads pays for its time, at SLOWEST_READ, but for no more than this ahead, in milliseconds. */
+/** Each byte that a peer reads pays for its time at SLOWEST_READ, but at most for this time ahead, in milliseconds. */
 const MAX_PAID_MS = 10_000;
-/** A reader with more unread bytes counts all the same: a client of HTTP/2 may have the beginnings of a hundred responses. */
+/** A reader with more unread bytes than this still counts: an HTTP/2 client may have the beginnings of a hundred responses. */
 const MAX_READER_BYTES = 1 << 20;
 /** The memory of a connection in addition to its unread bytes. */
 const REST_BYTES = 4096;
-/** The most peers that one pass looks at, so that it stays short. */
+/** The maximum number of peers that one pass checks, so that it stays short. */
 const MAX_LOOKS = 64;
-/** The least time between two passes over all peers, unless very much is used, in milliseconds. */
+/** The minimum time between two passes over all peers, unless far more than the limit is used, in milliseconds. */
 const PASS_EVERY_MS = 10;
-/** The least time between two reports of resets. */
+/** The minimum time between two reports of resets, in milliseconds. */
 const TELL_EVERY_MS = 10_000;
 
 interface UnreadOptions {
@@ -49,10 +49,10 @@ export class UnreadBytes {
   private used = 0;
   /** The number of readers' unread bytes, which do not count. */
   private exemptBytes = 0;
-  /** The time of the last reading of what kernels hold. */
+  /** When the kernels' buffers were last read. */
   private knownAt = Number.NEGATIVE_INFINITY;
   private isArmed = false;
-  /** When those that give way were sought last. */
+  /** When peers to reset were last searched. */
   private soughtAt = Number.NEGATIVE_INFINITY;
   private timer: NodeJS.Timeout | undefined;
   /** How many connections were reset. */
@@ -76,7 +76,7 @@ export class UnreadBytes {
     return this.spareBytes === 0;
   }
 
-  /** How much more may be unread before that. */
+  /** How many more bytes may be unread before that. */
   get spareBytes(): number {
     return Math.max(0, this.options.maxBytes / 2 - this.used - this.exemptBytes);
   }
@@ -164,7 +164,7 @@ export class UnreadBytes {
     else this.retry();
   };
 
-  /** What is used, as a multiple of the limit. */
+  /** Returns the memory in use, as a multiple of the limit. */
   private readonly usedShare = (): number => this.used / this.options.maxBytes;
 
   private relieve(): void {
@@ -188,7 +188,7 @@ export class UnreadBytes {
     this.timer ??= setTimeout(this.onTimer, YOUNG_MS).unref();
   }
 
-  /** Without a look since it was blocked, only a new peer can be judged: kernels fill their buffers at once. */
+  /** If it was not checked since it was blocked, only a new peer can be judged, because kernels fill their buffers immediately. */
   private mayJudge(place: UnreadPlace): boolean {
     const isNew = this.options.clock.now - place.firstBlockedAt < NEW_MS;
     return isNew || this.knownAt - place.paidUntil >= YOUNG_MS || this.usedShare() > FARTHEST;
@@ -199,7 +199,7 @@ export class UnreadBytes {
     if (this.used > this.options.maxBytes) this.relieve();
   };
 
-  /** It was seen to read. While memory is short, a reader does not count. */
+  /** Called when the peer was seen to read. While memory is scarce, a reader does not count. */
   private keep(place: UnreadPlace): void {
     if (!this.isTight || !place.isReader || !this.mayExempt(place)) return;
     this.blocked.delete(place);
@@ -228,18 +228,18 @@ export class UnreadBytes {
     return true;
   }
 
-  /** Whether it has read since the last look, or is a reader that has not stopped. */
+  /** Whether it has read since the last check, or is a reader that has not stopped. */
   private isReading(place: UnreadPlace): boolean {
     const { now } = this.options.clock;
     const { progressBytes } = place.owner;
     if (place.bytes > 0) this.recount(place);
-    // Also without progress: what it has surely read is known later.
+    // Even without progress, because it becomes known later how much it has certainly read.
     place.noteStep();
     this.noteFirstReading(place);
     const more = progressBytes - place.progressBytes;
     if (more !== 0) {
       place.progressBytes = progressBytes;
-      // Progress has been corrected downwards; the next look decides.
+      // The progress was corrected downwards; the next check decides.
       if (more < 0) {
         place.firstProgressBytes = Math.min(place.firstProgressBytes, progressBytes);
         if (place.firstReadings < FIRST_READINGS) place.paidUntil = Math.max(place.paidUntil, now);
@@ -254,7 +254,7 @@ export class UnreadBytes {
     return place.isReader && now < place.paidUntil + this.options.patienceMs + place.stepMs;
   }
 
-  /** What kernels had taken when it was blocked first is known only by a later reading. */
+  /** How many bytes kernels had accepted when it was first blocked is only known from a later reading. */
   private noteFirstReading(place: UnreadPlace): void {
     if (place.firstReadings === FIRST_READINGS || this.knownAt <= place.firstReadingAt) return;
     place.firstReadings++;
@@ -262,7 +262,7 @@ export class UnreadBytes {
     place.firstReadBytes = place.owner.surelyReadBytes ?? 0;
   }
 
-  /** It has read. */
+  /** Called when it has read. */
   private prove(place: UnreadPlace): void {
     const { now } = this.options.clock;
     const { readBytes } = place;

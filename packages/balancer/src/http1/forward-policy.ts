@@ -17,7 +17,7 @@ const REQUEST_RULES: Readonly<Record<keyof typeof FieldKind, Rule>> = {
   // The head writer adds a TE of its own if the client accepts trailers.
   TE: "never",
   CONNECTION: "never",
-  // On the lane it is only information. In HTTP/1.1 it frames the message and is written anew.
+  // On the lane it is only information. In HTTP/1.1 it frames the message and is written again.
   CONTENT_LENGTH: "never",
   TRANSFER_ENCODING: "never",
   HOST: "never",

@@ -76,7 +76,7 @@ export class HeadWriter {
 
   /**
    * Sends the built bytes. Returns false if more must wait for the connection's drain.
-   * @param isLast whether the connection ends at once after them
+   * @param isLast whether the connection is closed immediately after them
    */
   flush(connection: Connection, isLast = false): boolean {
     if (this.connection !== connection) return true;

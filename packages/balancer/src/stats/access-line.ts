@@ -24,7 +24,7 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 /** How a field is written. */
 const [TEXT, PART, NUMBER, SECONDS, MILLISECONDS, MILLISECOND, LINE, REQUEST_ID, END] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
 
-/** Stand in texts of a format for the time of the request up to its second. */
+/** A placeholder in the texts of a format for the time of the request, in whole seconds. */
 const CLOCK = "\0";
 const ISO_TIME = "\x01";
 
@@ -60,7 +60,7 @@ const SOURCES: Readonly<Record<Exclude<AccessField, "clock">, readonly [how: num
   seconds: [SECONDS, NUMBERS.durationMs],
 };
 
-/** The fields whose JSON is a text. */
+/** The fields whose JSON value is a string. */
 const QUOTED: ReadonlySet<number> = new Set([TEXT, PART, MILLISECOND, LINE, REQUEST_ID]);
 
 /** Fields with text of a client. */
@@ -69,13 +69,13 @@ const LONG: ReadonlySet<AccessField> = new Set(["host", "target", "request", "re
 /** Fields that need the times within a request. */
 const TIMED: ReadonlySet<AccessField> = new Set(["firstByteMs", "queueMs", "connectMs", "handlerMs", "laneMs"]);
 
-/** How many bytes may be written behind a text, and are then written over. */
+/** How many bytes may be written after a text; the next value overwrites them. */
 const OVERSHOOT_BYTES = 7;
-/** Texts with a time are kept for so many seconds: requests of several end at once. */
+/** The number of seconds for which texts with a time are cached, because requests of several seconds end at the same time. */
 const COPIES = 8;
 /**
- * The numbers of each step of a program: where its text begins, the words from one copy of it to the next, and its length; how the value
- * after it is written, the value's place, and whether a quote follows.
+ * The numbers of each step of a program: where its text begins, the number of words between two copies of it, and its length; then how the
+ * value after it is written, the value's place, and whether a quote follows.
  */
 const STEP = 6;
 
@@ -95,8 +95,9 @@ interface Packed {
 }
 
 /**
- * A compiled format. Its lines are at most `maxBytes` long. It is a program of numbers, run by one loop, with all texts of the format in
- * one array: beside the relay's own code, functions and objects for each field would rarely be in the processor's caches.
+ * A compiled format. Its lines are at most `maxBytes` long. The format is a program of numbers that one loop runs, with all its texts in
+ * one array. With functions and objects for each field, they would rarely be in the CPU caches, because the code of the relay displaces
+ * them.
  */
 export class AccessFormat {
   readonly maxBytes: number;
@@ -105,11 +106,11 @@ export class AccessFormat {
   private readonly isJson: boolean;
   readonly fields: ReadonlySet<AccessField>;
   private readonly program: Int32Array;
-  /** The texts, eight bytes in each number. None of them is NaN, whose bytes a runtime may change. */
+  /** The texts, eight bytes in each number. None of the numbers is NaN, because a runtime may change the bytes of NaN. */
   private readonly words: Float64Array;
-  /** The texts with a time; the first of their copies. */
+  /** The texts with a time: the first copy of each. */
   private readonly timed: readonly Packed[];
-  /** The second of each copy. */
+  /** The second that each copy shows. */
   private readonly seconds = new Float64Array(COPIES).fill(-1);
   private view: DataView = new DataView(new ArrayBuffer(0));
   private viewed: Uint8Array | undefined;
@@ -191,13 +192,13 @@ export class AccessFormat {
       if (position > value) {
         if (program[step + 5] === 1) to[position++] = QUOTE;
       }
-      // JSON has no field without a value; its first one is always there.
+      // JSON leaves out a field without a value; its first field always has one.
       else if (isJson) position = from;
       else to[position++] = HYPHEN;
     }
   }
 
-  /** Returns which copy of the texts with a time is that of this second. */
+  /** Returns which copy of the texts with a time shows this second. */
   private copyOf(second: number): number {
     const copy = second & (COPIES - 1);
     if (this.seconds[copy] === second) return copy;
@@ -233,7 +234,7 @@ function stepsOf(format: string, isJson: boolean): Step[] {
   return [...steps, { before: isJson ? "}\n" : `${before}\n`, how: END, place: 0 }];
 }
 
-/** Returns a text of a format with the time in it. */
+/** Returns a text of a format with this time inserted. */
 function textAt(second: number, text: string): string {
   return text.replaceAll(CLOCK, () => clockOf(second)).replaceAll(ISO_TIME, () => isoOf(second));
 }
@@ -251,7 +252,7 @@ function isoOf(second: number): string {
   return new Date(second * 1000).toISOString().slice(0, -"000Z".length);
 }
 
-/** Writes a text of ours, in ASCII, as numbers of eight bytes. */
+/** Packs one of our own texts, in ASCII, into numbers of eight bytes. */
 function pack(text: string, words: Float64Array, word: number): void {
   const bytes = Buffer.alloc(Math.ceil(text.length / 8) * 8);
   bytes.write(text, "latin1");

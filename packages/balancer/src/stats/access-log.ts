@@ -47,13 +47,13 @@ export interface AccessLogOptions {
 /** How often the clock is read; times between two readings are computed. */
 const CLOCK_EVERY_MS = 1000;
 
-/** The fields of the combined format and those of its parts, and the times; the others are details. */
+/** The fields of the combined format, the fields that it consists of, and the times; the others are details. */
 const USUAL: ReadonlySet<AccessField> = new Set([
   ...(["time", "clock", "clientAddress", "request", "host", "target", "status", "bytes"] as const),
   ...(["referer", "userAgent", "seconds", "durationMs", "instance"] as const),
   ...(["firstByteMs", "queueMs", "connectMs", "handlerMs", "laneMs"] as const),
 ]);
-/** The head of an entry that was written: an entry does not hold the client's bytes. */
+/** The head of an entry that was written, so that the entry does not hold the client's bytes. */
 const NO_BYTES = new Uint8Array(0);
 
 export class AccessLog {
@@ -66,7 +66,7 @@ export class AccessLog {
   private readonly sample: number;
   private readonly hasDetails: boolean;
   private readonly hasTraces: boolean;
-  /** It is written before the next request is filled in. */
+  /** The entry is written before the next request is filled in. */
   private readonly entry = new AccessEntry();
   /** Grows with each request by the share that is logged. When it reaches 1, a request is logged. */
   private due = 0;

@@ -1,4 +1,7 @@
-/** What the access log says of a request, and how each value is written: short texts, numbers, and parts of the request's head. Pure. */
+/**
+ * The values that the access log records about a request, and how each is written: short texts, numbers, and parts of the request's head.
+ * Pure.
+ */
 import { ascii, writeDecimal } from "../http1/bytes.js";
 import { LOGGED, type LoggedHead } from "./logged-head.js";
 
@@ -8,7 +11,7 @@ export const NUMBERS = {
   timeMs: 0,
   status: 1,
   requestBytes: 2,
-  /** The size of the response's body without framing. */
+  /** The size of the response's body without framing, in bytes. */
   bytes: 3,
   durationMs: 4,
   firstByteMs: 5,
@@ -19,7 +22,7 @@ export const NUMBERS = {
   retries: 10,
 } as const;
 
-/** The places of an entry's texts. They are our own and need no escapes. */
+/** The places of an entry's texts. They come from us and need no escapes. */
 export const TEXTS = {
   clientAddress: 0,
   protocol: 1,
@@ -27,16 +30,16 @@ export const TEXTS = {
   method: 3,
   hedge: 4,
   pool: 5,
-  /** The last instance that had the request, such as `web.3`. */
+  /** The last instance that had the request, for example `web.3`. */
   instance: 6,
   outcome: 7,
   phase: 8,
-  /** Made or kept by the balancer; undefined: the client's X-Request-Id. */
+  /** Generated or kept by the balancer; undefined: the client's X-Request-Id. */
   requestId: 9,
   traceId: 10,
 } as const;
 
-/** What a line can say of a request. */
+/** What a line can contain about a request. */
 export class AccessEntry {
   /** By NUMBERS. */
   readonly numbers = new Float64Array(Object.keys(NUMBERS).length);
@@ -44,7 +47,7 @@ export class AccessEntry {
   readonly texts: (string | undefined)[] = Object.keys(TEXTS).map(() => undefined);
   /** The request's head; undefined if it was unreadable. */
   head: LoggedHead | undefined;
-  /** The bytes of the head, and where it begins in them. */
+  /** The buffer with the head, and where the head begins in it. */
   headBytes: Uint8Array = new Uint8Array(0);
   start = 0;
 
@@ -57,14 +60,14 @@ export class AccessEntry {
   }
 }
 
-/** Longer texts from clients are cut and end in `...`. */
+/** Longer texts from clients are cut and end with `...`. In bytes. */
 const MAX_FIELD_BYTES = 2048;
-/** The longest escape, `\u00e9`, and what is around a text. */
+/** The longest escape, `\u00e9`, and the characters around a text. */
 export const MAX_ESCAPED_BYTES = 6 * MAX_FIELD_BYTES + 8;
-/** A bound for the other fields: addresses, names, ids, numbers. */
+/** The maximum length of the other fields: addresses, names, ids, numbers. */
 export const MAX_SHORT_BYTES = 256;
 
-/** A request id of a client that is longer, or has other characters than printable ones, is left out. */
+/** A client's request id is left out if it is longer, or has non-printable characters. In bytes. */
 const MAX_REQUEST_ID_BYTES = 200;
 
 export const QUOTE = 34;
@@ -75,14 +78,14 @@ const BACKSLASH = 92;
 const [SMALL_U, SMALL_X] = [117, 120];
 const HEX = ascii("0123456789ABCDEF");
 
-/** The bytes that are written as they are: printable ASCII but quotes and backslashes. */
+/** The bytes that are written unchanged: printable ASCII except quotes and backslashes. */
 const IS_PLAIN = new Uint8Array(256);
 for (let byte = 32; byte < 127; byte++) IS_PLAIN[byte] = byte === QUOTE || byte === BACKSLASH ? 0 : 1;
 
 const MAX_INTEGER = 2 ** 31;
 
-// Each function writes a value at a position and returns the position after it; the same one if there is no such value. They write
-// by stores into the buffer: a call of the runtime for each of these short texts would cost more than the whole line.
+// Each function writes a value at a position and returns the position after it, or the same position if there is no such value. They store
+// bytes directly into the buffer, because a call of the runtime for each of these short texts would cost more than the whole line.
 
 export function putNumber(value: number, to: Uint8Array, at: number): number {
   if (!(value >= 0)) return at;
@@ -101,7 +104,7 @@ function putThousands(value: number, to: Uint8Array, at: number): number {
   return putThreeDigits((value - 1000 * thousands) | 0, to, putNumber(thousands, to, at));
 }
 
-/** Products and shifts take the place of divisions, and of a table that would rarely be in the cache: exact below 1,000. */
+/** Uses products and shifts in place of divisions, and in place of a table that would rarely be in the CPU cache. Exact below 1,000. */
 function putThreeDigits(value: number, to: Uint8Array, at: number): number {
   const hundreds = (value * 41) >>> 12;
   const rest = value - 100 * hundreds;
@@ -112,18 +115,18 @@ function putThreeDigits(value: number, to: Uint8Array, at: number): number {
   return at + 3;
 }
 
-/** Writes the end of a time whose seconds are written, such as `482Z`. */
+/** Writes the end of a time whose seconds are already written, for example `482Z`. */
 export function putMillisecond(timeMs: number, to: Uint8Array, at: number): number {
   const end = putThreeDigits((timeMs - 1000 * Math.floor(timeMs / 1000)) | 0, to, at);
   to[end] = CAPITAL_Z;
   return end + 1;
 }
 
-/** Writes milliseconds with up to three decimals, such as `1.5`. */
+/** Writes milliseconds with up to three decimals, for example `1.5`. */
 export function putMilliseconds(value: number, to: Uint8Array, at: number): number {
   if (!(value >= 0)) return at;
   const micros = Math.round(value * 1000);
-  // Integers are quicker; longer times than half an hour are none.
+  // Integers are faster, but cannot hold times longer than half an hour.
   const whole = micros < MAX_INTEGER ? ((micros | 0) / 1000) | 0 : Math.floor(micros / 1000);
   let position = putNumber(whole, to, at);
   const rest = (micros - 1000 * whole) | 0;
@@ -138,7 +141,7 @@ export function putMilliseconds(value: number, to: Uint8Array, at: number): numb
 export function putSeconds(value: number, to: Uint8Array, at: number): number {
   const micros = Math.max(0, Math.round(value * 1000));
   const whole = micros < 1_000_000 ? 0 : Math.floor(micros / 1_000_000);
-  // Integers from here on.
+  // All numbers from here on are integers.
   const rest = (micros - 1_000_000 * whole) | 0;
   const thousands = (rest / 1000) | 0;
   const point = putNumber(whole, to, at);
@@ -152,7 +155,10 @@ export function putText(text: string | undefined, to: Uint8Array, at: number): n
   return at + text.length;
 }
 
-/** Writes a part of the request's head. @param field of LOGGED */
+/**
+ * Writes a part of the request's head.
+ * @param field one of LOGGED
+ */
 export function putPart(
   { head, headBytes, start }: AccessEntry,
   field: number,
@@ -175,7 +181,7 @@ export function putPart(
   return position;
 }
 
-/** Quotes, backslashes and everything but printable ASCII become \xHH like nginx's, in JSON \u00HH. */
+/** Quotes, backslashes and everything except printable ASCII become \xHH as in nginx; in JSON they become \u00HH. */
 function putEscaped(byte: number, to: Uint8Array, at: number, isJson: boolean): number {
   let position = at;
   to[position++] = BACKSLASH;
@@ -190,7 +196,7 @@ function putEscaped(byte: number, to: Uint8Array, at: number, isJson: boolean): 
 const VERSION_1 = ascii("1.1");
 const VERSION_2 = ascii("2.0");
 
-/** Writes the request line with the version that the client speaks. */
+/** Writes the request line with the protocol version that the client uses. */
 export function putRequestLine(entry: AccessEntry, to: Uint8Array, at: number, isJson: boolean): number {
   const { head, headBytes, start } = entry;
   if (head?.isHttp2 !== true) return putPart(entry, LOGGED.LINE, to, at, isJson);
@@ -201,7 +207,7 @@ export function putRequestLine(entry: AccessEntry, to: Uint8Array, at: number, i
   return after;
 }
 
-/** Writes the client's X-Request-Id if it is one for people and programs: not too long, and without spaces. */
+/** Writes the client's X-Request-Id if people and programs can use it: it must not be too long or contain spaces. */
 export function putClientId(entry: AccessEntry, to: Uint8Array, at: number, isJson: boolean): number {
   const { head, headBytes, start } = entry;
   const from = head?.positions[LOGGED.REQUEST_ID] ?? 0;

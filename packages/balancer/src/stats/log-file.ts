@@ -36,7 +36,7 @@ interface Rest {
 
 export class LogFile {
   private fd: number;
-  /** The lines that are not yet being written, and the position after them: where the next one begins. */
+  /** The lines that are not being written yet, and the position after them, where the next line begins. */
   filled: Buffer = newBuffer();
   length = 0;
   private spare: Buffer | undefined = newBuffer();
@@ -85,7 +85,10 @@ export class LogFile {
     return false;
   }
 
-  /** A line was written into `filled`. @param end the position after it */
+  /**
+   * Called when a line was written into `filled`.
+   * @param end the position after it
+   */
   added(end: number): void {
     this.length = end;
     if (end >= FLUSH_AT_BYTES) this.flush();

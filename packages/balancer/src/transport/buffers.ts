@@ -24,10 +24,10 @@ const SLAB_BYTES = 65_536;
 /** The first slab is only as large as needed, because many connections queue just a few bytes. */
 const LEAST_SLAB_BYTES = 512;
 
-/** Later slabs are as large as what is held, up to this: small enough that slow input soon fills them. */
+/** Later slabs are as large as the held bytes, but at most this large: small enough that slow input soon fills them. */
 const LEAST_NEXT_SLAB_BYTES = 32_768;
 
-/** Larger slabs are a multiple of this: a window of the lane and a little more should not take two. */
+/** Larger slabs are a multiple of this, so that a window of the lane and a little more does not need two. */
 const SLAB_STEP_BYTES = 2048;
 
 /** How many slabs are kept for reuse: half a megabyte in total. */

@@ -42,7 +42,7 @@ const sendBytes = new Int32Array([LOCAL_SEND_BYTES]);
 const littleReceiveBytes = new Int32Array([LITTLE_RECEIVE_BYTES]);
 const onOrOff = [new Int32Array([0]), new Int32Array([1])] as const;
 
-/** On Linux: MSG_MORE, so that the kernel waits for the FIN, and MSG_DONTWAIT and MSG_NOSIGNAL, as Bun sends. */
+/** On Linux: MSG_MORE, so that the kernel waits for the FIN, and MSG_DONTWAIT and MSG_NOSIGNAL, as Bun sends (send(2)). */
 const BEFORE_FIN = 0x8000 | 0x40 | 0x4000;
 
 interface Calls {
@@ -74,8 +74,8 @@ export function setCork(fd: number, isOn: boolean): boolean {
 }
 
 /**
- * Sends the last bytes of a connection. The kernel keeps them until the FIN and sends both in one packet; a second packet would cost as much again.
- * Returns how many bytes the kernel has taken: 0 also if it takes none in this way.
+ * Sends the last bytes of a connection. The kernel keeps them until the FIN and sends both in one packet; a second packet would cost as
+ * much again. Returns how many bytes the kernel has accepted, which is 0 if it does not support this.
  */
 export function sendBeforeFin(fd: number, bytes: Uint8Array, length: number): number {
   if (isDarwin) return 0;

@@ -40,7 +40,7 @@ export class BunConnection implements Connection {
   /** Whether a write has failed because the peer has disconnected. */
   private hasFailed = false;
   private isCorkable = true;
-  /** Whether what is written goes to the kernel as it is. */
+  /** Whether written bytes go to the kernel unchanged, that is without TLS. */
   private isPlain = true;
   /** The name of a peer on this machine in the kernel's table; empty until it is determined. */
   private peer: string | undefined = "";
@@ -188,9 +188,9 @@ export class BunConnection implements Connection {
   }
 
   private closeSocket(): void {
-    // Sends the FIN with the bytes before it; `end()` would first make the kernel send these.
+    // Sends the FIN together with the bytes before it; `end()` would make the kernel send these bytes first.
     if (this.isPlain) this.socket.shutdown();
-    // Closes at once if nothing is queued. `close()` would close the descriptor twice (Bun 1.4.5).
+    // Closes immediately if nothing is queued. `close()` would close the descriptor twice (Bun 1.4.5).
     this.socket.end();
   }
 
@@ -289,7 +289,7 @@ export function bunTransport(): Transport {
     get openSockets() {
       return openSockets.count;
     },
-    // Each connection is asked directly, except for what peers on this machine have not read.
+    // The kernel is asked about each connection directly, except for what peers on this machine have not read.
     lookAtPeers: readWhenStale,
     listen(fd, onConnection): Listener {
       // The types allow `fd` only for connect, but Bun.listen accepts it, too.

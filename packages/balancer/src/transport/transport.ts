@@ -65,8 +65,8 @@ export interface Connection {
   /** Sends bytes that the caller will not change. Returns false if some are queued; the caller should not write more until `onDrain`. */
   write(bytes: Uint8Array): boolean;
   /**
-   * Like `write`, for the first `length` bytes of a reused buffer: copies the bytes that the kernel does not take at once.
-   * @param isLast whether `end` or `close` follows at once, so that these bytes and the FIN may be one packet
+   * Like `write`, for the first `length` bytes of a reused buffer: copies the bytes that the kernel does not accept immediately.
+   * @param isLast whether `end` or `close` follows immediately, so that these bytes and the FIN may be one packet
    */
   writeTransient(bytes: Uint8Array, length: number, isLast?: boolean): boolean;
   /** Lets the kernel collect the written bytes until `uncork`, which must follow within the turn. */

@@ -56,7 +56,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   /** Connections with an abandoned request that the upstream has not finished. */
   private readonly abandoned = new Set<Http1UpstreamConnection>();
   private readonly work = new QuickWork();
-  /** Whether a request has overrun its time, so that the process is about to be killed, with all requests that it has by then. */
+  /** Whether a request has exceeded its time limit, so that the process is about to be killed with all of its requests. */
   private isDoomed = false;
   /** Whether it closes connections after each response without announcing it, as uWSGI does. */
   private keepsNone = false;
@@ -149,7 +149,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     if (this.abandoned.size > 0) for (const connection of this.abandoned) connection.readDoneNow();
   }
 
-  /** Looks for a request that has overrun its time. The supervisor kills the process for it, but needs a while. */
+  /** Searches for a request that has exceeded its time limit. The supervisor kills the process for it, but needs some time. */
   private lookForDoom(): void {
     this.isDoomed = false;
     for (const connection of this.abandoned) {

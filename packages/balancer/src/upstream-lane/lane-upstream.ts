@@ -46,7 +46,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   returnedAtMs = Number.NEGATIVE_INFINITY;
   protected maxStreams: number;
   private drains = 0;
-  /** Whether its streams send what waits at the end of this turn. */
+  /** Whether its streams send their waiting bytes at the end of this turn. */
   private isSendingDue = false;
   private onEmpty: (() => void) | undefined;
 
@@ -112,7 +112,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
       const stream = touched[i] as LaneStream;
       stream.isTouched = false;
       stream.receiver?.onResponseBatch();
-      // Only now it is known whether the client takes more.
+      // It is only known now whether the client accepts more.
       stream.grant();
     }
     touched.length = 0;

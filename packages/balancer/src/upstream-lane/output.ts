@@ -43,7 +43,7 @@ export class LaneOutput {
   }
 
   /**
-   * Sends a piece of a body: a small one is collected, a large one is written at once.
+   * Sends a piece of a body: a small one is collected, a large one is written immediately.
    * @param isTransient whether the buffer will be reused
    */
   data(stream: number, bytes: Uint8Array, start: number, end: number, isTransient = false): void {

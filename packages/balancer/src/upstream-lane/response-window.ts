@@ -1,6 +1,7 @@
 /**
- * How many bytes of one response an instance may send before the balancer grants more: grows while the client takes them at once. A client
- * that stops reading leaves its window in this process, so all that may stop share what memory for unread responses is left.
+ * Decides how many bytes of one response an instance may send before the balancer grants more. The window grows while the client accepts
+ * them immediately. If a client stops reading, its window stays in this process, so all windows share the memory that is left for unread
+ * responses.
  */
 import { LITTLE_BODY_BYTES, LITTLE_WINDOW_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 
@@ -17,11 +18,17 @@ const UNPROVEN_BYTES = process.versions.bun === undefined ? 1 << 23 : 1 << 19;
 const UNPROVEN_WINDOW_BYTES = 2 * RESPONSE_WINDOW_BYTES;
 /** A client that has taken nothing for longer than this is slow, and its window shrinks. In milliseconds. */
 const SLOW_MS = 50;
-/** Of the memory that is left, the windows of long responses together get this part: over TLS bytes count twice, and others may begin. */
+/**
+ * The windows of long responses together get this share of the memory that is left, because over TLS bytes count twice, and other responses
+ * may begin.
+ */
 const SHARE = 1 / 2;
 
 let extraBytes = 0;
-/** How many responses were longer than half of their first window. Their clients may all stop reading, or fill their kernels, at once. */
+/**
+ * The number of responses that were longer than half of their first window. All of their clients may stop reading, or fill their kernels,
+ * at the same time.
+ */
 let longResponses = 0;
 
 const extraOf = (size: number) => Math.max(0, size - RESPONSE_WINDOW_BYTES);
@@ -89,7 +96,7 @@ export class ResponseWindow {
 
   /**
    * Returns how many bytes to grant now; 0 until half of the window is used.
-   * @param spareBytes how much memory for unread responses is left
+   * @param spareBytes the memory that is left for unread responses
    */
   grant(spareBytes = Number.POSITIVE_INFINITY): number {
     if (this.isPaused || this.used < this.size / 2) return 0;

@@ -24,7 +24,7 @@ export interface StreamLane {
   readonly maxDataBytes: number;
   /** Whether the instance supports TRAILERS. */
   readonly takesTrailers: boolean;
-  /** How much memory for responses that clients have not read is left, in bytes. */
+  /** The memory that is left for responses that clients have not read, in bytes. */
   readonly spareBytes: number;
   /** The number of bytes of bodies that were sent and not granted again, over all streams. */
   unread: number;
@@ -235,7 +235,7 @@ export class LaneStream implements UpstreamStream {
     this.grant();
   }
 
-  /** Grants the instance what the client has taken. */
+  /** Grants the instance as many bytes as the client has accepted. */
   grant(): void {
     const bytes = this.responseWindow.grant(this.lane.spareBytes);
     if (bytes === 0) return;

@@ -21,7 +21,7 @@ const LEFT_BEHIND_MS = 30_000;
 const MAX_OTHERS = 256;
 
 export class CountsFiles {
-  /** Whether the counts of all balancers are known that may have requests. */
+  /** Whether the counts are known of all balancers that may have requests. */
   isComplete = false;
   private own: { readonly table: OwnTable; readonly bytes: Uint8Array } | undefined;
   /** The descriptor of its own file; undefined while there is none. */
@@ -36,7 +36,7 @@ export class CountsFiles {
   private readonly counts = new Set<SharedCounts>();
   private scannedAt = Number.NEGATIVE_INFINITY;
   private readAt = Number.NEGATIVE_INFINITY;
-  /** Until when instances may still run requests of a balancer that was killed. */
+  /** The time until which instances may still run requests of a killed balancer. */
   private leftBehindUntil = Number.NEGATIVE_INFINITY;
   private readonly path: string;
 

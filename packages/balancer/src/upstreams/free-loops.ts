@@ -1,7 +1,7 @@
 /**
- * Which event loops are free to begin a request that takes long. Nothing reports what a handler does after it has waited, over HTTP/1.1
- * not even that it has returned, and nobody reports requests of balancers that do not share counts: only a look at the instance
- * shows that it is at work. Pure.
+ * Finds event loops that are free to start a long request. Nothing reports what a handler does after it has waited and, over HTTP/1.1, not
+ * even that it has returned. Requests of balancers that do not share counts are unknown, too. Therefore only the state of the instance's
+ * thread shows that it is working. Pure.
  */
 
 /** How many upstreams are checked for one pick: a check costs some microseconds. */

@@ -1,6 +1,6 @@
 /**
- * Under load, one upstream gets several requests of a turn of the event loop in a row: quick ones if it has finished them before another
- * upstream is awake, and others so that no more upstreams are woken than there are CPUs.
+ * Under load, one upstream gets several consecutive requests of a turn of the event loop. These may be quick requests that it finishes
+ * before another upstream is awake. Otherwise the reason is that no more upstreams should be woken than there are CPUs.
  */
 
 const MAX_HANDFUL = 32;
@@ -29,7 +29,7 @@ export class Handful {
   /**
    * Counts a pick. Returns whether it may go to the same upstream as the previous one.
    * @param turn the number of this turn of the event loop
-   * @param perWake how many requests are done as soon as another instance is awake
+   * @param perWake how many requests are finished by the time when another instance is awake
    */
   take(turn: number, perWake = 1): boolean {
     if (turn !== this.turn) this.begin(turn, perWake);

@@ -23,7 +23,7 @@ export interface Policy<Candidate extends { readonly name: string }> {
   pickAgain?(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
 }
 
-/** From this share of busy upstreams on, nobody waits for an idle one. */
+/** From this share of busy upstreams on, no request waits for an idle one. */
 const BUSY_SHARE = 0.5;
 
 export abstract class Picking {
@@ -41,7 +41,7 @@ export abstract class Picking {
   protected isBatched = false;
   /** Set if its upstreams may get several requests in a row. */
   protected handful: Handful | undefined;
-  /** Set while balancers share counts. `isComplete` is true if the counts of all are known that may have requests. */
+  /** Set while balancers share counts. `isComplete` is true if the counts are known of all balancers that may have requests. */
   shared: { readonly isComplete: boolean; read(): void } | undefined;
   /** Which requests of other balancers block an upstream for the current request, depending on how long that has waited in the queue. */
   private heed: Heed = Heed.NONE;
@@ -79,7 +79,7 @@ export abstract class Picking {
   private fewest = 0;
   private readonly isLeastBusy = (upstream: Upstream): boolean =>
     upstream.load / upstream.weight === this.fewest && this.isFreeAndHeard(upstream);
-  /** Whether the request may wait a little longer for an upstream that has no other. */
+  /** Whether the request may still wait for an upstream that has no other request. */
   private waitsForIdle = false;
   private readonly isLeastBusyAndFree = (upstream: Upstream): boolean =>
     (upstream.isIdle || !this.waitsForIdle) && this.isLeastBusy(upstream) && this.loops.isFree(upstream);
@@ -174,9 +174,9 @@ export abstract class Picking {
   }
 
   /**
-   * Picks the upstream with the fewest requests; among equals the next in turn. Requests that take long go to one whose event loop
-   * is free, if any, and wait for one if they mostly compute: nothing reports what a handler does after it has waited for something,
-   * nor, over HTTP/1.1, that it has returned. If they do little else, they first wait for one that has no request.
+   * Picks the upstream with the fewest requests; among equals the next in turn. Long requests go to one whose event loop is free, and wait
+   * for one if they mostly compute: nothing reports what a handler does after it has waited for something or, over HTTP/1.1, that it has
+   * returned. If they do little else than compute, they first wait for an upstream that has no request.
    */
   private pickByLoad(): Upstream | undefined {
     const { loops, work } = this;
@@ -206,8 +206,9 @@ export abstract class Picking {
   }
 
   /**
-   * For how long the request waits for an upstream that has no other. It does not if it has failed somewhere, or if upstreams are
-   * busy most of the time or many requests wait: all would lose more by it than one gains.
+   * How long the request waits for an upstream that has no other request, in milliseconds. It does not wait if it has failed somewhere. It
+   * does not wait either if upstreams are busy most of the time or many requests wait, because then all would lose more time than one
+   * gains.
    */
   private get idleWaitMs(): number {
     const { requestQueue, paces, work } = this;

@@ -12,7 +12,7 @@ import { RetryBudget } from "./retry-budget.js";
 import { markStalled } from "./stall-watch.js";
 import type { Upstream } from "./upstream.js";
 
-/** The share of busy upstreams is about that of the last so many ticks. */
+/** The share of busy upstreams is averaged over about this many ticks. */
 const BUSY_OVER_TICKS = 8;
 
 export class Pool extends Picking {

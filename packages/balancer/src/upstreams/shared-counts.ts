@@ -1,7 +1,7 @@
 /**
- * The counts that balancers with common upstreams share. Each writes the number of its requests at every upstream to a table of its own,
- * and reads those of the others: no locks, no messages. Also the decisions based on them. Pure: a table is an array of words;
- * counts-files.ts writes it to and reads it from files.
+ * The counts that balancers with common upstreams share. Each balancer writes the number of its requests at every upstream into its own
+ * table, and reads the tables of the others: no locks, no messages. Also the decisions based on the counts. Pure: a table is an array of
+ * words; counts-files.ts writes it to and reads it from files.
  */
 
 /** The size of a table in words, enough for more than 1,300 upstreams. */

@@ -26,7 +26,7 @@ export class Upstream {
   inFlight = 0;
   /** The number of requests sent to it since this process has known it. */
   requestsTotal = 0;
-  /** Those of them without a response, and the fewest that there were at a time in this period and in the one before. */
+  /** The number of its requests without a response, and the minimum of that number in this period and in the previous one. */
   private awaited = 0;
   private fewestAwaited = 0;
   private fewestBefore = 0;
@@ -104,14 +104,14 @@ export class Upstream {
   }
 
   /**
-   * Whether it has none but those that last: a long poll says nothing about its event loop, and responses that take long to send
+   * Whether it only has long-lasting requests: a long poll says nothing about its event loop, and a response that takes long to send says
    * even less.
    */
   get isIdle(): boolean {
     return this.awaited <= Math.min(this.fewestAwaited, this.fewestBefore);
   }
 
-  /** Called about ten times a second: a request that takes longer than a period or two is one that lasts. */
+  /** Called about ten times per second: a request that takes longer than one or two periods counts as long-lasting. */
   beginPeriod(): void {
     this.fewestBefore = this.fewestAwaited;
     this.fewestAwaited = this.awaited;
@@ -121,7 +121,10 @@ export class Upstream {
     if (--this.awaited < this.fewestAwaited) this.fewestAwaited = this.awaited;
   }
 
-  /** The head of a response has come; its request took so many microseconds. */
+  /**
+   * Called when the head of a response has arrived.
+   * @param micros how long the request took, in microseconds
+   */
   responded(micros: number): void {
     this.awaitLess();
     this.pace.add(micros);
@@ -324,7 +327,7 @@ export class Upstream {
 
   /**
    * @param mayHaveStarted its value when the request was opened
-   * @param loss set if it was lost here
+   * @param loss set if the request was lost here
    * @param hasResponded whether `responded` was called for it
    */
   release(mayHaveStarted: boolean, loss?: UpstreamLoss, hasResponded = false): void {

@@ -18,13 +18,14 @@ const LONG_WORK_US = 2000;
  */
 const MOSTLY_WORK = 4;
 /**
- * Requests that usually take less than so many times their processor time wait for an instance without another request, for as long as
- * so many of them compute: two at one instance wait for each other, and what costs p99 is the short one that meets a long one.
+ * Requests that usually take less than this multiple of their CPU time wait for an instance without another request, for as long as
+ * `IDLE_WAIT_REQUESTS` of them compute. Two requests at one instance wait for each other, and the p99 grows if a short request meets a long
+ * one.
  */
 const NEARLY_ALL_WORK = 2;
 const IDLE_WAIT_REQUESTS = 8;
 const MAX_IDLE_WAIT_MS = 50;
-/** Waking another instance for a request takes about as long, in microseconds. */
+/** The approximate time for waking another instance for a request, in microseconds. */
 const WAKE_US = 50;
 /** The mean covers about this many of the last requests. There is no window before this many. */
 const MEAN_OVER_REQUESTS = 64;
@@ -36,7 +37,7 @@ export class WorkMeter {
   isSlow = false;
   /** How long a request waits at an instance behind a running handler before it moves, in milliseconds; see pace.ts. */
   moveAfterMs = Number.POSITIVE_INFINITY;
-  /** How many requests in a row are done as soon as one more instance would have been woken for some of them. */
+  /** How many consecutive requests one instance finishes in the time that it would take to wake another instance. */
   perWake = 1;
   /** Whether enough requests were counted. */
   isKnown = false;
@@ -66,7 +67,10 @@ export class WorkMeter {
     return usualUs < MOSTLY_WORK * this.meanUs;
   }
 
-  /** For how many milliseconds its requests, which usually take so many microseconds, wait for an instance that has none. */
+  /**
+   * Returns how long a request waits for an instance that has none, in milliseconds.
+   * @param usualUs how long requests usually take, in microseconds
+   */
   idleWaitMs(usualUs: number | undefined): number {
     if (!this.isLong || usualUs === undefined || usualUs >= NEARLY_ALL_WORK * this.meanUs) return 0;
     return Math.min(MAX_IDLE_WAIT_MS, (IDLE_WAIT_REQUESTS * this.meanUs) / 1000);

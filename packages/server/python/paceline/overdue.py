@@ -14,11 +14,11 @@ class Overdue:
         # By connection: its progress, and the number of seconds since the last change.
         self._seen = {}
         self._looked_at = 0.0
-        # The connection of the request that has overrun its time most.
+        # The connection of the most overdue request.
         self.connection = None
 
     def look(self, now, connections):
-        """Returns OverdueRequest of packages/wire/src/control/reporter.ts; None while no request has overrun its time."""
+        """Returns OverdueRequest of packages/wire/src/control/reporter.ts; None while no request is overdue."""
         passed_s = min(now - self._looked_at, MOST_PER_LOOK * self._period_s)
         self._looked_at = now
         before = self._seen

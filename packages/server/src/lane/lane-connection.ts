@@ -49,7 +49,7 @@ export interface LaneServices {
  */
 const MAX_TURN_MS = 8;
 
-/** With twice as many bytes of all bodies in the instance and on the way to it, the balancer sends little of each (docs/lane.md, Windows). */
+/** If the instance has, or is being sent, twice as many bytes of all bodies, the balancer sends little of each (docs/lane.md, Windows). */
 const CROWDED_BYTES = 4 << 20;
 
 /** While more bytes than this are queued, the balancer is not read, because its frames could cause endless output. */

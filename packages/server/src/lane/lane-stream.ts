@@ -20,9 +20,9 @@ export interface StreamLane extends ResponseLane {
   readonly saysReturned: boolean;
   /** The number of requests whose handler was called and whose response is not sent yet. */
   active: number;
-  /** Whether the instance has so much of all bodies that the balancer may send little of each. */
+  /** Whether the instance has so many bytes of all bodies that the balancer may send little of each. */
   readonly isCrowded: boolean;
-  /** Counts bytes of a body that were received. A negative number: they were granted again, or their stream has ended. */
+  /** Counts received bytes of a body. A negative number means that they were granted again, or that their stream has ended. */
   count(bytes: number): void;
   /** Lets the balancer send more bytes of the body. */
   grant(stream: LaneStream, bytes: number): void;

@@ -7,9 +7,9 @@ const JOIN_BELOW_BYTES = 4096;
 const MAX_JOINED_BYTES = 65_536;
 /** More is granted after this many bytes were read, because each grant wakes the balancer. */
 const GRANT_BYTES = REQUEST_WINDOW_BYTES / 4;
-/** The same while the balancer may wait for the grant, */
+/** The same number while the balancer may wait for the grant. */
 const EARLY_GRANT_BYTES = 65_536;
-/** and if the app waits for data, too. */
+/** The same number if the app waits for data, too. */
 const STARVED_GRANT_BYTES = 4096;
 /** After this time fewer bytes are granted, because only grants show the balancer that a slow app reads. */
 const SLOW_GRANT_MS = 5000;
@@ -35,7 +35,7 @@ export class RequestBody {
   /**
    * @param grant lets the other side send this many more bytes
    * @param onWanted called when the app waits for data
-   * @param isCrowded returns whether the instance has so much of all bodies that the balancer sends little of each
+   * @param isCrowded returns whether the instance has so many bytes of all bodies that the balancer sends little of each
    */
   constructor(
     private readonly grant: (bytes: number) => void,
@@ -134,7 +134,7 @@ export class RequestBody {
     );
   }
 
-  /** Grants what was read if the app waits for more. */
+  /** Grants the bytes that were read, if the app waits for more. */
   grantStarved(): void {
     if ((this.isWanted || this.isDropped) && this.read >= STARVED_GRANT_BYTES) this.grantRead();
   }

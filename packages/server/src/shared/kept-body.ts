@@ -27,7 +27,10 @@ export function keptBody(response: Response): KeptBody | undefined {
 /** The property of KeptResponse with its original body. */
 export const BODY = Symbol("body");
 
-/** The property of KeptResponse with its original fields, as `rememberBodies` was told to read them; undefined if they may have changed. */
+/**
+ * The property of KeptResponse with its original fields, in the form that the `readFields` of `rememberBodies` returns; undefined if they
+ * may have changed.
+ */
 export const FIELDS = Symbol("fields");
 
 function isBlocks(body: unknown): boolean {
@@ -54,7 +57,7 @@ export function rememberBodies(readFields: (headers: unknown) => unknown = () =>
 
     constructor(body?: unknown, init?: ResponseInit) {
       super(body as never, init);
-      // Other bodies have fields of their own.
+      // Bodies of other types have their own fields.
       if (typeof body === "string" || body instanceof Uint8Array) this[FIELDS] = readFields(init?.headers);
       if (typeof body === "string" || body instanceof Blob) this[BODY] = body;
       // Copies the bytes: the app may reuse its buffer before they are sent.
@@ -66,7 +69,7 @@ export function rememberBodies(readFields: (headers: unknown) => unknown = () =>
     }
 
     override get headers(): Headers {
-      // They may be changed from now on.
+      // The fields may be changed from now on.
       this[FIELDS] = undefined;
       return super.headers;
     }

@@ -28,7 +28,7 @@ export async function run(args: string[]): Promise<void> {
       .exitOverride()
       .hook("preAction", (_, command) => refuseEmpty(command));
   };
-  // Completion is about all of them.
+  // Completion needs all commands.
   const only = args[0] === "complete" ? undefined : args[0];
   const program = commandLine(settle, prepare, only);
   try {
@@ -62,7 +62,8 @@ async function onHosts(args: readonly string[], wantsJson: boolean): Promise<num
 /**
  * Returns the definitions of all commands. Help, completion and the man page are generated from them.
  * @param prepare sets the properties that all commands inherit
- * @param only the only command that is needed, because defining all of them takes milliseconds; if there is none of that name, all are defined
+ * @param only the only command that is needed, because defining all of them takes milliseconds; if no command has that name, all are
+ * defined
  */
 export function commandLine(
   action: Parameters<DefineCommand>[1],

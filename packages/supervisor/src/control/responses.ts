@@ -167,7 +167,7 @@ export function lines(
 
 const documents = new WeakMap<object, string>();
 
-/** Returns the JSON of a document that several followers get, made once for all of them. */
+/** Returns the JSON of a document that several followers get; it is generated once for all of them. */
 export function jsonForAll(document: object): string {
   const text = documents.get(document) ?? JSON.stringify(document);
   documents.set(document, text);

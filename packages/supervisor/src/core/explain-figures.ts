@@ -1,5 +1,5 @@
 /**
- * Explains why an instance is slow, full, passed over or failing, by comparing its figures with those of the others: one rule for each
+ * Explains why an instance is slow, full, skipped or failing, by comparing its figures with those of the others: one rule for each
  * cause. Pure.
  */
 import { type InstanceRule, median, msText, type PoolFacts, rateText, shareText, sizeText } from "./explain-model.js";
@@ -14,7 +14,7 @@ const FEW_TIMES = 4;
 const LAG_MS = 100;
 /** Percent of one core. */
 export const FULL_CPU = 90;
-/** The share of 5xx responses, and below their number, from which on they are reported. */
+/** 5xx responses are reported if they reach this share of the responses and their number reaches `BAD_COUNT`. */
 export const BAD_SHARE = 0.01;
 export const BAD_COUNT = 5;
 /** An instance with more than this share of its pool's 5xx responses is their cause. */

@@ -93,8 +93,9 @@ const PEAK_TIMES = 1.1;
 
 /**
  * Returns by how many bytes per minute the memory of each process of a pool grows, if that is certain; otherwise null. It is certain if the
- * process is larger than all others of its age (without such, than all older ones of its generation) and grows faster, or if it has grown
- * for minutes without slowing down. Memory that falls back to where it was before its garbage collector ran does not grow.
+ * process is larger than all others of its age and grows faster; if there are none of its age, it is compared with all older processes of
+ * its generation. It is also certain if the process has grown for minutes without slowing down. Memory that returns to its level from
+ * before the last garbage collection does not grow.
  */
 export function growthsPerMinute(processes: readonly MemoryRecord[]): (number | null)[] {
   const highest = new Map(
@@ -115,7 +116,10 @@ export function growthsPerMinute(processes: readonly MemoryRecord[]): (number | 
   });
 }
 
-/** Returns the others of its age, or else the older ones with its code: a process that was restarted alone outgrows them by no warm-up. */
+/**
+ * Returns the other processes of its age, or else the older ones with its code: a process that was restarted alone does not become larger
+ * than those by warming up.
+ */
 function othersBeside(own: MemoryRecord, processes: readonly MemoryRecord[]): MemoryRecord[] {
   const { uptimeSeconds, generation } = own;
   const alike = processes.filter((each) => each !== own && isOfOneAge(uptimeSeconds, each.uptimeSeconds));

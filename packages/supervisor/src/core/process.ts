@@ -43,7 +43,7 @@ export type Process = Common &
     /** It runs outside the pool, so that a rollback can return to it at once. */
     | ({ readonly state: "warm" } & Timed)
     | ({ readonly state: "draining" } & DrainStep & Timed)
-    /** It is being killed because a stop took too long, because it is failing, or because a request overran its time. */
+    /** It is being killed because a stop took too long, because it is failing, or because a request exceeded its time limit. */
     | ({ readonly state: "killing"; readonly cause: "slow" | "failing" | "overrun" } & Timed)
     | ({ readonly state: "backoff" } & Timed)
     | { readonly state: "failed" }
@@ -72,7 +72,7 @@ export type Report =
    * signal.
    */
   | { type: "hung"; attempt: number; reason: string; signal?: KillSignal; afterMs?: number }
-  /** A request overran its time: the process is replaced at once, but this does not count as a failure. */
+  /** A request exceeded its time limit: the process is replaced immediately, but this does not count as a failure. */
   | { type: "overrun"; attempt: number; reason: string; signal?: KillSignal; afterMs?: number }
   | { type: "channelLost"; attempt: number }
   /** Every balancer follows a snapshot without it. */

@@ -240,7 +240,7 @@ function draining(process: Process & { state: "draining" }, event: ProcessEvent,
     case "stop":
       return { process: { ...process, goal: "down" }, effects: [] };
     case "overrun":
-      // The process would not drain before its overrun request ends, which may be never.
+      // The process would not drain before its overdue request ends, which may never happen.
       return kill(process, "slow", event.reason, context, event);
     case "adopted":
       return drainAgain(process, context);

@@ -1,4 +1,4 @@
-/** Prints the status once a second as text in ASCII or as JSON, for logs and simple terminals, until the fleet stops. */
+/** Prints the status once per second as ASCII text or as JSON, for logs and simple terminals, until the fleet stops. */
 import type { FigureHistory, FleetEvent } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { hasStopped } from "../core/words.js";

@@ -75,7 +75,9 @@ function histogramText(name: string, { bounds, counts, sum }: HistogramSample, l
 
 type LabelTexts = (labels: Sample["labels"]) => string;
 
-/** Returns a function that returns the text of labels, made once of each: all samples of a process have the same ones. */
+/**
+ * Returns a function that returns the text of labels. Each text is generated once, because all samples of a process have the same labels.
+ */
 function labelTexts(): LabelTexts {
   const texts = new Map<Sample["labels"], string>();
   return (labels) => {

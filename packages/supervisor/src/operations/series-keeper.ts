@@ -14,7 +14,7 @@ const EVERY_MS = 1000;
 const MAX_MARKS = 256;
 const MAX_CLOCK_ERROR_MS = 2000;
 const GROWTH_EVERY_SECONDS = 5;
-/** The name of the series of the supervisor, with the shims and templates: together with all pools it is the whole fleet. */
+/** The name of the series of the supervisor, including shims and templates: together with all pools it covers the whole fleet. */
 export const SUPERVISOR = "supervisor";
 
 interface SeriesKeeperOptions {

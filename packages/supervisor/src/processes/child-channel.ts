@@ -217,7 +217,7 @@ export class ChildChannel {
     }, FINAL_REPORT_MS).unref();
   }
 
-  /** Records a request that an instance in direct mode reports because it has overrun its time, since no balancer sees it. */
+  /** Records a request that an instance in direct mode reports because the request has exceeded its time limit: no balancer sees it. */
   private recordOwn(child: LiveProcess, { overdue }: InstanceStats): void {
     noteOverdue(child, child.id, overdue);
     if (child.overdue?.by === child.id) this.options.events.onOverdue(child);

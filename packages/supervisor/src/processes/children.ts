@@ -135,7 +135,7 @@ export class Children {
     for (const child of this.byId.values()) if (child.exit === null) yield child;
   }
 
-  /** Iterates over the keys by which memory and CPU time are known of processes outside of all slots: shims and templates. */
+  /** Iterates over the keys of the memory and CPU time of processes outside of all slots: shims and templates. */
   *helpers(): Iterable<number> {
     for (const { pid, commandTag } of this.alive()) if (pid !== null && commandTag !== null) yield shimKey(pid);
     for (const { pid } of this.templates.alive()) if (pid !== null) yield pid;

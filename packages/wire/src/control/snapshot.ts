@@ -114,7 +114,7 @@ export interface RetryBudgetRule {
 
 /** How often clients may send requests. Each client has a bucket of `burst` tokens, of which `requests` return in `periodMs`. */
 export interface RateLimitRule {
-  /** Which values have a bucket each: the client's address, the field `name`, or the `routes`. */
+  /** Which values get separate buckets: the client's address, the field `name`, or the `routes`. */
   by: "address" | "header" | "route";
   /** In lower case. */
   name?: string;

@@ -128,7 +128,7 @@ function beginLines(): void {
   lines.hasContentType = false;
 }
 
-/** Converts lower-case names with one or several values each. */
+/** Converts lower-case names, each with one or several values. */
 export function fieldLines(fields: Readonly<Record<string, string | readonly string[]>>): FieldLines {
   beginLines();
   for (const name in fields) {
@@ -140,8 +140,8 @@ export function fieldLines(fields: Readonly<Record<string, string | readonly str
 }
 
 /**
- * Converts a plain object of fields that the platform has accepted, as its Headers would show them; the result is kept. Returns
- * undefined for anything else, and where the platform changes or joins values.
+ * Converts a plain object of fields that the platform has accepted, in the way its Headers would return them; the result is cached. Returns
+ * undefined for any other value, and if the platform would change or join values.
  */
 export function plainFieldLines(fields: unknown): FieldLines | undefined {
   if (fields === undefined) return NO_LINES;
@@ -153,7 +153,7 @@ export function plainFieldLines(fields: unknown): FieldLines | undefined {
     const value = values[name];
     if (typeof value !== "string" || value !== value.trim()) return undefined;
     const lower = name.toLowerCase();
-    // Of two names that only differ in case the platform makes one field.
+    // If two names only differ in case, the platform makes them one field.
     if (lower !== name && (lower in values || lines.text.includes(`${lower}: `))) return undefined;
     addLine(lower, value);
   }

@@ -35,7 +35,7 @@ function mapWords(path: string): Uint32Array | undefined {
     const { buffer, byteOffset, byteLength } = Bun.mmap(path, { shared: true });
     return byteLength < WORD_BYTES * WORDS ? undefined : new Uint32Array(buffer, byteOffset, WORDS);
   } catch {
-    // Without it the balancers rely on frames alone.
+    // Without it the balancers rely only on frames.
     return undefined;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The kernel's table of TCP connections, with the bytes that peers have not acknowledged: Node has no call for this. It also has the
- * sockets of peers on this machine, with what these have not read.
+ * The kernel's table of TCP connections, with the bytes that peers have not acknowledged: Node has no call for this. The table also has the
+ * sockets of peers on this machine, with the bytes that these have not read.
  */
 import type { Socket } from "node:net";
 import { fs } from "../proc/bun-memory.js";
@@ -12,8 +12,8 @@ const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 const PIECE_BYTES = 16_384;
 
 /**
- * How many pieces are read in one turn of the event loop, and how long one takes, in milliseconds: by a turn for each a busy process would
- * read a large table for many seconds.
+ * How many pieces are read in one turn of the event loop, and how long that may take, in milliseconds. With only one piece per turn, a busy
+ * process would read a large table for many seconds.
  */
 const PIECES_IN_TURN = 8;
 const PIECE_MS = 0.05;
@@ -114,7 +114,10 @@ function hasQueue(bytes: Buffer, at: number): boolean {
   return false;
 }
 
-/** How long a reading is used, also in multiples of the time that it takes the kernel: 0.2 s for a table of 100,000 rows. */
+/**
+ * How long a reading is used, in milliseconds, and as a multiple of the time that the kernel takes for it, which is 0.2 s for a table of
+ * 100,000 rows.
+ */
 const FRESH_MS = 1000;
 const FRESH_TIMES = 4;
 
@@ -124,9 +127,9 @@ const seesOutgoing = process.platform === "linux";
 let outgoing: ReadonlyMap<number, number> = new Map();
 /** The inodes of connections whose peer has sent FIN. */
 let ended: ReadonlySet<number> = new Set();
-/** What peers on this machine have not read, by `localPeer`. */
+/** The bytes that peers on this machine have not read, by `localPeer`. */
 let unreadOfPeers: ReadonlyMap<string, number> = new Map();
-/** The time of the reading's request, and until when it is used. */
+/** When the reading was requested, and until when it is used. */
 let readAt = Number.NEGATIVE_INFINITY;
 let isFreshUntil = Number.NEGATIVE_INFINITY;
 let isReading = false;
@@ -140,8 +143,8 @@ interface Handle {
 }
 
 /**
- * Returns what a peer on this machine is called in the table, where its own socket has a row; undefined for others. Over loopback a kernel
- * tells nothing of 64 KB that its program reads, which takes a slow one a minute.
+ * Returns the name of a peer on this machine in the table, where its own socket has a row; undefined for other peers. Over loopback, a
+ * kernel does not report the first 64 KB that its program reads, for which a slow program needs a minute.
  */
 export function localPeer(ends: {
   remoteAddress?: string | undefined;
@@ -162,18 +165,18 @@ export function localPeer(ends: {
 
 /** The last bytes of ::1. */
 const LOOPBACK_V6_END = [0, 0, 0, 1];
-/** The length of the end of an address in the table that tells addresses of this machine apart, and of a port with its colon. */
+/** The length of the end of an address in the table that distinguishes addresses of this machine, and of a port with its colon. */
 const END_LENGTH = 8;
 const PORT_LENGTH = 5;
 
 const hex = (number: number, length: number) => number.toString(16).toUpperCase().padStart(length, "0");
 
-/** Returns what this peer had not read at the last reading, in bytes. A call starts no reading. */
+/** Returns how many bytes this peer had not read at the last reading. A call does not start a reading. */
 export function unreadOfPeer(peer: string): number {
   return unreadOfPeers.get(peer) ?? 0;
 }
 
-/** Which of the bytes written to a socket its peer has acknowledged. */
+/** Finds how many of the bytes written to a socket its peer has acknowledged. */
 export class SocketAcknowledgements implements AcknowledgingConnection {
   /** Identifies it in the kernel's tables; 0 until it is determined. */
   private inode = 0;
@@ -181,7 +184,7 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
   private takenBytes = 0;
   private takenAt = Number.NEGATIVE_INFINITY;
   private sureBytes = 0;
-  /** Empty until it is determined; undefined if the peer is elsewhere. */
+  /** Empty until it is determined; undefined if the peer is on another machine. */
   private peer: string | undefined = "";
 
   constructor(private readonly socket: Socket) {}
@@ -200,8 +203,8 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
   }
 
   /**
-   * What the peer's kernel has acknowledged, without what a peer on this machine has not read. Synchronous: uses the queues' sizes of the last
-   * reading, 0 without one.
+   * The number of bytes that the peer's kernel has acknowledged, without those that a peer on this machine has not read. Synchronous: uses
+   * the sizes of the queues from the last reading, or 0 without one.
    */
   get progressBytes(): number {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
@@ -209,7 +212,7 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     return bytesWritten - writeQueueSize - this.queuedBytes;
   }
 
-  /** What the kernel holds for the peer, and holds unread of a peer on this machine. */
+  /** The number of bytes that the kernel holds for the peer, including those that a peer on this machine has not read. */
   private get queuedBytes(): number {
     const { peer } = this;
     return (outgoing.get(this.inode) ?? 0) + (peer === undefined ? 0 : unreadOfPeer(peer));
@@ -291,7 +294,9 @@ async function readTables(now: number): Promise<void> {
   isReading = false;
 }
 
-/** Collects the kernel's queued bytes, and the peers that have sent FIN, by the sockets' inodes; and what is unread, by `localPeer`. */
+/**
+ * Collects the kernel's queued bytes and the peers that have sent FIN, by the inodes of the sockets; and the unread bytes, by `localPeer`.
+ */
 export async function takeTables(
   found: Map<number, number>,
   ended: Set<number>,

@@ -39,8 +39,8 @@ export interface ListeningSocket extends Listener {
 
 /**
  * Returns the addresses on which these processes listen, each once.
- * @param sockets the listening sockets of this machine; they should be read once for several processes, because the kernel scans a table
- * of some 100,000 places for each reading, 2 to 4 ms
+ * @param sockets the listening sockets of this machine; they should be read once for several processes, because for each reading the kernel
+ * scans a table of some 100,000 entries, which takes 2 to 4 ms
  * @param unix the inodes of unix sockets: a process that has no other sockets needs no such reading
  */
 export function listenersOf(

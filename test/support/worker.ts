@@ -1,4 +1,5 @@
 /** What holds in every test file, in any worker and after any other files. */
+import { statSync } from "node:fs";
 import fc from "fast-check";
 import { afterAll, vi } from "vitest";
 
@@ -6,6 +7,10 @@ import { afterAll, vi } from "vitest";
 const SEED = 1;
 
 fc.configureGlobal({ seed: Number(process.env.SEED ?? SEED) });
+
+// Node 20 resolves no symbolic links of a module's path if the last file that was looked at in this process is a socket or a pipe
+// (fs.realpathSync reads the shared result of that look), and then does not find the packages that the module imports.
+statSync(import.meta.dirname);
 
 const { cwd, exitCode } = { cwd: process.cwd(), exitCode: process.exitCode };
 const environment = { ...process.env };

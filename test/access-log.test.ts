@@ -31,14 +31,14 @@ server.on("upgrade", (req, socket) => {
 server.listen(process.env.PORT, process.env.HOST);
 `;
 
-/** The balancer's own responses and their bodies. */
+/** Responses that the balancer generates itself, and their bodies. */
 const LOCAL: [method: string, path: string, status: number, body: string][] = [
   ["HEAD", "/nowhere/head", 404, ""],
   ["POST", "/fetch/exit", 502, "502 Bad Gateway\n"],
   ["GET", "/node/stopped", 503, "503 Service Unavailable\n"],
 ];
 
-/** Parts of a request that no recording has. */
+/** Parts of a request that no recording contains. */
 const SECRETS = "Cookie: sid=swordfish\r\nAuthorization: Bearer swordfish\r\nReferer: http://a/?k=swordfish\r\n";
 
 describe.each(RUNTIMES)("the access log on %s", (runtime) => {
@@ -82,7 +82,7 @@ describe.each(RUNTIMES)("the access log on %s", (runtime) => {
     };
     await get(project.port, "/fetch/silent");
 
-    // A recording needs no access log, goes on over a change of balancers, and has nothing secret.
+    // A recording needs no access log, continues when balancers are replaced, and contains nothing secret.
     const file = join(project.folder, "recorded.jsonl");
     const ending = new AbortController();
     let hasBegun = () => {};
@@ -127,13 +127,13 @@ describe.each(RUNTIMES)("the access log on %s", (runtime) => {
       tunnel.close();
     }
     const endless = await raw("GET /fetch/endless HTTP/1.1\r\nHost: a\r\n\r\n");
-    // Its former process has ended in a request.
+    // Its former process has crashed in a request.
     const isRunning = ({ pools: [pool] }: Status) => pool?.ready === 1 && pool.instances[0]?.inFlight === 1;
     await project.statusWhere("it to be in flight", isRunning);
     endless.close();
     let log = "";
     const head = "127\\.0\\.0\\.1 - - \\[[^\\]]+ \\+0000\\] ";
-    // Those of requests that do not end with their response.
+    // The lines of requests that do not end with their response.
     const lines = [/"GET \/fetch\/endless HTTP\/1\.1" 499 0 "-" "-" \d+\.\d{6} fetch\.1$/m];
     if (runtime === "bun") lines.push(/"GET \/command\/up HTTP\/1\.1" 101 0 "-" "-" \d+\.\d{6} command\.1$/m);
     const hasAll = async () => {

@@ -1,4 +1,4 @@
-/** An addition is one new file and a line in a registry, as CONTRIBUTING.md says: each one works in a copy of the build. */
+/** An addition is one new file and a line in a registry, as CONTRIBUTING.md says: each addition works in a copy of the build. */
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { ROOT } from "./support/fleet.js";
 
-/** Copies of the builds of some packages, which import each other; files can be added and changed. The first one is meant by default. */
+/** Copies of the builds of some packages, which import each other; files can be added and changed. The default is the first package. */
 class Scratch {
   private readonly folder = mkdtempSync(join(tmpdir(), "pl-additions-"));
   private readonly names: string[];
@@ -26,7 +26,7 @@ class Scratch {
     }
   }
 
-  /** Makes the dependencies of a package available: those of its own project are the copies, if there are some. */
+  /** Makes the dependencies of a package available: dependencies of its own project are copies, if there are copies. */
   private link(from: string, to: string): void {
     mkdirSync(join(to, "@paceline"), { recursive: true });
     for (const name of readdirSync(from)) if (name !== "@paceline") symlinkSync(join(from, name), join(to, name));
@@ -46,7 +46,10 @@ class Scratch {
     this.touched.push(file);
   }
 
-  /** Inserts a line after each given line, which must exist. @param file such as `core/figures.js` or, of another package, `wire:limits.js` */
+  /**
+   * Inserts a line after each given line, which must exist.
+   * @param file for example `core/figures.js` or, in another package, `wire:limits.js`
+   */
   insert(file: string, lines: Record<string, string>): void {
     let text = readFileSync(this.pathOf(file), "utf8");
     for (const [after, line] of Object.entries(lines)) {

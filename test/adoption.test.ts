@@ -1,4 +1,4 @@
-/** A start takes over the fleet of a killed supervisor: processes, counts and output go on, and no request is lost. */
+/** A start takes over the fleet of a killed supervisor: processes, counts and output continue, and no request is lost. */
 import type { ChildProcess } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import { hasEnded, kill as killProcess, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-/** Says which process it is, writes a line on request, and does not get ready while there is a file `hang`. */
+/** Responds with its identity, writes a line on request, and does not get ready while there is a file `hang`. */
 const APP = `
 import { existsSync } from "node:fs";
 while (existsSync("hang")) await new Promise((resolve) => setTimeout(resolve, 50));
@@ -28,7 +28,7 @@ import { createServer } from "node:http";
 createServer((request, response) => response.end("program")).listen(process.env.PORT, "127.0.0.1");
 `;
 
-/** The processes by slot, and what must go on. */
+/** The processes by slot, and what must continue. */
 function processesOf({ pools, balancers }: Status): Record<string, object> {
   const all = [...pools.flatMap(({ instances }) => instances), ...balancers];
   return Object.fromEntries(all.map(({ name, pid, attempt, restarts }) => [name, { pid, attempt, restarts }]));
@@ -41,11 +41,11 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
   async function again(project: Project, args: string[] = []): Promise<Status> {
     const { code, output } = await project.startDetached(args);
     expect(`${code} ${output}`).toMatch(/^0 .*: (all ready|taken over, but not all of it is ready) \(pid \d+\)/);
-    // A balancer that is started again has to accept connections by then.
+    // A balancer that was started again must accept connections by then.
     if (output.includes("all ready")) expect((await get(project.port, "/")).body).toBe("hello");
     return project.status();
   }
-  /** Resolves when the fleet has these processes. One that has not connected yet has no pid. */
+  /** Resolves when the fleet has these processes. A process that has not connected yet has no pid. */
   const untilIs = (project: Project, processes: Record<string, object>) =>
     project.statusWhere("the processes", (status) => isDeepStrictEqual(processesOf(status), processes));
   const savedIn = (project: Project) => {
@@ -74,7 +74,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     expect(first.pools.map(({ instances }) => instances.length)).toEqual([2, 1, 1]);
     await waitFor("it in the state", () => savedIn(project).includes("web.2#2"));
 
-    // It lasts as long as the test: each request costs a millisecond of CPU time.
+    // The load lasts as long as the test: each request takes a millisecond of CPU time.
     const common = { path: "/", expectBody: "hello", delayMs: 80 };
     const anew = project.load({ ...common, mode: "connect-anew", clients: 2 });
     const kept = project.load({ ...common, mode: "keep-alive", clients: 2 });
@@ -90,7 +90,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       await waitFor("the line", () => timesIn(project, `before${round}`) > 0);
       before = await project.status();
       await kill(project);
-      // As if it had not been written since: web.2 has another process by now.
+      // As if the state had not been written since then: web.2 has another process by now.
       if (round === 1) writeFileSync(join(project.runDir, "state.json"), earlyState);
       await get(project.port, `/?line=between${round}`);
       await again(project);
@@ -115,9 +115,9 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       await waitFor("the line in between", () => timesIn(project, `between${round}`) > 0);
     }
 
-    // One ends while no supervisor is there, and one afterwards.
+    // One exits while no supervisor is running, and one afterwards.
     const [gone = 0, later = 0] = (before.pools[0]?.instances ?? []).map(({ pid }) => pid ?? 0);
-    // The first one drains: of requests for one path that have ended two processes, the last ones are not repeated.
+    // The first one drains: if requests for one path have crashed two processes, the last of them are not repeated.
     await kill(project);
     signal(gone, "SIGTERM");
     await waitFor("its end", () => hasEnded(gone));
@@ -139,11 +139,11 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     const loads = async () => {
       for (const load of [anew, kept, commanded]) expect(failures(await load.stop())).toEqual(NO_FAILURES);
     };
-    // What was inherited and found differs by runtime. What the supervisor and the command decide then is the same code.
+    // What is inherited and found differs by runtime. The code with which the supervisor and the command then decide is the same.
     if (runtime === "node") return loads();
     const program = replaced.pools[1]?.instances[0]?.pid as number;
 
-    // A reload is cut off: what serves goes on, and the replacement ends.
+    // A reload is interrupted: the serving process continues, and the replacement is stopped.
     project.write("hang", "");
     const reload = project.cli(["reload", "web"]);
     await project.statusWhere("the replacement", ({ pools: [web] }) => {
@@ -164,7 +164,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       ({ pools: [web] }) => web?.instances.every(({ other }) => other === null) === true,
     );
 
-    // A start with another config does what a reload does.
+    // A start with another config does the same as a reload.
     await kill(project);
     rmSync(join(project.folder, "hang"));
     project.writeConfig({ pools: { ...pools, web: { ...pools.web, instances: 3 } } });
@@ -178,14 +178,14 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     await project.statusWhere("the end of the reload", ({ pools }) => pools.every(({ rollout }) => rollout === null));
     expect(grown.pools[1]?.instances[0]?.restarts).toBe(0);
 
-    // One that is refused, or fails: the fleet goes on as it was, and the start says why.
+    // If the config is rejected, or fails, the fleet continues unchanged, and the start says why.
     const three = { ...pools, web: { ...pools.web, instances: 3 } };
     const running = processesOf(await project.status());
     project.write("broken.js", 'throw new Error("broken")');
     const changes = [
       [() => project.writeConfig({ pools: three, listen: ["127.0.0.1:9"] }), "listen changed from"],
       [() => project.writeConfig({ pools: { ...three, web: { ...three.web, app: "./broken.js" } } }), "broken"],
-      // There is an app in the folder, which is not started beside the fleet.
+      // There is an app in the folder, which is not started in addition to the fleet.
       [() => rmSync(join(project.folder, "paceline.config.json")), "paceline.config.json: is missing"],
     ] as const;
     for (const [change, reason] of changes) {
@@ -207,7 +207,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
 
     await loads();
     for (let round = 1; round <= rounds; round++) expect(timesIn(project, `before${round}`)).toBeGreaterThan(0);
-    // The balancer has ended, too.
+    // The balancer has exited, too.
     const [balancer] = (await project.status()).balancers;
     const [{ generation } = { generation: 0 }] = (await project.status()).pools;
     await kill(project);
@@ -216,7 +216,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     const reloaded = await project.statusWhere("the balancer", (status) => status.balancers[0]?.state === "ready");
     expect(reloaded.pools[0]?.generation).toBe(generation + 1);
 
-    // A stop is cut off while a request is under way: its command is killed, then the supervisor.
+    // A stop is interrupted while a request is in progress: its command is killed, then the supervisor.
     const stopWhileHeld = async (stop: () => void) => {
       project.write("held", "");
       const lines = timesIn(project, "held");
@@ -243,7 +243,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     const up = await project.statusWhere("its sizes", (status) => status.balancers[0]?.state === "ready");
     expect(up.pools.map(({ wanted }) => wanted)).toEqual([3, 1, 1]);
 
-    // A stop whose supervisor is killed goes on by itself.
+    // A stop whose supervisor is killed continues by itself.
     let stopping: ReturnType<Project["stop"]> | undefined;
     const endHeldAgain = await stopWhileHeld(() => {
       stopping = project.stop();
@@ -254,7 +254,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     await project.nothingLeft();
     expect(existsSync(join(project.runDir, "state.json"))).toBe(false);
 
-    // A start whose supervisor is killed says what goes on.
+    // A start whose supervisor is killed says what continues.
     project.write("hang", "");
     const starting = project.startDetached();
     await waitFor("an instance", async () => {
@@ -291,7 +291,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
   test("that was detached gets another one from a balancer, again and again, until it is stopped", async () => {
     const config = { restartSupervisor: true, balancer: { processes: 2 }, runtime: undefined };
     const project = await startFleet({ runtime, app: APP, config });
-    // What was done goes on, however soon after it the supervisor is killed.
+    // Completed operations stay in effect, however soon afterwards the supervisor is killed.
     await project.reload();
     const before = await project.status();
     for (let round = 0; round < 2; round++) {
@@ -303,9 +303,9 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       });
     }
     await untilIs(project, processesOf(before));
-    // It comes when all of them have connected.
+    // The event comes when all of them have connected.
     await project.eventWhere(/adopted 2 instances and 2 balancers; started 0, ended 0/);
-    // The runtime that the environment of the first start prefers, too.
+    // Also the runtime that the environment of the first start prefers.
     expect(await project.events()).not.toMatch(/was cut off|another configuration/);
     expect((await project.stop()).code).toBe(0);
     await project.nothingLeft();

@@ -8,7 +8,7 @@ import { testOnce } from "./support/test-once.js";
 
 const UNCLEAR = `export default (a, b) => (b.end === undefined ? new Response("as fetch") : b.end("as node"));\n`;
 
-/** Writes a line per action to a file. */
+/** Writes a line for each action into a file. */
 const NOTING = `
 import { appendFileSync } from "node:fs";
 const note = (what) => appendFileSync("notes", \`\${what} \${process.env.PACELINE_GENERATION}\\n\`);

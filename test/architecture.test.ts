@@ -9,7 +9,10 @@ const SUPERVISOR = "packages/supervisor/src";
 const ROOMS = roomsOfPage();
 const SOURCES = ["wire", "balancer", "server", "supervisor"].map((name) => `packages/${name}/src`);
 
-/** Returns the first name of a file's room by the table of docs/architecture.md; undefined for single files that import no room. */
+/**
+ * Returns the first name of the part of the supervisor to which docs/architecture.md assigns a file; undefined for single files that import
+ * no part.
+ */
 function roomOf(path: string): string | undefined {
   const [first = "", more] = path.startsWith(`${SUPERVISOR}/`) ? path.slice(SUPERVISOR.length + 1).split("/") : [];
   const name = first.replace(/\.js$/, ".ts");

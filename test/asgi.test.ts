@@ -1,4 +1,4 @@
-/** FastAPI in practice: turns, streams, WebSockets, uploads, background tasks, client facts, reloads, and error messages. */
+/** FastAPI in practice: round robin, streams, WebSockets, uploads, background tasks, client facts, reloads, and error messages. */
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
@@ -80,7 +80,7 @@ def make(mode):
     return app
 `;
 
-/** Imports nothing, which takes FastAPI a second. */
+/** Imports nothing, because importing FastAPI takes a second. */
 const PLAIN = `
 async def app(scope, receive, send):
     pass
@@ -159,13 +159,13 @@ describe("FastAPI behind a balancer", () => {
     expect(await upload.json()).toEqual({ bytes: size });
     expect((await get(port, "/sync")).body).toMatch(/^"web\.\d"$/);
 
-    // The response comes long before the task is done.
+    // The response arrives long before the task is done.
     expect((await fetch(`${url}/task`, { method: "POST" })).status).toBe(200);
     const reload = project.reload();
     await waitFor("the WebSocket to be closed", () => closeCode !== undefined);
     await waitFor("the events to end", () => events.isWhole !== undefined);
     expect([closeCode, events.isWhole]).toEqual([1012, true]);
-    // The new ones serve while the task keeps an old one alive.
+    // The new instances serve while the task keeps an old one running.
     expect((await get(port, "/who")).status).toBe(200);
     expect(existsSync(join(project.folder, "done.txt"))).toBe(false);
     writeFileSync(join(project.folder, "go"), "");
@@ -215,7 +215,7 @@ describe("FastAPI behind a balancer", () => {
     expect((await get(project.port, "/who")).status).toBe(200);
     expect((await project.stop()).code).toBe(0);
 
-    // An interpreter without any package.
+    // An interpreter without any packages.
     project.write("bare", `#!/bin/sh\nexec ${python} -S "$@"\n`);
     chmodSync(join(project.folder, "bare"), 0o755);
     const refused = await project.startDetached(["--asgi", "plain:app", "--python", "./bare", ...place]);

@@ -27,7 +27,7 @@ describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
     await project.nothingLeft();
   });
 
-  // Delays and budgets are those of the pure state machine.
+  // The pure state machine decides about delays and budgets.
   testOnce(runtime)(
     "that starts to crash later is tried again and again, while another pool serves on, and serves when it can",
     async () => {

@@ -1,4 +1,4 @@
-/** Automatic certificates from Let's Encrypt's own test CA, which refuses nonces and knows names already, as real ones do. */
+/** Automatic certificates from Let's Encrypt's own test CA, which refuses nonces and knows names already, as real CAs do. */
 import { readdirSync, statSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
@@ -76,7 +76,7 @@ describe.each(["bun", "node"] as const)("on %s", (runtime) => {
     await new Promise<void>((resolve) => asking.listen(askPort, "127.0.0.1", resolve));
     atEnd(async () => void asking.close());
     const env = { PEBBLE_WFE_NONCEREJECT: "30", PEBBLE_AUTHZREUSE: "50" };
-    // On Node the CA finds nothing by tls-alpn-01, so that http-01 follows, and it wants to know the account.
+    // On Node the CA finds nothing with tls-alpn-01, so that http-01 follows, and it requires an account.
     const other = { externalAccountBindingRequired: true, externalAccountMACKeys: { [ACCOUNT.keyId]: ACCOUNT.key } };
     const toCa = runtime === "bun" ? { tlsPort } : { tlsPort: await freePort(), config: other };
     pebble = await startPebble({ ...toCa, httpPort, env }, atEnd);
@@ -98,7 +98,7 @@ describe.each(["bun", "node"] as const)("on %s", (runtime) => {
     expect(await project.events()).toMatch(/balancer.1 is ready.*orders a certificate for/s);
     expect(first.response).toContain("200 OK");
     expect((await valid("www.shop.example")).issuer).toContain("Pebble");
-    // Balancers have a certificate a moment before its order is over.
+    // Balancers have a certificate a moment before its order is finished.
     const states = async () => (await certs()).map(({ names, state }) => `${names} ${state}`);
     await expect.poll(states).toEqual(["shop.example valid", "www.shop.example valid"]);
     const shown = await project.cli(["certs"]);
@@ -129,7 +129,7 @@ describe.each(["bun", "node"] as const)("on %s", (runtime) => {
     const ca = await pebble.root();
     await project.cli(["certs", "renew"]);
     const refused = await request(tlsPort, "stranger.example", ca).catch((error: Error) => error.message);
-    // Not somebody else's certificate.
+    // Not another name's certificate.
     expect(refused).toMatch(/unrecognized name/i);
     // On a busy machine a handshake may wait too long for the order.
     const served = await waitFor(

@@ -1,4 +1,4 @@
-/** Commands, correct and broken: each serves, or fails with one clear line, and leaves nothing behind. */
+/** Commands, correct and broken: each serves or fails with one clear line, and leaves nothing behind. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, onTestFinished, test } from "vitest";
@@ -16,14 +16,14 @@ const fixture = (name: string) => join(FIXTURES, name);
 /** Returns a number unique to this run, for the arguments of the fixtures' processes. */
 const newMark = () => `${process.pid}${Math.trunc(Math.random() * 1e9)}`;
 
-/** Does not listen where it is told to. */
+/** Does not listen on the given address. */
 const ELSEWHERE = `const server = require("http").createServer();
 server.listen(0, "127.0.0.1", () => console.log("has port " + server.address().port));`;
 
-/** What every fixture gets. */
+/** The environment of every fixture. */
 const envOf = (mark: string) => ({ NODE: process.execPath, MARK: mark });
 
-/** `paceline start --detach` of something that cannot become ready: returns its exit status and its message. */
+/** Runs `paceline start --detach` with a command that cannot become ready: returns its exit status and its message. */
 async function failsToStart(
   runtime: RuntimeName,
   api: { command: string[] } & Record<string, unknown>,
@@ -44,7 +44,7 @@ function markedProcesses(mark: string): number[] {
     try {
       return readFileSync(`/proc/${name}/cmdline`, "latin1").includes(`.${mark}`) ? [Number(name)] : [];
     } catch {
-      return []; // It ended meanwhile.
+      return []; // return []; // It has exited in the meantime.
     }
   });
 }
@@ -63,7 +63,7 @@ describe.each(RUNTIMES)("a command on %s", (runtime) => {
   const env = envOf(mark);
   const own = "{name} $" + "{port} {{port}}";
   const serve = { command: [fixture("serve.mjs"), "{socket}"], env };
-  /** Without instances until a test wants one. */
+  /** Without instances until a test needs one. */
   const failing = { instances: 0, restartBudget: { maxFailures: 1 }, env };
   const pools = {
     api: { ...serve, instances: 2, routes: ["/"], env: { ...env, OWN: own } },

@@ -1,4 +1,4 @@
-/** Completion in real shells, beside a running fleet. */
+/** Completion in real shells, with a running fleet. */
 import { mkdirSync, symlinkSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { expect, test } from "vitest";
@@ -7,7 +7,7 @@ import { PACELINE, type Project, startFleet } from "./support/fleet.js";
 import { hasProgram, run } from "./support/processes.js";
 import { Screen } from "./support/terminal.js";
 
-/** Each line: the words of an unfinished command line, then what completes the last one. */
+/** Each line: the words of an unfinished command line, then the candidates that complete the last one. */
 const LINES: [words: string[], candidates: string[]][] = [
   [["sca"], ["scale"]],
   [

@@ -8,7 +8,7 @@ import { kill, pause, signal } from "./support/processes.js";
 import { RawConnection } from "./support/raw-http.js";
 import { testOnce } from "./support/test-once.js";
 
-/** Of each load on a balancer that is killed. */
+/** The number of clients of each load on a balancer that is killed. */
 const CLIENTS = 8;
 
 /** Returns the pid, or fails the test. */
@@ -26,7 +26,7 @@ describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
     const anew = project.load({ mode: "connect-anew", clients: 4, expectBody: HELLO_BODY });
     await anew.moreConnections(50);
 
-    // Only one: of requests for one path that have ended two processes, the last ones are not repeated.
+    // Only one: if requests for one path have crashed two processes, the last of them are not repeated.
     const find = ({ pools: [web] }: Status) => web?.instances.find(({ name }) => name === "web.1");
     const pid = present(find(await project.status())?.pid);
     signal(pid, "SIGKILL");
@@ -91,7 +91,7 @@ describe.each(RUNTIMES)("kill -9 on %s", (runtime) => {
     }
   });
 
-  // The balancer's tests have its queue on both runtimes.
+  // The tests of the balancer cover its queue on both runtimes.
   testOnce(runtime)("of the only instance: requests wait for the next one", async () => {
     const project = fleet();
     expect(await project.scale("web", 1)).toMatchObject({ code: 0 });

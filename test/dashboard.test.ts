@@ -1,4 +1,4 @@
-/** The dashboard as a person sees it, in a real pseudo-terminal on a real fleet. */
+/** The dashboard as a person sees it, in a real pseudo-terminal with a real fleet. */
 import { describe, expect, test } from "vitest";
 import { PACELINE, RUNTIMES, sharedFleet } from "./support/fleet.js";
 import { kill } from "./support/processes.js";
@@ -32,11 +32,11 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
       /^ web\.2 +ready/m,
       /^ balancer\.1 +ready/m,
     );
-    // The header is as wide as the screen, though it has characters of two cells.
+    // The header is as wide as the screen, although it has characters of two cells.
     expect(screen.columnOf("http://", 0)).toBeGreaterThan(0);
     expect(lines.join("\n")).toMatch(/^ NAME +STATE +REQ\/S .* UP$/m);
 
-    // Pasted text operates nothing.
+    // Pasted text triggers nothing.
     screen.press("\x1b[200~+y\x1b[201~");
     await screen.sees(/pasted text does nothing here/);
 
@@ -45,7 +45,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
     await screen.answer("y");
     await screen.sees(/^ web\.3 +ready/m, /^ web +3\/3 /m, /✓ web: 3 instances/);
     expect((await project.status()).pools[0]?.wanted).toBe(3);
-    // The answer that comes with its question counts for nothing.
+    // An answer that arrives together with its question does not count.
     screen.press("-y");
     await screen.sees(/Scale web from 3 to 2 instances\? {2}y yes/);
     await screen.answer("y");

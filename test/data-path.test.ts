@@ -31,7 +31,7 @@ export default function handler(request: IncomingMessage, response: ServerRespon
 }
 `;
 
-/** Reports in /aborted how many clients left before their response; /trailers sends those that it gets. */
+/** Reports in /aborted how many clients disconnected before their response; /trailers sends back the trailers that it gets. */
 const ABORT_APP = `
 let aborted = 0;
 export default {
@@ -125,7 +125,7 @@ describe.each(RUNTIMES)("the data path on %s", (runtime) => {
       await connection.end();
       return connection.received;
     };
-    // A Node handler's instance says on its control lane that it reads them.
+    // The instance of a Node handler reports on its control lane that it reads trailers.
     await expect
       .poll(() => ask("TE: trailers\r\n"), { timeout: 10_000 })
       .toMatch(/\r\n\r\n1\r\n3\r\n0\r\nx-got: \{"x-sum":"1"\}\r\n\r\n$/i);

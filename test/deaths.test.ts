@@ -1,4 +1,4 @@
-/** Every unwanted death has a report, which says why, and outlives the fleet. */
+/** Every unexpected death has a report that says why, and that outlives the fleet. */
 import { readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -18,7 +18,7 @@ export default { fetch: (request) => {
 } };
 `;
 
-/** Returns the reports, the oldest first. */
+/** Returns the reports, oldest first. */
 function reportsOf(project: Project): DeathReport[] {
   const folder = join(project.runDir, "deaths");
   const names = readdirSync(folder).filter((name) => name.endsWith(".json"));
@@ -32,12 +32,12 @@ async function untilReported(project: Project, count: number): Promise<DeathRepo
       const reports = reportsOf(project);
       return reports.length >= count && reports;
     } catch {
-      return false; // The folder is made with the first report.
+      return false; // return false; // The folder is created with the first report.
     }
   });
 }
 
-/** A POST, which ends one process only. */
+/** A POST, which crashes only one process. */
 async function post(port: number, path: string): Promise<string> {
   const connection = await RawConnection.open(port);
   connection.write(`POST ${path} HTTP/1.0\r\nHost: x\r\nX-Request-Id: r-1\r\nContent-Length: 0\r\n\r\n`);
@@ -66,7 +66,7 @@ test("deaths are reported with what is known of them, also when the fleet is sto
     ...{ kind: "exit", code: 3, signal: null, state: "ready", runtime: "bun", lastLines: ["it exits now"] },
     reason: expect.stringMatching(/^exited with code 3 after .*: it exits now$/),
   });
-  // The balancer's report of what it lost may come after the death.
+  // The balancer's report about the lost request may come after the death.
   await waitFor("the lost request", () => reportsOf(project)[0]?.requests.length === 1);
   expect(reportsOf(project)[0]).toMatchObject({
     requests: [{ id: "r-1", request: "POST /exit", state: "running", outcome: "failed" }],
@@ -104,7 +104,7 @@ test("deaths are reported with what is known of them, also when the fleet is sto
   });
 
   project.write("app.js", APP);
-  // A folder that cannot be written, or is not ours, loses only the report.
+  // If the folder cannot be written, or is not ours, only the report is lost.
   const folder = join(project.runDir, "deaths");
   renameSync(folder, `${folder}.away`);
   symlinkSync(`${folder}.away`, folder);
@@ -115,7 +115,7 @@ test("deaths are reported with what is known of them, also when the fleet is sto
   await ready(6);
   expect((await project.stop()).code).toBe(0);
 
-  // Nothing of a stop is a death.
+  // An exit during a stop is not a death.
   expect(reportsOf(project)).toHaveLength(5);
   expect(readdirSync(folder)).toHaveLength(5);
   for (const name of readdirSync(folder)) expect(statSync(join(folder, name)).mode & 0o777).toBe(0o600);
@@ -146,13 +146,13 @@ test("deaths are reported with what is known of them, also when the fleet is sto
   };
   expect(listed.deaths.map(({ id, how }) => `${id} ${how}`)).toContain("2 SIGSEGV");
 
-  // Numbers go on with the next start.
+  // Numbers continue with the next start.
   expect((await project.startDetached()).code).toBe(0);
   signal(await idOf(), "SIGKILL");
   expect((await untilReported(project, 6)).at(-1)?.id).toBe(6);
 });
 
-/** Burns a tenth of a core until it is killed. */
+/** Uses a tenth of a core until it is killed. */
 const BLOCKS = `
 const cell = new Int32Array(new SharedArrayBuffer(4));
 function neverReturns() {
@@ -196,7 +196,7 @@ test("a blocked app is reported with the function that blocks, or on Bun with th
       return connection;
     }),
   );
-  // Those of clients that have left would not be in flight.
+  // Requests of disconnected clients would not be in flight.
   await untilReported(project, names.length);
   for (const connection of blocked) await connection.until(/^HTTP\/1.1 50[24] /);
   const reports = await waitFor("the requests", () => {
@@ -220,7 +220,7 @@ test("a blocked app is reported with the function that blocks, or on Bun with th
   expect((await project.cli(["deaths"])).stdout).toMatch(/ node\.1 +hung .* neverReturns \(app\.js:4:/);
 });
 
-/** Runs JavaScript until it is asked to end, and answers others meanwhile. */
+/** Runs JavaScript until it is asked to exit, and responds to other requests in the meantime. */
 const BUSY = `
 import { existsSync } from "node:fs";
 function busyFunction() { while (!existsSync("./go-on")) for (let n = 0; n < 1e5; n++) Math.sqrt(n); }

@@ -1,4 +1,4 @@
-/** A deploy tries a release under load, goes on or back by itself, and is undone at once by a rollback. */
+/** A deploy tries a release under load, continues or is rolled back by itself, and a rollback undoes it immediately. */
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -17,10 +17,10 @@ export default { fetch: () => new Response("bad", { status: ++count % 2 === 0 ? 
 `;
 const BROKEN = 'throw new Error("no such table: carts");\n';
 
-/** Durations and memory on a busy machine say nothing about a release; verdict.test.ts judges them. */
+/** Durations and memory on a busy machine prove nothing about a release; verdict.test.ts tests how they are judged. */
 const limits = { p50Ms: 600_000, p99Ms: 600_000, memoryMbPerMinute: 100_000 };
 
-/** Whether it is reported that a client has had a response of the release. */
+/** Whether it is reported that a client has had a response from the release. */
 const hasServed = ({ pools }: Status) => (pools[0]?.deploy?.arms.new?.requestsTotal ?? 0) > 0;
 const pidsOf = ({ pools }: Status) => pools[0]?.instances.map(({ pid }) => pid);
 const generationOf = ({ pools }: Status) => pools[0]?.generation;
@@ -37,7 +37,7 @@ test("goes on with a good release, takes a bad one back, and returns to what is 
   const first = await project.ready();
   const good = release("good", GOOD("v2"));
 
-  // As good as the old one: in service, with the old processes warm; then these serve again.
+  // As good as the old release: in service, with the old processes warm; then these serve again.
   const load = project.load({ mode: "keep-alive", clients: 2, delayMs: 20 });
   await load.moreConnections(1);
   const deployed = await project.deploy({ dir: good });
@@ -60,7 +60,7 @@ test("goes on with a good release, takes a bad one back, and returns to what is 
   expect(failures(await load.stop())).toEqual(NO_FAILURES);
   expect(await project.rollback()).toMatchObject({ code: 2, output: expect.stringContaining("rolled back already") });
 
-  // One whose second response fails.
+  // A release whose second response fails.
   const before = await project.statusWhere("the new ones to be gone", allReady);
   const bad = release("bad", HALF_FAILS, 600_000);
   const seen = project.load({ mode: "keep-alive", clients: 2, delayMs: 20 });
@@ -81,14 +81,14 @@ test("goes on with a good release, takes a bad one back, and returns to what is 
   expect(generationOf(after)).toBe(1);
   expect(pidsOf(after)?.[0], "the canary's slot kept its process").toBe(pidsOf(before)?.[0]);
 
-  // One that does not start, or cannot be read, is refused before it has a request.
+  // A release that does not start, or cannot be read, is rejected before it gets a request.
   const broken = await project.deploy({ dir: release("broken", BROKEN) });
   expect(broken.output).toContain("no such table: carts");
   expect(broken.code).toBe(6);
   project.write("releases/broken/paceline.config.json", '{ "instnaces": 2 }');
   expect(await project.deploy({ dir: join(project.folder, "releases/broken") })).toMatchObject({ code: 6 });
 
-  // A deploy without requests cannot tell; what it keeps warm, the next supervisor knows.
+  // A deploy without requests cannot be judged; the next supervisor knows what it keeps warm.
   const quiet = await project.deploy({ dir: good, judgeMs: 1, onNoTraffic: "rollback" });
   expect(quiet).toMatchObject({ code: 9, output: expect.stringContaining("could not tell") });
   const promoted = await project.deploy({ dir: good, judgeMs: 0 });
@@ -103,7 +103,8 @@ test("goes on with a good release, takes a bad one back, and returns to what is 
   expect(pidsOf(await project.status())).toEqual(keptPids);
   expect((await get(project.port)).body).toBe("v1");
 
-  // The number of instances returns, also for the next supervisor, but one that an operator has set since stays. The name stays anyway.
+  // The number of instances is restored, also by the next supervisor, but a number that an operator has set since then stays. The name
+  // stays anyway.
   const small = release("small", GOOD("v3"));
   project.writeConfig({ instances: 1, name: "other" }, "releases/small");
   const { name } = await project.status();
@@ -145,7 +146,7 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   expect(after.pools[0]).toMatchObject({ generation: 1, deploy: null });
   expect(pidsOf(after)?.[0]).toBe(first);
 
-  // Without waiting, the command ends although the first instance never gets ready.
+  // Without waiting, the command exits although the first instance never gets ready.
   project.write("releases/hangs/app.js", "setInterval(() => {}, 1000);\nawait new Promise(() => {});\n");
   project.writeConfig({}, "releases/hangs");
   const begun = await project.cli(["deploy", join(project.folder, "releases/hangs"), "--no-wait"]);
@@ -153,7 +154,7 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   expect((await project.status()).pools[0]?.deploy).toMatchObject({ phase: "canary", leftMs: null });
   expect(await project.rollback()).toMatchObject({ code: 0 });
 
-  // Also while its config is read, which is given up at once, not only after the 20 s that it may take.
+  // Also while its config is read, which is aborted immediately, and not only after the 20 s that it may take.
   const marker = join(project.folder, "read");
   const reading = `import { writeFileSync } from "node:fs";\nwriteFileSync(${JSON.stringify(marker)}, "");\n`;
   project.write(
@@ -168,7 +169,7 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   expect(await unread).toMatchObject({ code: 6, output: expect.stringContaining("by an operator") });
 
   const kept = (...words: string[]) => runKept(words, project.folder, project.startEnvironment());
-  // An unset variable of a script means nothing by itself, and each failure of --json is one line with a time.
+  // An unset variable of a script means nothing by itself, and each failure with --json is one line with a time.
   for (const words of [
     ["deploy", ""],
     ["reload", "-c", ""],
@@ -200,7 +201,7 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   expect(pidsOf(adopted)?.[0]).toBe(first);
   expect((await get(project.port)).body).toBe("v1");
 
-  // Cut off between two slots: the first one returns to its process, and the history says how far it came and what serves.
+  // Interrupted between two slots: the first one returns to its process, and the history says how far the deploy came and what serves.
   const half = `if (process.env.PACELINE_INSTANCE === "web.2") await new Promise(() => setInterval(() => {}, 1000));\n`;
   project.write("releases/half/app.js", half + GOOD("v2"));
   project.writeConfig({}, "releases/half");
@@ -223,7 +224,7 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   const serving = `its supervisor was killed; the next one went on with web generation 1 (${project.folder})`;
   expect(entry()).toMatchObject({ result: "cut off", durationMs: null, message: serving });
 
-  // The second slot fails after the first one has the release: nothing is left of it, and the next deploy goes through.
+  // The second slot fails after the first one has got the release: nothing is left of the release, and the next deploy succeeds.
   const fails = 'if (process.env.PACELINE_INSTANCE === "web.2") throw new Error("no more");\n';
   project.write("releases/fails/app.js", fails + GOOD("v2"));
   project.writeConfig({}, "releases/fails");
@@ -237,7 +238,7 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   expect(await project.deploy({ ...request, judgeMs: 0 })).toMatchObject({ code: 0 });
   expect(await project.rollback()).toMatchObject({ code: 0 });
 
-  // Cut off while its hook decides: the next supervisor returns to what served before, whatever was deployed earlier.
+  // Interrupted while its hook decides: the next supervisor returns to what served before, whatever was deployed earlier.
   const hook = join(project.folder, "hook.sh");
   project.write("hook.sh", `touch "$1/ran"; while [ -e "$1/ran" ]; do sleep 0.1; done\n`);
   project.writeConfig({ hooks: { afterReady: { command: ["sh", hook, project.folder] } } }, "releases/next");
@@ -250,10 +251,10 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   rmSync(join(project.folder, "ran"));
   const undecided = project.deploy({ ...request, judgeMs: 0 });
   await hookRuns();
-  // No process is being replaced any more, and yet the deploy is not through.
+  // No process is being replaced any more, but the deploy is not finished.
   const others = await Promise.all([kept("upgrade", "--force"), project.restart("web"), project.scale("web", 3)]);
   expect(others.map(({ code }) => code)).toEqual([5, 5, 5]);
-  // A process that is started now is in the state file only once the generation that was entered before the hook is, too.
+  // A process that is started now is in the state file only after the generation that was recorded before the hook.
   const [, second] = pidsOf(await project.status()) ?? [];
   if (second) signal(second, "SIGKILL");
   const isNew = ({ pools }: Status) =>
@@ -272,7 +273,7 @@ test("held at its canary refuses other operations, and ends by a rollback or wit
   expect(pidsOf(former)).toEqual(pidsOf(whole));
   expect((await get(project.port)).body).toBe("v1");
 
-  // Cut off in its last hook, which decides nothing: the release is in service.
+  // Interrupted in its last hook, which decides nothing: the release is in service.
   project.writeConfig({ hooks: { after: { command: ["sh", hook, project.folder] } } }, "releases/next");
   const done = project.deploy({ ...request, judgeMs: 0 });
   await waitFor("the last hook to run", () => existsSync(join(project.folder, "ran")));
@@ -313,7 +314,7 @@ test("of several pools, the exit status says whether a client has had a response
     );
   await project.start();
   await project.statusWhere("all pools", allReady);
-  // The canary of web is up, and that of api fails when the gate opens.
+  // The canary of web runs, and that of api fails when the gate opens.
   const request = { dir: next, judgeMs: 0, canaryPercent: 100 };
   const isUp = ({ pools }: Status) => pools.some(({ deploy }) => deploy !== null && deploy.canaries.length > 0);
   for (const [status, isSeen] of [
@@ -333,7 +334,7 @@ test("of several pools, the exit status says whether a client has had a response
   }
   expect((await get(project.port)).body).toBe("v1");
 
-  // A pool that is through waits for the other one: what is started there meanwhile would be of its former generation.
+  // A finished pool waits for the other one: processes started there in the meantime would have its former generation.
   expect(await project.scale("api", 2)).toMatchObject({ code: 0 });
   rmSync(gate);
   const last = 'if (process.env.PACELINE_INSTANCE === "api.2")';
@@ -344,7 +345,7 @@ test("of several pools, the exit status says whether a client has had a response
   await project.statusWhere("web to be through", isThrough);
   const others = await Promise.all([project.scale("web", 2), project.restart("web"), project.restart("web.1")]);
   expect(others.map(({ code }) => code)).toEqual([5, 5, 5]);
-  // A pool whose turn comes later follows wholly, and keeps its new size.
+  // A pool whose turn comes later follows completely, and keeps its new size.
   expect(await project.scale("jobs", 3)).toMatchObject({ code: 0 });
   writeFileSync(gate, "");
   expect(await deploy).toMatchObject({ code: 0 });
@@ -413,7 +414,7 @@ test("a release that stops responding, stalls, or replaces a pool by another one
   );
   expect(givenUp.code).toBe(7);
 
-  // It is stopped while it is judged, under load, and is killed sooner than one in service would be.
+  // It hangs while it is judged, under load, and is killed sooner than an instance in service would be.
   const load = project.load({ mode: "keep-alive", clients: 2, delayMs: 60 });
   await load.moreConnections(1);
   const isJudged = ({ pools }: Status) => pools[0]?.deploy?.leftMs != null;
@@ -430,7 +431,7 @@ test("a release that stops responding, stalls, or replaces a pool by another one
   expect(failures(await load.stop())).toEqual(NO_FAILURES);
   await project.statusWhere("the canary to be gone", allReady);
 
-  // Without load, it is asked before it goes on.
+  // Without load, it is checked before the deploy continues.
   const good = release("good", GOOD("v2"), { hangAfterMs: 0 });
   const stalled = project.deploy({ dir: good, judgeMs: 600_000 });
   const held = await project.statusWhere("the canary to be held", isJudged);
@@ -442,7 +443,7 @@ test("a release that stops responding, stalls, or replaces a pool by another one
   const after = await project.statusWhere("the canary to be gone", allReady);
   expect(pidsOf(after)?.[0]).toBe(first);
 
-  // An added pool, and one without instances, are named.
+  // An added pool, and a pool without instances, are named.
   await project.scale("web", 0);
   const nothing = await project.deploy({ dir: good });
   expect(nothing.output.match(/web has no instances, so nothing was tried there/g)).toHaveLength(2);

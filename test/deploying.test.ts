@@ -45,7 +45,7 @@ describe("deploying", () => {
     const script = join(shop, "deploy.sh");
     writeFileSync(script, SCRIPT, { mode: 0o700 });
     const { PACELINE_RUN_DIR: _, ...inherited } = project.startEnvironment();
-    // The run directory of the test's helpers is the fleet's default one.
+    // The run directory that the test support sets is the fleet's default one.
     const env = { ...inherited, SHOP: shop, PACELINE_STATE_DIR: join(project.folder, "state") };
     const paceline = (...args: string[]) => run(PACELINE, [...args, "-c", join(shop, "current")], { cwd: "/", env });
 
@@ -57,7 +57,7 @@ describe("deploying", () => {
       writeFileSync(join(source, "package.json"), '{ "type": "module" }\n');
       writeFileSync(join(source, "app.js"), app);
       const settings = { listen: `127.0.0.1:${project.port}`, runtime, app: "./app.js", instances: 2, minReadyMs: 50 };
-      // Other tests are about the verdict, and about balancers that start the next supervisor.
+      // Other tests cover the verdict, and balancers that start the next supervisor.
       const quick = { deploy: { judgeMs: 0 }, restartSupervisor: false };
       writeFileSync(join(source, "paceline.config.json"), JSON.stringify({ ...settings, ...quick, ...config }));
       symlinkSync(source, `${source}.link`);
@@ -65,7 +65,7 @@ describe("deploying", () => {
     };
     const deploy = async (...release: Parameters<typeof prepare>) =>
       run(script, [prepare(...release)], { cwd: "/", env });
-    // It is the first one the script finds, and fails as without a network.
+    // It is the first npm that the script finds, and fails as without a network.
     writeFileSync(join(shop, "tools/node_modules/.bin/npm"), "#!/bin/sh\necho no network\nexit 1\n", { mode: 0o700 });
     const deployWithoutNetwork = () => deploy(SERVING("v0"), {}, { "package-lock.json": "{}" });
     const releases = () => readdirSync(join(shop, "releases")).sort();
@@ -76,13 +76,13 @@ describe("deploying", () => {
       const [runDir = ""] = readdirSync(env.PACELINE_STATE_DIR);
       return JSON.parse(await askControl(join(env.PACELINE_STATE_DIR, runDir, "control.sock"), "/v1/status"));
     };
-    /** Kills every instance at once, and waits until as many others serve. */
+    /** Kills all instances at once, and waits until as many others serve. */
     const crashAll = async () => {
       const pids = (await status()).pools[0].instances.map(({ pid }: { pid: number }) => pid) as number[];
       for (const pid of pids) signal(pid, "SIGKILL");
       await expect
         .poll(async () => {
-          // Beside them, warm processes wait for a rollback.
+          // In addition, warm processes wait for a rollback.
           return (await status()).pools[0].instances.every(
             ({ pid, state }: { pid: number; state: string }) => !pids.includes(pid) && state === "ready",
           );
@@ -111,7 +111,7 @@ describe("deploying", () => {
     expect(await deployWithoutNetwork()).toMatchObject({ code: 1 });
     const broken = await deploy('throw new Error("no such table: carts");\n');
     expect(broken).toMatchObject({ code: 6, output: expect.stringContaining("no such table: carts") });
-    // It ends once it has become ready.
+    // It exits once it has become ready.
     const ends = join(shop, "ends");
     const ending = `import { existsSync } from "node:fs";\nsetInterval(() => existsSync("${ends}") && process.exit(7), 20);\n`;
     const trying = deploy(ending + SERVING("v3"), { minReadyMs: 600_000 });
@@ -142,7 +142,7 @@ describe("deploying", () => {
     rmSync(join(shop, "releases/3"), { recursive: true });
     pointTo("releases/2");
 
-    // A disk that is full when the link is replaced: the new release serves, and the script says what is left to do.
+    // The disk is full when the link is replaced: the new release serves, and the script says what remains to be done.
     const ln = join(shop, "tools/node_modules/.bin/ln");
     writeFileSync(ln, "#!/bin/sh\necho no room\nexit 1\n", { mode: 0o700 });
     const stuck = await deploy(SERVING("v3"));
@@ -161,7 +161,7 @@ describe("deploying", () => {
     const newest = /v\d/.exec(readFileSync(join(shop, "releases/5/app.js"), "utf8"))?.[0] ?? "";
     await serves(newest);
 
-    // Interrupted like by Ctrl-C while the new release starts in the supervisor, which would wait for it: the deploy is taken back.
+    // Interrupted like by Ctrl-C while the new release starts in the supervisor, which would wait for it: the deploy is rolled back.
     const hangs = "setInterval(() => {}, 1000);\nawait new Promise(() => {});\n";
     const deploying = spawn(script, [prepare(hangs)], { cwd: "/", env, detached: true, stdio: "ignore" });
     const ended = new Promise((resolve) => deploying.on("exit", resolve));
@@ -172,7 +172,7 @@ describe("deploying", () => {
     expect(pool).toMatchObject({ rollout: null, deploy: null, release: join(shop, "releases/5") });
     await serves(newest);
     expect([readlinkSync(join(shop, "current")), ...releases()]).toEqual(["releases/5", "4", "5"]);
-    // Of another release nothing is undone, although the last deploy could be.
+    // Nothing of another release is undone, although the last deploy could be.
     expect(await paceline("rollback", join(shop, "releases/6"))).toMatchObject({
       ...{
         code: 2,
@@ -181,7 +181,7 @@ describe("deploying", () => {
     });
     await serves(newest);
 
-    // The fleet of a killed supervisor is gone on with, and one that was stopped is started before the deploy.
+    // The fleet of a killed supervisor is continued, and a stopped one is started before the deploy.
     const lost = await status();
     await kill(lost.pid);
     const broke = await deploy('throw new Error("no such table: carts");\n');
@@ -190,7 +190,7 @@ describe("deploying", () => {
       pools[0]?.instances.map(({ pid }) => pid);
     expect(pids(await status())).toEqual(pids(lost));
     expect(await paceline("stop")).toMatchObject({ code: 0 });
-    // One that failed, and was still in use then, is no former release.
+    // A release that failed, and was still in use then, is no former release.
     mkdirSync(join(shop, "releases/6"));
     writeFileSync(join(shop, "releases/6/.failed"), "");
     expect(await deploy(SERVING("v7"))).toMatchObject({ code: 0 });
@@ -260,7 +260,7 @@ describe("deploying", () => {
       ...{ command: "deploy", detail: join(shop, "releases/2"), result: "done", by: { actor: `${hash} of Ann` } },
     });
 
-    // While one builds, another one says that it is busy.
+    // While one script builds, another one reports that it is busy.
     const gate = join(project.folder, "gate");
     const building = join(project.folder, "building");
     const wait = `touch ${building}; while [ ! -e ${gate} ]; do sleep 0.1; done; sed s/VERSION/v3/ app.template > app.js\n`;
@@ -282,7 +282,7 @@ describe("deploying", () => {
     expect(releases()).toEqual(["releases/3", "2", "3"]);
     await serves("v3");
 
-    // A signal to the script alone, as from a CI runner, takes back the deploy that is being judged.
+    // A signal only to the script, as from a CI runner, rolls back the deploy that is being judged.
     const judged = { ...settings, deploy: { judgeMs: 600_000 } };
     await commit({
       "paceline.config.json": JSON.stringify(judged),
@@ -309,7 +309,7 @@ describe("deploying", () => {
       const ballast = join(shop, "ballast");
       for (const room of [0, 3 << 20]) {
         expect(() => writeFileSync(ballast, Buffer.alloc(16 << 20))).toThrow("ENOSPC");
-        // With some room the build succeeds, and its copy does not.
+        // With some room the build succeeds, but its copy fails.
         truncateSync(ballast, Math.max(0, statSync(ballast).size - room));
         const full = await release();
         expect(full.code, full.output).not.toBe(0);

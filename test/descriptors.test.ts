@@ -73,7 +73,7 @@ describe.each(RUNTIMES)("at the limit of descriptors on %s", (runtime) => {
       one.received = "";
       one.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
       await one.until(/\r\n\r\n.+/);
-      // Bun.serve cannot refuse clients; all others reset those above the limit.
+      // Bun.serve cannot refuse clients; all others reset connections above the limit.
       if (runtime === "bun" && style === "fetch") return;
       await waitFor(
         "the others to be reset",

@@ -1,11 +1,13 @@
-/** A fleet's instances that fail go out of turn and come back: events, status, and no failed request of the others. */
+/** Failing instances of a fleet go out of service and come back: events, status, and no failed request of the others. */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { type Project, startFleet } from "./support/fleet.js";
 import { waitFor } from "./support/wait.js";
 
-/** Responds with 500 while a file has the name of its instance; to health checks while one has that name and `.check`. */
+/**
+ * Responds with 500 while a file with the name of its instance exists; to health checks while a file with that name and `.check` exists.
+ */
 const STATUS = `
 import { existsSync } from "node:fs";
 const there = (name) => existsSync(new URL("./" + name, import.meta.url));
@@ -73,7 +75,7 @@ test("an instance that fails is ejected and readmitted, in every kind of pool, a
 
     project.write(`${name}.check`, "");
     await project.statusWhere(`${name} to fail its checks`, (status) => find(status)?.outOfTurn === "ejected");
-    // In turn, every third or second request would go there.
+    // With round robin, every second or third request would go there.
     for (let others = 0; others < 10; ) others = (await servedBy(project, path)) === name ? 0 : others + 1;
     // A second one would be too many.
     const other = name === "web.2" ? "web.3" : "command.2";

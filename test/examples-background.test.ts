@@ -1,4 +1,4 @@
-/** The examples of timers and defer, started by the command in examples/README.md. */
+/** The examples for timers and defer, started with the command in examples/README.md. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,7 +18,7 @@ const read = (path: string): string => {
   }
 };
 
-/** Views of two pages, which are saved while it runs; the last one is saved at its end. */
+/** Views of two pages, which are saved while the app runs; the last one is saved when it stops. */
 async function countsPages(port: number, file: string, prefix = "") {
   const counts = () => {
     const sums: Record<string, number> = {};
@@ -42,7 +42,7 @@ async function savesOnce(port: number, file: string, path = "/"): Promise<void> 
   });
   const savesOf: number[] = [];
   const saved = () => JSON.parse(read(file) || "{}") as { votes?: number; saves?: number };
-  // On a busy machine a burst may have a pause.
+  // On a busy machine a burst may be interrupted by a pause.
   for (let burst = 1; !savesOf.includes(1) && burst <= 100; burst++) {
     const before = saved().saves ?? 0;
     for (const connection of connections) connection.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);

@@ -1,4 +1,4 @@
-/** Runs each example as in examples/README.md, and its app on Node as well, and uses it. */
+/** Runs each example as in examples/README.md, and its app also on Node, and uses it. */
 import http from "node:http";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -92,7 +92,7 @@ async function saysBack(port: number, prefix = ""): Promise<void> {
   await echoes(port, prefix);
 }
 
-/** All who listen hear what one says. */
+/** All listeners receive what one client sends. */
 async function chats(project: Project, pool = "web", prefix = ""): Promise<void> {
   const { port } = project;
   expect((await get(port, `${prefix}/`)).body).toContain("EventSource");
@@ -116,7 +116,7 @@ describe("examples by their commands", () => {
   const runtime = "bun";
 
   test.each(FRAMEWORKS)("%s: a stream, events, an upload, a WebSocket", async (name, title) => {
-    // One does the work of the default four.
+    // One instance does the work of the default four.
     const project = await startExample(name, runtime, {}, ["--instances", "1"]);
     await serves(project.port, title);
     await endExample(project);

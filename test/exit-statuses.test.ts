@@ -16,7 +16,7 @@ const LISTENS = "setInterval(() => {}, 1000);\n";
 /** Commands that never print JSON. */
 const WITHOUT_JSON = /^(serve|top|mcp|export|startup|--version)|^start(?! -d| --runtime)|--once/;
 
-/** These would change a kept process, or end it; the others find the same status there with a tenth of the CPU time. */
+/** These would change a kept process, or make it exit; the others have the same status there for a tenth of the CPU time. */
 const IN_ITS_OWN_PROCESS = /^(serve|top|mcp|upgrade|rehearse|record|start(?! -d))|--timeout|-f/;
 
 interface Row {
@@ -30,7 +30,7 @@ interface Row {
 function rows(): Row[] {
   const page = readFileSync(join(ROOT, "docs/cli.md"), "utf8");
   const table = page.slice(page.indexOf("| command | when | exit status |")).split("\n\n")[0] ?? "";
-  // Each command that succeeds and does more than read, and each status, is seen once in a process of its own.
+  // Each command that succeeds and does more than read, and each status, runs once in a separate process.
   const seen = new Set<string>();
   return table
     .split("\n")
@@ -39,7 +39,7 @@ function rows(): Row[] {
       const [, command = "", when = "", status = ""] = /^\| `(.*)` \| (.*) \| (\d+) \|$/.exec(line) ?? [];
       const words = command.split(" ");
       const kind = status !== "0" ? status : canBeKept(words) ? "read" : `${words[0]}`;
-      // A timeout would keep the others waiting.
+      // A timeout would make the others wait.
       const isKept = seen.has(kind) && status !== "4" && !IN_ITS_OWN_PROCESS.test(command);
       if (!isKept) seen.add(kind);
       return { command, when, status: Number(status), isKept };
@@ -162,7 +162,7 @@ function situations(): Record<string, Situation> {
       fleet.write("slow.mjs", LISTENS);
       fleet.startInForeground();
       await fleet.statusWhere("the fleet", ({ pools }) => pools[0]?.ready === 1);
-      // So that one more does not become ready either.
+      // So that one more instance does not become ready either.
       fleet.write("app.js", HANGS);
       return fleet;
     }),
@@ -228,7 +228,7 @@ async function problemOf(row: Row, known: Record<string, Situation>): Promise<ob
   const project = await situation(row);
   const withJson = status !== 0 && !WITHOUT_JSON.test(command);
   const [name = "", ...words] = command.split(" ");
-  // Words after `--` are a program's.
+  // Words after `--` belong to a program.
   const args = [name, ...(withJson ? ["--json"] : []), ...words];
   const env = project.startEnvironment();
   const { code, output, stdout } = await (isKept
@@ -251,7 +251,7 @@ function failureIn(text: string): { ok: boolean; code: string; message: string }
 
 const KILLED = "the supervisor was killed";
 
-/** Rows that share a fleet run one after another, those of a killed supervisor at the end. */
+/** Rows that share a fleet run one after another, those of a killed supervisor last. */
 function groupOf({ when }: Row): string {
   if (when === KILLED) return "a signal has stopped the supervisor";
   return when.startsWith("the new") ? "a fleet runs" : when;

@@ -1,4 +1,7 @@
-/** What `paceline export` prints, checked by what reads it: kubectl, the published types of Kubernetes, the schema of Compose, haproxy, nginx, docker, kamal. */
+/**
+ * What `paceline export` prints, checked by the programs that read it: kubectl, the published types of Kubernetes, the schema of Compose,
+ * haproxy, nginx, docker, kamal.
+ */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
@@ -13,7 +16,7 @@ import { hasProgram, needs, run } from "./support/processes.js";
 
 const SECRET = "a-value-that-no-export-has";
 const FILES = { "token.txt": SECRET, ".env": `PASSWORD=${SECRET}\n` };
-/** Little is set, and almost everything. */
+/** One config sets little, and the other almost everything. */
 const CONFIGS = {
   small: {},
   full: {
@@ -112,7 +115,7 @@ test("manifests of Kubernetes are of the published types, and match the drain", 
       { name: "env-files", mountPath: "/srv/shop/.env", subPath: ".env", readOnly: true },
     ]),
   );
-  // preDrainMs, drainTimeoutMs, 2 × termTimeoutMs and 1 s, and a margin of 5 s; without preDrainMs preStop in its place.
+  // preDrainMs, drainTimeoutMs, 2 × termTimeoutMs and 1 s, and a margin of 5 s; without preDrainMs, preStop in its place.
   expect(full?.terminationGracePeriodSeconds).toBe(4 + 45 + 10 + 1 + 5);
   expect(web?.lifecycle).toBeUndefined();
   expect(small?.terminationGracePeriodSeconds).toBe(5 + 30 + 10 + 1 + 5);
@@ -147,7 +150,7 @@ test("manifests of Kubernetes are of the published types, and match the drain", 
   }
 });
 
-/** kubectl asks a cluster for its kinds even in a dry run by the client. */
+/** Even in a client-side dry run, kubectl asks a cluster for its kinds. */
 async function clusterWithoutNodes(): Promise<string> {
   const resources: Record<string, [kind: string, name: string][]> = {
     "/api/v1": [
@@ -222,7 +225,7 @@ test("nginx accepts its configuration", async (context) => {
   expect(full).toContain("    server 10.0.0.5:80 max_fails=1 fail_timeout=2s; # east\n");
   expect(full).toContain("    ip_hash;\n");
   expect(small).toContain("    least_conn;\n");
-  // A WebSocket may be idle for as long as the fleet allows it.
+  // A WebSocket may be idle for as long as the fleet allows.
   expect(small).toContain("    location @upgrade {\n");
   expect(small).toContain("        proxy_read_timeout 3605s;\n");
   needs(context, "nginx");
@@ -243,7 +246,7 @@ test("a file for Compose satisfies the published schema, and docker reads it", a
   const project = await makeProject();
   const texts = await exported(project, "compose");
   const values = Object.values(texts).map((text) => parse(text));
-  // The schema has an `id` of an older draft, and names its own by another URL.
+  // The schema has an `id` of an older draft, and refers to its own with another URL.
   const { $schema: _, ...schema } = composeSchema as Record<string, unknown>;
   const isCompose = new Ajv2019({ strict: false, validateFormats: false }).removeKeyword("id").compile(schema);
   for (const value of values) expect(isCompose(value) || isCompose.errors).toBe(true);
@@ -281,7 +284,7 @@ const table = (properties: object, required: string[] = []) => ({
 const [text, flag, seconds] = [{ type: "string" }, { type: "boolean" }, { type: "integer", minimum: 1 }];
 const texts = { type: "array", items: text, minItems: 1 };
 
-/** What the reference of Kamal 2 says of the keys that an export has; an image without server and tag, because Kamal adds both. */
+/** What the reference of Kamal 2 says about the keys of an export; an image without server and tag, because Kamal adds both. */
 const KAMAL = table(
   {
     service: { ...text, pattern: "^[A-Za-z0-9_-]+$" },
@@ -290,11 +293,11 @@ const KAMAL = table(
       {
         web: table(
           {
-            // Kamal's ssh takes what follows a colon for a port.
+            // Kamal's ssh treats the part after a colon as a port.
             hosts: { ...texts, items: { ...text, pattern: "^([^:@[]+|\\[[0-9a-f:]+\\]:\\d+)$" } },
             cmd: text,
             options: { type: "object", not: { required: ["restart"] } },
-            // Nowhere else is `false` accepted.
+            // `false` is not accepted anywhere else.
             proxy: { const: false },
           },
           ["hosts"],

@@ -1,4 +1,4 @@
-/** A FAPWS start script under a real fleet: every part of it, and the cases in which FAPWS itself failed. */
+/** A FAPWS start script in a real fleet: every part of it, and the cases in which FAPWS itself failed. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import { Project, type RUNTIMES, startFleet } from "./support/fleet.js";
 import { get, RawConnection, type Received } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-// The command line starts the first one on PATH.
+// The command line starts the first interpreter on PATH.
 const hasPython = findPython() !== undefined;
 
 const SCRIPT = `
@@ -114,11 +114,11 @@ const files = {
   "secret.txt": "a secret",
 };
 
-/** One instance, so that the turn is known, unless another number is given. */
+/** One instance, so that the order is known, unless another number is given. */
 const fleet = (runtime: (typeof RUNTIMES)[number], instances = 1): Promise<Project> =>
   startFleet({ runtime, app: "", files, config: { pools: { web: { fapws: "./start.py", instances } } } });
 
-/** Sends a request literally; resolves with the complete response. */
+/** Sends a request unchanged; resolves with the complete response. */
 async function ask(port: number, request: string): Promise<Received> {
   const connection = await RawConnection.open(port);
   onTestFinished(() => connection.close());
@@ -175,7 +175,7 @@ describe("a FAPWS start script from outside", () => {
     await waitFor("the book to be saved", () => readdirSync(folder).some((name) => name.endsWith(".json")));
     const [book = ""] = readdirSync(folder);
     expect(JSON.parse(readFileSync(join(folder, book), "utf8"))).toEqual({ entries: ["<Eddy>"], saves: 1 });
-    // Each instance has a book of its own.
+    // Each instance has a separate guest book.
     await waitFor("the name", async () => (await get(port, "/")).body.includes("<li>&lt;Eddy&gt;"));
     await waitFor("a tick", async () => JSON.parse((await get(port, "/stats")).body).ticks > 0);
     await endExample(project);
@@ -302,7 +302,7 @@ describe("a FAPWS start script", () => {
       return seen;
     };
     const before = await pids();
-    // No instance receives these, nor an incomplete body.
+    // No instance gets these, nor an incomplete body.
     for (const half of ["GET /hello HT", "GET /hello HTTP/1.1\r\nHost: a\r\nX-Half"]) {
       const connection = await RawConnection.open(port);
       onTestFinished(() => connection.close());

@@ -1,4 +1,4 @@
-/** Apps of every kind send files of an internal pool by X-Accel-Redirect and X-Sendfile, which no client sees. */
+/** Apps of every kind send files of an internal pool with X-Accel-Redirect and X-Sendfile, which no client sees. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
@@ -15,7 +15,7 @@ const OWN = [
 ];
 const FETCH = `export default { fetch(request) {
   const { searchParams } = new URL(request.url);
-  // With "w" in the query the body ends only when it is cancelled.
+  // With "w" in the query, the body ends only when it is cancelled.
   const endless = new ReadableStream({ start: (controller) => controller.enqueue("hidden") });
   return new Response(searchParams.has("w") ? endless : "hidden", { headers: [...${JSON.stringify(OWN)}, [searchParams.get("h"), searchParams.get("v")]] });
 } };

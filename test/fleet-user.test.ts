@@ -1,4 +1,4 @@
-/** A fleet that root starts and another user runs. */
+/** A fleet that root starts and that runs as another user. */
 import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -45,7 +45,7 @@ for (const runtime of RUNTIMES)
     expect(files.some((name) => name.startsWith("log/"))).toBe(true);
     for (const name of [".paceline", "spool", ...files.map((name) => `.paceline/${name}`)])
       expect([name, lstatSync(join(project.folder, name)).uid]).toEqual([name, UID]);
-    // Each by itself, too, is closed to others.
+    // Each file is also closed to others by its own mode.
     const isOpen = (name: string) => (lstatSync(join(project.runDir, name)).mode & 0o077) !== 0;
     expect(files.filter((name) => /\.(scoreboard|sock|json|out)$/.test(name) && isOpen(name))).toEqual([]);
     if (runtime === "bun") expect(files.some((name) => name.endsWith(".scoreboard"))).toBe(true);
@@ -53,7 +53,7 @@ for (const runtime of RUNTIMES)
     expect(events).toContain("runs as the user www-data");
     expect(events).toContain(`a reload will be refused: www-data cannot read ${project.folder}/token`);
 
-    // Root finds it in the folder and by its run directory, and operates it.
+    // Root finds it from the folder and by its run directory, and operates it.
     expect((await project.cli(["status", "--wide"])).output).toContain("1/1 ready");
     const refused = await project.reload();
     expect([refused.code, refused.output]).toEqual([2, expect.stringContaining("cannot be read by this user")]);
@@ -72,7 +72,7 @@ for (const runtime of RUNTIMES)
     expect(JSON.parse((await get(port)).body)).toEqual([DROPPED, DROPPED, [UID], "/var/www", "www-data"]);
     expect(await project.stop()).toMatchObject({ code: 0 });
 
-    // The socket's file is left in root's folder, and in the way of nothing.
+    // The socket's file is left in root's folder, and does not block anything.
     project.startInForeground();
     await project.ready();
     expect(JSON.parse((await get(port)).body)[1]).toEqual(DROPPED);
@@ -108,7 +108,7 @@ test("another user cannot start it, and a program that the user may not run is n
     expect.stringContaining(`nobody cannot read ${key}, which is needed to order certificates`),
   ]);
 
-  // Nor may either user open the folder of files, which root can.
+  // The user cannot open the folder of files either, but root can.
   const files = join(project.folder, "files");
   mkdirSync(join(files, "inner"), { recursive: true, mode: 0o700 });
   const write = (config: object) => writeFileSync(join(project.folder, "paceline.config.json"), JSON.stringify(config));
@@ -155,7 +155,7 @@ test("root and a balancer start the killed supervisor of another user again, and
   expect(await instance()).toBe(before);
   expect(lstatSync(`/proc/${(await status()).pid}`).uid).toBe(UID);
 
-  // Without the key it would be root's, and it leaves no lock of root.
+  // Without the key it would belong to root, and it leaves no lock of root.
   await killed();
   const locked = locks();
   project.writeConfig({ user: undefined });

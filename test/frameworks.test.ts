@@ -1,4 +1,4 @@
-/** Real frameworks' apps are recognised by their shape, alone and with a given style. */
+/** Apps of real frameworks are recognized by their shape, alone and with a given style. */
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";

@@ -1,4 +1,6 @@
-/** What a proxy in front sees of a stop: the readiness probe and the agent-check before, and no closed socket meanwhile. */
+/**
+ * What a proxy in front of the fleet sees of a stop: first the readiness probe and the agent-check, and no closed socket in the meantime.
+ */
 import { once } from "node:events";
 import net from "node:net";
 import { expect, test } from "vitest";
@@ -9,7 +11,7 @@ import { signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-/** As HAProxy reads it: to the end of the connection. */
+/** Reads as HAProxy does: to the end of the connection. */
 function askAgent(port: number): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = "";
@@ -46,7 +48,7 @@ test.each(["bun", "node"] as const)(
     // A front that sends a line first, and then does not read.
     const mute = net.connect({ port: agentPort, host: "127.0.0.1" }).on("error", () => {});
     mute.pause().write("web/box1\n");
-    // Idle ones keep nobody out.
+    // Idle connections keep nobody out.
     const idle = Array.from({ length: 200 }, () =>
       net.connect({ port: agentPort, host: "127.0.0.1", allowHalfOpen: true }),
     );
@@ -73,7 +75,7 @@ test.each(["bun", "node"] as const)(
     await waitFor("it to be ready again", async () => (await probe()) === 200);
 
     signal(pid, "SIGTERM");
-    // Each of the balancers says so, and goes on accepting.
+    // Each of the balancers reports that, and continues to accept.
     await waitFor("both balancers to be unready", async () => {
       for (let n = 0; n < 20; n++) if ((await probe()) !== 503) return false;
       return true;
@@ -84,7 +86,7 @@ test.each(["bun", "node"] as const)(
     expect((await project.status()).state).toBe("stopping");
     expect(await project.events()).toContain("is not ready any more and serves for 600 s before it drains");
     mute.destroy();
-    // A second SIGINT means at once. Two that come together may be one.
+    // A second SIGINT means immediately. Two that arrive together may count as one.
     await waitFor("the fleet to end at once", () => {
       signal(pid, "SIGINT");
       return project.processes().length === 0;

@@ -1,4 +1,7 @@
-/** A full disk below a run directory costs log lines, and no process; a killed supervisor is replaced. A removed one is made again. */
+/**
+ * A full disk under a run directory costs log lines, but no process; a killed supervisor is replaced, and a removed run directory is
+ * created again.
+ */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -33,7 +36,7 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     expect(() => writeFileSync(ballast, Buffer.alloc(16 << 20))).toThrow("ENOSPC");
     // Both instances, several times each.
     for (let n = 0; n < 6; n++) expect((await get(project.port, "/")).body).toBe("served");
-    // An operation is not recorded, and done all the same.
+    // An operation is not recorded, but done all the same.
     const unsaved = /warning: .*state\.json cannot be written: .*; if the supervisor ends now/;
     expect(await project.scale("web", 3)).toMatchObject({ code: 0, output: expect.stringMatching(unsaved) });
     expect(await project.scale("web", 2)).toMatchObject({ code: 0 });
@@ -43,7 +46,7 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     await kill(before.pid);
     for (let n = 0; n < 6; n++) expect((await get(project.port, "/")).body).toBe("served");
     expect((await project.startDetached()).output).toMatch(/all ready/);
-    // Another start neither takes it over nor prevents it.
+    // Another start neither takes the fleet over nor prevents that.
     expect((await project.startDetached()).output).toMatch(/already running/);
     expect(await project.events()).toMatch(/fleet\.json cannot be written/);
     rmSync(ballast);
@@ -53,7 +56,7 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     expect(pids(after)).toEqual(pids(before));
   });
 
-  // The test above has the files of both runtimes.
+  // The test above covers the files of both runtimes.
   testOnce(runtime)("a removed run directory is made again, and all processes get sockets in it", async () => {
     const project = await startFleet({ runtime, app: APP });
     const { pid } = await project.status();
@@ -66,7 +69,7 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     });
     expect([after.pid, after.problem]).toEqual([pid, null]);
     expect(await project.events()).toMatch(/was removed while the fleet runs: it was created again/);
-    // Another supervisor finds all that it needs there, once it is saved that the restart is over.
+    // Another supervisor finds everything that it needs there, after the end of the restart was saved.
     await waitFor("the state", () => {
       const state = JSON.parse(readFileSync(join(project.runDir, "state.json"), "utf8"));
       const ids = state.processes.map(({ id }: { id: string }) => id);

@@ -1,4 +1,4 @@
-/** readyPath, warmup and healthPath mean the same in every kind of pool: ready or not, killed, and a reload undone. */
+/** readyPath, warmup and healthPath mean the same in every kind of pool: ready or not, killed, and a reload rolled back. */
 import { existsSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { freePort } from "./support/ports.js";
 import { needs } from "./support/processes.js";
 import { waitFor } from "./support/wait.js";
 
-/** Responds with 503 on /ready until a file `up` exists, and 500 on /health while `sick` exists, or for a bad version. */
+/** Responds with 503 on /ready until a file `up` exists, and with 500 on /health while `sick` exists, or for a bad version. */
 const STATUS = `
 import { existsSync } from "node:fs";
 const there = (name) => existsSync(new URL("./" + name, import.meta.url));
@@ -29,7 +29,7 @@ const COMMAND = `${STATUS}
 import http from "node:http";
 const server = http.createServer((req, res) => res.writeHead(statusOf(req.url)).end("x")).listen(process.env.PORT, process.env.HOST);
 `;
-/** Listens no more once it is to end, and takes its time: it is looked at, for a reload, while it does. */
+/** Stops listening when it is stopped, and takes its time: it is checked, for a reload, during that time. */
 const SLOW_END = `
 process.on("SIGTERM", () => server.close() && setTimeout(() => process.exit(), 1500));
 `;
@@ -83,7 +83,7 @@ describe.each(RUNTIMES)("readyPath and healthPath on %s", (runtime) => {
       healthIntervalMs: 300,
       healthFailures: 2,
       warmup: ["/warm", "/broken"],
-      // None of these ends anything on a busy machine.
+      // None of these limits is exceeded on a busy machine.
       ...{ healthTimeoutMs: 60_000, warmupTimeoutMs: 60_000, readyTimeoutMs: 120_000 },
     };
     const pools = {

@@ -28,7 +28,7 @@ test("who did what, when and with which result is kept, without values of variab
   const { username } = userInfo();
   expect((await project.cli(["history", "-n", "0"])).stdout).toBe("");
 
-  // Nothing differs, then everything does.
+  // First nothing differs, then everything does.
   expect(await diff()).toMatchObject({ code: 0, stdout: "nothing differs\n" });
   project.write("app.js", `${HELLO}// another one\n`);
   project.write("token", "hunter3\n");
@@ -51,7 +51,7 @@ test("who did what, when and with which result is kept, without values of variab
   });
   expect(text.output + compared.output).not.toMatch(/hunter|swordfish/);
 
-  // A release, as a deploy takes it; a pool comes before a folder of its name.
+  // A release, as a deploy takes it; a pool takes precedence over a folder with its name.
   project.write("web/app.js", `${HELLO}// a release\n`);
   project.writeConfig({ minReadyMs: 70, env: { TOKEN: { file: "../token" } }, envFiles: "../.env" }, "web");
   project.write("next.env", "COLOUR=vermilion\n");
@@ -103,7 +103,7 @@ test("who did what, when and with which result is kept, without values of variab
   for (const name of readdirSync(folder)) expect(statSync(join(folder, name)).mode & 0o777).toBe(0o600);
   expect(statSync(folder).mode & 0o777).toBe(0o700);
 
-  // For people: a list, and one of them.
+  // For people: a list, and one of its entries.
   const listed = (await project.cli(["history", "-n", "4"])).stdout;
   expect(listed).toMatch(new RegExp(`2 +.* ago +reload +${username} \\(sudo by ann\\) for octocat +done`));
   expect(listed.trim().split("\n")).toHaveLength(5);
@@ -111,7 +111,7 @@ test("who did what, when and with which result is kept, without values of variab
   expect(shown).toMatch(/^3: reload, /);
   expect(shown).toContain("no such table: carts");
 
-  // What a killed supervisor had begun was cut off; a damaged entry is named and left out.
+  // An operation that a killed supervisor had begun was interrupted; a damaged entry is named and left out.
   project.write("app.js", HANGS);
   const reloading = project.reload();
   await project.statusWhere("the reload", ({ pools }) => pools[0]?.rollout !== null);

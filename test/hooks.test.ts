@@ -1,4 +1,7 @@
-/** Hooks and the lock, on one fleet: each hook once for a reload, before anything changes, and ended whole at its deadline. */
+/**
+ * Hooks and the lock, on one fleet: each hook runs once for a reload, before anything changes, and is killed with all its processes at its
+ * deadline.
+ */
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -44,7 +47,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
     return result;
   };
 
-  // A start runs none; a reload each in its turn, with the environment of the pool and its secrets.
+  // A start runs none; a reload runs each in order, with the environment of the pool and its secrets.
   expect(calls()).toEqual([]);
   project.write("app.js", SERVING("v2"));
   const done = await project.reload();
@@ -70,7 +73,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   expect(readFileSync(path("failure"), "utf8")).toContain("exited with code 3; nothing was changed");
   expect(await pids()).toEqual(former);
 
-  // A failing `afterReady` takes the new version back.
+  // A failing `afterReady` rolls the new version back.
   project.write("v3/app.js", SERVING("v3"));
   project.writeConfig({ app: "./v3/app.js" });
   const undone = await during("fail-afterReady", reload);
@@ -91,7 +94,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   expect((await get(project.port)).body).toBe("v2");
   calls();
 
-  // A failing `after` or `onFailure` is only reported. Much output is cut.
+  // A failing `after` or `onFailure` is only reported. Long output is cut.
   project.write("talk-before", "");
   const reported = await during("fail-after", reload);
   rmSync(path("talk-before"));
@@ -105,7 +108,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   rmSync(path("fail-onFailure"));
   expect(both.output).toMatch(/the hook before failed .*; nothing was changed; the hook onFailure failed after/);
 
-  // A rollback ends the hook of a deploy, says what it waits for, and decides, also when the release is already in service.
+  // A rollback ends the hook of a deploy, says what it waits for, and decides, even if the release is already in service.
   const group = () => readFileSync(path("pids"), "utf8").trim().split(" ").map(Number);
   const hangs = () => existsSync(path("pids")) && group().length === 2;
   project.write("v4/app.js", SERVING("v4"));
@@ -141,18 +144,18 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   }
   project.writeConfig({ app: "./v3/app.js" });
 
-  // At its deadline the whole group ends, also a hook that ignores SIGTERM.
+  // At its deadline the whole group is killed, even a hook that ignores SIGTERM.
   project.writeConfig({ hooks: { before: hook(2_000) } });
   project.write("stubborn", "");
   let late = await during("hang-before", reload);
-  // On a busy machine it may be ended before it has begun.
+  // On a busy machine it may be killed before it has begun.
   while (!existsSync(path("pids"))) late = await during("hang-before", reload);
   rmSync(path("stubborn"));
   expect(late).toMatchObject({ code: 1, calls: ["before"] });
   expect(late.output).toMatch(/took longer than 2 s, and was ended; nothing was changed/);
   await waitFor("the hook's processes to be gone", () => !group().some(isAlive));
 
-  // The lock. The next supervisor has no other config than this one.
+  // The lock. The next supervisor has the same config as this one.
   project.writeConfig({ app: "./v3/app.js" });
   expect(await project.cli(["lock", "migration of carts"])).toMatchObject({ code: 0 });
   expect((await project.status()).lock).toMatchObject({ reason: "migration of carts", by: expect.any(String) });
@@ -179,7 +182,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   expect((await project.status()).lock).toBe(null);
   expect((await project.cli(["unlock"])).output).toBe("the fleet is not locked\n");
 
-  // A stop ends a hook that runs.
+  // A stop ends a running hook.
   project.writeConfig({ hooks: { before: hook(900_000) } });
   rmSync(path("pids"));
   project.write("hang-before", "");
@@ -189,7 +192,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   expect((await reloading).code).toBe(1);
   await waitFor("the hook's processes to be gone", () => !group().some(isAlive));
 
-  // Also one of a killed supervisor, for which the next one waits before it runs another.
+  // Also a hook of a killed supervisor, for which the next one waits before it runs another.
   rmSync(path("pids"));
   await project.start();
   const cutOff = project.reload();

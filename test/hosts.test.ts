@@ -1,4 +1,4 @@
-/** `paceline -H`: commands on several boxes, over a script in place of ssh, and over a real sshd. */
+/** `paceline -H`: commands on several machines, over a script in place of ssh, and over a real sshd. */
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir, userInfo } from "node:os";
@@ -10,7 +10,7 @@ import { freePort } from "./support/ports.js";
 import { run } from "./support/processes.js";
 import { waitFor } from "./support/wait.js";
 
-/** Runs the command as sshd does: by a shell, in the "home" of the box. */
+/** Runs the command as sshd does: with a shell, in the "home" of the machine. */
 const FAKE_SSH = `#!/bin/sh
 [ "$1" = -t ] && shift
 echo "$1" >> "$BOXES/called"
@@ -53,7 +53,7 @@ describe("commands on other machines", () => {
     expect(status, status.output).toMatchObject({ code: 0, stderr: "" });
     for (const line of status.stdout.trim().split("\n")) expect(line).toMatch(/^(box1|deploy@box2:2222) \| /);
     expect(called()).toEqual(["box1", "ssh://deploy@box2:2222"]);
-    // Their JSON: a line for each box, and of one box the document itself.
+    // Their JSON: a line for each machine, and for one machine the document itself.
     const json = (await on("--parallel", ...both, "status", ...PLACE, "--json")).stdout.trim().split("\n");
     const documents = json.map((line) => JSON.parse(line)).sort((a, b) => (a.host < b.host ? -1 : 1));
     expect(documents).toMatchObject([
@@ -70,7 +70,7 @@ describe("commands on other machines", () => {
     const entry = JSON.parse(readFileSync(join(two.runDir, "history/2-reload.json"), "utf8"));
     expect(entry.by).toMatchObject({ user: userInfo().username, actor: `octocat@${hostname()}` });
 
-    // A reason reaches the box as it is, whatever a shell would make of it.
+    // A reason reaches the machine unchanged, whatever a shell would do with it.
     const reason = 'it\'s $HOME `x` \\ "y" *';
     expect(await on("-H", "box1", "lock", reason, ...PLACE)).toMatchObject({ code: 0 });
     expect((await one.status()).lock?.reason).toBe(reason);
@@ -82,7 +82,7 @@ describe("commands on other machines", () => {
     expect(called()).toEqual(["box1"]);
     expect((await two.status()).pools[0]?.generation).toBe(2);
 
-    // What only reads goes on with the next box.
+    // A command that only reads continues with the next machine.
     const some = await on("-H", "nowhere", "-H", "box1", "history", "-n", "1", ...PLACE);
     expect(some.code).toBe(1);
     expect(some.stderr).toBe(

@@ -1,4 +1,4 @@
-/** HTTP/2 with the clients that people have: curl, h2load and Chromium, over TLS, through a reload. They trust the internal authority. */
+/** HTTP/2 with commonly used clients: curl, h2load and Chromium, over TLS, through a reload. They trust the internal authority. */
 import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -56,7 +56,7 @@ const VISIT = `(async () => {
   return { page: performance.getEntriesByType("navigation")[0].nextHopProtocol, echo, events };
 })()`;
 
-/** Returns a home folder in which Chromium trusts an authority besides those of the system. */
+/** Returns a home directory in which Chromium trusts an authority in addition to those of the system. */
 async function homeThatTrusts(root: string, context: TestContext): Promise<string> {
   if (!existsSync("/usr/bin/certutil")) return context.skip("certutil (libnss3-tools) is not installed");
   const home = mkdtempSync(join(tmpdir(), "pl-home-"));
@@ -77,7 +77,7 @@ test("curl, h2load and Chromium over TLS, with the stats page, a WebSocket and a
       ...{ listen: [`https://localhost:${secure}`], tls: { internal: true }, admin: { listen: `127.0.0.1:${admin}` } },
       pools: {
         web: { app: "./app.js", instances: 2, routes: ["/app", "/socket", "/events"] },
-        // Its streams last: a reload need not wait for them.
+        // Its streams last long: a reload need not wait for them.
         page: { proxy: `http://127.0.0.1:${admin}`, instances: 1, routes: ["/"], drainTimeoutMs: 1000 },
       },
     },

@@ -16,7 +16,7 @@ export default { fetch: (request) => {
   return new Response("fetch");
 } };
 `;
-/** Never returns to its event loop; it burns a tenth of a core rather than all of it. */
+/** Never returns to its event loop; it uses a tenth of a core and not all of it. */
 const NODE = `
 const cell = new Int32Array(new SharedArrayBuffer(4));
 const block = () => { for (;;) for (const end = performance.now() + 2, rest = Atomics.wait(cell, 0, 0, 20); performance.now() < end; ); };
@@ -48,7 +48,7 @@ def some_function_that_holds():
     # No other thread gets the interpreter meanwhile.
     ctypes.PyDLL(None).sleep(600)
 `;
-/** Ignores that a client has left. */
+/** Ignores that a client has disconnected. */
 const COMMAND = `
 import http from "node:http";
 const server = http.createServer((req, res) => {
@@ -65,7 +65,7 @@ function slotsOf({ pools, balancers }: Status): Map<string, Slot> {
   return new Map([...pools.flatMap(({ instances }) => instances), ...balancers].map((slot) => [slot.name, slot]));
 }
 
-/** Long enough, on a busy machine too, for what is looked at before it ends them. The others are pinged only after 10 s. */
+/** Long enough, even on a busy machine, for the checks before they are killed. The others are pinged only after 10 s. */
 const LOOKED_AT = { hangAfterMs: 20_000 };
 
 describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
@@ -89,7 +89,7 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
     const before = slotsOf(await project.status());
     const names = [...before.keys()];
 
-    // Two by their own handler, the others by a signal; the second instance of `fetch` is healthy.
+    // Two are blocked by their own handler, the others by a signal; the second instance of `fetch` is healthy.
     const blocked = await Promise.all(
       ["/fetch/block", "/node/block"].map(async (path) => {
         const connection = await RawConnection.open(project.port);
@@ -103,7 +103,7 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
       const stalled = (name: string) => (slots.get(name)?.stalledMs ?? 0) > 0 && (slots.get(name)?.inFlight ?? 0) > 0;
       return (stalled("fetch.1") || stalled("fetch.2")) && stalled("node.1");
     });
-    // Both at once: a process that is blocked for hangAfterMs is killed.
+    // Both at once, because a process that is blocked for hangAfterMs is killed.
     const [shown, dashboard] = await Promise.all([
       project.cli(["status", "--wide"]),
       project.cli(["top", "--plain", "--once"]),
@@ -111,9 +111,9 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
     expect(shown.output).toMatch(/node\.1 +stalled \d+ s/);
     expect(shown.output).toMatch(/^fetch .*2\/2 ready, 1 stalled/m);
     expect(dashboard.output).toMatch(/^ node\.1 +stalled \d+ ?s/m);
-    // Otherwise the balancer sends them to another instance when the first is killed.
+    // Otherwise the balancer sends them to another instance when the first one is killed.
     for (const connection of blocked) connection.close();
-    // It waits behind the first, whose client has gone.
+    // It waits behind the first request, whose client has disconnected.
     const waits = await RawConnection.open(project.port);
     waits.write("GET /node/waits HTTP/1.1\r\nHost: x\r\n\r\n");
     if (runtime === "node") expect((await project.cli(["dump", "node.1", "--stack"])).output).toContain("block");
@@ -135,7 +135,7 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
       ),
     ]);
     expect(reasons["node.1"]).toMatch(/^hung: .* while running GET \/node\/block; killed by SIGKILL/);
-    // Which a dump has shown before: Node shows it once.
+    // A dump has shown it before, and Node shows it once.
     if (runtime === "node") expect(reasons["node.1"]).toMatch(/: it was in block \(node\.js:/);
     waits.close();
     for (const name of stopped) expect(reasons[name], name).toMatch(/^hung: its event loop was blocked/);
@@ -161,7 +161,7 @@ test("a response that is owed for too long costs its process, in pools that limi
     files: { "command.mjs": COMMAND, "site_app.py": WSGI },
     config: {
       drainTimeoutMs: 60_000,
-      // Later than requestTimeoutMs: without that, the balancer's timeout applies.
+      // Later than requestTimeoutMs: otherwise the balancer's timeout applies.
       balancer: { limits: { upstreamResponseTimeoutMs: requestTimeoutMs + 500 } },
       backoff: { initialMs: 50_000, maxMs: 50_000 },
       pools: {
@@ -219,13 +219,13 @@ test("a response that is owed for too long costs its process, in pools that limi
   const patient = await RawConnection.open(project.port);
   patient.write("GET /patient/block HTTP/1.1\r\nHost: x\r\n\r\n");
   await project.statusWhere("it to have the request", ({ pools }) => pools[4]?.instances[0]?.inFlight === 1);
-  // Its client leaves, and so does the balancer; the view does not.
+  // Its client disconnects, and so does the balancer; the view continues.
   left.close();
   const restarted = project.restart("restarted");
   // After their response these get no request, except the one with a second thread.
   for (const pool of ["close", "closes"]) expect((await get(project.port, `/${pool}/after`)).body).toBe("ok");
   expect((await get(project.port, "/closes/")).body).toBe("wsgi");
-  // No balancer sees this one; its client is reset.
+  // No balancer sees this request; its client is reset.
   const direct = await RawConnection.open(shared);
   direct.write("GET /block HTTP/1.1\r\nHost: x\r\n\r\n");
   // Both instances are stuck, and both clients get a response.
@@ -258,7 +258,7 @@ test("a response that is owed for too long costs its process, in pools that limi
     );
     expect(reason).toContain("in some_function_that_holds (site_app.py:");
   }
-  // A client that has its response, or has left, has lost nothing.
+  // A client that has got its response, or has disconnected, has lost nothing.
   await waitFor("the lost requests in the reports", async () => {
     const { deaths } = JSON.parse((await project.cli(["deaths", "--json"])).stdout) as { deaths: DeathSummary[] };
     const lost = Object.fromEntries(deaths.map(({ name, lost }) => [name, lost]));
@@ -269,7 +269,7 @@ test("a response that is owed for too long costs its process, in pools that limi
   const { uptimeSeconds } = await project.status();
   const later = await project.statusWhere("it to be looked at again", (now) => now.uptimeSeconds > uptimeSeconds + 2);
   expect(later.pools[3]?.instances).toMatchObject([{ name: "patient.1", attempt: 1, state: "ready", lastExit: null }]);
-  // Its end was requested.
+  // Its exit was requested.
   expect(ends["restarted.1"]).toBeNull();
   const { stdout } = await project.cli(["events"]);
   for (const name of ["wsgi\\.1", "wsgi\\.2", "restarted\\.1"])

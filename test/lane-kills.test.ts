@@ -1,4 +1,4 @@
-/** Instances that are killed under POSTs: a small version of the soak of a thousand kills. */
+/** Instances that are killed during POST requests: a small version of the soak with a thousand kills. */
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";

@@ -1,4 +1,4 @@
-/** Both real ends of a lane against each other: in any order of events no byte is lost, doubled or misdirected. */
+/** Both real ends of a lane connected with each other: in any order of events no byte is lost, doubled or misdirected. */
 import fc from "fast-check";
 import { beforeAll, describe, it } from "vitest";
 import { loadStreams } from "../packages/server/src/lane/lane-connection.js";
@@ -41,7 +41,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 async function take(step: Step, world: LaneWorld): Promise<void> {
-  // One of the last, since those are in flight.
+  // One of the last requests, because those are in flight.
   const asked = "request" in step ? world.requests.at(-1 - (step.request % world.requests.length)) : undefined;
   switch (step.do) {
     case "open":

@@ -1,4 +1,4 @@
-/** Processes started by an app end with its instance, also in their own sessions, however the instance ends. */
+/** Processes started by an app are killed with its instance, even in separate sessions, however the instance exits. */
 import { describe, expect, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
 import { RUNTIMES, startFleet } from "./support/fleet.js";
@@ -6,7 +6,7 @@ import { commandLine, kill, needs, signal } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-/** Starts a process in its own session, which also leaves its parent, and prints its pid. */
+/** Starts a process in a separate session, which also leaves its parent, and prints its pid. */
 const APP = `
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
@@ -34,7 +34,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 `;
 
-/** In their own session and in the instance's; the third was started while the app loaded. */
+/** In a separate session and in the instance's session; the third was started while the app was loading. */
 const START = `
 import { spawn } from "node:child_process";
 const sleep = (detached) => spawn("sleep", ["600"], { detached, stdio: "ignore" });
@@ -67,7 +67,7 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
   test("ends with a kill, a reload and a stop", async (context) => {
     needs(context, "setsid");
     if (runtime === "bun") needs(context, "python3");
-    // What is in Python does not depend on the runtime.
+    // The Python part does not depend on the runtime.
     const python = runtime === "bun" ? findPython("uvicorn") : undefined;
     const pools = {
       web: { app: "./app.js", instances: 1, routes: ["/"] },
@@ -102,7 +102,7 @@ describe.each(RUNTIMES)("what an app started on %s", (runtime) => {
 
     const third = await started();
     expect((await project.stop()).code).toBe(0);
-    // Before the supervisor has ended.
+    // Before the supervisor has exited.
     expect(third.some(isRunning)).toBe(false);
   });
 

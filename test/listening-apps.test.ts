@@ -11,10 +11,10 @@ import { waitFor } from "./support/wait.js";
 
 const INSTANCE = "process.env.PACELINE_INSTANCE";
 
-/** Two of one app: a reload shows, too, that two processes of an app may run at once. */
+/** Two instances of one app: a reload also shows that two processes of an app may run at the same time. */
 const instancesOf = (name: string) => (name === "bare" ? 2 : 1);
 
-/** By file. All listen on the same port, as in tutorials, and only as the main module, by each way to find that out. */
+/** By file. All listen on the same port, as in tutorials, and only as the main module, with each way to detect that. */
 const appsOn = (port: number): Record<string, string> => ({
   "bare.cjs": `
     const http = require("node:http");

@@ -90,7 +90,7 @@ describe.each(RUNTIMES)("listening on %s", (runtime) => {
     for (const [at, place] of [{ path }, { host: "127.0.0.1", port: project.port }].entries()) {
       await new Promise<void>((resolve, reject) => others[at]?.on("error", reject).listen(place, resolve));
     }
-    // A kept connection may have had its next request on the way.
+    // The next request on a kept connection may have been on its way.
     kept.write(`${POST}cd`);
     await kept.until(/got abcd[\s\S]*connection: close[\s\S]*got abcd/i);
     slow.write("cd");

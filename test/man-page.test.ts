@@ -1,4 +1,4 @@
-/** The man page that the build makes: complete, and without warnings of man and mandoc. */
+/** The man page that the build generates: complete, and without warnings of man and mandoc. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";

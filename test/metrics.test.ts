@@ -1,4 +1,4 @@
-/** The metrics of a running fleet: the same figures as its status, what promtool and a real Prometheus make of them, and hostile requests. */
+/** The metrics of a running fleet: the same figures as its status, how promtool and a real Prometheus read them, and hostile requests. */
 import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import http from "node:http";
@@ -48,7 +48,9 @@ const rssOf = (name: string) => `paceline_process_resident_memory_bytes{pool="we
 
 const CPU = 'paceline_process_cpu_ratio{pool="web",process="web.2"}';
 
-/** Sends requests with ever new Hosts, methods and paths, many on each connection, and some malformed ones. Returns how many were sent. */
+/**
+ * Sends requests with always new Hosts, methods and paths, many on each connection, and some malformed ones. Returns how many were sent.
+ */
 async function sendHostile(port: number, count: number): Promise<number> {
   const methods = ["GET", "POST", "PROPFIND", "X-Q", "DELETE", "HEAD"];
   const each = 100;
@@ -116,7 +118,7 @@ test("the metrics are the figures of the status, and what clients send makes no 
     const isCounted =
       valueIn(text, 'paceline_pool_requests_total{pool="web"}') === 20 &&
       valueIn(text, "paceline_responses_total") === 20;
-    // Memory and CPU time are only read while somebody asks.
+    // Memory and CPU time are only read while a client asks for them.
     return isCounted && valueIn(text, CPU) >= 0 ? text : undefined;
   });
   const { pools, balancers } = await project.status();
@@ -131,7 +133,7 @@ test("the metrics are the figures of the status, and what clients send makes no 
   expect(valueIn(text, 'paceline_balancer_requests_total{pool="balancer",process="balancer.1"}')).toBe(20);
 
   const seriesOf = (metrics: string) => metrics.split("\n").map((line) => line.replace(/^([^#]\S*) .*$/, "$1"));
-  // What a process reports for the first time, such as a reading of its memory.
+  // What a process reports for the first time, for example a reading of its memory.
   const ofAProcess = /\{pool="(web|balancer)",process="(web|balancer)\.\d"\}$/;
   const sent = await sendHostile(project.port, 3_000);
   const after = await waitFor("the hostile ones to be counted", async () => {
@@ -156,7 +158,8 @@ test("the metrics are the figures of the status, and what clients send makes no 
   expect(open).toMatchObject({ status: 200, type: expect.stringMatching(/^application\/openmetrics-text; version=1/) });
   expect(open.text).toMatch(/# TYPE paceline_requests counter\n[\s\S]*# EOF\n$/);
 
-  // Everything else there needs the token, and is not for pages of other sites; nothing is changed unless the configuration allows it.
+  // Everything else there needs the token, and is not available to pages of other sites; nothing changes unless the configuration allows
+  // it.
   const { url } = JSON.parse(await askControl(join(project.runDir, "control.sock"), "/v1/page"));
   const [, token] = /^http:\/\/127\.0\.0\.1:\d+\/#token=([\w-]{32})$/.exec(url) ?? [];
   const authorization = `Bearer ${token}`;

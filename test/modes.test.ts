@@ -1,4 +1,4 @@
-/** Pools in tcp and direct mode, as a fleet: programs of any protocol, and instances that share an address. */
+/** Pools in tcp and direct mode, as a fleet: programs with any protocol, and instances that share an address. */
 import net from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { findPython } from "../packages/server/test/python.js";
@@ -19,7 +19,7 @@ net.createServer((socket) => {
 }).listen(Number(PORT), "127.0.0.1");
 `;
 
-/** Connects, and waits for the first line, which says who is there. */
+/** Connects, and waits for the first line, which says which process responds. */
 async function greet(port: number) {
   const socket = net.connect(port, "127.0.0.1");
   let received = "";
@@ -61,7 +61,7 @@ test.each(RUNTIMES)("a program in tcp mode on %s: turns, counts, reloads and res
   });
   expect(listen).toContain(`tcp://127.0.0.1:${port}`);
 
-  // Old connections go on in their processes, new ones reach the new processes.
+  // Old connections continue in their processes, and new ones reach the new processes.
   const reloading = project.reload("db");
   await waitFor("a new process", async () => {
     const client = await greet(port);
@@ -72,7 +72,7 @@ test.each(RUNTIMES)("a program in tcp mode on %s: turns, counts, reloads and res
   for (const client of clients) client.end();
   expect((await reloading).code).toBe(0);
 
-  // A client that comes while nothing listens waits for the restart.
+  // A client that connects while nothing listens waits for the restart.
   await project.scale("db", 1);
   const alone = await greet(port);
   signal(Number(alone.name.split("#")[1]), "SIGKILL");

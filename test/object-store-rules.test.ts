@@ -323,7 +323,7 @@ describe("listings", () => {
     maxLength: 6,
   });
 
-  /** What S3 does, in the plainest way: all keys and common prefixes as one sorted list. */
+  /** What S3 does, in the simplest way: all keys and common prefixes as one sorted list. */
   function model(keys: string[], prefix: string, delimiter: string, after: string | undefined, most: number) {
     const entries = new Set(
       keys
@@ -606,7 +606,7 @@ test.each(["", "null", '["x"]', '{"AK":5}', '{"AK":""}', "{}", '"AK"'])("the key
 test.each([
   ["abc a.b-c 1bucket 1.2.3.4a", true],
   ["ab Abc a..b -ab ab- a_b 1.2.3.4", false],
-  // S3 keeps these for itself.
+  // S3 reserves these names.
   ["xn--abc sthree-a amzn-s3-demo-a a-s3alias a--ol-s3 a.mrap a--x-s3 a--table-s3", false],
 ])("the names of buckets: %s", (names, isGood) => {
   for (const name of names.split(" ")) expect([name, isBucketName(name)]).toEqual([name, isGood]);

@@ -1,4 +1,4 @@
-/** `examples/object-store` as its README starts it: four instances, a signed client, and the Debian clients that are installed. */
+/** `examples/object-store` as its README starts it: four instances, a signed client, and the installed Debian clients. */
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -25,7 +25,7 @@ describe("on bun, with SQLite", () => {
     expect(database.sort()).toEqual(["", "-shm", "-wal", ".reserve"].map((end) => `store.sqlite${end}`));
     for (const name of database) expect([name, statSync(join(store.folder, name)).mode & 0o777]).toEqual([name, 0o600]);
 
-    // Who may do what.
+    // Permissions.
     await s3.request("PUT", "/public");
     await s3.request("PUT", "/private");
     for (const bucket of ["public", "private"]) {
@@ -67,7 +67,7 @@ describe("on bun, with SQLite", () => {
     await waitFor("it to be removed", () => readdirSync(join(store.folder, "temporary")).length === 0);
     expect(codeOf(await s3.request("GET", "/private/half"))).toBe("404 NoSuchKey");
 
-    // A restart in the middle of an upload lets it end.
+    // A restart in the middle of an upload lets the upload finish.
     const instancesOf = ({ pools }: Status) => pools.find(({ name }) => name === "store")?.instances ?? [];
     // A report of an earlier request would name another instance.
     await project.statusWhere("the requests before it to be over", (each) =>
@@ -93,7 +93,7 @@ describe("on bun, with SQLite", () => {
   });
 });
 
-/** A round of each client that is installed, all at once; in `npm run soak:object-store` they have more files, and are disturbed. */
+/** A round of each installed client, all at once; in `npm run soak:object-store` they have more files, and are disturbed. */
 async function clientsAgree({ project, s3, keys }: Started): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "pl-clients-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
@@ -117,11 +117,11 @@ async function clientsAgree({ project, s3, keys }: Started): Promise<void> {
 
 test("with PostgreSQL, on node", async (context) => {
   const postgres = await startPostgres(context);
-  // Each loads its TypeScript, which takes a second of processor time on Node.
+  // Each instance loads its TypeScript, which takes a second of CPU time on Node.
   const store = await startStore("node", { DATABASE_URL: postgres.url, STORE_INSTANCES: "2" });
   await worksThrough(store);
 
-  // A put that is sent again, as its first try may have been cut off after its transaction, does not refuse itself.
+  // A put that is sent again, because its first attempt may have been cut off after its transaction, does not reject itself.
   const metadata = await Metadata.open("", postgres.url);
   onTestFinished(() => metadata.close());
   await metadata.createBucket("again", 1);

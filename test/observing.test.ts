@@ -1,4 +1,4 @@
-/** One fleet as those see it who do not look: explain, watch, alerts, a coding assistant, and a collector. */
+/** One fleet as seen by those that do not use the dashboard: explain, watch, alerts, a coding assistant, and a collector. */
 import { spawn } from "node:child_process";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -22,7 +22,7 @@ interface Got {
   body: Record<string, unknown>;
 }
 
-/** Starts a server that takes JSON, as a webhook or a collector does. */
+/** Starts a server that accepts JSON, as a webhook or a collector does. */
 async function taking(): Promise<{ url: string; got: Got[] }> {
   const got: Got[] = [];
   const server = createServer((request, response) => {
@@ -93,7 +93,7 @@ test("a death is explained, watched, told to a webhook and to an assistant, and 
     "history",
   ]);
 
-  // A watcher that is there before anything happens: its first status is read once it prints nothing for an unknown reason.
+  // A watcher that is connected before anything happens: its first status has been read when it prints nothing for an unknown reason.
   const watcher = follow(["watch", "--json"]);
   await waitFor("two deaths to be watched", async () => {
     await get(project.port, "/kill").catch(() => undefined);

@@ -1,4 +1,7 @@
-/** An operator drains, ejects and weights instances under load, over the lane, HTTP/1.1 and to a program, behind two balancers; with policies. */
+/**
+ * An operator drains, ejects and weights instances under load, over the lane, HTTP/1.1 and to a program, behind two balancers; with
+ * policies.
+ */
 import { expect, test } from "vitest";
 import { type Project, startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
@@ -6,7 +9,7 @@ import { kill, pause, signal } from "./support/processes.js";
 import { RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-/** Each responds with the body of the request to `…/open`, and else with its instance. */
+/** Each responds with the body of the request to `…/open`, and otherwise with its instance. */
 const FETCH = `
 const who = { "x-instance": process.env.PACELINE_INSTANCE };
 export default {
@@ -35,7 +38,7 @@ const POOLS = {
 };
 type Pool = keyof typeof POOLS;
 
-/** The instances of that many requests, one after another on one connection, which one balancer serves. */
+/** The instances of `count` requests, one after another on one connection, which one balancer serves. */
 async function servedOn(connection: RawConnection, pool: Pool, count: number): Promise<string[]> {
   const names: string[] = [];
   for (let sent = 0; sent < count; sent++) {
@@ -73,7 +76,7 @@ const instanceOf = async (project: Project, name: string) =>
 test("no request fails by what an operator does to an instance, and it stays over restarts and supervisors", async () => {
   const project = await startFleet({
     ...{ runtime: "bun", app: FETCH, files: { "handler.js": HANDLER, "program.js": PROGRAM } },
-    // On a busy machine an instance may be silent for long.
+    // On a busy machine an instance may be silent for a long time.
     config: { pools: POOLS, balancer: { processes: 2, limits: { stallAfterMs: 60_000 } } },
   });
   const loads = Object.values(POOLS).map(({ routes: [path] }) =>
@@ -88,7 +91,7 @@ test("no request fails by what an operator does to an instance, and it stays ove
     );
   await goOn();
 
-  // A drain ends with the last request there; no other one reaches it meanwhile.
+  // A drain ends with the last request there; no other request reaches the instance in the meantime.
   const before = await instanceOf(project, "web.2");
   for (const pool of ["web", "api", "cmd"] as const) {
     const name = `${pool}.2`;
@@ -112,7 +115,7 @@ test("no request fails by what an operator does to an instance, and it stays ove
   }
   expect(await instanceOf(project, "web.2")).toMatchObject({ pid: before?.pid, attempt: before?.attempt });
 
-  // It stays drained in another process and under another supervisor.
+  // The slot stays drained with another process and under another supervisor.
   expect((await project.restart("web.2")).code).toBe(0);
   expect(await project.turn("weight", "web.1", { weight: 300 })).toMatchObject({ code: 0 });
   expect(await project.turn("eject", "api.1")).toMatchObject({
@@ -126,7 +129,7 @@ test("no request fails by what an operator does to an instance, and it stays ove
   expect(await instanceOf(project, "web.1")).toMatchObject({ weight: 300 });
   expect(new Set(await served(project, "api"))).toEqual(new Set(["api.3"]));
 
-  // An ejected one takes over, and then it is the last one and stays. If all are ejected, all serve.
+  // An ejected instance takes over, then it is the last one and stays. If all are ejected, all serve.
   expect(await project.turn("drain", "api.3")).toMatchObject({ code: 0 });
   expect(new Set(await served(project, "api"))).toEqual(new Set(["api.1"]));
   expect(await project.turn("drain", "api.1")).toMatchObject({
@@ -153,7 +156,7 @@ test("no request fails by what an operator does to an instance, and it stays ove
   });
   await goOn();
 
-  // What was set is undone, also by a reload's new processes.
+  // All settings are undone, even for new processes of a reload.
   for (const name of ["web.2", "api.2", "cmd.2", "spare.1"])
     expect(await project.turn("undrain", name)).toMatchObject({
       code: 0,
@@ -172,7 +175,7 @@ test("no request fails by what an operator does to an instance, and it stays ove
   for (const load of loads) expect(failures(await load.stop())).toEqual(NO_FAILURES);
   expect(new Set(await served(project, "api"))).toEqual(new Set(["api.1", "api.2", "api.3"]));
   expect(new Set(await served(project, "spare"))).toEqual(new Set(["spare.1"]));
-  // What one balancer has at an instance keeps requests of the other one from it: the fewest decide, of both.
+  // Requests of one balancer at an instance keep requests of the other balancer away: the total of both decides.
   const [first, second] = (await project.status()).balancers.map(({ pid }) => pid ?? 0) as [number, number];
   await pause(second);
   const open = await openAt(project, "api", "api.2");
@@ -186,7 +189,7 @@ test("no request fails by what an operator does to an instance, and it stays ove
   await open.until(/>/);
   await waitFor("it to get requests again", async () => (await servedOn(connection, "api", 3)).includes("api.2"));
   for (const each of [open, connection]) each.close();
-  // Three of five, unless one is slow for a moment.
+  // Three of five, unless an instance is slow for a moment.
   const heavy = async () => (await served(project, "web", 25)).filter((name) => name === "web.1").length;
   await waitFor("three of five requests to reach the heavy one", async () => (await heavy()) === 15);
 });

@@ -1,4 +1,4 @@
-/** Output of instances and events of the fleet can be read by name, and followed; losses are counted. */
+/** Output of instances and events of the fleet can be read by name and followed; losses are counted. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -13,7 +13,7 @@ import { waitFor } from "./support/wait.js";
 
 const LINE = "a line for each request";
 const STORM = 10_000;
-/** Writes STORM lines at once on the first request, and one very long line; names its instance. */
+/** Writes STORM lines at once on the first request, and one very long line; responds with its instance. */
 const STORMY = `
 import { writeSync } from "node:fs";
 const write = (text) => {
@@ -48,7 +48,7 @@ function parse(text: string): Line[] {
   return whole.flatMap((line) => (line === "" ? [] : [JSON.parse(line) as Line]));
 }
 
-/** Returns how many lines of the storm are present, and how many are reported as lost. */
+/** Returns how many lines of the storm exist, and how many are reported as lost. */
 function count(lines: Line[], name: string) {
   const ours = lines.filter((line) => line.name === name);
   return {
@@ -66,7 +66,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
       'case "/chat":',
       `case "/flood": ${flood}\n      case "/chat": console.log(${JSON.stringify(acting)} + " done");`,
     );
-    // By number on one runtime, by total on the other.
+    // By number on one runtime, by total size on the other.
     const bounds =
       runtime === "bun" ? { maxFiles: 2, maxTotalBytes: 1 << 20 } : { maxFiles: 9, maxTotalBytes: 131_072 };
     const log = { maxFileBytes: 65_536, ...bounds };
@@ -108,7 +108,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     expect((await get(project.port, "/flood")).body).toBe(HELLO_BODY);
     await waitFor("the flood in the log", async () => (await project.logs()).includes("a flood 2999"));
     const folder = join(project.runDir, "log");
-    // While it rotates, there is a moment with one file, and a name that is gone when it is looked at.
+    // During a rotation, there is a moment with only one file, and with a name that is gone when it is examined.
     const sizes = await waitFor("both files, with the whole flood", () => {
       try {
         const files = readdirSync(folder).map((name) => readFileSync(join(folder, name)));
@@ -132,7 +132,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     project.startInForeground([PACELINE, "start", "--log-format", "json"]);
     await project.ready();
     for (const path of ["/calm/storm", "/calm/long"]) expect((await get(project.port, path)).body).toBe("calm.1");
-    // What comes while it stands still is more than the bound, however slow the instances are.
+    // The output that arrives while the supervisor is stopped exceeds the limit, however slow the instances are.
     await pause(project.foregroundPid);
     const wildOnes = await differentBodies(project.port, 2, "/storm").finally(() =>
       process.kill(project.foregroundPid, "SIGCONT"),
@@ -179,7 +179,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     expect((await project.scale("calm", 2)).code).toBe(0);
     await waitFor("a new log file", () => existsSync(file) && readFileSync(file, "utf8").includes("calm.2 is ready"));
 
-    // Unknown names are errors, also while following; running or not.
+    // Unknown names are errors, even while following, whether the fleet is running or not.
     for (const args of [
       ["logs", "wlid"],
       ["logs", "-f", "wlid"],
@@ -223,7 +223,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
         cwd: project.folder,
         env: project.startEnvironment(),
       });
-    // Its disk as seen from here: each look by a command inside would cost a process or two.
+    // Its disk as seen from here: each check with a command inside would take a process or two.
     const seen = `/proc/${project.foregroundPid}/root${runDir}`;
     const status = async () => JSON.parse(await askControl(`${seen}/control.sock`, "/v1/status")) as Status;
     await waitFor("the disk to be full", async () => {
@@ -234,8 +234,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
     expect((await inside(PACELINE, "status", "--run-dir", runDir)).stdout).toMatch(/^log .*; \d+ lines lost$/m);
     const { stdout: events } = await inside(PACELINE, "events", "--run-dir", runDir);
     expect(events).toMatch(/ warn +paceline +the log cannot be written, lines are lost: ENOSPC/);
-    // With room again, it continues; losses are reported as soon as possible.
-    // While it rotates, a file may be gone that was just there.
+    // When there is room again, it continues; losses are reported as soon as possible. During a rotation, a file may disappear.
     const textOf = (file: string) => (existsSync(file) ? readFileSync(file, "utf8") : "");
     const log = () =>
       readdirSync(`${seen}/log`)

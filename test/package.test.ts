@@ -1,4 +1,4 @@
-/** The package to publish: what is in it, and that it runs where a user installs it. */
+/** The package to publish: its content, and that it runs where a user installs it. */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -25,7 +25,7 @@ afterAll(() => rmSync(outside, { recursive: true, force: true }));
 const isTarball = (name: string) => name.endsWith(".tgz");
 const manifest = () => JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
 
-/** Links the dependencies, as an installer would without optional ones. */
+/** Links the dependencies, as an installer would do without optional ones. */
 function linkDependencies(): void {
   for (const name of Object.keys(manifest().dependencies)) {
     const link = join(outside, "node_modules", name);
@@ -45,7 +45,7 @@ describe("the package", () => {
     expect(files.length).toBeGreaterThan(100);
     const pages = readdirSync(join(ROOT, "docs"));
     expect(files.filter((file) => file.startsWith("docs/")).sort()).toEqual(pages.map((page) => `docs/${page}`).sort());
-    // Nobody owns these names on the registry: what imports them would run whoever takes them.
+    // Nobody owns these names on the registry: code that imports them would run the code of whoever registers them.
     const programs = files.filter((file) => !file.startsWith("docs/"));
     const naming = programs.filter((file) => readFileSync(join(folder, file), "utf8").includes("@paceline/"));
     expect(naming).toEqual([]);
@@ -108,7 +108,7 @@ describe("the executable", () => {
     const executable = join(outside, "paceline");
     const built = await run(process.execPath, ["scripts/executable.mjs", folder, executable], { cwd: ROOT });
     expect(built, built.output).toMatchObject({ code: 0 });
-    // A command may itself be an executable that consists of Bun, so it gets no BUN_BE_BUN.
+    // A command may itself be an executable that contains Bun, so it gets no BUN_BE_BUN.
     const command = `[ -z "$BUN_BE_BUN" ] && BUN_BE_BUN=1 exec "${executable}" serve.js`;
     const pools = {
       web: { app: "./own.ts", instances: 2 },
@@ -189,7 +189,7 @@ async function emptyFolder(app: string, type: "commonjs" | "module") {
   mkdirSync(join(home, "home"));
   rmSync(join(home, "paceline.config.json"));
   project.write("package.json", JSON.stringify({ private: true, type }));
-  // npm tells its scripts; asking it costs half a second of CPU.
+  // npm tells its scripts; asking npm takes half a second of CPU time.
   const cache = process.env.npm_config_cache ?? (await run("npm", ["config", "get", "cache"])).stdout.trim();
   const env = {
     ...project.startEnvironment(),
@@ -213,7 +213,7 @@ describe("installed into an empty folder with an empty HOME", { timeout: INSTALL
     if (process.env.CI !== "true") context.skip("it installs from the npm registry: run with CI=true");
     const { project, exec, start } = await emptyFolder(`const app = require("express")();\n${EXPRESS_APP}`, "commonjs");
     await exec("npm", "install", ...OFFLINE_IF_POSSIBLE, tarball, "express@5.3.0");
-    // Each npx costs half a second: it starts the fleet, and the rest is what it would run.
+    // Each npx takes half a second: it starts the fleet, and the other commands are run directly.
     await exec("npx", "--no-install", "paceline", ...start);
     const paceline = (...args: string[]) => exec(join(project.folder, "node_modules/.bin/paceline"), ...args);
     expect((await paceline("ls")).stdout).toMatch(/running .* 4\/4 /);
@@ -231,14 +231,14 @@ describe("installed into an empty folder with an empty HOME", { timeout: INSTALL
     await project.nothingLeft();
   });
 
-  // What it shares with npm is tested there: pnpm has other links, another shim and a strict node_modules.
+  // The common parts are tested with npm; pnpm has other links, another wrapper script and a strict node_modules.
   test("by pnpm: start and reload an Express app, with a config that imports paceline", async (context) => {
     if (process.env.CI !== "true") context.skip("it installs from the npm registry: run with CI=true");
     const { project, exec, start } = await emptyFolder(
       `import express from "express";\nconst app = express();\n${EXPRESS_APP}`,
       "module",
     );
-    // The store is the machine's: nothing in it but what the registry has, and the rest is as in an empty home.
+    // The store belongs to the machine: it only contains what the registry has, and everything else is as in an empty home directory.
     const found = await run("npx", ["--yes", "-p", "pnpm@10.34.9", "-c", "command -v pnpm; pnpm store path"], {
       cwd: ROOT,
       env: { ...process.env, ...certificates() },

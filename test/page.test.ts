@@ -1,4 +1,4 @@
-/** The page in a real browser: it follows the fleet, is searched and used by keyboard alone, and can be read by everybody. */
+/** The page in a real browser: it follows the fleet, can be searched and used with the keyboard alone, and is accessible. */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -18,14 +18,14 @@ const APP = `export default {
   },
 };
 `;
-/** Every fifth response fails, once there is a file `worse`: until then the verdict is seen on its way. */
+/** Every fifth response fails when there is a file `worse`: before that, the verdict is in progress. */
 const FAILS = `import { existsSync } from "node:fs";
 let count = 0;
 const fails = () => ++count % 5 === 0 && existsSync(new URL("./worse", import.meta.url));
 export default { fetch: () => new Response("bad", { status: fails() ? 500 : 200 }) };
 `;
 
-/** How long something may take to be seen. */
+/** How long a change may take to become visible. */
 const SEEN = { timeout: 60_000 };
 
 function findChromium(context: TestContext): string {
@@ -34,7 +34,7 @@ function findChromium(context: TestContext): string {
 }
 
 async function open(program: string): Promise<Browser> {
-  // Without a sandbox of its own it also runs as root and in containers; it sees nothing but this page.
+  // Without its own sandbox it also runs as root and in containers; it loads nothing but this page.
   const args = ["--no-sandbox", "--disable-gpu"];
   const browser = await chromium.launch({ executablePath: program, args, ...SEEN });
   onTestFinished(() => browser.close());
@@ -43,9 +43,9 @@ async function open(program: string): Promise<Browser> {
 
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
-/** Returns what is serious in the view that is shown, by some or all rules: rule and element. */
+/** Returns the serious problems in the current view, by some or all rules: rule and element. */
 async function seriousProblems(page: Page, rules: string[] | undefined): Promise<string[]> {
-  // Another view is the same document.
+  // Another view is in the same document.
   if (!(await page.evaluate<boolean>("'axe' in globalThis"))) await page.addScriptTag({ path: AXE });
   return page.evaluate(async (runOnly) => {
     type Axe = { run(options: object): Promise<{ violations: Violation[] }> };
@@ -73,7 +73,7 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   const { url } = JSON.parse(await askControl(join(project.runDir, "control.sock"), "/v1/page"));
   const errors: string[] = [];
 
-  // Without the token there is nothing to see; with it in the address it is gone from there at once.
+  // Without the token nothing is shown; a token in the address is removed from it immediately.
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
   page.setDefaultTimeout(SEEN.timeout);
   page.on("pageerror", (error) => errors.push(error.message));
@@ -88,7 +88,7 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   await page.getByText("2 of 2 ready").waitFor(SEEN);
   expect(page.url()).toBe(`http://127.0.0.1:${port}/#/`);
 
-  // It follows what happens.
+  // The page follows what happens.
   const load = project.load({ mode: "keep-alive", clients: 2, delayMs: 20 });
   const rate = page.getByRole("region", { name: "requests/s", exact: true }).locator(".value");
   await waitFor("the rate to be shown", async () => Number((await rate.textContent())?.replace(",", "")) > 10);
@@ -96,7 +96,7 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   await page.locator(".deaths").getByText("TypeError: no cart 771").waitFor(SEEN);
   await page.locator(".line.cyan").first().waitFor({ state: "attached" });
 
-  // The log is searched, by keyboard alone.
+  // The log is searched with the keyboard alone.
   await get(project.port, "/say");
   await page.keyboard.press("l");
   await page.getByText("needle in the log").waitFor(SEEN);
@@ -110,7 +110,7 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   await page.locator("#filter").fill("");
   await page.keyboard.press("Escape");
 
-  // A process is opened and restarted, by keyboard alone.
+  // A process is opened and restarted with the keyboard alone.
   await page.getByRole("link", { name: "web.1", exact: true }).first().waitFor(SEEN);
   await page.keyboard.press("j");
   await page.keyboard.press("j");
@@ -131,12 +131,12 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   await page.keyboard.press("?");
   await page.getByRole("dialog").getByText("search the log").waitFor(SEEN);
   await page.keyboard.press("Escape");
-  // The page learns later than the browser that its dialog is closed, and drops its content.
+  // The page is notified later than the browser that its dialog is closed, and then drops its content.
   await page.locator("#dialog h2").waitFor({ ...SEEN, state: "detached" });
   await page.keyboard.press("Escape");
   await page.getByRole("region", { name: "processes" }).waitFor(SEEN);
 
-  // A deploy that is worse.
+  // A deploy of a worse release.
   project.write("releases/bad/app.js", FAILS);
   project.writeConfig({}, "releases/bad");
   await page.keyboard.press("d");
@@ -160,7 +160,8 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
   await load.stop();
   expect(errors).toEqual([]);
 
-  // What axe finds serious, in both colours and on a phone. Its script is not of this page, whose policy would refuse it.
+  // What axe reports as serious, in both colour schemes and on a phone. Its script does not belong to this page, whose policy would reject
+  // it.
   const phone = await browser.newContext({ viewport: { width: PHONE, height: 800 }, bypassCSP: true });
   const read = await phone.newPage();
   read.setDefaultTimeout(SEEN.timeout);
@@ -173,7 +174,7 @@ test("follows the fleet, is searched and operated by keyboard alone, shows a dep
       await read.locator("main .card").first().waitFor(SEEN);
       const width = await widthOf(read);
       if (width > PHONE) found[`${scheme} ${view} width`] = [`${width}`];
-      // The colours alone differ.
+      // Only the colours differ.
       const problems = await seriousProblems(read, scheme === "dark" ? undefined : ["color-contrast"]);
       if (problems.length > 0) found[`${scheme} ${view}`] = problems;
     }
@@ -187,7 +188,7 @@ function widthOf(page: Page): Promise<number> {
   return page.evaluate<number>("document.documentElement.scrollWidth");
 }
 
-/** Moves the focus to the button by Tab alone, and presses it. */
+/** Moves the focus to the button with Tab alone, and presses it. */
 async function press(page: Page, name: string): Promise<void> {
   await waitFor(`the focus to reach ${name}`, async () => {
     await page.keyboard.press("Tab");

@@ -1,4 +1,4 @@
-/** Requests that end their process: a small version of the soak, with short delays between the starts of a process. */
+/** Requests that crash their process: a small version of the soak, with short delays between the starts of a process. */
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -25,7 +25,7 @@ describe.each(RUNTIMES)("requests that crash, on %s", (runtime) => {
         return left.length === 0;
       });
     });
-    // The others run on no runtime of ours.
+    // The other kinds do not run on one of our runtimes.
     const kinds = runtime === "bun" ? ["fetch", "node", "wsgi", "command"] : ["fetch", "node"];
     const args = ["--short", "--crashes", "6", "--instances", "3", "--runtime", runtime, "--kinds", kinds.join()];
     const soak = await run(process.execPath, [join(ROOT, "bench/soak/poison.mjs"), ...args], {
@@ -39,7 +39,7 @@ describe.each(RUNTIMES)("requests that crash, on %s", (runtime) => {
     expect(soak.code).toBe(0);
   });
 
-  // test/hung.test.ts has hung processes on both runtimes.
+  // test/hung.test.ts covers hung processes on both runtimes.
   testOnce(runtime)("and so do those that keep it from its event loop for good", async () => {
     const project = await startFleet({ runtime, app: LOOPING, instances: 3, config: { hangAfterMs: 3000 } });
     expect((await get(project.port, "/loop/1")).status).toBe(502);

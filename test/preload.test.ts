@@ -60,7 +60,7 @@ function needsPython(context: TestContext): void {
 }
 
 const wsgi = { wsgi: "site_app:checked", python, instances: 2, stripPrefix: true };
-/** For every project here. */
+/** The settings of every project here. */
 const PROJECT = { runtime: "bun", app: "", env: { PYTHONPATH: FIXTURES, PYTHONDONTWRITEBYTECODE: "1" } } as const;
 
 interface Who {
@@ -140,7 +140,7 @@ test("with and without preload and threads an app meets the same server; each in
   // A FAPWS script serves from its own code, also in each forked process.
   const [loader, parent] = (await get(project.port, "/")).body.split(" ");
   expect(loader).toBe(parent);
-  // Each has its own output.
+  // Each process has its own output.
   const stdout = await waitFor("the output of both", async () => {
     const { stdout } = await project.cli(["logs"]);
     return [1, 2].every((n) => new RegExp(`preload\\.${n} +\\| forked ${n}$`, "m").test(stdout)) && stdout;
@@ -172,7 +172,7 @@ test("instances outlive their template, come from a new one, and are noticed to 
       return instance?.attempt === attempt && instance.state === "ready";
     });
 
-  // Killed, it is forked again from the same template.
+  // After a kill it is forked again from the same template.
   const first = await pids();
   signal(first.instances?.[0] as number, "SIGKILL");
   const exits = (await replaced(2, 0)).pools[0]?.instances[0]?.lastExit;
@@ -196,7 +196,7 @@ test("instances outlive their template, come from a new one, and are noticed to 
   await replaced(4, 0);
   expect((await pids()).template).not.toBe(second.template);
 
-  // New code comes with a new template; no request is lost, and nothing of the old one remains.
+  // New code needs a new template; no request is lost, and nothing of the old template remains.
   const load = project.load({ mode: "keep-alive", clients: 2, path: "/web/who" });
   await waitFor("some requests", () => load.counts.ok > 20);
   project.write("site_app.py", "import nowhere_to_be\n");
@@ -216,13 +216,13 @@ test("instances outlive their template, come from a new one, and are noticed to 
   expect((await who(project, "web")).map(({ version }) => version)).toEqual(["two", "two"]);
   await project.statusWhere("one template to be left", ({ pools }) => pools[0]?.templates.length === 1);
 
-  // Without instances it ends too.
+  // Without instances it exits, too.
   expect((await project.cli(["logs", "web.template"])).code).toBe(0);
   expect((await project.scale("web", 0)).code).toBe(0);
   await project.statusWhere("its end", ({ pools }) => pools[0]?.templates.length === 0);
   expect((await project.scale("web", 2)).code).toBe(0);
 
-  // A new supervisor goes on with the forked instances, whose template ends with the former one.
+  // A new supervisor continues with the forked instances, whose template exits with the former supervisor.
   const counted = project.statusWhere("the counts", ({ pools }) => (pools[0]?.requestsTotal ?? 0) >= 2);
   for (let request = 0; request < 2; request++) expect((await get(project.port, "/web/")).status).toBe(200);
   const former = await counted;
@@ -240,7 +240,7 @@ test("instances outlive their template, come from a new one, and are noticed to 
   // Without a supervisor nothing remains after the grace period.
   project.writeConfig({ orphanGraceMs: 3000 });
   expect((await project.reload()).code).toBe(0);
-  // Processes that the reload has started have the former grace.
+  // Processes that the reload has started have the former grace period.
   expect((await project.restart("web")).code).toBe(0);
   const { pid } = await project.status();
   signal(pid, "SIGKILL");

@@ -31,7 +31,7 @@ test.for(RUNTIMES)("each process says what it is and of which fleet, on %s", asy
   const titles = processes.map((each) => titleOf(each.pid as number));
   expect(titles).toEqual(processes.map(({ name }) => `paceline ${name} (shop)`));
   expect(titleOf(pid)).toBe("paceline supervisor (shop)");
-  // On Bun a process that serves keeps its name: writing a file would cost it memory.
+  // On Bun a serving process keeps its name, because writing a file would cost memory.
   const named = processes.filter(({ name }) => runtime === "node" || /^(old|forked)/.test(name));
   const comms = named.map((each) => commOf(each.pid as number));
   expect(comms).toEqual(named.map(({ name }) => `paceline ${name} (shop)`.slice(0, 15).trimEnd()));

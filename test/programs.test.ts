@@ -12,7 +12,7 @@ const PACELINE = JSON.stringify(pathToFileURL(join(ROOT, "packages/supervisor/di
 
 const sayingApp = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;
 
-/** Starts a fleet from a value, does everything with it, and prints what it saw as one JSON document. */
+/** Starts a fleet from a value, does everything with it, and prints the results as one JSON document. */
 const OPERATES = `
 import { writeFileSync } from "node:fs";
 import { connectFleet, createFleet, listFleets } from ${PACELINE};
@@ -66,7 +66,9 @@ saw.cwd = process.cwd() === process.env.PWD;
 console.log(JSON.stringify(saw));
 `;
 
-/** Starts a fleet that does not start, then one that does, prints, and waits to be killed; or starts one, detaches it and ends by itself. */
+/**
+ * Starts a fleet that fails to start, then one that starts, prints, and waits to be killed; or starts one, detaches it and exits by itself.
+ */
 const LEAVES = `
 import { renameSync } from "node:fs";
 import { createFleet } from ${PACELINE};

@@ -21,7 +21,7 @@ interface Upstream {
 async function startUpstream(certificate?: Certificate): Promise<Upstream> {
   const server = certificate === undefined ? http.createServer(respond) : https.createServer(certificate, respond);
   const scheme = certificate === undefined ? "http" : "https";
-  // No connection ends for its age between two requests.
+  // No connection is closed because of its age between two requests.
   server.keepAliveTimeout = 600_000;
   const sockets = new WebSocketServer({ noServer: true });
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) =>
@@ -51,7 +51,7 @@ const beside = (...proxies: object[]) => {
   return { pools: { web: { app: "./app.js", instances: 1 }, old, ...(chat !== undefined && { chat }) } };
 };
 
-/** Waits until a slot's log has such a line. */
+/** Waits until a slot's log has a matching line. */
 async function untilLogged(project: Project, slot: string, line: RegExp): Promise<void> {
   await waitFor(`a line like ${line} of ${slot}`, async () => line.test(await project.logs(slot)));
 }
@@ -85,7 +85,7 @@ describe.each(RUNTIMES)("a proxy beside an app on %s", (runtime) => {
       },
     });
 
-    // Nobody gets a connection that carried another client's requests.
+    // No client gets a connection that carried another client's requests.
     const clients = await Promise.all([1, 2].map(() => RawConnection.open(project.port)));
     for (const client of [...clients, ...clients]) {
       const before = client.received;

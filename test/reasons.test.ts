@@ -14,7 +14,7 @@ const ballast = Buffer.alloc(60e6, 1);
 http.createServer((request, response) => response.end([HOSTNAME, ballast.length, process.argv[2]].join(" "))).listen(PORT, HOSTNAME);
 http.createServer(() => {}).listen(0, "0.0.0.0");
 `;
-/** Advances the clock by an hour when there is a file named `later`, like a change of the machine's clock. */
+/** Sets the clock forward by an hour when there is a file named `later`, like a change of the machine's clock. */
 const CLOCK = `
 const { existsSync } = require("node:fs");
 const { join } = require("node:path");
@@ -45,7 +45,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     expect((await get(project.port, "/none/")).status).toBe(503);
     const status = await project.statusWhere("the memory of all, and the address", ({ pools: [api] }) => {
       const [command] = api?.instances ?? [];
-      // It was first measured while it started.
+      // The first measurement was made during its start.
       const isWhole = (command?.rssBytes ?? 0) > 60e6;
       return isWhole && (command?.shim?.rssBytes ?? 0) > 0 && (command?.exposed.length ?? 0) > 0;
     });
@@ -96,7 +96,7 @@ describe.each(RUNTIMES)("what is told on %s", (runtime) => {
     };
     let { code, stderr } = await start();
     if (isHanging && !stderr.includes("; it listens on ")) {
-      // On a busy machine it did not come so far.
+      // On a busy machine it did not get that far.
       project.writeConfig({ readyTimeoutMs: 30_000 });
       ({ code, stderr } = await start());
     }

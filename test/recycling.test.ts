@@ -30,7 +30,7 @@ const attempts = ({ pools }: Status) =>
   Object.fromEntries(pools.map(({ name, instances }) => [name, instances.map(({ attempt }) => attempt)]));
 
 describe("recycling", () => {
-  // Once: the supervisor decides from the counts, which each runtime reports alike.
+  // Only once: the supervisor decides from the counts, which each runtime reports in the same way.
   const runtime = "bun";
 
   test("replaces what has had maxRequests, in pools of every kind", async () => {
@@ -61,7 +61,7 @@ describe("recycling", () => {
     const before = attempts(await project.status());
     const least = Object.fromEntries(names.map((name) => [name, Number.POSITIVE_INFINITY]));
     const failed: string[] = [];
-    // One that was recycled is left alone, so that it is not due again.
+    // A recycled process is not loaded any more, so that it is not due again.
     const done = new Set<string>();
     let isOver = false;
     const ask = async (name: string) => {
@@ -117,7 +117,7 @@ try {
   isFirst = false;
 }
 `;
-/** Leaks 4 MB with each GET of a path that ends in `grow`, 120 MB at the most; never responds to `hold`. */
+/** Leaks 4 MB with each GET of a path that ends in `grow`, at most 120 MB; never responds to `hold`. */
 const LEAK = `${IS_FIRST}
 const kept = [];
 if (process.env.PACELINE_POOL === "hog") process.on("SIGTERM", () => {});
@@ -128,7 +128,7 @@ export default {
   },
 };
 `;
-/** Its own memory does not grow, but that of a process that it starts. */
+/** Its own memory does not grow, but that of a process that it starts does. */
 const GROUP = `${IS_FIRST}
 import http from "node:http";
 import { spawn } from "node:child_process";
@@ -220,7 +220,7 @@ test("memory, age and schedule: the floor holds, no request fails, deadlines end
     /error fragile +recycle failed: the new fragile.1 failed to start: .*; the old instances keep serving/,
   );
   expect(events).toMatch(/warn fragile +recycling is tried again in 1 min/);
-  // The hog never drains: the request is cut at the deadline, in a restart too.
+  // The process never drains: the request is cut off at the deadline, even in a restart.
   await held.until(/^HTTP\/1.1 502 /);
   const heldAgain = await hold();
   const restarted = await project.restart("hog");

@@ -13,7 +13,7 @@ const APPS = join(ROOT, "test/fixtures/rehearse");
 
 const PROGRAMS = ["ignores-sigterm", "closes-idle"];
 
-/** By the name of the pool, which is the app's: what is found, and in which words that was seen. */
+/** By the name of the pool, which is that of the app: what is found, and the description of the evidence. */
 const BROKEN: Record<string, [kind: string, seen: RegExp]> = {
   "exits-at-once": ["exits-at-once", /exited with code 0 .* on SIGTERM, with .*GET \/exits-at-once\//],
   "ignores-sigterm": ["stays", /did not exit within 300 ms of SIGTERM/],
@@ -24,7 +24,7 @@ const BROKEN: Record<string, [kind: string, seen: RegExp]> = {
   crashes: ["crashes", /exited with code 1 .*the database is closed/],
 };
 
-/** Deadlines that nothing has to wait for; an instance that a busy machine keeps from its event loop keeps its requests. */
+/** Deadlines for which nothing has to wait; an instance whose event loop is delayed on a busy machine keeps its requests. */
 const SETTINGS = { minReadyMs: 50, backoff: { initialMs: 20 }, balancer: { limits: { stallAfterMs: 60_000 } } };
 const NOT_ENDING = { termTimeoutMs: 300 };
 
@@ -40,7 +40,7 @@ async function rehearsed(
     const path = join(APPS, `${name}.mjs`);
     const kind = PROGRAMS.includes(name) ? { command: [process.execPath, path] } : { app: path };
     const deadlines = name === "ignores-sigterm" ? NOT_ENDING : {};
-    // Strictly in turn: one that was slow for a moment is not passed over.
+    // Strictly in turn: an instance that was slow for a moment is not skipped.
     return [name, { ...kind, ...deadlines, policy: "exact", instances: 2, routes: [`/${name}/`] }] as const;
   });
   writeFileSync(join(cwd, "paceline.config.json"), JSON.stringify({ ...SETTINGS, pools: Object.fromEntries(pools) }));

@@ -33,7 +33,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     const status = await project.ready();
     expect(status.pools[0]).toMatchObject({ wanted: 3, ready: 3 });
 
-    // A wrong one exits with 2, and leaves all as it was.
+    // An invalid config exits with 2, and changes nothing.
     project.writeConfig({ instnaces: 3 });
     const refused = await project.cli(["reload"]);
     expect(refused).toMatchObject({ code: 2, output: expect.stringContaining("instnaces") });
@@ -42,7 +42,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     expect((await get(project.port)).body).toBe("code-2 file-2 config-2");
   });
 
-  // On Node replacement.test.ts has it under load, and start-and-stop.test.ts holds a request over a drain.
+  // On Node, replacement.test.ts covers it under load, and start-and-stop.test.ts holds a request over a drain.
   once("and a restart, of the instances and of the balancer, finish what is under way", async () => {
     const project = await startFleet({ runtime, app: HELLO, config: { drainTimeoutMs: 60_000 } });
     const waits = /(web|balancer)\.\d.* the outgoing process has \d requests? in flight and \d+ s at most to finish/g;
@@ -50,13 +50,13 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     for (const operate of [() => project.reload(), () => project.restart(), () => project.restart("balancer")]) {
       rmSync(join(project.folder, "released"), { force: true });
       const before = await told();
-      // POST: never sent twice, so a loss is visible.
+      // POST requests are never sent twice, so a loss is visible.
       const slow = await Promise.all(Array.from({ length: 4 }, () => RawConnection.open(project.port)));
       for (const connection of slow) {
         connection.write("POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
       }
       await project.statusWhere("all to be in flight", ({ pools }) => {
-        // Not each instance need have some: one that is slow for a moment is passed over.
+        // Not each instance need have some: one that is slow for a moment is skipped.
         const inFlight = pools[0]?.instances.map((instance) => instance.inFlight ?? 0) ?? [];
         return inFlight.reduce((sum, count) => sum + count, 0) === 4;
       });
@@ -107,7 +107,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
 
   once("reads the file that the fleet was started from, and changes nothing when that is missing", async () => {
     const project = await Project.make({ runtime, app: app("code-1"), config: { env: { FROM_CONFIG: "config-1" } } });
-    // Started by its folder, which also contains an app; these options would run it without the config.
+    // Started by its folder, which also contains an app; these options would run the app without the config.
     const args = ["-l", `127.0.0.1:${project.port}`, "--runtime", runtime];
     const file = join(project.folder, "paceline.config.json");
     const started = await project.startDetached([...args, "--watch", project.folder]);
@@ -132,7 +132,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     renameSync(`${file}.away`, file);
     expect(await project.reload()).toMatchObject({ code: 0 });
 
-    // The reverse: a fleet without a config stays one, and reports it.
+    // The reverse: a fleet without a config stays one, and reports that.
     expect(await project.stop()).toMatchObject({ code: 0 });
     for (const path of [file, join(project.folder, "paceline.toml")]) rmSync(path);
     expect(await project.startDetached([...args, "-i", "1"])).toMatchObject({ code: 0 });

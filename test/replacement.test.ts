@@ -6,7 +6,7 @@ import { allReady, type Operated, type Project, RUNTIMES, type RuntimeName, star
 import { failures, NO_FAILURES } from "./support/load.js";
 import { testOnce } from "./support/test-once.js";
 
-/** PACELINE_CHAOS=full: the number of replacements and connections for a release; otherwise a quick number. */
+/** PACELINE_CHAOS=full: the number of replacements and connections for a release; otherwise a small number. */
 const FULL = process.env.PACELINE_CHAOS === "full";
 const SIZE = FULL
   ? { instances: 8, reloads: 20, low: 2, high: 16, balancers: 5, connections: 20_000, timeoutMs: 1_800_000 }
@@ -65,8 +65,8 @@ const restartSecondBalancer: Step = {
 };
 
 /**
- * Runs steps one after another under clients with kept and with new connections, each over at least SIZE.connections new
- * connections. Then compares the clients' counts with the servers'.
+ * Runs steps one after another under clients with kept and with new connections, each step over at least SIZE.connections new connections.
+ * Then compares the clients' counts with the servers'.
  */
 async function underLoad(project: Project, steps: Step[]): Promise<void> {
   const common = { expectBody: HELLO_BODY, path: "/" };
@@ -98,7 +98,7 @@ async function underLoad(project: Project, steps: Step[]): Promise<void> {
 }
 
 function start(runtime: RuntimeName, instances: number, processes = 1): Promise<Project> {
-  // Requests reassigned on a busy machine would count twice; other tests cover that.
+  // Requests that are reassigned on a busy machine would count twice; other tests cover that.
   const limits = { stallAfterMs: 60_000 };
   return startFleet({ runtime, instances, app: HELLO, config: { balancer: { processes, limits } } });
 }
@@ -111,7 +111,7 @@ describe.each(RUNTIMES)("under load on %s", { timeout: SIZE.timeoutMs }, (runtim
     await underLoad(project, [...reloads, restartSecond, scale(SIZE.high), scale(SIZE.low), ...balancers]);
   });
 
-  // Each runtime replaces its balancers in the test above; who shares their socket is the kernel's matter.
+  // Each runtime replaces its balancers in the test above; how their socket is shared is up to the kernel.
   const onceUnlessFull = FULL ? test : testOnce(runtime);
   onceUnlessFull("replacing one of two balancers loses nothing", async () => {
     const project = await start(runtime, 2, 2);

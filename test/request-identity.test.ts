@@ -1,4 +1,4 @@
-/** What a request is called, for every kind of pool: the app, the client and the log agree. And the log's facts, over one fleet. */
+/** The identity of a request, for every kind of pool: the app, the client and the log agree. And the facts in the log, with one fleet. */
 import { existsSync, readFileSync, renameSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
@@ -112,7 +112,7 @@ describe.each(RUNTIMES)("the identity of a request, on %s", (runtime) => {
       expect(ids.size).toBe(3);
     }
 
-    // Who asks is in a PROXY header, and is no proxy itself.
+    // The client is named in a PROXY header, and is not a proxy itself.
     const lies = "Host: a\r\nX-Forwarded-For: 6.6.6.6\r\nX-Request-Id: said-3\r\nConnection: close\r\n\r\n";
     for (const header of [
       "PROXY TCP4 192.0.2.9 127.0.0.1 12345 80\r\n",
@@ -129,7 +129,7 @@ describe.each(RUNTIMES)("the identity of a request, on %s", (runtime) => {
     expect(known.clientAddress).toBe("192.0.2.9");
     await waitFor("the event", async () => (await project.events()).includes("without a good PROXY header"));
 
-    // The balancer's own responses have it, too.
+    // The responses that the balancer generates itself have it, too.
     const nowhere = await exchange({ port: project.port }, "/nowhere", ["Host: a", "Connection: close"]);
     const id = /^HTTP\/1\.1 404 [\s\S]*^X-Request-Id: (.*)\r$/m.exec(nowhere)?.[1];
     expect(await logged("404", ({ status }) => status === 404)).toMatchObject({
@@ -164,7 +164,7 @@ describe.each(RUNTIMES)("the identity of a request, on %s", (runtime) => {
     expect(await logged("502", ({ status }) => status === 502)).toMatchObject({
       ...{ target: "/own/exit", outcome: "instance-lost", phase: "wait", requestBytes: 5, bytes: 12 },
     });
-    // A body that is too large gets the page of its route's pool, by its length and once it is.
+    // A body that is too large gets the error page of its route's pool, because of its stated length or when it exceeds the limit.
     for (const body of ["Content-Length: 1000001\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\nf4240\r\n"]) {
       const large = await raw(`POST /own/echo HTTP/1.1\r\nHost: a\r\n${body}`);
       await large.until(/<p>Sorry<\/p>$/);
@@ -173,7 +173,7 @@ describe.each(RUNTIMES)("the identity of a request, on %s", (runtime) => {
     const lineOfText = await raw("POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 1000001\r\n\r\n");
     await lineOfText.until(/\r\n\r\n413 Content Too Large\n$/);
 
-    // The file was moved: the lines so far are in it, and the new one gets the next.
+    // The file was moved: it contains the lines so far, and the new file gets the next lines.
     renameSync(log, `${log}.1`);
     const { pid } = await project.status();
     process.kill(pid as number, "SIGUSR1");

@@ -1,4 +1,4 @@
-/** The criteria of a rollout for a working version: it stays ready, and otherwise the old version returns. */
+/** When a rollout counts a version as working: it must stay ready; otherwise the old version returns. */
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -9,7 +9,7 @@ import { signal } from "./support/processes.js";
 import { get, RawConnection } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-/** Returns its version, and streams its number on /events; of certain versions the third instance dies once a file `die` exists. */
+/** Returns its version, and streams its number on /events; with certain versions the third instance dies when a file `die` exists. */
 const APP = `
 import { existsSync } from "node:fs";
 const { VERSION, PACELINE_INDEX } = process.env;
@@ -23,7 +23,7 @@ export default {
 };
 `;
 
-/** Opens streams until each instance has one; returns one of each, by its number. */
+/** Opens streams until each instance has one; returns one stream for each instance, by its number. */
 async function streamsOfAll(project: Project, instances: number, path: string): Promise<Map<number, RawConnection>> {
   const streams = new Map<number, RawConnection>();
   await waitFor("each instance to have a stream", async () => {
@@ -43,7 +43,7 @@ describe("a rollout", () => {
   test("ends when a new process does not stay ready for its own minReadyMs, and the slots that had one go back", async () => {
     const config = { maxSurge: 2, env: { VERSION: "v1" } };
     const project = await startFleet({ runtime, instances: 3, app: APP, config });
-    // The third comes alone, and is seen to be ready within that time.
+    // The third instance is replaced alone, and is seen to be ready within that time.
     project.writeConfig({ minReadyMs: 6000, env: { VERSION: "dies-later" } });
     const reloading = project.reload();
     await project.statusWhere("the third of the new ones to be ready", ({ pools }) => {
@@ -80,7 +80,7 @@ describe("a rollout", () => {
     const project = await startFleet({ runtime, instances: 4, app: APP, config });
     const streams = await streamsOfAll(project, 4, "/events");
     const reload = project.reload();
-    // The streams keep the outgoing processes of the replaced slots alive.
+    // The streams keep the outgoing processes of the replaced slots running.
     const outgoing = ({ pools }: Status) =>
       pools[0]?.instances.filter(({ other }) => other?.state === "draining") ?? [];
     const { pools } = await project.statusWhere("three to drain", (status) => outgoing(status).length >= 3);
@@ -92,7 +92,7 @@ describe("a rollout", () => {
   });
 });
 
-/** Streams until its instance drains; its listener for SIGTERM takes a while to save. */
+/** Streams until its instance drains; its listener for SIGTERM takes some time to save. */
 const SAVING = `
 import { appendFileSync } from "node:fs";
 const note = (text) => appendFileSync(new URL("./notes", import.meta.url), process.env.PACELINE_INSTANCE + " " + text + "\\n");
@@ -194,7 +194,7 @@ describe("two deploys at once", () => {
     await project.statusWhere("the first reload to be under way", ({ pools }) => pools[0]?.rollout !== null);
     project.write("app.js", version("v3"));
     const second = project.reload("web").then(async (result) => ({ ...result, said: await responses() }));
-    // A restart does not wait but exits 5, and another pool is free.
+    // A restart does not wait but exits with 5; another pool is free.
     expect(await project.restart("web")).toMatchObject({ code: 5 });
     expect((await project.scale("api", 2)).code).toBe(0);
     // Like a command without a waiting client.

@@ -1,4 +1,4 @@
-/** One fleet with four pools: each request finds its pool by host and path, and a reload of one affects no other. */
+/** One fleet with four pools: each request reaches its pool by host and path, and a reload of one pool does not affect the others. */
 import { describe, expect, test } from "vitest";
 import { RUNTIMES, sharedFleet } from "./support/fleet.js";
 import { RawConnection } from "./support/raw-http.js";

@@ -1,4 +1,4 @@
-/** The number of instances follows the load, in a real fleet: over the lane, and of a program that takes one request at a time. */
+/** The number of instances follows the load, in a real fleet: over the lane, and for a program that handles one request at a time. */
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
@@ -7,7 +7,7 @@ import { startFleet } from "./support/fleet.js";
 import { failures, NO_FAILURES } from "./support/load.js";
 import { waitFor } from "./support/wait.js";
 
-/** What the instances wait for: it works on `places` requests at once, for 60 ms each. */
+/** What the instances wait for: it handles `places` requests at once, for 60 ms each. */
 async function database() {
   const waiting: ServerResponse[] = [];
   const service = { places: Number.POSITIVE_INFINITY, url: "" };
@@ -73,7 +73,7 @@ test("the size follows the load within its bounds, useless instances are taken b
   await few.until("requests without a queue", ({ ok }) => ok > 50);
   const many = project.load({ mode: "keep-alive", clients: 20, delayMs: 0 });
   const ones = project.load({ mode: "connect-anew", clients: 8, delayMs: 0, path: "/one/" });
-  // At different times: on a busy machine more instances may be of no use, and are taken back.
+  // At different times: on a busy machine more instances may not help, and are removed.
   const [grown] = await Promise.all([
     reaches("web to grow", (status) => size(status, "web") >= 3),
     reaches("one to grow", (status) => size(status, "one") >= 2),
@@ -97,7 +97,7 @@ test("the size follows the load within its bounds, useless instances are taken b
     /web +is being scaled from \d to \d: .*requests\/s with \d.*(something else|CPUs).* no growth for 600 s/;
   await waitFor("instances to be taken back", async () => useless.test(await project.events()), { deadlineMs: 90_000 });
 
-  // It started with them.
+  // It started with this many.
   expect((await project.status()).pools[2]).toMatchObject({ name: "early", wanted: 2, scaling: { last: null } });
   const under = await project.cli(["scale", "early", "-5"]);
   expect([under.code, under.output]).toEqual([

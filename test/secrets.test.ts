@@ -1,4 +1,4 @@
-/** Secrets of a running fleet: its processes have them, nothing else has, and a reload reads them again. */
+/** Secrets of a running fleet: its processes have them, nothing else has them, and a reload reads them again. */
 import { chmodSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";

@@ -11,7 +11,7 @@ import { waitFor } from "./support/wait.js";
 describe.each(RUNTIMES)("signals on %s", (runtime) => {
   const once = testOnce(runtime);
 
-  /** What is in flight gets its response, and nothing is left. */
+  /** Requests in flight get their responses, and nothing is left. */
   async function stopsWith(name: NodeJS.Signals, project: Project): Promise<void> {
     const { pid } = await project.ready();
     const slow = await RawConnection.open(project.port);
@@ -49,7 +49,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     const project = await Project.make({ runtime, app: HELLO });
     const alone = await Project.make({ runtime, app: HELLO });
     project.startInForeground(nohup("start"));
-    // The kernel chooses the port: a port that was free may now belong to another test.
+    // The kernel chooses the port, because a port that was free may now belong to another test.
     alone.startInForeground(nohup("serve ./app.js --port 0"));
     const { pid } = await project.ready();
     const port = Number(await waitFor("the server", () => /listening on \S+:(\d+)\s/.exec(alone.output)?.[1]));
@@ -59,7 +59,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     signal(pid, "SIGTTIN");
     const { pools } = await project.statusWhere("three instances", ({ pools }) => pools[0]?.wanted === 3);
     expect(pools[0]?.generation).toBe(1);
-    // Whichever the runtime sees first, it would have been reported by now.
+    // Whichever signal the runtime sees first, it would have been reported by now.
     await project.ready();
     expect((await project.reload()).code).toBe(0);
     expect((await project.status()).pools[0]?.generation).toBe(2);
@@ -100,7 +100,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     const allowed = await run("unshare", [...namespace, "true"]);
     if (allowed.code !== 0) context.skip(`no PID namespace to be had here: ${allowed.output.trim()}`);
 
-    // Each request leaves a process behind, which ends when the file is there.
+    // Each request leaves a process behind, which exits when the file exists.
     const leaves = `import { spawnSync } from "node:child_process";
       const left = "(while [ ! -e released ]; do sleep 0.05; done) >/dev/null 2>&1 & echo $!";
       export default { fetch: () => new Response(spawnSync("sh", ["-c", left]).stdout) };
@@ -108,7 +108,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     const project = await Project.make({ runtime, instances: 1, app: leaves });
     const unshare = project.startInForeground(["unshare", ...namespace, PACELINE, "start"]);
     const before = await project.ready();
-    expect(before.pid).toBeLessThan(100); // A pid of the inner namespace proves that it runs there.
+    expect(before.pid).toBeLessThan(100); // expect(before.pid).toBeLessThan(100); // A pid of the inner namespace proves that it runs there.
     const [first = 0] = childrenOf(unshare.pid ?? 0);
     for (let count = 0; count < 3; count++) await get(project.port);
     expect(childrenOf(first)).toHaveLength(4);

@@ -1,4 +1,4 @@
-/** Slow clients of pools with one request per instance: others are served, and nothing remains. */
+/** Slow clients of pools with one request per instance: other clients are served, and nothing remains. */
 import { readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, type TestContext, test } from "vitest";

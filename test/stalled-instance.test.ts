@@ -1,4 +1,4 @@
-/** A blocked instance: others take its requests that have not started, and it gets its turn again afterwards. */
+/** A blocked instance: other instances get its requests that have not started, and it gets its turn again afterwards. */
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -10,8 +10,8 @@ import { waitFor } from "./support/wait.js";
 const INSTANCES = 3;
 
 /**
- * `/block` blocks the event loop until a file `go` exists, after reporting its instance; every response names its instance, and
- * every POST is recorded at its start.
+ * `/block` blocks the event loop until a file `go` exists, after reporting its instance; every response names its instance, and every POST
+ * is recorded at its start.
  */
 const APP = `
 import { appendFileSync, existsSync } from "node:fs";
@@ -51,7 +51,7 @@ class Asked {
     return () => {
       connection.write(`${method} ${path}?id=${id} HTTP/1.1\r\nHost: x\r\n${length}\r\n`);
       const whole = connection.until(new RegExp(`\r\n\r\n${id}$`));
-      // A missing one is noticed in the results.
+      // A missing response is detected in the results.
       whole.then(
         (received) => this.responses.push(noted(id, received)),
         () => undefined,
@@ -111,11 +111,11 @@ describe.each(RUNTIMES)("a blocked instance on %s", (runtime) => {
       await waitFor("all GETs to be answered", () => asked.of("get").length === gets.length, {
         details: () => JSON.stringify(asked.responses),
       });
-      // All of them before the one that blocks.
+      // All of them before the blocking request.
       expect(asked.of("block")).toEqual([]);
       expect(asked.of("get").filter(({ status, by }) => status !== 200 || by === blocked)).toEqual([]);
 
-      // The stall is known now: new requests of both kinds skip it.
+      // The stall is known now: new requests of both kinds skip the instance.
       const late = [
         ...(await asked.prepareMany("GET", "late", 10)),
         ...(await asked.prepareMany("POST", "late-post", 10)),
@@ -139,7 +139,7 @@ describe.each(RUNTIMES)("a blocked instance on %s", (runtime) => {
 });
 
 test("an instance that blocks before its first request holds none, and gets no more until it is heard", async () => {
-  // Without replacements: only the other one responds.
+  // Without replacements: only the other instance responds.
   const project = await startFleet({ runtime: "bun", instances: 2, app: APP, config: { hangAfterMs: 0 } });
   const pid = (await project.status()).pools[0]?.instances.find(({ name }) => name === "web.1")?.pid as number;
   await pause(pid);
@@ -163,7 +163,7 @@ test("a GET that blocks, among others that came with it, takes no second instanc
   const block = await asked.prepare("GET", "/block", "block");
   const after = await asked.prepareMany("GET", "after", 4 * INSTANCES);
   for (const send of [...before, block, ...after]) send();
-  // Requests that came with it get their responses elsewhere meanwhile.
+  // Requests that arrived with it get their responses from other instances in the meantime.
   await asked.all(before.length + after.length);
   expect(asked.of("block")).toEqual([]);
   project.write("go", "");

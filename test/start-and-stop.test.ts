@@ -146,7 +146,7 @@ describe.each(RUNTIMES)("start and stop on %s", (runtime) => {
     ).toEqual([0, 0]);
     expect(both.filter(({ output }) => output.includes("all ready (pid "))).toHaveLength(1);
     expect(both.filter(({ output }) => output.includes("reload done"))).toHaveLength(1);
-    // What a reload cannot apply is refused, and --instances is applied.
+    // Changes that a reload cannot apply are rejected, and --instances is applied.
     const more = (args: string[]) => project.startDetached(["--or-reload", ...args]);
     const refused = await more(["--listen", "127.0.0.1:1", "--runtime", runtime]);
     const differing = `--listen (http://127.0.0.1:1, not http://127.0.0.1:${project.port}), --runtime;`;

@@ -1,4 +1,4 @@
-/** `paceline start` in a terminal: the dashboard, and a fleet that ends with it unless it is detached. */
+/** `paceline start` in a terminal: the dashboard, and a fleet that stops with it unless it is detached. */
 import { describe, expect, test } from "vitest";
 import { HELLO } from "./support/apps.js";
 import { PACELINE, Project, RUNTIMES } from "./support/fleet.js";
@@ -23,7 +23,7 @@ describe.each(RUNTIMES)("start in a terminal on %s", (runtime) => {
     await screen.sees(/ Stop 店 □ shop\? {2}y stop it and wait {3}n leave it running {3}Esc go back/);
     screen.press("\x1b");
     await screen.sees(/q quit/);
-    // Sent with its question, it is no answer.
+    // A key sent together with its question is not an answer.
     screen.press("qy");
     await screen.sees(/ Stop 店 □ shop\? /);
     await screen.answer("y");

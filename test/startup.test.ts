@@ -1,4 +1,4 @@
-/** `paceline startup` writes, replaces and removes the unit of a fleet, below a root folder of its own. */
+/** `paceline startup` writes, replaces and removes the unit of a fleet, below a separate root folder. */
 import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";

@@ -1,4 +1,4 @@
-/** A folder of files in practice: the example's command, without a config, and beside an app under its route. */
+/** A folder of files in practice: the command of the example, without a config, and together with an app under its route. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";

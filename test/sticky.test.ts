@@ -1,4 +1,7 @@
-/** Sticky clients of a real fleet, 800 by cookie, over a change from 4 to 5 instances with a reload, crashes, a new balancer and a new start. */
+/**
+ * Sticky clients of a real fleet, 800 by cookie, over a change from 4 to 5 instances with a reload, crashes, a new balancer and a new
+ * start.
+ */
 import net from "node:net";
 import { describe, expect, test } from "vitest";
 import { type Project, startFleet } from "./support/fleet.js";
@@ -9,7 +12,7 @@ import { waitFor } from "./support/wait.js";
 const CONNECTIONS = 8;
 const WHO = `process.env.PACELINE_INSTANCE + " " + process.pid`;
 
-/** The pools, and what their clients are recognized by. */
+/** The pools, and how their clients are recognized. */
 const POOLS = {
   web: { path: "/", instances: 4, sticky: "cookie", recognizedBy: () => "" },
   api: {
@@ -27,7 +30,7 @@ const POOLS = {
 };
 type Pool = keyof typeof POOLS;
 
-/** @param more how many instances more than at first */
+/** @param more the number of instances beyond the initial number */
 function configOf(names: Pool[], more = 0) {
   const pool = (name: Pool) => {
     const { path, instances, sticky } = POOLS[name];
@@ -64,7 +67,7 @@ class Clients {
     readonly count: number,
   ) {}
 
-  /** One request of each of these clients. Every one gets a response. */
+  /** One request of each of these clients. Every request must get a response. */
   async request(clients = Array.from({ length: this.count }, (_, client) => client)): Promise<Served[]> {
     const served = new Map<number, Served>();
     const { path, recognizedBy } = POOLS[this.pool];
@@ -94,7 +97,7 @@ class Clients {
   }
 }
 
-/** Sends requests ahead; those that a closed connection leaves without a response are sent again on another. */
+/** Sends requests ahead; requests that a closed connection leaves without a response are sent again on another connection. */
 async function exchangeAll(port: number, requests: string[], onResponse: (index: number, response: string) => void) {
   let done = 0;
   while (done < requests.length) {
@@ -129,7 +132,7 @@ function counted(slots: number[]): number[] {
 describe("the clients of a balancer on bun", () => {
   test("keep to their slots", async () => {
     const names: Pool[] = ["web", "api", "cmd"];
-    // On a busy machine an instance may be silent for long, and would lose its turn.
+    // On a busy machine an instance may be silent for a long time, and would be skipped.
     const balancer = { trustedProxies: ["127.0.0.1"], limits: { stallAfterMs: 60_000 } };
     const app = `export default { fetch: () => new Response(${WHO}) };\n`;
     const project = await startFleet({ runtime: "bun", app, files: FILES, config: { balancer, ...configOf(names) } });
@@ -152,7 +155,7 @@ describe("the clients of a balancer on bun", () => {
     expect(before.web.every(({ cookie }) => cookie === undefined)).toBe(true);
     expect(counted(slotsOf(before.web))).toEqual(Array(4).fill(count / 4));
 
-    // One instance more, and a reload: some clients ask all the time, and lose no request.
+    // One instance more, and a reload: some clients send requests all the time, and lose none.
     project.writeConfig(configOf(names, 1));
     const reload = project.reload();
     let isOver = false;
@@ -175,7 +178,7 @@ describe("the clients of a balancer on bun", () => {
       const moved = after[name].filter(({ slot }, client) => slot !== before[name][client]?.slot);
       const instances = POOLS[name].instances + 1;
       expect(moved.every(({ slot }) => slot === instances)).toBe(true);
-      // By hash each slot has about the same share, so the new one gets that; by cookie all stay.
+      // By hash each slot has about the same share, so the new slot gets that share; by cookie all clients stay.
       const share = moved.length / clients[name].count;
       if (name === "web") expect(share).toBe(0);
       else expect(Math.abs(share * instances - 1), `${name}: ${share}`).toBeLessThan(0.25);
@@ -183,7 +186,7 @@ describe("the clients of a balancer on bun", () => {
       expect(after[name].every(({ pid }) => !pids.has(pid))).toBe(true);
     }
 
-    // Slot 2 of each pool crashes: its clients alone go elsewhere.
+    // Slot 2 of each pool crashes: only its clients get other instances.
     for (const name of names) signal(after[name].find(({ slot }) => slot === 2)?.pid as number, "SIGKILL");
     await project.statusWhere("the crashed ones to be gone", ({ pools }) =>
       pools.every(({ ready, wanted }) => ready === wanted - 1),

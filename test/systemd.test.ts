@@ -11,7 +11,7 @@ import { type Finished, needs, run } from "./support/processes.js";
 import { get } from "./support/raw-http.js";
 import { waitFor } from "./support/wait.js";
 
-/** Waits for a file before it is ready; shows what it got of the supervisor's environment. */
+/** Waits for a file before it is ready; shows what it got from the supervisor's environment. */
 const APP = `
 import { existsSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
@@ -22,7 +22,7 @@ export default {
 `;
 const BROKEN = "throw new Error('no database');\n";
 const MANAGER = "/lib/systemd/systemd";
-/** In a unit of its own user manager systemd cannot give the sandbox of a system's unit. */
+/** In a unit of a user manager, systemd cannot provide the sandbox of a system unit. */
 const SANDBOX =
   /^(?:User|AmbientCapabilities|CapabilityBoundingSet|Private|Protect|Restrict(?!Prevent)|RemoveIPC|Lock|NoNew|SystemCall).*\n/gm;
 
@@ -50,7 +50,7 @@ test("the printed unit satisfies systemd, exposes little and restarts nothing th
     writeFileSync(file, unit);
     const { code, output } = await run("systemd-analyze", ["verify", file]);
     expect(code).toBe(0);
-    // From systemd 254 on it knows it.
+    // systemd knows this key from version 254 on.
     expect(output.replace(/.*Unknown key.* 'DelegateSubgroup' in section .*, ignoring\.\n?/, "")).toBe("");
     const exposure = await run("systemd-analyze", ["security", "--offline=yes", "--threshold=40", file]);
     expect(exposure.code, exposure.output).toBe(0);
@@ -80,10 +80,10 @@ test("a unit is up when all are ready, tells failed reloads, and a hung supervis
   expect(await systemd.show("ActiveState")).toBe("active");
 
   project.write("app.js", APP);
-  // Killed, it gets its processes back, and from systemd the listening sockets, with which it starts another balancer.
+  // After a kill it gets its processes back, and the listening sockets from systemd, with which it starts another balancer.
   const pids = async () => {
     const seen = new Set<string>();
-    // A new balancer may give its first requests to the instance that it is connected to first.
+    // A new balancer may send its first requests to the instance that it is connected to first.
     await waitFor("both instances", async () => {
       seen.add((await get(project.port, "/pid")).body);
       return seen.size >= 2;
@@ -166,7 +166,7 @@ async function exported(project: Project): Promise<string> {
   return stdout;
 }
 
-/** A service manager of this test alone. */
+/** A service manager only for this test. */
 class UserManager {
   readonly env: NodeJS.ProcessEnv;
 
@@ -181,7 +181,7 @@ class UserManager {
     needs(context, "unshare");
     mkdirSync(join(folder, "systemd/user"), { recursive: true, mode: 0o700 });
     const manager = new UserManager(folder);
-    // Without this folder it believes that the machine runs without systemd.
+    // Without this folder it assumes that the machine runs without systemd.
     const script = `mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && mkdir /run/systemd/system && exec ${MANAGER} --user`;
     const options = { env: manager.env, stdio: "ignore" } as const;
     const child = spawn("unshare", ["--mount", "--propagation", "private", "sh", "-c", script], options);
@@ -216,7 +216,7 @@ class UserManager {
   }
 }
 
-/** Ends the manager, which ends its units. */
+/** Stops the manager, which stops its units. */
 async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill("SIGTERM");

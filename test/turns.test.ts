@@ -7,10 +7,10 @@ import { needs, run } from "./support/processes.js";
 
 const INSTANCES = 4;
 
-/** On a busy machine an instance may be silent for long; reassigned requests would then count twice. */
+/** On a busy machine an instance may be silent for a long time; reassigned requests would then count twice. */
 const WITHOUT_MOVES = { balancer: { limits: { stallAfterMs: 60_000 } } };
 
-/** Returns what each instance has counted since `before`, once the sum is `total`. */
+/** Returns what each instance has counted since `before`, when the sum is `total`. */
 async function countersAfter(project: Project, before: number[], total: number): Promise<number[]> {
   const sum = before.reduce((all, each) => all + each, total);
   const status = await project.statusWhere(
@@ -28,7 +28,7 @@ function spread(counters: number[]): number {
   return Math.max(...counters) - Math.min(...counters);
 }
 
-/** By default one that is busy may be passed over, and gets its requests later. */
+/** By default a busy instance may be skipped, and gets its requests later. */
 const POLICIES = [
   ["bun", "round-robin", 33],
   // The policies are pure; each transport runs one of them.
@@ -67,7 +67,7 @@ describe.each(POLICIES)("turns on %s, %s", (runtime, policy, most) => {
     expect(ab.output).toMatch(/Failed requests: +0\n/);
     expect(ab.output).not.toMatch(/Non-2xx/);
     expect(ab.code).toBe(0);
-    // On a busy machine an instance is off the CPU for a while, and the others get its requests.
+    // On a busy machine an instance gets no CPU time for a while, and the others get its requests.
     await check(2_000, policy === "exact" ? most : 600);
   });
 });

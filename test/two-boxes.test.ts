@@ -1,4 +1,4 @@
-/** Two boxes behind HAProxy: a small version of the soak. */
+/** Two machines behind HAProxy: a small version of the soak. */
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";

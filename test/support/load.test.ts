@@ -1,4 +1,4 @@
-/** The load clients detect every kind of failure, since scenarios depend on them. */
+/** The load clients detect every kind of failure; scenarios depend on that. */
 import net from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Load } from "./load.js";

@@ -8,7 +8,7 @@ import { afterAll, test as anyTest, beforeAll, describe, expect } from "vitest";
 import { waitFor } from "../../../test/support/wait.js";
 import { FIXTURES, RUNTIMES } from "./support.js";
 
-/** One after another on each runtime; the runtimes are side by side. */
+/** One after another on each runtime; the runtimes run concurrently. */
 const test = anyTest.sequential;
 
 const all = realpathSync(mkdtempSync(join(tmpdir(), "pl-")));
@@ -48,7 +48,7 @@ describe.concurrent.each(RUNTIMES)("config files on %s", (_, program) => {
     loader.kill("SIGKILL");
   });
 
-  /** Loads it in a process of the runtime, whose working directory is the folder. */
+  /** Loads the config in a process of the runtime, whose working directory is the folder. */
   async function load(cwd: string, options: LoadOptions = {}) {
     loader.stdin?.write(`${JSON.stringify({ cwd, target: ".", overrides: {}, ...options })}\n`);
     const { value, done } = await answers.next();
@@ -69,7 +69,7 @@ describe.concurrent.each(RUNTIMES)("config files on %s", (_, program) => {
     const folder = makeFolder({ ...APP, "package.json": '{ "type": "module" }', [name]: text });
     const { config } = await load(folder);
     expect(config.pools).toMatchObject([{ name: "web", workload: { app: join(folder, "app.js") }, instances: 7 }]);
-    // The same by its own name, from another folder.
+    // The same file by its own name, from another folder.
     expect((await load("/", { target: join(folder, name) })).config.pools).toEqual(config.pools);
   });
 
@@ -83,7 +83,7 @@ describe.concurrent.each(RUNTIMES)("config files on %s", (_, program) => {
     ]);
   });
 
-  test("what a config module prints is not taken for its configuration", async () => {
+  test("what a config module prints is not mistaken for its configuration", async () => {
     const text = "console.log('{\"app\":1}'); process.stdout.write('noise'); export default { app: './app.js' };";
     const { config } = await load(makeFolder({ ...APP, "paceline.config.mjs": text }));
     expect(config.pools).toHaveLength(1);
@@ -124,7 +124,7 @@ describe.concurrent.each(RUNTIMES)("config files on %s", (_, program) => {
     expect((await load(makeFolder({ ...APP, ...parts }))).message).toMatch(/^part\.cjs:2:7: syntax error: \w.*$/);
   });
 
-  test("mistakes in JSON and TOML are told with their line", async () => {
+  test("errors in JSON and TOML are reported with their line", async () => {
     const broken = await load(
       makeFolder({ ...APP, "paceline.config.json": '{\n  "app": "./app.js",\n  instances: 3\n}' }),
     );
@@ -138,7 +138,7 @@ describe.concurrent.each(RUNTIMES)("config files on %s", (_, program) => {
     const wrong = await load(
       makeFolder({ ...APP, "paceline.config.json": '{\n  "app": "./app.js",\n  "instances": -1,\n  "lisen": "80"\n}' }),
     );
-    // A wrong value is not reported as a missing one, too.
+    // An invalid value is not also reported as a missing one.
     const target = { max: 0, target: { cpuPercent: 0 }, schedule: [{ cron: "@daily", min: 0 }] };
     const pools = { web: { app: "./app.js", instances: target, recycleSchedule: "", cwd: "a\0b" } };
     const once = await load(
@@ -160,7 +160,7 @@ describe.concurrent.each(RUNTIMES)("config files on %s", (_, program) => {
     ]);
   });
 
-  test("what is not there is told", async () => {
+  test("missing files are reported", async () => {
     const folder = makeFolder({
       ...{ "empty/readme": "", "ecosystem.config.js": "", "conf.yaml": "", "app.py": "" },
       ...{ "yaml/paceline.config.yaml": "", "yaml/app.js": "", "both/paceline.config.cjs": "" },

@@ -91,7 +91,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect(await next()).toEqual(["listening"]);
   });
 
-  test("only its owner can reach it", () => {
+  test("only its owner can connect to it", () => {
     expect(statSync(socketPath).mode & 0o777).toBe(0o600);
   });
 
@@ -104,14 +104,14 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect(JSON.parse(curl.stdout)).toMatchObject({ version: "1.2.3" });
   });
 
-  test("an operation tells its progress, then its result", async () => {
+  test("an operation reports its progress, then its result", async () => {
     const response = await post("/v1/pools/web/scale", '{"instances": 3}');
     expect(response.status).toBe(200);
     expect(linesOf(response)).toEqual([{ progress: "web.2 is ready" }, { result: { ok: true, message: "web has 3" } }]);
     expect(await next()).toEqual(["scale", "web", 3]);
   });
 
-  test("what cannot be done is an error document with the status that fits", async () => {
+  test("an impossible request gets an error document with the matching status", async () => {
     for (const [method, path, body, status, code, message] of MISTAKES) {
       const response = await (method === "GET" ? get(path) : post(path, body));
       expect({ path, body, status: response.status }).toEqual({ path, body, status });
@@ -119,7 +119,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     }
   });
 
-  test("a failed operation tells the last lines of what failed", async () => {
+  test("a failed operation reports the last lines of what failed", async () => {
     const response = await post("/v1/reload", "{}");
     expect(JSON.parse(response.body).error.lastLines).toEqual(["Error: boom"]);
   });
@@ -137,13 +137,13 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
       await new Promise((resolve) => setImmediate(resolve));
     }
     await closed;
-    // A client cut off while sending may not receive the reason.
+    // A client that is cut off while it sends may not receive the reason.
     expect(text).toMatch(/^(HTTP\/1\.1 413 .*)?/);
     expect(text).not.toMatch(/^HTTP\/1\.1 [^4]/);
     expect((await raw(`GET /v1/status HTTP/1.1\r\nHost: x\r\nX: ${"y".repeat(40_000)}\r\n\r\n`)).status).toBe(431);
   });
 
-  test("connections that say nothing keep nobody out, and nobody who has said something", async () => {
+  test("silent connections keep nobody out, and close no connection that has sent something", async () => {
     const follower = (await open()).setEncoding("utf8");
     follower.write("GET /v1/logs?follow=1&lines=0 HTTP/1.1\r\nHost: x\r\n\r\n");
     await new Promise((resolve) => follower.once("data", resolve));
@@ -155,7 +155,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect(line).toContain("more");
   });
 
-  test("a request that does not come to its end is given up", async () => {
+  test("an incomplete request is given up", async () => {
     const waits = [
       "",
       "GET /v1/status HTTP/1.1\r\nHo",
@@ -174,7 +174,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect((await get("/v1/status")).status).toBe(200);
   });
 
-  test("lines can be read once and followed; a reader that leaves is forgotten", async () => {
+  test("lines can be read once and followed; a reader that disconnects is forgotten", async () => {
     expect(linesOf(await get("/v1/logs"))).toHaveLength(2);
     expect(linesOf(await get("/v1/logs?name=api"))).toMatchObject([{ name: "api.1", text: "hi" }]);
     expect(linesOf(await get("/v1/events?lines=2"))).toMatchObject([{ sequence: 2 }, { sequence: 3 }]);
@@ -193,7 +193,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect(await next()).toEqual(["unsubscribed"]);
   });
 
-  test("a follower that does not read loses lines, which are counted, and goes on", async () => {
+  test("a follower that does not read loses lines, which are counted, and continues", async () => {
     const socket = await open();
     socket.pause();
     socket.write("GET /v1/logs?follow=1&lines=0 HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -224,20 +224,17 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect(text).toContain("this reader is too slow");
   });
 
-  test.each(["/v1/logs", "/v1/events"])(
-    "%s of a name that nobody has is an error that tells the names",
-    async (path) => {
-      const response = await get(`${path}?name=wbe&follow=1`);
-      expect(response.status).toBe(400);
-      expect(JSON.parse(response.body).error).toEqual({
-        code: "invalid",
-        message: 'no pool or instance named "wbe" (known: web, api, none, paceline)',
-      });
-      expect(JSON.parse((await get(`${path}?name=web.7`)).body).error?.message).toMatch(/known: web\.1\)/);
-    },
-  );
+  test.each(["/v1/logs", "/v1/events"])("%s of an unknown name is an error that lists the names", async (path) => {
+    const response = await get(`${path}?name=wbe&follow=1`);
+    expect(response.status).toBe(400);
+    expect(JSON.parse(response.body).error).toEqual({
+      code: "invalid",
+      message: 'no pool or instance named "wbe" (known: web, api, none, paceline)',
+    });
+    expect(JSON.parse((await get(`${path}?name=web.7`)).body).error?.message).toMatch(/known: web\.1\)/);
+  });
 
-  test("closing ends followers, lets an operation's answer out and removes the socket", async () => {
+  test("closing ends followers, lets an operation's response out and removes the socket", async () => {
     const following = get("/v1/logs?follow=1&name=none");
     const client = new ControlClient({ socketPath, timeoutMs: 10_000 });
     let outcome: Promise<unknown> | undefined;
@@ -258,7 +255,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     await expect(new ControlClient({ socketPath }).status()).rejects.toMatchObject({ code: "not-running" });
   });
 
-  test("clients that leave their operations do not add up, and keep nobody from others", async () => {
+  test("clients that abandon their operations do not accumulate, and do not block other clients", async () => {
     const waits = () => get("/v1/ready?timeoutMs=1").then(({ status }) => status);
     for (let n = 0; n < 8; n++)
       expect(new Set(await Promise.all(Array.from({ length: 8 }, waits)))).toEqual(new Set([504]));
@@ -271,7 +268,7 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect((await post("/v1/pools/web/scale", '{"instances": 3}')).status).toBe(200);
   });
 
-  test("the client's own deadline and a lost supervisor are told apart", async () => {
+  test("the client's own deadline and a lost supervisor are distinguished", async () => {
     const waiting = new ControlClient({ socketPath, timeoutMs: 100 }).operate("GET", "/v1/ready");
     await expect(waiting).rejects.toMatchObject({ code: "timeout" });
     const lost = new ControlClient({ socketPath }).operate("POST", "/v1/reload", { pool: "late" }, () =>

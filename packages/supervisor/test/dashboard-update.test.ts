@@ -33,7 +33,7 @@ function fleetModel(ownership: Ownership): Model {
 }
 
 describe("selection", () => {
-  test("begins at the first instance and goes through pools and balancers, stopping at the ends", () => {
+  test("starts at the first instance and moves through pools and balancers, stopping at the ends", () => {
     expect(press([]).model.selected).toBe("web.1");
     expect(press(["j", "down"]).model.selected).toBe("web.10");
     expect(press(["k", "up", "k"]).model.selected).toBe("web");
@@ -41,7 +41,7 @@ describe("selection", () => {
     expect(press(["G", "down", "g"]).model.selected).toBe("web");
   });
 
-  test("stays on its instance while rows are sorted, and in its pool when the instance goes", () => {
+  test("stays on its instance while rows are sorted, and in its pool when the instance is removed", () => {
     const { model } = press(["j", "3"]);
     expect([model.selected, model.sort]).toEqual(["web.2", { key: "requestsPerSecond", reversed: false }]);
     expect(selectable(model).slice(0, 4)).toEqual(["web", "web.2", "web.10", "web.1"]);
@@ -63,7 +63,7 @@ describe("selection", () => {
   });
 });
 
-describe("what hurts is asked first", () => {
+describe("destructive actions need a confirmation", () => {
   test.each([
     [["+"], { path: "/v1/pools/web/scale", body: { instances: 4 } }],
     [["+", "+"], { path: "/v1/pools/web/scale", body: { instances: 5 } }],
@@ -87,12 +87,12 @@ describe("what hurts is asked first", () => {
     }
   });
 
-  test("a further + goes on from what was asked for last", () => {
+  test("a further + continues from the last requested number", () => {
     const first = press(["+", "y"]);
     expect(press(["+", "y"], { model: first.model }).effects).toMatchObject([{ body: { instances: 5 } }]);
   });
 
-  test("the outcome of the newest is told, of those before it nothing", () => {
+  test("only the outcome of the newest operation is shown", () => {
     const { model } = press(["+", "y", "+", "y"]);
     const overtaken: Message = {
       type: "result",
@@ -109,14 +109,14 @@ describe("what hurts is asked first", () => {
     expect(after([shows(FLEET, 60_000)], done).notice).toBeNull();
   });
 
-  test("a failure tells why", () => {
+  test("a failure shows its reason", () => {
     const message = "web.4 failed to start: exited with code 1: Error: b";
     const result: OperationResult = { ok: false, code: "failed", message, lastLines: ["Error: b", "Node.js v20"] };
     const { notice } = after([{ type: "result", id: 1, at: 0, result }], press(["+", "y"]).model);
     expect(notice).toMatchObject({ text: `scale web to 4 failed: ${message}`, tone: "bad" });
   });
 
-  test("nothing is asked for where there is nothing to do it to", () => {
+  test("without a target nothing is requested", () => {
     expect(press(["G", "+"]).model).toMatchObject({ mode: { kind: "normal" }, notice: { text: /select a pool/ } });
     expect(press(["G", "K"]).model).toMatchObject({ mode: { kind: "normal" }, notice: { text: /select an instance/ } });
     const none = after([shows(status([pool("web", [])]))]);
@@ -165,7 +165,7 @@ describe("a text that a terminal sends as keys", () => {
     expect(acts(together([...text], 150), ownership)).toBe(true);
   });
 
-  test("a later key answers, also after the clock was set back; an escape is never too soon", () => {
+  test("a later key answers, even after the clock was set back; an escape is never too soon", () => {
     expect(acts([...together(["R", "y"]), ["y", 5_150]])).toBe(true);
     expect(acts([...together(["R"]), ["y", 1_000]])).toBe(true);
     expect(press(["escape"], { model: press(["R"]).model }).model.mode.kind).toBe("normal");
@@ -228,7 +228,7 @@ describe("the command line", () => {
 });
 
 describe("the filter", () => {
-  test("shows names and states that have its words, and not those after a !", () => {
+  test("shows names and states that contain its words, and not those that contain words after a !", () => {
     const typing = press(["/", "q", "backspace", "d", "r", "a"]).model;
     expect(typing).toMatchObject({ mode: { kind: "filter" }, filter: "dra", selected: "web.2" });
     expect(selectable(typing)).toEqual(["web", "web.2", "balancer.1"]);
@@ -239,7 +239,7 @@ describe("the filter", () => {
     expect(selectable(both)).toEqual(["web", "web.1", "web.10", "balancer.1"]);
   });
 
-  test("looks at states as they are shown", () => {
+  test("matches states as they are shown", () => {
     const instances = [
       instance("web.1"),
       instance("web.2", { outOfTurn: "drained", weight: 10 }),
@@ -257,7 +257,7 @@ describe("the filter", () => {
 describe("the log", () => {
   const line = (text: string) => ({ sequence: 1, at: 0, name: "web.1", text });
 
-  test("is that of the selected row, and forgets lines that were asked for before", () => {
+  test("is that of the selected row, and drops lines that were requested before", () => {
     const { model } = press(["l"]);
     expect(followed(model)).toBe("web.1");
     const read = after([{ type: "log", name: "web.1", lines: [line("a")], fresh: true }], model);
@@ -296,7 +296,7 @@ test("deaths are loaded when they are shown, and again when there is a new one",
     press(["d"]).model,
   );
   expect(press(["j", "enter"], { model }).model).toMatchObject({ view: "detail", selected: "web.1" });
-  // A new one does not change which one is selected, unless that is the newest.
+  // A new death does not change which one is selected, unless the newest is selected.
   const newer = { type: "deaths", deaths: [3, 2, 1].map((id) => death(id, `web.${id}`, "")) } as const;
   expect([press(["j"], { model }).model, model].map((each) => after([newer], each).deaths.selected)).toEqual([2, 0]);
   const lastDeath = { id: 3, at: 0, name: "web.1", how: "exit 1", reason: "" };
@@ -336,12 +336,12 @@ test("Space pauses the screen, not the keys", () => {
   expect(press([" "], { model: later }).model.paused).toBeNull();
 });
 
-describe("leaving", () => {
-  test("a fleet that runs without us runs on", () => {
+describe("quitting", () => {
+  test("a fleet that does not depend on the dashboard continues to run", () => {
     for (const key of ["q", "C-c"]) expect(press([key]).effects).toEqual([{ type: "quit" }]);
   });
 
-  test("for a fleet that was started here it is asked; Ctrl-C stops it at once, twice without grace", () => {
+  test("for a fleet that was started here, quitting needs a confirmation; Ctrl-C stops it immediately, twice without a drain", () => {
     const asked = press(["q"], { ownership: "started" });
     expect(asked).toMatchObject({ effects: [], model: { mode: { kind: "quit" } } });
     expect(press(["x"], asked)).toMatchObject({ effects: [], model: { mode: { kind: "quit" } } });
@@ -355,7 +355,7 @@ describe("leaving", () => {
   });
 });
 
-test("a supervisor that comes back begins anew", () => {
+test("a new supervisor starts with an empty history", () => {
   const event = { sequence: 1, at: 0, level: "info", subject: "web", message: "old" } as const;
   const model = after([{ type: "events", events: [event], fresh: true }], fleetModel("attached"));
   const lost = after(
@@ -370,7 +370,7 @@ test("a supervisor that comes back begins anew", () => {
   expect(back).toMatchObject({ connection: { state: "up" }, notice: { text: "connected again" }, events: [] });
 });
 
-test("figures are put together from answers that each have what is new", () => {
+test("figures are combined from responses that each have only the new ones", () => {
   const all = figureHistory(FLEET, 100);
   const { now, series } = all.history;
   const last = { ...all.history, now: now + 2_000, length: 2 };
@@ -383,7 +383,7 @@ test("figures are put together from answers that each have what is new", () => {
   const gone = { ...last, now: now + 4_000, length: 1, series: { web: { ...series.web, requests: [1] } } };
   const later = after([{ ...all, history: gone as never }], model);
   expect([...(later.history.seconds?.series.keys() ?? [])]).toEqual(["web"]);
-  // A second that no answer had is unknown, not zero.
+  // A second that no response had is unknown, not zero.
   expect([...samplesOf(later.history.seconds, "web", "requests", 3)]).toEqual([8, Number.NaN, 1]);
 });
 

@@ -1,4 +1,4 @@
-/** The dashboard's drawing: never wider than the screen, for any content, aligned at every size, readable without colour. */
+/** The dashboard's drawing: never wider than the screen for any content, aligned at every size, readable without colour. */
 import fc from "fast-check";
 import stringWidth from "string-width";
 import { describe, expect, test } from "vitest";
@@ -94,7 +94,7 @@ describe.each(SIZES)("the overview at %d × %d", (width, height) => {
       for (const row of rows)
         expect([title, row.slice(end - 1, end + 1)]).toEqual([title, expect.stringMatching(/^[\dµs–G]( |$)/)]);
     }
-    // States begin in one column.
+    // States begin in the same column.
     const state = (lines[head] ?? "").indexOf("STATE");
     for (const row of rows) expect(row.slice(state - 1, state + 1)).toMatch(/^ [a-z]$/);
   });
@@ -168,14 +168,14 @@ test("the second process of a slot has a line; a canary has figures and its own 
   expect(screen(after([shows(tried)]), 120, 30).join("\n")).toMatch(/▸web\.1 +ready .*\n web\.1 +canary +12 /);
 });
 
-test("a pool of one has no line of its own; a pool's figures are sums, and its latencies its own", () => {
+test("a pool of one instance has no separate line; a pool's figures are sums, and its latencies its own", () => {
   const lines = screen(after([shows(FLEET)]), 120, 30);
   expect(lines.filter((line) => /^.files/.test(line))).toHaveLength(1);
   const row = lines.find((line) => /^ web +1\/3 /.test(line));
   expect(row).toMatch(/^ web +1\/3 +1,554 +\/ .* 3 +400µ +1\.8 .* 0 +41 +28\.1 +4 +3$/);
 });
 
-test("figures that stand out beside their pool are marked, and nothing else", () => {
+test("figures that stand out within their pool are marked, and nothing else", () => {
   const model = after([shows(fleetOf(8))]);
   expect(stylesOf(model, /web\.3 /, /^ *54$/)).toEqual(["bad"]);
   expect(stylesOf(model, /web\.3 /, /^ *31$/)).toEqual(["bad"]);
@@ -183,14 +183,14 @@ test("figures that stand out beside their pool are marked, and nothing else", ()
   expect(stylesOf(model, /web\.5 /, /backoff/)).toEqual(["bad"]);
 });
 
-test("a pool says how one of its instances ended", () => {
+test("a pool shows how one of its instances exited", () => {
   const lastExit = { code: 7, signal: null, at: 0, reason: "exited with code 7 after 3 s", lastLines: ["bad file"] };
   const fleet = status([pool("web", [instance("web.1"), instance("web.2", { lastExit })])]);
   const lines = screen(after([shows(fleet), ...keys("up", "enter")]), 120, 40).join("\n");
   expect(lines).toMatch(/web\.2: exited with code 7 after 3 s\n {3}bad file/);
 });
 
-test("a supervisor that is gone is told in the first line, and what was known stays", () => {
+test("a lost supervisor is shown in the first line, and the last known values stay", () => {
   const lines = screen(after([shows(FLEET), { type: "lost", at: 2_000 }]));
   expect(lines[0]).toMatch(/ shop · connection lost at \d\d:\d\d:\d\d, reconnecting/);
   expect(lines.some((line) => line.startsWith("▸web.1 "))).toBe(true);
@@ -229,16 +229,19 @@ test.each([
     "the fleet has stopped; paceline deaths reads the reports",
   ],
   ["the deploy", keys("c"), /shop › deploy · has stopped at /, ""],
-])("of a stopped fleet the screen of %s says so, and what is unknown is not none", (_, pressed, first, says) => {
-  const stopped = { sequence: 9, at: 1_000, level: "info", subject: "paceline", message: "has stopped" } as const;
-  const events = { type: "events", events: [stopped], fresh: false } as const;
-  const loaded = { type: "deaths", deaths: [] } as const;
-  const lines = screen(after([shows(FLEET), loaded, events, { type: "lost", at: 2_000 }, ...pressed]), 120, 40);
-  expect(lines[0]).toMatch(first);
-  const all = lines.join("\n");
-  expect(all).toContain(says);
-  expect(all).not.toMatch(/follows|nothing unusual|\d\/\d ready|no process of this fleet|no output yet/);
-});
+])(
+  "of a stopped fleet the screen of %s says so, and unknown values are not shown as none",
+  (_, pressed, first, says) => {
+    const stopped = { sequence: 9, at: 1_000, level: "info", subject: "paceline", message: "has stopped" } as const;
+    const events = { type: "events", events: [stopped], fresh: false } as const;
+    const loaded = { type: "deaths", deaths: [] } as const;
+    const lines = screen(after([shows(FLEET), loaded, events, { type: "lost", at: 2_000 }, ...pressed]), 120, 40);
+    expect(lines[0]).toMatch(first);
+    const all = lines.join("\n");
+    expect(all).toContain(says);
+    expect(all).not.toMatch(/follows|nothing unusual|\d\/\d ready|no process of this fleet|no output yet/);
+  },
+);
 
 test("deaths that are known stay on the screen of a stopped fleet", () => {
   const deaths = { type: "deaths", deaths: [death(1, "web.1", "out of memory")] } as const;
@@ -251,7 +254,7 @@ test("before the first status it connects", () => {
   expect(screen(after([]))[0]).toBe(" paceline · connecting …");
 });
 
-test("the selected row is seen, wherever it is", () => {
+test("the selected row is visible, wherever it is", () => {
   const many = status([
     pool(
       "web",
@@ -268,7 +271,7 @@ test("the selected row is seen, wherever it is", () => {
   expect(screen(model).some((line) => line.startsWith("▸balancer.1"))).toBe(true);
 });
 
-test("a death is a mark in its second, not running is blank, and no traffic is a faint line", () => {
+test("a death is marked in its second, a time without a process is blank, and no traffic is a faint line", () => {
   const history = figureHistory(FLEET, 120);
   const marked = {
     ...history,
@@ -291,7 +294,7 @@ test("a death is a mark in its second, not running is blank, and no traffic is a
   expect(lines.find((line) => line.startsWith(" web.2"))).toMatch(/ ▁{20,} /);
 });
 
-test("the pane shows the newest events, and what is long goes on in the next lines", () => {
+test("the pane shows the newest events, and long ones continue in the next lines", () => {
   const events = Array.from({ length: 50 }, (_, at) => ({
     ...{ sequence: at, at: 0, level: at === 49 ? ("error" as const) : ("info" as const), subject: "web.1" },
     message: at === 49 ? "exited with code 1 \x1b[31mred\x1b[2J" : `event ${at}`,
@@ -299,7 +302,7 @@ test("the pane shows the newest events, and what is long goes on in the next lin
   const lines = screen(after([shows(FLEET), { type: "events", events, fresh: true }]));
   expect(lines.at(-3)).toMatch(/ web\.1 event 48$/);
   expect(lines.at(-2)).toMatch(/ !web\.1 exited with code 1 red$/);
-  // Where it has no room as a whole, its beginning stands there.
+  // If there is no room for the whole message, its beginning is shown.
   const long = events.map((each) => ({ ...each, message: `begins ${"and goes on ".repeat(9)}` }));
   const small = screen(after([shows(FLEET), { type: "events", events: long, fresh: true }]), 60, 15);
   expect(small.at(-2)).toMatch(/^ \d\d:\d\d:\d\d !web\.1 begins and goes on/);
@@ -422,7 +425,7 @@ test("the level of the log stands in the title of the detail's log, where it cou
   expect(opened("l", "escape", "enter")).toContain("── log of web.1 ─");
 });
 
-test("the deaths, with the same last line together", () => {
+test("the deaths, grouped by the same last line", () => {
   const deaths = [
     death(3, "web.5", "TypeError: id"),
     death(2, "web.5", "TypeError: id"),
@@ -435,7 +438,7 @@ test("the deaths, with the same last line together", () => {
   expect(lines).toMatch(/── last lines of web\.5, /);
 });
 
-test("in a pool without requests nothing is tried, and what is unknown is not zero", () => {
+test("in a pool without requests nothing is judged, and unknown values are not zero", () => {
   const idle = instance("jobs.1", { requestsPerSecond: null, inFlight: null, errorsPerMinute: null });
   const none = { requestsPerSecond: null, deploy: deploying({ canaries: [], tests: [] }) };
   const web = pool("web", [instance("web.1"), instance("web.2")], { deploy: deploying() });
@@ -452,7 +455,7 @@ test("silent deaths of one kind are one, however long each lived", () => {
   const deaths = [silent(3, 12), silent(2, 14), death(1, "web.1", "out of memory")];
   const lines = screen(after([...keys("d"), { type: "deaths", deaths }], after([shows(FLEET, 100_000)]))).join("\n");
   expect(lines).toMatch(/ 2× {2}SIGKILL {3}web\.3 web\.2/);
-  // What matters has room on a small screen: the request before the names, the last line before counts.
+  // The important parts fit on a small screen: the request before the names, the last line before the counts.
   const killed = { ...death(1, "web.1", `TypeError: ${"x".repeat(80)}`), running: "GET /kill" };
   const small = after([...keys("d"), { type: "deaths", deaths: [killed] }], after([shows(FLEET, 100_000)]));
   expect(screen(small).join("\n")).toMatch(/ 1× {2}TypeError: x+… {3}with GET \/kill {2}web\.1/);
@@ -487,7 +490,7 @@ test("the help on a small screen has all keys, on several pages", () => {
   expect(page("down", "x")).toContain("web.1");
 });
 
-test("questions, the command line and its completion", () => {
+test("confirmations, the command line and its completion", () => {
   const model = after([shows(FLEET)]);
   expect(screen(after(keys("+"), model)).at(-1)).toMatch(
     / Scale web from 3 to 4 instances\? {2}y yes {3}n no {3}\+ − change/,
@@ -505,7 +508,7 @@ test("plain text has the header, every row and what needs attention, and no sele
   expect(lines.at(-1)).toMatch(/^ ! 1 of 3 instances of web are ready {2}web\.2 is draining$/);
 });
 
-test("ASCII alone, where nothing else can be shown", () => {
+test("only ASCII, if nothing else can be shown", () => {
   const model = { ...after([shows(fleetOf(8)), figureHistory(fleetOf(8), 300)]), glyphs: "ascii" as const };
   for (const [width, height] of SIZES) {
     const all = screen(model, width, height).join("\n");
@@ -525,7 +528,7 @@ test("a press selects a row, and on a title sorts", () => {
   expect(sorted.sort).toEqual({ key: "latencyMs.p99", reversed: false });
 });
 
-/** Names and texts of every kind: wide, joined, combining, control characters and halves of pairs. */
+/** Names and texts of every kind: wide, joined and combining characters, control characters, and halves of surrogate pairs. */
 const anyText = fc.oneof(
   fc.string({ unit: "binary", maxLength: 40 }),
   fc.string({ unit: "grapheme", maxLength: 40 }),

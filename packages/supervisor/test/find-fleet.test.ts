@@ -1,4 +1,4 @@
-/** Which fleet a command selects, whom it trusts, and its message about a fleet it cannot ask. */
+/** Which fleet a command selects, which files it trusts, and its message about a fleet that it cannot ask. */
 import {
   chmodSync,
   chownSync,
@@ -23,14 +23,14 @@ import { makeFolder, PACELINE, run } from "./support.js";
 
 const SAYING = (text: string) => `export default { fetch: () => new Response("${text}") };\n`;
 const isRoot = process.getuid?.() === 0;
-/** Not the user who runs the tests. */
+/** A uid that is not the user who runs the tests. */
 const STRANGER = 65_534;
 
-/** None of it depends on the runtime. */
+/** Nothing here depends on the runtime. */
 const runtime = "bun";
 
 describe("fleets on bun", () => {
-  /** A user of paceline with a separate state folder, whose fleets end with the test. */
+  /** A user of paceline with a separate state folder, whose fleets are stopped after the test. */
   function user(identity: { uid?: number; gid?: number } = {}) {
     const home = makeFolder();
     if (identity.uid !== undefined) chownSync(home, identity.uid, identity.uid);
@@ -66,7 +66,7 @@ describe("fleets on bun", () => {
     return { env, state, paceline, start, ask };
   }
 
-  test("through a link the fleet is the link's, whatever it leads to; from anywhere in a release it is found", async () => {
+  test("through a link, the fleet belongs to the link, whatever it leads to; it is found from anywhere in a release", async () => {
     const shop = makeFolder({
       "releases/1/app.mjs": SAYING("one"),
       "releases/1/paceline.toml": 'app = "app.mjs"\n',
@@ -84,7 +84,7 @@ describe("fleets on bun", () => {
     expect(runDir.startsWith(shop)).toBe(false);
     for (const [cwd, ...args] of [[current], [first], ["/", "-c", current]] as const)
       expect(await ask(cwd, ...args), `${cwd} ${args}`).toBe(pid);
-    // -c selects the fleet by the path it was started with, not by another path to the same file.
+    // -c selects the fleet by the path with which it was started, not by another path to the same file.
     const named = (path: string, fleet: string, itsPid: number) =>
       `3 nothing is running from ${path}; it points to the fleet of ${fleet} (pid ${itsPid}): name that path`;
     const file = (folder: string) => join(folder, "paceline.toml");
@@ -107,7 +107,7 @@ describe("fleets on bun", () => {
     // The supervisor was started in the folder that is removed now.
     rmSync(first, { recursive: true });
     expect(await ask(second)).toBe(pid);
-    // A command for each look would cost a process.
+    // A command for each check would take a process.
     const instance = async () => {
       const status = JSON.parse(await askControl(join(runDir, "control.sock"), "/v1/status"));
       return status.pools[0].instances[0] as { pid: number; state: string; lastExit: { reason: string } };
@@ -120,7 +120,7 @@ describe("fleets on bun", () => {
     };
     await expect.poll(isBack).toBe(true);
     expect(await paceline("/", "reload", "-c", current)).toMatchObject({ code: 0 });
-    // A release that is pruned too early is named.
+    // A release that is removed too early is named.
     rmSync(second, { recursive: true });
     kill((await instance()).pid);
     const reason = async () => (await instance()).lastExit.reason;
@@ -128,7 +128,7 @@ describe("fleets on bun", () => {
     expect(await paceline("/", "stop", "-c", current)).toMatchObject({ code: 0 });
   });
 
-  test("-c means that config, and several fleets of one folder are told apart", async () => {
+  test("-c means that config, and several fleets of one folder are distinguished", async () => {
     const folder = makeFolder({ "app.mjs": SAYING("x"), "prod.config.json": '{ "app": "app.mjs" }' });
     const files = { prod: join(folder, "prod.config.json"), staging: join(folder, "staging.config.json") };
     writeFileSync(files.staging, '{ "app": "app.mjs" }');
@@ -145,7 +145,7 @@ describe("fleets on bun", () => {
     const both = await ask(folder);
     expect(both).toMatch(/^2 several fleets run in .*prod\.config\.json \(pid \d+\).*; name one with --config$/);
     expect(both).toContain(`${files.staging} (pid ${other})`);
-    // A given run directory must also be that config's.
+    // A given run directory must also belong to that config.
     expect(await ask(folder, "--run-dir", runDir, "-c", "prod.config.json")).toBe(
       `3 ${runDir} is the run directory of ${files.staging}, not of ${files.prod}`,
     );
@@ -153,7 +153,7 @@ describe("fleets on bun", () => {
       expect((await paceline(folder, "stop", "-c", `${name}.config.json`)).code).toBe(0);
   });
 
-  test("a fleet whose supervisor was killed is said to be one, stops, and is replaced by a start", async () => {
+  test("a fleet whose supervisor was killed is reported as such, can be stopped, and is replaced by a start", async () => {
     const folder = makeFolder({
       "app.mjs": SAYING("x"),
       "paceline.json": '{ "app": "app.mjs", "orphanGraceMs": 60000, "restartSupervisor": false }',
@@ -208,7 +208,7 @@ describe("fleets on bun", () => {
     expect((await paceline(folder, "stop")).code).toBe(0);
   });
 
-  test("a run directory that others own, share or have redirected is neither read nor spoken to", async () => {
+  test("a run directory that others own, share or have redirected is neither read nor connected to", async () => {
     const folder = makeFolder({ "app.mjs": SAYING("x") });
     const bait = join(folder, ".paceline");
     mkdirSync(bait, { mode: 0o755 });
@@ -255,9 +255,9 @@ describe("fleets on bun", () => {
     expect(doubted.code).toBe(3);
     expect(doubted.stderr).toMatch(/are ignored: .*state is open to others \(mode 0777\)/);
     expect(heard).toBe(0);
-    // The same state folder, owned only by this user: the bait is found, or not.
+    // The same state folder, owned only by this user: the prepared run directory is found, or not.
     chmodSync(state, 0o700);
-    // One that others can read is named while a supervisor has it, and never asked.
+    // A run directory that others can read is named while a supervisor has it, and never connected to.
     const lock = takeLock(bait);
     chmodSync(bait, 0o755);
     const open = await paceline(folder, "reload");
@@ -280,7 +280,7 @@ describe("fleets on bun", () => {
     expect(start).toMatchObject({ code: 1, stderr: expect.stringMatching(/state is open to others .*--run-dir/) });
   });
 
-  test("nothing is written through a link in a run directory, and a long one has its sockets where nobody could be before", async () => {
+  test("nothing is written through a link in a run directory, and the sockets of a long path are in a folder that nobody could have created before", async () => {
     const folder = makeFolder({ "app.mjs": SAYING("x"), victim: "theirs" });
     const { start, paceline, ask } = user();
     const runDir = join(folder, "d".repeat(120));
@@ -297,7 +297,7 @@ describe("fleets on bun", () => {
     expect((await paceline(folder, "status", "--run-dir", runDir)).stdout).toMatch(/^log .*cannot be written: ELOOP/m);
     expect(readFileSync(join(folder, "victim"), "utf8")).toBe("theirs");
     const short = dirname(JSON.parse(readFileSync(join(runDir, "fleet.json"), "utf8")).controlSocket);
-    // Its name is unpredictable, so nobody can have taken it.
+    // Its name is unpredictable, so nobody can have created it.
     expect(short).toMatch(/^\/tmp\/paceline-\w{6}$/);
     expect(statSync(short)).toMatchObject({ uid: process.getuid?.(), mode: 0o40700 });
     expect(await ask(folder)).toBe(pid);
@@ -318,7 +318,7 @@ describe("fleets on bun", () => {
     expect(existsSync(join(folder, "relative"))).toBe(false);
   });
 
-  test("a user without the right to a port is told what gives it", async (context) => {
+  test("a user without the right to a port is told how to get it", async (context) => {
     const first = Number(readFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "utf8"));
     if (!isRoot || first <= 80) context.skip("only root can be another user, who may not have port 80");
     const folder = makeFolder({ "app.mjs": SAYING("x") });
@@ -333,7 +333,7 @@ describe("fleets on bun", () => {
     expect(code).toBe(1);
   });
 
-  test("what cannot be written is said with the way out of it", async () => {
+  test("a path that cannot be written is reported with a solution", async () => {
     const folder = makeFolder({ "app.mjs": SAYING("x") });
     const { env } = user();
     const file = join(folder, "app.mjs");
@@ -351,7 +351,7 @@ describe("fleets on bun", () => {
     });
   });
 
-  test("another user is told whose fleet it is, and root that it must be named", async (context) => {
+  test("another user is told who owns the fleet, and root that the fleet must be named", async (context) => {
     if (!isRoot) context.skip("needs root, to be another user");
     const folder = makeFolder({ "app.mjs": SAYING("x"), "paceline.toml": 'app = "app.mjs"\n' });
     const root = user();
@@ -364,7 +364,7 @@ describe("fleets on bun", () => {
       const said = expect.stringMatching(/^paceline: permission denied: .*root.*sudo -u root/);
       expect({ args, code, stderr }).toEqual({ args, code: 1, stderr: said });
     }
-    // A user without a home must name the place; the message must not claim that nothing runs.
+    // A user without a home directory must name the place; the message must not claim that nothing is running.
     const { PACELINE_STATE_DIR: _, HOME: __, ...homeless } = stranger.env;
     const as = { cwd: folder, env: homeless, uid: STRANGER, gid: STRANGER };
     const lost = await run(PACELINE, ["start", "-d", "app.mjs"], as);
@@ -375,7 +375,7 @@ describe("fleets on bun", () => {
       ),
     });
     expect((await run(PACELINE, ["status", "-c", "app.mjs"], as)).stderr).toMatch(/name it with --run-dir again/);
-    // Nobody knows this one.
+    // This uid is unknown.
     const unknown = { ...as, cwd: "/", uid: 54_321, gid: 54_321 };
     expect((await run(PACELINE, ["ls"], unknown)).stdout).toMatch(
       /^you have no fleet; if .* --run-dir, .*PACELINE_RUN_DIR$/m,
@@ -389,7 +389,7 @@ describe("fleets on bun", () => {
     const listed = fleets.map(({ runDir, owner, state }) => ({ runDir, owner, state }));
     expect(listed).toContainEqual({ runDir: fleet.runDir, owner: "nobody", state: "up" });
     expect(listed).toContainEqual({ runDir, owner: undefined, state: "up" });
-    // Not what lies in a folder of somebody else.
+    // Not what is in a folder of another user.
     expect((await listFleets(root.env, [{ uid: STRANGER + 1, state: stranger.state }])).fleets.length).toBe(
       fleets.length - 1,
     );
@@ -404,7 +404,7 @@ describe("fleets on bun", () => {
       stderr: expect.stringMatching(/^paceline: the fleet is nobody's: --update-env would hand over/),
     });
     expect((await root.paceline(theirs, "stop", "--run-dir", fleet.runDir)).code).toBe(0);
-    // A fleet is another user's while one of its processes has a socket there, with or without its supervisor.
+    // A fleet belongs to another user while one of its processes has a socket there, with or without its supervisor.
     stranger.env.PACELINE_STATE_DIR = state;
     kill(pid);
     await expect.poll(() => existsSync(join(runDir, "channel.sock.lost"))).toBe(true);
@@ -423,7 +423,7 @@ function kill(pid: number): void {
   try {
     process.kill(pid, "SIGKILL");
   } catch {
-    // It has ended.
+    // It has exited.
   }
 }
 

@@ -8,7 +8,7 @@ import { freePort } from "../../../test/support/ports.js";
 import { makeFolder, PACELINE, run } from "./support.js";
 
 const APP = "require('node:http').createServer((q, s) => s.end('Hello World!')).listen(process.env.PORT);\n";
-/** Prints, and does not end by itself, as code of users may. */
+/** Prints, and does not exit by itself, as code of users may do. */
 const MODULE = `
 console.log("reading the ecosystem file");
 setInterval(() => {}, 1000);
@@ -40,7 +40,7 @@ test.each([
   expect(JSON.parse(readFileSync(join(folder, "shop.json"), "utf8"))).toEqual(SHOP);
 });
 
-test("an import names what has no counterpart, is no fleet's config before it is written, and passes check", async () => {
+test("an import names what has no counterpart, does not count as a fleet's config before it is written, and passes check", async () => {
   const folder = makeFolder({ "app.cjs": APP, "ecosystem.config.cjs": `${MODULE}module.exports = apps;` });
   expect((await paceline(folder, ["start", "ecosystem.config.cjs"])).stderr).toMatch(
     /run: paceline import ecosystem\.config\.cjs/,
@@ -70,7 +70,7 @@ test("an import names what has no counterpart, is no fleet's config before it is
   expect((await paceline(folder, ["import", "--force"])).code).toBe(0);
 });
 
-test("an import whose config does not pass check says so and exits 1; files that fail exit 2", async () => {
+test("an import whose config does not pass check reports that and exits with 1; files that fail exit with 2", async () => {
   const folder = makeFolder({
     "gone.config.cjs": "module.exports = [{ script: 'gone.js' }];",
     "throws.config.cjs": "throw new Error('no vault');",
@@ -95,7 +95,7 @@ test("an import whose config does not pass check says so and exits 1; files that
   }
 });
 
-test("a Procfile with a PORT in .env beside it; what belongs to PM2 is refused", async () => {
+test("a Procfile with a PORT in .env in the same folder; options of PM2 are rejected", async () => {
   const folder = makeFolder({ "app.cjs": APP, Procfile: "web: node app.cjs\n", ".env": "A=1\nPORT='4001' # ours\n" });
   const { code, stdout } = await paceline(folder, ["import", "--json"]);
   expect({ code, ...(JSON.parse(stdout) as object) }).toMatchObject({

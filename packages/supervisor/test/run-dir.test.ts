@@ -1,4 +1,4 @@
-/** A run directory has one holder, in any race and after any end of the last one, and belongs to no other user. */
+/** A run directory has one holder, in any race and after any exit of the last holder, and belongs to no other user. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
@@ -53,7 +53,7 @@ async function listen(path: string): Promise<Server> {
   return server;
 }
 
-/** Leaves a run directory as a killed supervisor does whose state names one process, which has this environment. */
+/** Leaves a run directory as a killed supervisor does; its state names one process, which has this environment. */
 async function leaveFleet(path: string, env: NodeJS.ProcessEnv, boot: string | undefined) {
   const first = await openRunDir(path);
   const source = join(path, "app.js");
@@ -106,7 +106,7 @@ describe.each(RUNTIMES)("the lock on %s", (_, program) => {
             message: expect.stringContaining(`(pid ${starters[winner]?.child.pid})`),
           });
       }
-      // No start reuses a socket path, so a dead one's leftovers are harmless.
+      // No start reuses a socket path, so the leftovers of a dead start are harmless.
       sockets.add(taken[winner]?.socket);
       await Promise.all(starters.map((starter) => starter.kill()));
     }
@@ -115,7 +115,7 @@ describe.each(RUNTIMES)("the lock on %s", (_, program) => {
 });
 
 describe("the run directory", () => {
-  test("is closed to others, and its release lets the next one in", async () => {
+  test("is closed to others, and can be taken by the next one after its release", async () => {
     const path = join(makeFolder(), ".paceline");
     mkdirSync(path, { mode: 0o755 });
     const first = await openRunDir(path);
@@ -127,7 +127,7 @@ describe("the run directory", () => {
     expect(readdirSync(path).filter((name) => name.startsWith("run-"))).toEqual([]);
   });
 
-  test("a lock of a process that is another by now holds nobody up", async () => {
+  test("a lock whose pid belongs to another process by now blocks nobody", async () => {
     const path = join(makeFolder(), ".paceline");
     mkdirSync(path);
     writeFileSync(join(path, "lock.7"), JSON.stringify({ pid: process.pid, startedAt: "1", boot: "" }));
@@ -136,14 +136,14 @@ describe("the run directory", () => {
     runDir.release();
   });
 
-  test("a lock file cut short holds nobody up", async () => {
+  test("a truncated lock file blocks nobody", async () => {
     const path = join(makeFolder(), ".paceline");
     mkdirSync(path);
     writeFileSync(join(path, "lock.3"), '{"pi');
     (await openRunDir(path)).release();
   });
 
-  test("sockets on which somebody still serves are left, dead ones are removed", async () => {
+  test("sockets that are still served are kept, dead ones are removed", async () => {
     const path = join(makeFolder(), ".paceline");
     mkdirSync(join(path, "run-1"), { recursive: true, mode: 0o700 });
     mkdirSync(join(path, "run-2"));
@@ -158,7 +158,7 @@ describe("the run directory", () => {
     runDir.release();
   });
 
-  test("what a starter that runs is about to hand over stays, and what a dead one has left goes", async () => {
+  test("files that a running starter is about to hand over stay, and those of a dead one are removed", async () => {
     const folder = makeFolder({
       [`f${process.pid}`]: "",
       [`e${process.pid}`]: "",
@@ -172,7 +172,7 @@ describe("the run directory", () => {
     expect(left.sort()).toEqual([`e${process.pid}`, `f${process.pid}`]);
   });
 
-  test("sockets whose paths would be too long are in a short place that nobody could have taken before", async () => {
+  test("sockets whose paths would be too long are in a folder with a short path that nobody could have created before", async () => {
     for (const [length, isControlShort] of [
       [70, false],
       [120, true],
@@ -191,7 +191,7 @@ describe("the run directory", () => {
     }
   });
 
-  test("what a killed start has left in its short place is removed, and never what a link leads to elsewhere", async () => {
+  test("what a killed start has left in its folder with a short path is removed, and never what a link leads to elsewhere", async () => {
     const path = join(makeFolder(), "e".repeat(120));
     const first = await openRunDir(path);
     const short = dirname(first.paths.controlSocket);
@@ -204,14 +204,14 @@ describe("the run directory", () => {
     second.release();
   });
 
-  test("a directory that others use is not taken from them", async () => {
+  test("a directory that others use stays theirs", async () => {
     const folder = makeFolder({ "notes.txt": "" });
     chmodSync(folder, 0o755);
     await expect(openRunDir(folder)).rejects.toMatchObject({ code: "rundir" });
     expect(statSync(folder).mode & 0o777).toBe(0o755);
   });
 
-  test("what others could have filled is refused, and what they could see is closed", async () => {
+  test("a directory that others could have written to is rejected, and one that they could read is closed", async () => {
     const path = makeFolder({ "lock.1": "{}" });
     chmodSync(path, 0o777);
     await expect(openRunDir(path)).rejects.toMatchObject({
@@ -236,7 +236,7 @@ describe("the run directory", () => {
     expect(child.exitCode).toBe(null);
   });
 
-  test("the folders of a fleet that goes on are closed again; its old control socket goes, also from a short place", async () => {
+  test("the folders of a continued fleet are closed again; its old control socket is removed, even from a folder with a short path", async () => {
     const path = join(makeFolder(), "e".repeat(120));
     const { first, source } = await leaveFleet(path, { PACELINE_TOKEN: "t" }, undefined);
     const short = dirname(first.paths.controlSocket);
@@ -270,7 +270,7 @@ describe("the run directory", () => {
     expect(isOfAnother(environment, "t", "/r/channel.sock")).toBe(expected);
   });
 
-  test("of fleets whose folder is gone nothing stays for ever, and nothing of the others goes", async () => {
+  test("nothing of fleets whose folder is gone stays forever, and nothing of the others is removed", async () => {
     const state = makeFolder();
     const [here, gone] = [makeFolder(), join(state, "gone")];
     const make = async (name: string, folder: string) => {
@@ -292,7 +292,7 @@ describe("the run directory", () => {
     running.release();
   });
 
-  test("a path that leads to something else is refused", async () => {
+  test("a path that leads to something else is rejected", async () => {
     const folder = makeFolder({ file: "" });
     const elsewhere = makeFolder();
     chmodSync(elsewhere, 0o700);

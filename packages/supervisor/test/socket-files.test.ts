@@ -17,12 +17,12 @@ const RUNTIMES = {
   node: process.env.PACELINE_TEST_NODE ?? process.execPath,
 };
 const PLACES = ["listen", "runDir", "server", "orphan"];
-/** Held by a living process: a listener with a full backlog, sockets of other types, one named differently. */
+/** Held by a running process: a listener with a full backlog, sockets of other types, one with another name. */
 const HELD = ["full", "datagram", "seqpacket", "bound", "relative", "linked"];
-/** Nobody listens, though an accepted connection may live. */
+/** Nobody listens, although an accepted connection may exist. */
 const STALE = ["ended", "accepted"];
 
-/** A holder's argument that would start a new line if printed raw. */
+/** An argument of the holder that would start a new line if it were printed unchanged. */
 const HOSTILE = "\u001b[2J\n=";
 
 test("only the file of a socket that no process has is removed", async (context) => {

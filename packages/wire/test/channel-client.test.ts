@@ -112,7 +112,7 @@ for (const [runtime, program] of [
       child?.stdin?.write(`${JSON.stringify(message)}\n`);
     }
 
-    it("says hello, and hears what the supervisor says", async () => {
+    it("sends hello, and receives what the supervisor sends", async () => {
       await openServer();
       startChild();
       expect(await heard.next()).toEqual({
@@ -139,7 +139,7 @@ for (const [runtime, program] of [
       expect(await heard.next()).toEqual({ type: "ready" });
     });
 
-    it("comes back after a loss and says its phase of that moment", async () => {
+    it("reconnects after a loss and sends its current phase", async () => {
       await openServer();
       startChild();
       await heard.next();
@@ -155,7 +155,7 @@ for (const [runtime, program] of [
       expect(await told.next()).toEqual({ event: "welcome" });
     });
 
-    it("is orphaned once when no supervisor ever comes, and stays away", async () => {
+    it("is orphaned once when no supervisor ever comes, and does not reconnect", async () => {
       startChild(300);
       expect(await told.next()).toEqual({ event: "orphaned" });
       await openServer();
@@ -194,7 +194,7 @@ for (const [runtime, program] of [
       expect(await told.next()).toEqual({ event: "waited" });
     });
 
-    it("tells a refusal and does not come back", async () => {
+    it("reports a refusal and does not reconnect", async () => {
       await openServer();
       startChild();
       await heard.next();
@@ -205,7 +205,7 @@ for (const [runtime, program] of [
       expect(sockets.length).toBe(1);
     });
 
-    it("drops a control channel that speaks nonsense and tries again", async () => {
+    it("closes a control channel with invalid lines and tries again", async () => {
       await openServer();
       startChild();
       await heard.next();
@@ -214,7 +214,7 @@ for (const [runtime, program] of [
       expect(await heard.next()).toMatchObject({ type: "hello" });
     });
 
-    it("says a fault from before the connection after the hello, and flush waits for it", async () => {
+    it("reports a fault from before the connection after the hello, and flush waits for it", async () => {
       startChild();
       command({ send: { type: "fault", message: "no app" }, flush: true });
       expect(await told.next()).toEqual({ event: "sent", result: false });
@@ -231,7 +231,7 @@ for (const [runtime, program] of [
       say({ type: "welcome" });
       await told.next();
       sockets[0]?.pause();
-      // What is skipped and counted costs no connection.
+      // Skipped and counted messages do not close the connection.
       for (const type of ["recorded", "spans", "stats"]) {
         command({ flood: 8 << 20, with: type });
         expect(await told.next()).toMatchObject({ event: "flooded", largest: expect.toSatisfy((it) => it < 1 << 20) });

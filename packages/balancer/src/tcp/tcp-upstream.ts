@@ -1,7 +1,7 @@
 /** The upstream client of a pool in tcp mode: one connection for each client's connection, and no requests. */
 import type { ProxyVersion, SocketAddress } from "@paceline/wire";
 import type { Connector, Transport } from "../transport/transport.js";
-import type { TcpLink, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
+import type { TcpConnections, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 
 /**
  * How many connections may be in progress at once. If the kernel's accept queue overflows, it refuses connections as if the program had
@@ -16,7 +16,7 @@ interface TcpClientOptions {
   onRoom(): void;
 }
 
-export class TcpUpstreamClient implements UpstreamClient, TcpLink {
+export class TcpUpstreamClient implements UpstreamClient, TcpConnections {
   connections = 0;
   private connecting = 0;
   private onEmpty: (() => void) | undefined;

@@ -67,8 +67,8 @@ export class AbandonedRequest {
     private readonly sentAt = Number.NEGATIVE_INFINITY,
   ) {}
 
-  /** Whether nothing has been received since then. */
-  get isSilent(): boolean {
+  /** Whether nothing has been received since the request was abandoned. */
+  get hasReceivedNothing(): boolean {
     return this.bytes === 0;
   }
 

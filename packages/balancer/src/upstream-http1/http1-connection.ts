@@ -96,7 +96,7 @@ export class Http1UpstreamConnection
 
   /** Whether the instance is finishing a request, and the next one may be sent before its report. */
   get mayFollow(): boolean {
-    return this.state === "working" && this.keepAlive && this.abandoned?.isSilent === true;
+    return this.state === "working" && this.keepAlive && this.abandoned?.hasReceivedNothing === true;
   }
 
   /** Starts another request on an idle connection, or on one that `mayFollow`. */

@@ -64,7 +64,7 @@ it("balancers find each other, and read each other's counts: written once in a t
   ]);
 });
 
-it("one that does not tick any more is not heeded, until it ticks again", async () => {
+it("a balancer that does not tick any more is ignored until it ticks again", async () => {
   const [one, other] = await pair();
   one.join("web.1#1")?.put(2, 1);
   await turn();
@@ -100,7 +100,7 @@ it.each([
   }
 });
 
-it("one that ends by itself leaves nothing behind", async () => {
+it("a balancer that exits by itself leaves nothing behind", async () => {
   const [one, other] = await pair();
   const counts = one.join("web.1#1");
   counts?.put(1, 0);
@@ -117,7 +117,7 @@ it("one that ends by itself leaves nothing behind", async () => {
   expect(readdirSync(folder)).toEqual(["balancer.2#1.counts"]);
 });
 
-it("a file that somebody empties says nothing until its balancer writes it again, and ends nobody", async () => {
+it("an emptied file counts as empty until its balancer writes it again, and crashes nobody", async () => {
   const [one, other] = await pair();
   one.join("web.1#1")?.put(2, 1);
   await turn();
@@ -144,7 +144,7 @@ it("a file that somebody removes is created again, and found in place of the for
   expect(of(seen)).toEqual([2, 1]);
 });
 
-it("a balancer that finds no room tries again after five seconds, and knows the others' requests meanwhile", async () => {
+it("a balancer without disk space tries again after five seconds, and knows the others' requests in the meantime", async () => {
   const full = new CountsFiles(folder, "balancer.1#1");
   mkdirSync(fileOf(1));
   full.follow(2, 0);
@@ -166,7 +166,7 @@ it("a balancer that finds no room tries again after five seconds, and knows the 
   expect([of(seen), other.isComplete]).toEqual([[1, 0], true]);
 });
 
-it("a balancer that is alone has no file, but goes on with one that was not", async () => {
+it("a single balancer creates no file, but continues to use a file that it had", async () => {
   const alone = new CountsFiles(folder, "balancer.1#1");
   alone.follow(1, 0);
   alone.tick(100);
@@ -182,7 +182,7 @@ it("a balancer that is alone has no file, but goes on with one that was not", as
   expect(readdirSync(folder)).toEqual([]);
 });
 
-it("a balancer does without if the folder is not there", () => {
+it("a balancer works without a file if the folder is missing", () => {
   rmSync(folder, { recursive: true });
   const files = new CountsFiles(folder, "balancer.1#1");
   files.follow(2, 0);
@@ -191,7 +191,7 @@ it("a balancer does without if the folder is not there", () => {
   expect(files.isComplete).toBe(false);
 });
 
-it("files that are no tables are passed over", async () => {
+it("files that are not tables are skipped", async () => {
   writeFileSync(join(folder, "short.counts"), "PCC");
   writeFileSync(join(folder, "other.counts"), new Uint8Array(65_536).fill(7));
   const [one] = await pair();

@@ -91,7 +91,7 @@ export abstract class Picking {
   protected isRelieving = false;
   /** Whether its upstreams are programs, which do not report the cost of requests. */
   protected isForeign = false;
-  /** Whether a canary gets its share even if it is idle and the others are not. */
+  /** Whether a canary gets exactly its share, even if it is idle while the others are busy. */
   protected isWeighted = false;
 
   /** @param policy its `rebuild` must follow a change */

@@ -91,7 +91,7 @@ export interface UpstreamStream extends AcknowledgingConnection {
 }
 
 /** The connections of an upstream in tcp mode. */
-export interface TcpLink {
+export interface TcpConnections {
   /** The version of the PROXY header at the start of each connection. */
   readonly sendProxy: ProxyVersion | undefined;
   /** Opens a connection. `closed` follows in every case, even after a failure. */
@@ -102,7 +102,7 @@ export interface TcpLink {
 /** All connections to one upstream. */
 export interface UpstreamClient {
   /** Set in tcp mode, in which each client has a connection and `open` is not called. */
-  readonly tcp?: TcpLink;
+  readonly tcp?: TcpConnections;
   /** Whether `open` may be called now, for a request that is idempotent or not (RFC 9110 §9.2.2). */
   hasRoom(isIdempotent: boolean): boolean;
   /** Whether it has no room now, but will have some soon: it is finishing a request whose response is complete. */

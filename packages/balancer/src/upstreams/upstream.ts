@@ -8,7 +8,13 @@ import type { Ejection } from "./health.js";
 import type { PeakLatency } from "./pace.js";
 import { Pace } from "./pace.js";
 import type { SharedCounts } from "./shared-counts.js";
-import type { ResponseReceiver, TcpLink, UpstreamClient, UpstreamLoss, UpstreamStream } from "./upstream-client.js";
+import type {
+  ResponseReceiver,
+  TcpConnections,
+  UpstreamClient,
+  UpstreamLoss,
+  UpstreamStream,
+} from "./upstream-client.js";
 import type { Vitals } from "./vitals.js";
 
 /** If nothing arrives from an upstream for this many ticks, half a second, the request that it is running is reported. */
@@ -291,7 +297,7 @@ export class Upstream {
   }
 
   /** Set in tcp mode. */
-  get tcp(): TcpLink | undefined {
+  get tcp(): TcpConnections | undefined {
     return this.client.tcp;
   }
 

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-# SPAWN_TAG of packages/wire/src/control/child-environment.ts.
+# The same as SPAWN_TAG in packages/wire/src/control/child-environment.ts.
 TAG_NAME = b"PACELINE_SPAWN="
 CHANNEL_NAME = b"PACELINE_CHANNEL="
 

@@ -110,7 +110,7 @@ export interface UnitFacts {
   runtimeDirs: readonly string[];
   /** The names of credentials in its configuration. */
   credentials: readonly string[];
-  /** The maximum time of a start, and below of a stop, in milliseconds. */
+  /** The maximum times of a start and of a stop, in milliseconds. */
   startMs: number;
   stopMs: number;
 }

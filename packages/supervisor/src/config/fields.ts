@@ -215,7 +215,7 @@ export function textTable(description: string) {
   return field(schema, { type: "table of texts", description });
 }
 
-/** Variables of an environment: like `textTable`, but a value may also be in a file or a credential. */
+/** Environment variables: like `textTable`, but a value may also be in a file or a credential. */
 export function variables(description: string) {
   const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String);
   const schema = z.record(z.string(), orSecret(scalar), expected("must be a table of names and texts"));

@@ -209,7 +209,7 @@ function mustHold(rollout: Rollout, index: number): boolean {
   return canary !== null && !canary.isOver && direction === "forward" && canary.slots.includes(index);
 }
 
-/** A deploy continues with new processes; only its way back may find the former ones. */
+/** Called when the former process is back in a slot. Only a rollback can end that way: a deploy continues with new processes. */
 function restored(rollout: Rollout, index: number): RolloutStep {
   const isForwardDeploy = rollout.canary !== null && rollout.direction === "forward";
   if (isForwardDeploy || stepOf(rollout, index) !== "starting") return { rollout, actions: [] };

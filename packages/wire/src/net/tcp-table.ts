@@ -165,8 +165,9 @@ export function localPeer(ends: {
 
 /** The last bytes of ::1. */
 const LOOPBACK_V6_END = [0, 0, 0, 1];
-/** The length of the end of an address in the table that distinguishes addresses of this machine, and of a port with its colon. */
+/** The number of characters at the end of an address in the table that suffice to distinguish the addresses of this machine. */
 const END_LENGTH = 8;
+/** The length of a port in the table, including its colon. */
 const PORT_LENGTH = 5;
 
 const hex = (number: number, length: number) => number.toString(16).toUpperCase().padStart(length, "0");
@@ -180,9 +181,10 @@ export function unreadOfPeer(peer: string): number {
 export class SocketAcknowledgements implements AcknowledgingConnection {
   /** Identifies it in the kernel's tables; 0 until it is determined. */
   private inode = 0;
-  /** How many bytes the kernel had taken at that time; below, how many of an earlier such number were acknowledged at a later reading. */
+  /** How many bytes the kernel had accepted at `takenAt`. */
   private takenBytes = 0;
   private takenAt = Number.NEGATIVE_INFINITY;
+  /** How many of an earlier `takenBytes` were acknowledged at a later reading. */
   private sureBytes = 0;
   /** Empty until it is determined; undefined if the peer is on another machine. */
   private peer: string | undefined = "";

@@ -19,7 +19,7 @@ import {
 } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 const BIN = new URL("../../supervisor/dist/programs/server/bin.js", import.meta.url).pathname;
@@ -95,7 +95,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       rmSync(kept, { recursive: true, force: true });
     });
 
-    it.each(kinds)("%s has an entry for each request, with what left of its answer", async (kind) => {
+    it.each(kinds)("%s has an entry for each request, with the size of the sent response", async (kind) => {
       const { server, lines } = await loggedBy(kind);
       const headers = { "user-agent": 'a"b', referer: "http://r/", "x-request-id": "id-1" };
       for (const path of ["/text", "/bytes", "/blob", "/stream", "/iterable", "/large"]) {
@@ -130,7 +130,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await entryFor(lines, "/nothing")).toMatchObject({ bytes: 0, status: 204 });
     });
 
-    it.each(kinds)("%s does not change the answers", async (kind) => {
+    it.each(kinds)("%s does not change the responses", async (kind) => {
       const { server } = await loggedBy(kind);
       const logged = await Promise.all(PLAIN_PATHS.map((path) => ask(server.target, path)));
       const isLane = kind.endsWith("lane");
@@ -146,7 +146,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(logged[3]?.headers["content-length"]).toBe("3000000");
     });
 
-    it.each(kinds)("%s tells what was aborted and what failed", async (kind) => {
+    it.each(kinds)("%s reports what was aborted and what failed", async (kind) => {
       const { server, lines } = await loggedBy(kind);
       const gone = new Wire(server.target).send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
       await server.program.line(/^# waits began/);
@@ -174,7 +174,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await entryFor(lines, "/")).toMatchObject({ status: 200, bytes: body.length, outcome: "whole" });
     });
 
-    it("is written in the format of Apache too, is kept to its owner, and has its last line when the server stops", async () => {
+    it("can be written in the format of Apache, is readable only by its owner, and has its last line when the server stops", async () => {
       const { target, program } = await serve("behaviours.mjs", "--access-log", "combined", "--access-log-file", file);
       expect(statSync(file).mode & 0o777).toBe(0o600);
       await ask(target, "/text", { headers: { "user-agent": "a\tb\x80" } });
@@ -224,7 +224,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       }
     });
 
-    it("is refused where it cannot be", async () => {
+    it("is rejected where it is not possible", async () => {
       const run = async (...args: string[]) => {
         const program = new Program(runtime, [fixture("behaviours.mjs"), "--port", "0", ...args]);
         const { code } = await program.exited;

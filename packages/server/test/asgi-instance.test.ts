@@ -1,4 +1,4 @@
-/** An instance that serves an ASGI app in the user's own server: its reports, its drain, and its start errors. */
+/** An instance that serves an ASGI app with the user's own server: its reports, its drain, and its start errors. */
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test as sequential, type TestContext } from "vitest";
@@ -6,7 +6,7 @@ import { WebSocket } from "ws";
 import { findPython } from "./python.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
 
-/** Side by side: each has an instance of its own, and mostly waits. */
+/** Concurrent, because each has a separate instance and mostly waits. */
 const test = sequential.concurrent;
 
 const FAULTS_OF_THE_APP: [string, object, RegExp][] = [
@@ -28,7 +28,7 @@ describe.concurrent.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     return instance;
   }
 
-  test("is ready when its lifespan has started, on a socket of mode 0600; tells the client, counts, lets no child serve, heeds SIGTERM", async (context) => {
+  test("is ready when its lifespan has started, on a socket of mode 0600; reports the client, counts, lets no child serve, obeys SIGTERM", async (context) => {
     const instance = await start(context);
     const { supervisor, program } = instance;
     await program.line(/^# lifespan\.startup$/);
@@ -42,7 +42,7 @@ describe.concurrent.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     expect(await instance.get("/throws")).toMatch(/^HTTP\/1\.1 500 /);
     expect(await instance.get("/fails")).toMatch(/^HTTP\/1\.1 503 /);
     expect(bodyOf(await instance.get("/forks"))).toBe("the child exited with 1");
-    // An app that waits for its client to leave is notified.
+    // An app that waits until its client disconnects is notified.
     const left = instance.wire().send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
     await left.gets(/data: x/);
     await supervisor.hears("stats", (it) => it.requestsTotal === 4 && it.errorsTotal === 2 && it.inFlight === 1);
@@ -91,7 +91,7 @@ describe.concurrent.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     expect(supervisor.heard.at(-1)).toMatchObject({ type: "stats", inFlight: 0, requestsTotal: 4 });
   });
 
-  test("at the drain's deadline what is left is cut, and its lifespan still ends", async (context) => {
+  test("at the drain's deadline the remaining requests are cut off, and the lifespan still ends", async (context) => {
     const instance = await start(context);
     const { supervisor, program } = instance;
     const endless = instance.wire().send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -103,7 +103,7 @@ describe.concurrent.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     expect(program.output).toContain("# lifespan.shutdown");
   });
 
-  test("gives a sign of life, and reports, only when its event loop has turned; names what blocks it", async (context) => {
+  test("sends signs of life and reports only when its event loop has turned; names what blocks it", async (context) => {
     const instance = await start(context);
     const { supervisor, program } = instance;
     supervisor.say({ type: "describeOverdue" });
@@ -115,7 +115,7 @@ describe.concurrent.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     const go = join(supervisor.directory, "go");
     const blocked = instance.wire().send(`GET /blocks?${go} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
     await program.line(/^# blocks/);
-    // Earlier reports have been received by then; the control channel's thread responds by itself.
+    // Earlier reports have been received by then; the thread of the control channel responds by itself.
     supervisor.say({ type: "probe", id: 6, path: "/", host: "a" });
     await supervisor.hears("probed");
     const before = supervisor.heard.length;
@@ -132,11 +132,11 @@ describe.concurrent.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     await supervisor.hears("pong", (it) => supervisor.heard.indexOf(it) > before);
   });
 
-  test("names the request that ends its process", async (context) => {
+  test("names the request that crashes its process", async (context) => {
     const instance = await start(context);
     const { program } = instance;
     const response = await instance.get("/exits");
-    // uvicorn 0.17 takes it for an error of the app.
+    // uvicorn 0.17 treats it as an error of the app.
     const isCaught = server === "uvicorn" && response.startsWith("HTTP/1.1 500 ");
     if (isCaught) await instance.get("/exits_at_once");
     expect((await program.exited).code).not.toBe(0);
@@ -161,10 +161,10 @@ describe.concurrent.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     expect(bodyOf(await instance.get("/acc"))).toBe(" acc");
   });
 
-  test("says why it cannot start, and exits 1", async (context) => {
+  test("reports why it cannot start, and exits with 1", async (context) => {
     const faults: [string, object, RegExp][] = [
       ["asgi_app:fails_to_start", {}, /^asgi_app:fails_to_start failed to start: .*no database/],
-      // The server has no part in it.
+      // The server is not involved.
       ...(server === "uvicorn" ? FAULTS_OF_THE_APP : []),
       ["asgi_app:raises_in_lifespan", {}, /failed to start: RuntimeError: no database at db\.internal$/],
       ["asgi_app:exits_in_lifespan", {}, /failed to start: SystemExit: no database$/],
@@ -188,7 +188,7 @@ describe.concurrent.each(SERVERS)("ASGI in $server", ({ server, python }) => {
     expect((await waits.supervisor.hears("fault", isOfLifespan)).message).toMatch(
       /has not completed: it waits in waits_in_lifespan \(asgi_app\.py:\d+\)$/,
     );
-    // An app that raises before any request has no lifespan.
+    // An app that raises an exception before any request has no lifespan.
     const without = await spawn(context, "asgi_app:without_lifespan");
     await without.supervisor.hears("ready");
     expect(bodyOf(await without.get("/hello"))).toBe("hello");

@@ -15,7 +15,7 @@ import {
 } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 const RUNTIMES: RuntimeName[] = ["bun", "node"];
@@ -28,7 +28,7 @@ const start = (runtime: RuntimeName, kind: (typeof KINDS)[number], args: string[
 
 for (const runtime of RUNTIMES) {
   describe.concurrent.each(KINDS)(`deferred jobs on ${runtime} of an app of kind %s`, (kind) => {
-    // One for all: the last test ends it.
+    // One server for all tests; the last test stops it.
     let server: Standalone;
     beforeAll(async () => {
       server = await start(runtime, kind);
@@ -49,21 +49,21 @@ for (const runtime of RUNTIMES) {
       expect(await ran(7)).toEqual([job, job, job, job, job, job, "last"]);
     });
 
-    it("20,000 of one handler run all, in order, while requests are answered", async () => {
+    it("all of 20,000 jobs of one handler run in order, while requests get responses", async () => {
       await ask(server.target, "/many");
       expect(await ran(20_000)).toEqual(Array.from({ length: 20_000 }, (_, n) => n));
     });
 
-    it("a request whose handler waits is no reason to put a job off", async () => {
+    it("a request whose handler waits does not defer a job", async () => {
       expect((await ask(server.target, "/needs-job")).body).toMatch(/^the job ran/);
     });
 
-    it("each job sees the AsyncLocalStorage of who has deferred it", async () => {
+    it("each job sees the AsyncLocalStorage of the code that deferred it", async () => {
       await ask(server.target, "/users");
       expect(await ran(3)).toEqual(["anna", "bert", "nobody"]);
     });
 
-    it("on SIGTERM all that is queued is done before the exit, each once and in order", async () => {
+    it("on SIGTERM all queued jobs run before the exit, each once and in order", async () => {
       await ask(server.target, "/slow");
       server.program.kill("SIGTERM");
       expect(await server.program.exited).toEqual({ code: 0, signal: null });
@@ -76,7 +76,7 @@ for (const runtime of RUNTIMES) {
     let server: Standalone | undefined;
     afterEach(() => server?.close());
 
-    it("what the drain's deadline cuts off is told by name", async () => {
+    it("jobs that the drain's deadline cuts off are reported by name", async () => {
       server = await start(runtime, "fetch", ["--drain-timeout-ms", "300"]);
       await ask(server.target, "/endless");
       await server.program.line(/^# endless began/);
@@ -85,21 +85,21 @@ for (const runtime of RUNTIMES) {
       expect(await server.program.exited).toEqual({ code: 0, signal: null });
     });
 
-    it("what an error that nobody catches takes with it is told too", async () => {
+    it("jobs that an uncaught error discards are reported, too", async () => {
       server = await start(runtime, "fetch");
       await ask(server.target, "/uncaught");
       await server.program.line(/^deferred jobs are lost: 1 queued \(slow × 1\); under way: endless$/);
       expect(await server.program.exited).toEqual({ code: 1, signal: null });
     });
 
-    it("over maxDeferredJobs defer throws, and the app is told", async () => {
+    it("beyond maxDeferredJobs, defer throws, and this is reported", async () => {
       server = await start(runtime, "fetch", ["--max-deferred-jobs", "3"]);
       expect((await ask(server.target, "/six")).status).toBe(500);
       await server.program.line(/defer-queue-full/);
       expect((await ask(server.target, "/")).body).toBe("hello");
     });
 
-    it("a drain waits for the run of a timer that is under way, and begins no other", async () => {
+    it("a drain waits for a timer's run in progress, and begins no other", async () => {
       server = await start(runtime, "node");
       await ask(server.target, "/timer");
       await server.program.line(/^# tick/);
@@ -127,7 +127,7 @@ for (const runtime of RUNTIMES) {
       await supervisor.close();
     });
 
-    it("tells how many jobs have not ended and how old the oldest is, and nothing before the first", async () => {
+    it("reports how many jobs have not ended and how old the oldest is, and nothing before the first", async () => {
       instance = supervisor.spawn(runtime, "deferring.mjs");
       await supervisor.hears("ready");
       await ask(supervisor.target, "/");
@@ -135,7 +135,7 @@ for (const runtime of RUNTIMES) {
         "deferred",
       );
       await ask(supervisor.target, "/endless");
-      // The endless one and the four behind it, in each second's report even without requests.
+      // The endless job and the four behind it, in each second's report even without requests.
       const ages = () =>
         supervisor.heard.flatMap(({ deferred }) => {
           const { jobs, oldestMs } = (deferred ?? {}) as { jobs?: number; oldestMs?: number };
@@ -146,7 +146,7 @@ for (const runtime of RUNTIMES) {
       expect(new Set(ages()).size).toBe(ages().length);
     });
 
-    it("ends at the deadline of the supervisor, and tells what it cuts off", async () => {
+    it("exits at the deadline of the supervisor, and reports what it cuts off", async () => {
       instance = supervisor.spawn(runtime, "deferring.mjs");
       await supervisor.hears("ready");
       await ask(supervisor.target, "/endless");

@@ -91,7 +91,7 @@ for (const [runtime, transport] of cases) {
       },
     );
 
-    it("tells caches what it depends on, whether it was encoded or not", async () => {
+    it("tells caches what the response depends on, whether it was encoded or not", async () => {
       for (const encoding of [undefined, "br", "identity"]) {
         expect((await fetched("/html", encoding)).headers.vary).toBe("Cookie, Accept-Encoding");
         expect((await fetched("/vary-all", encoding)).headers.vary).toBe("*");
@@ -101,7 +101,7 @@ for (const [runtime, transport] of cases) {
       }
     });
 
-    it("makes the ETag of what it encodes weak, and tells no length or ranges of what it was", async () => {
+    it("makes the ETag of an encoded response weak, and removes the original length and ranges", async () => {
       const plain = await fetched("/html");
       expect(plain.headers).toMatchObject({ etag: '"a"', "accept-ranges": "bytes" });
       const { headers, bytes } = await fetched("/html", "gzip");
@@ -134,7 +134,7 @@ for (const [runtime, transport] of cases) {
       if (name === "not-modified") expect(got.headers.etag).toBe('"a"');
     });
 
-    it("leaves the answer to HEAD alone", async () => {
+    it("does not change the response to HEAD", async () => {
       const got = await fetched("/html", "gzip", "HEAD");
       expect(got.headers).toMatchObject({ etag: '"a"' });
       expect(got.headers["content-encoding"]).toBeUndefined();
@@ -159,7 +159,7 @@ for (const [runtime, transport] of cases) {
     });
 
     if (runtime === "bun")
-      it("takes zstd first for what is there, br for what comes block by block", async () => {
+      it("prefers zstd for a complete body, and br for one that arrives block by block", async () => {
         const whole = await fetched("/html", "gzip, br, zstd");
         expect(whole.headers["content-encoding"]).toBe("zstd");
         expect(whole.bytes.readUInt32LE(0)).toBe(0xfd2fb528);
@@ -167,7 +167,7 @@ for (const [runtime, transport] of cases) {
         expect((await fetched("/long", "zstd")).bytes.readUInt32LE(0)).toBe(0xfd2fb528);
       });
 
-    it("encodes what it would leave for a client that takes nothing else", async () => {
+    it("encodes what it would not encode otherwise, for a client that accepts nothing else", async () => {
       expect((await fetched("/short", "gzip, identity;q=0")).headers["content-encoding"]).toBe("gzip");
       expect((await fetched("/picture", "gzip, *;q=0")).headers["content-encoding"]).toBe("gzip");
     });
@@ -195,7 +195,7 @@ for (const [runtime, transport] of cases) {
       expect(text).toBe("data: 0\n\ndata: 1\n\ndata: 2\n\n");
     });
 
-    it("reads no more of a source than a slow client takes, and stops it when the client goes", async () => {
+    it("reads no more of a source than a slow client reads, and stops it when the client disconnects", async () => {
       const produced = async () => Number((await ask(server.target, "/produced")).body);
       const count = (text: string) => server.program.output.filter((line) => line === text).length;
       const before = { begun: count("# endless began"), cancelled: count("# stream cancelled") };
@@ -206,7 +206,7 @@ for (const [runtime, transport] of cases) {
         return wire;
       });
       await eventually("all three to begin", () => count("# endless began") === before.begun + 3 || undefined);
-      // Socket buffers of both sides fill; then nothing moves while the server handles other requests.
+      // The socket buffers of both sides fill; after that nothing moves while the server handles other requests.
       const stood = { at: -1, looks: 0 };
       await eventually("a stop of the sources", async () => {
         const now = await produced();
@@ -219,12 +219,12 @@ for (const [runtime, transport] of cases) {
         "the cancelling of all three",
         () => count("# stream cancelled") === before.cancelled + 3 || undefined,
       );
-      // Their memory is free again: four more find room.
+      // Their memory is free again: there is room for four more.
       const next = await Promise.all(Array.from({ length: 4 }, () => fetched("/long", "gzip")));
       expect(next.map(({ headers }) => headers["content-encoding"])).toEqual(Array(4).fill("gzip"));
     });
 
-    it("sends as it is what comes while too many are compressed block by block", async () => {
+    it("does not encode a response while too many are compressed block by block", async () => {
       const names = [0, 1, 2, 3].map((n) => `?room${n}`);
       const wires = names.map((name) =>
         new Wire(server.target).send(`GET /events${name} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n`),
@@ -241,7 +241,7 @@ for (const [runtime, transport] of cases) {
       );
     });
 
-    it("cuts an answer whose body fails", async () => {
+    it("cuts off a response whose body fails", async () => {
       await expect(fetched("/fails-midway", "gzip")).rejects.toThrow();
       expect(decoded(await fetched("/text", "gzip"))).toBe(TEXT);
     });

@@ -31,11 +31,11 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       return { program, target: { host: "127.0.0.1", port: Number(/:(\d+)$/.exec(line)?.[1]) } };
     }
 
-    it("has no example that is not run here", () => {
+    it("has only examples that run here", () => {
       expect([...EXAMPLES.keys()]).toEqual(["together.ts", "compression.ts", "access-log.ts", "upload.ts"]);
     });
 
-    it("puts helpers around one another", async () => {
+    it("combines the functions", async () => {
       const { program, target } = await start("together.ts");
       expect((await ask(target, "/a", { headers: { "accept-encoding": "gzip" } })).body).toBe('{"hello":"world"}');
       expect(JSON.parse(await program.line(/^\{/))).toMatchObject({ target: "/a", status: 200, bytes: 17 });
@@ -55,7 +55,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await program.line(/^127/)).toMatch(/"GET \/a\?b HTTP\/1\.1" 200 6 "-" "-"$/);
     });
 
-    it("takes uploads", async () => {
+    it("accepts uploads", async () => {
       const { target } = await start("upload.ts");
       expect((await ask(target, "/")).body).toBe("POST a form\n");
       const body = '--b\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\n\r\nabc\r\n--b--\r\n';

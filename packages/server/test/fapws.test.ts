@@ -1,4 +1,4 @@
-/** The parts of the Python package `fapws` that need no server: the interpreter runs each test file beside this one. */
+/** The parts of the Python package `fapws` that need no server: the interpreter runs each test file in this folder. */
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";

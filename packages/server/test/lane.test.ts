@@ -5,7 +5,7 @@ import { afterAll, afterEach, describe, expect, it as test } from "vitest";
 import { ask, eventually, type RuntimeName, Wire } from "./harness.js";
 import { type OverLane, startOverLane } from "./lane-harness.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 const LIMITS = {
@@ -18,10 +18,10 @@ const LIMITS = {
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   describe.concurrent(`an instance over the lane on ${runtime}`, () => {
-    /** Of one test. */
+    /** For one test. */
     let lane: OverLane;
     let isOpen = false;
-    /** Of the tests that leave it as it was. */
+    /** For the tests that do not change it. */
     let shared: OverLane | undefined;
     afterEach(async () => {
       if (isOpen) await lane.close();
@@ -45,7 +45,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         () => lane.program.output.filter((line) => line === `# ${name} began`).length === count || undefined,
       );
 
-    it("answers 413 to a body whose length is over the limit, and serves one at the limit", async () => {
+    it("responds with 413 to a body whose length exceeds the limit, and serves one at the limit", async () => {
       const target = await startShared();
       expect((await ask(target, "/echo", { method: "POST", body: "a".repeat(1000) })).status).toBe(200);
       const wire = new Wire(target);
@@ -55,14 +55,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask(target, "/text")).status).toBe(200);
     });
 
-    it("does not say 100 Continue to a body that is too long", async () => {
+    it("does not send 100 Continue to a body that is too long", async () => {
       const wire = new Wire(await startShared());
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\nExpect: 100-continue\r\n\r\n");
       expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 413 /);
       wire.destroy();
     });
 
-    it("answers 413 to a chunked body that grows over the limit", async () => {
+    it("responds with 413 to a chunked body that exceeds the limit", async () => {
       const target = await startShared();
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -72,14 +72,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask(target, "/text")).status).toBe(200);
     });
 
-    it("answers 431 to a head that is over its limit, though not over the balancer's", async () => {
+    it("responds with 431 to a head that exceeds its limit, but not the balancer's", async () => {
       const wire = new Wire(await startShared());
       wire.send(`GET /text HTTP/1.1\r\nHost: a\r\nX: ${"a".repeat(20_000)}\r\n\r\n`);
       expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 431 /);
       wire.destroy();
     });
 
-    it("is sent no more requests at once than it takes: the next waits for its turn", async () => {
+    it("gets no more simultaneous requests than it allows: the next one waits", async () => {
       const target = await start({ maxConnections: 2 });
       const held = [new Wire(target), new Wire(target)];
       for (const wire of held) wire.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -100,7 +100,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const waiting = new Wire(target);
       waiting.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
       await began("waits", 1);
-      // A failed request may have been in flight in an earlier report.
+      // In an earlier report, the failed request may still have been in flight.
       const withAll = await stats((it) => it.inFlight === 1 && it.requestsTotal >= 203);
       expect(withAll).toMatchObject({ requestsTotal: 203, errorsTotal: 3 });
       const counted = lane.supervisor.heard
@@ -113,7 +113,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await stats((it) => it.inFlight === 0 && it.requestsTotal === 204);
     });
 
-    it("counts a request as in flight until its body has left", async () => {
+    it("counts a request as in flight until its body has been sent", async () => {
       const wire = new Wire(await start());
       wire.pause();
       wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -122,9 +122,9 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await stats((it) => it.inFlight === 0 && it.requestsTotal === 1);
     });
 
-    it("drains: finishes what is under way while the balancer leaves it, is released, exits 0", async () => {
+    it("drains: finishes requests in progress while the balancer leaves it, is released, exits with 0", async () => {
       const target = await start();
-      // The client's connection is the balancer's: a draining instance does not close it.
+      // The client's connection belongs to the balancer: a draining instance does not close it.
       const wire = new Wire(target);
       wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
       await wire.gets(/text$/);
@@ -143,7 +143,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       wire.destroy();
     });
 
-    it("ends at the drain's deadline without a release, and what it cuts does not look whole", async () => {
+    it("exits at the drain's deadline without a release, and responses that are cut off do not look complete", async () => {
       const target = await start();
       const never = new Wire(target);
       never.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -160,7 +160,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       never.destroy();
     });
 
-    it("on SIGTERM says goaway: all that it was sent is answered, and it exits 0 though nobody released it", async () => {
+    it("on SIGTERM sends GOAWAY: all requests that it has got are handled, and it exits with 0 although nobody released it", async () => {
       const target = await start();
       const slow = Array.from({ length: 10 }, () => ask(target, "/slow?ms=400"));
       await began("slow", 10);

@@ -1,8 +1,8 @@
-/** How an instance leaves: its app is notified of the drain at its start, and its own listeners run after the last response. */
+/** How an instance shuts down: its app is notified when the drain starts, and the app's own listeners run after the last response. */
 import { afterEach, beforeEach, describe, expect, it as test } from "vitest";
 import { ask, type Program, type RuntimeName, ScriptedSupervisor } from "./harness.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 /** The ways to serve an app: over the lane, and over HTTP/1.1 in both styles. */
@@ -50,7 +50,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       },
     );
 
-    it("does not wait for a response whose socket its handler took away, once that is closed", async () => {
+    it("does not wait for a response whose socket its handler took over, after that socket is closed", async () => {
       const { exited } = await spawn({ protocol: "lane", style: "node" }, { STYLE: "node" });
       expect((await ask(supervisor.target, "/detached")).body).toBe("raw");
       await supervisor.hears("stats", (it) => it.inFlight === 0 && it.requestsTotal === 1);
@@ -58,7 +58,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await exited).toEqual({ code: 0, signal: null });
     });
 
-    it("hears that the fleet stops before its drain, and once only", async () => {
+    it("is notified before its drain that the fleet stops, and only once", async () => {
       const { exited, line } = await spawn({ protocol: "http1" }, { LISTENER: "async", SIGNAL: "SIGINT" }).then(
         (it) => ({
           exited: it.exited,
@@ -76,7 +76,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it.each([
       ["raises again", { code: null, signal: "SIGTERM" }],
       ["exits", { code: 0, signal: null }],
-    ])("a listener that %s ends the process itself", async (LISTENER, end) => {
+    ])("a listener that %s makes the process exit itself", async (LISTENER, end) => {
       const { exited } = await spawn({}, { LISTENER });
       drain();
       expect(await exited).toEqual(end);
@@ -104,14 +104,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       ["/throw", "uncaughtException", "kept nobody catches this"],
       ["/reject", "unhandledRejection", "kept nobody awaits this object"],
       ["/reject", "uncaughtException", "kept nobody awaits this string"],
-    ])("lives through %s where the app listens for %s", async (path, KEEPS, told) => {
+    ])("survives %s if the app listens for %s", async (path, KEEPS, told) => {
       const { line } = await spawn({ protocol: "http1" }, { KEEPS }).then((it) => ({ line: it.line.bind(it) }));
       expect((await ask(supervisor.target, path)).body).toBe("well");
       expect(await line(/^# kept/)).toContain(told);
       expect((await ask(supervisor.target, "/")).body).toBe("well");
     });
 
-    it("ends of a rejection where the app listens for neither", async () => {
+    it("exits because of a rejection if the app listens for neither", async () => {
       const { exited } = await spawn({ protocol: "http1" }, {});
       await ask(supervisor.target, "/reject").catch(() => undefined);
       expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringContaining("nobody awaits this") });

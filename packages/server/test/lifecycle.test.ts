@@ -1,9 +1,9 @@
-/** The guarantees of an app's start() and stop(): alone and under a supervisor, on both runtimes. */
+/** The guarantees for an app's start() and stop(): alone and under a supervisor, on both runtimes. */
 import { createServer, type Server } from "node:net";
 import { afterEach, beforeEach, describe, expect, it as test } from "vitest";
 import { ask, eventually, fixture, Program, type RuntimeName, ScriptedSupervisor } from "./harness.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 const notes = (program: Program) => program.output.filter((line) => line.startsWith("# "));
@@ -45,7 +45,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(output.slice(0, 2)).toEqual(["# start begins", "# start ends"]);
     });
 
-    it("a start() that fails is a failed start, with its error and stack", async () => {
+    it("a failing start() is a failed start, with its error and stack", async () => {
       const { exited, output } = spawn({ START: "fails" });
       expect(await supervisor.hears("fault")).toMatchObject({
         message: expect.stringMatching(/start\(\) failed: .*the database does not answer/),
@@ -55,7 +55,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(supervisor.heard.some(({ type }) => type === "ready")).toBe(false);
     });
 
-    it("stop() comes after the last answer, and is waited for", async () => {
+    it("stop() is called after the last response, and is awaited", async () => {
       const { target, program } = await alone("lifecycle.mjs");
       const slow = ask(target, "/slow");
       await program.line(/^# slow began/);
@@ -74,7 +74,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(notes(program as Program).slice(2)).toEqual(["# stop begins", "# stop ends"]);
     });
 
-    it("stop() runs also when the requests used up the deadline", async () => {
+    it("stop() runs even if the requests have used up the deadline", async () => {
       const { exited, output } = spawn();
       await supervisor.hears("ready");
       void ask(supervisor.target, "/waits").catch(() => undefined);
@@ -85,7 +85,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(output).toContain("# stop ends");
     });
 
-    it("stop() that hangs is cut off at the deadline, and one that fails is logged; both exit 0", async () => {
+    it("stop() that hangs is cut off at the deadline, and one that fails is logged; both exit with 0", async () => {
       const hanging = spawn({ STOP: "hangs" });
       await supervisor.hears("ready");
       supervisor.say({ type: "drain", deadlineMs: 1500 });
@@ -108,7 +108,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(notes(program)).toEqual(["# stop ran"]);
     });
 
-    it("a promise of an app is waited for; start and stop of what has a listen() of its own are left alone", async () => {
+    it("the promise of an app is awaited; start and stop of an object with its own listen() are not called", async () => {
       const { target, program } = await alone("promised-app.js");
       expect((await ask(target, "/")).body).toBe("promised");
       program.kill("SIGTERM");
@@ -119,16 +119,19 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it.each([
       ["while it loads", "listens-itself.js", {}],
       ["in start()", "lifecycle.mjs", { START: "listens" }],
-    ])("an app that listens by itself %s, on a port that is taken, is told what to do", async (_, app, environment) => {
-      const { exited, output } = spawn({ ...environment, TAKEN_PORT: await takenPort() }, {}, app);
-      expect(await supervisor.hears("fault")).toMatchObject({
-        message: expect.stringMatching(/in use.*only the first server of an app needs no port/),
-      });
-      expect(await exited).toEqual({ code: 1, signal: null });
-      expect(output.join("\n")).toMatch(/only the first server/);
-    });
+    ])(
+      "an app that listens by itself %s, on a port in use, gets a message that says what to do",
+      async (_, app, environment) => {
+        const { exited, output } = spawn({ ...environment, TAKEN_PORT: await takenPort() }, {}, app);
+        expect(await supervisor.hears("fault")).toMatchObject({
+          message: expect.stringMatching(/in use.*only the first server of an app needs no port/),
+        });
+        expect(await exited).toEqual({ code: 1, signal: null });
+        expect(output.join("\n")).toMatch(/only the first server/);
+      },
+    );
 
-    it("a function that can be either is refused, and --style says what it is", async () => {
+    it("a function that can be either is rejected, and --style says what it is", async () => {
       const refused = new Program(runtime, [fixture("unclear-function.js"), "--port", "0"]);
       expect(await refused.exited).toEqual({ code: 2, signal: null });
       expect(refused.output.join("\n")).toMatch(
@@ -140,7 +143,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask((await alone("unclear-function.js", "--style", "node")).target, "/")).body).toBe("as node");
     });
 
-    it("a pool's style says it to the instance", async () => {
+    it("a pool's style tells the instance", async () => {
       spawn({}, { style: "node", protocol: "lane" }, "unclear-function.js");
       expect(await supervisor.hears("ready")).toMatchObject({ protocol: "http1+control" });
       expect((await ask(supervisor.target, "/")).body).toBe("as node");

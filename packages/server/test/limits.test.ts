@@ -11,7 +11,7 @@ const cases: [RuntimeName, string][] = [
 ];
 
 for (const [runtime, app] of cases) {
-  // Concurrent: each mostly waits for a timer of its own server.
+  // Concurrent, because each test mostly waits for a timer of its own server.
   describe.concurrent(`limits of ${app} on ${runtime}`, () => {
     const serve = async (context: TestContext, ...args: string[]) => {
       const server = await startAlone(runtime, "tcp", app, args);
@@ -19,7 +19,7 @@ for (const [runtime, app] of cases) {
       return server;
     };
     const start = async (context: TestContext, ...args: string[]) => (await serve(context, ...args)).target;
-    /** For the tests that leave it as it was. */
+    /** For the tests that do not change it. */
     let shared: ReturnType<typeof startAlone> | undefined;
     const startShared = async () => {
       shared ??= startAlone(runtime, "tcp", app, ["--max-body-bytes", "1000"]);
@@ -28,7 +28,7 @@ for (const [runtime, app] of cases) {
     afterAll(async () => (await shared)?.close());
     const skipOn = (context: TestContext, where: boolean, why: string) => context.skip(where, why);
 
-    it("answers 413 to a body whose length is over the limit, and serves one at the limit", async () => {
+    it("responds with 413 to a body whose length exceeds the limit, and serves one at the limit", async () => {
       const target = await startShared();
       expect((await ask(target, "/echo", { method: "POST", body: "a".repeat(1000) })).status).toBe(200);
       const wire = new Wire(target);
@@ -37,7 +37,7 @@ for (const [runtime, app] of cases) {
       wire.destroy();
     });
 
-    it("does not say 100 Continue to a body that is too long", async (context) => {
+    it("does not send 100 Continue to a body that is too long", async (context) => {
       skipOn(
         context,
         runtime === "bun" && app === "behaviours.mjs",
@@ -50,7 +50,7 @@ for (const [runtime, app] of cases) {
       wire.destroy();
     });
 
-    it("answers 413 to a chunked body that grows over the limit", async (context) => {
+    it("responds with 413 to a chunked body that exceeds the limit", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no hook to count a body");
       const target = await startShared();
       const wire = new Wire(target);
@@ -61,14 +61,14 @@ for (const [runtime, app] of cases) {
       expect((await ask(target, "/")).status).toBe(200);
     });
 
-    it("answers 431 to a head that is too long", async () => {
+    it("responds with 431 to a head that is too long", async () => {
       const target = await startShared();
       const wire = new Wire(target);
       wire.send(`GET / HTTP/1.1\r\nHost: a\r\nX: ${"a".repeat(20_000)}\r\n\r\n`);
       expect(await wire.closed()).toMatch(/^HTTP\/1\.1 431 /);
     });
 
-    it("closes a connection whose head does not come", async (context) => {
+    it("closes a connection whose head does not arrive", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no head timeout");
       const target = await start(context, "--head-timeout-ms", "1000", "--keep-alive-timeout-ms", "1000");
       const wire = new Wire(target);
@@ -79,14 +79,14 @@ for (const [runtime, app] of cases) {
       await wire.closed();
     });
 
-    it("closes a connection whose body stops coming, and not one whose body comes slowly", async (context) => {
+    it("closes a connection whose body stops arriving, but not one whose body arrives slowly", async (context) => {
       const target = await start(context, "--body-timeout-ms", "2000");
       const wire = new Wire(target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
       await punctually(1000, async () => {
         const slow = new Wire(target);
         slow.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\n\r\n");
-        // Longer in total than any timer: Bun's have steps of four seconds.
+        // Longer in total than any timer: Bun's timers have steps of four seconds.
         for (let n = 0; n < 40 && slow.ended === "open"; n++) {
           slow.send("s");
           await new Promise((resolve) => setTimeout(resolve, 200));
@@ -98,7 +98,7 @@ for (const [runtime, app] of cases) {
       await wire.closed();
     });
 
-    it("does not cut a client whose body has come whole, or is held back by the app", async (context) => {
+    it("does not disconnect a client whose body has arrived completely, or is not read by the app", async (context) => {
       const target = await start(context, "--body-timeout-ms", "1000");
       const post = (bytes: number) => ask(target, "/slow?ms=3000", { method: "POST", body: "a".repeat(bytes) });
       await punctually(500, async () => {
@@ -107,7 +107,7 @@ for (const [runtime, app] of cases) {
       });
     });
 
-    it("cuts a client that takes nothing", async (context) => {
+    it("disconnects a client that reads nothing", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun does not say what waits");
       const server = await serve(context, "--send-timeout-ms", "500", "--keep-alive-timeout-ms", "1000");
       const { target } = server;
@@ -128,7 +128,7 @@ for (const [runtime, app] of cases) {
       expect(silent).toMatchObject({ status: 200, body: "begun, ended" });
     });
 
-    it("refuses what is over the limit of connections", async (context) => {
+    it("refuses connections beyond the limit", async (context) => {
       skipOn(context, runtime === "bun" && app === "node-handler.js", "node:http of Bun has no limit of connections");
       const server = await serve(context, "--max-connections", "2");
       const { target } = server;

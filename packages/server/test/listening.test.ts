@@ -1,4 +1,4 @@
-/** Apps that listen by themselves: their view of their server, and servers that are not supported. */
+/** Apps that listen by themselves: what they see of their server, and servers that are not supported. */
 import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
@@ -32,7 +32,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       return program;
     };
 
-    it("is served by its server of node:http, which believes that it listens as it asked", async () => {
+    it("is served by its server of node:http, which sees the address that it requested", async () => {
       const port = await freePort();
       const { output, exited } = spawn("listening-node.mjs", { ASKED_PORT: String(port) });
       expect(await supervisor.hears("ready")).toMatchObject({ protocol: "http1+control" });
@@ -47,7 +47,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await expect
         .poll(() => output.filter((line) => line.startsWith("# ")).sort())
         .toEqual(["# again ERR_SERVER_ALREADY_LISTEN", "# called back", "# listening true"]);
-      // Its server on another port listens for real, and a notice says so.
+      // Its server on another port really listens, and a message says so.
       const heard = supervisor.heard.filter(({ type }) => type === "notice");
       expect(heard.filter(({ askedPort }) => askedPort !== undefined)).toMatchObject([
         { level: "info", message: `the app asked for port ${port}`, askedPort: port },
@@ -62,13 +62,13 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(output).toContain("# closed");
     });
 
-    it("keeps classes that it has put in the place of the platform's", async () => {
+    it("keeps classes with which it has replaced the platform's", async () => {
       spawn("own-classes.mjs");
       await supervisor.hears("ready");
       expect((await ask(supervisor.target, "/")).body).toBe("own Response true, Request of the platform true");
     });
 
-    it("is served by its server of node:https, without TLS, and is told", async () => {
+    it("is served by its server of node:https, without TLS, and gets a message about that", async () => {
       spawn("listening-https.mjs");
       const { message, level } = await supervisor.hears("notice");
       expect(message).toMatch(/^the app's own TLS is not used; .*end TLS in front/);
@@ -77,7 +77,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask(supervisor.target, "/")).body).toBe("over TLS alone");
     });
 
-    it("is served by its export, if it has one; it is told, and takes no port", async () => {
+    it("is served by its export, if it has one; it gets a message, and uses no port", async () => {
       const port = await freePort();
       spawn("listens-and-exports.mjs", { ASKED_PORT: String(port) });
       expect(await supervisor.hears("ready")).toMatchObject({ protocol: "lane" });
@@ -94,7 +94,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         /forks workers with node:cluster, as Paceline does: run the worker's part, and set `instances`/,
       ],
       ["listening-http2.mjs", /listens with node:http2, which Paceline does not support: use node:http/],
-    ])("%s cannot be served, which ends at once with what to do", async (app, message) => {
+    ])("%s cannot be served: it exits immediately with a message that says what to do", async (app, message) => {
       const { exited } = spawn(app);
       expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringMatching(message) });
       expect(await exited).toEqual({ code: 2, signal: null });
@@ -123,7 +123,7 @@ describe("an app for Bun.serve", () => {
     return heard;
   };
 
-  it("that listens has its routes, WebSockets and page of errors, and sees the address that it asked for", async () => {
+  it("that listens has its routes, WebSockets and page of errors, and sees the address that it requested", async () => {
     const { program, port, target } = await start("listening-bun.mjs");
     await program.line(/^# http:\/\/localhost:3000\/$/);
     for (const [path, body] of [
@@ -141,7 +141,7 @@ describe("an app for Bun.serve", () => {
     expect(await talk(port, "/ws", 2)).toEqual(["hello ada", "echo x"]);
   });
 
-  it("that is exported is served with its WebSockets; Node says that it cannot", async () => {
+  it("that is exported is served with its WebSockets; Node reports that it cannot serve it", async () => {
     const { port, target } = await start("exported-bun.mjs");
     expect((await ask(target, "/")).body).toBe("no WebSocket");
     expect(await talk(port, "/", 1)).toEqual(["echo x"]);

@@ -1,4 +1,4 @@
-/** A native addon for Node on Bun: the start explains what to do, even if the app loads it only on a request. */
+/** A native addon for Node on Bun: the start explains what to do, even if the app loads the addon only on a request. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -51,7 +51,7 @@ it.each(CASES)("an app that opens it %s, on %s", async (when, runtime, uses, out
       expect((await ask({ path: socket }, "/")).body).toBe("served");
       return;
     }
-    // A problem found before the app runs is a usage error; the app's own failure is its error.
+    // A problem found before the app runs is a usage error; a failure of the app is an error of the app.
     expect((await program.exited).code).toBe(when === "with a request" ? 2 : 1);
     expect(program.output.join("\n")).toMatch(outcome);
   } finally {

@@ -17,12 +17,12 @@ for (const [runtime, transport] of cases) {
     });
     afterAll(() => server?.close());
 
-    it("answers, with bodies both ways", async () => {
+    it("responds, with bodies in both directions", async () => {
       expect(await ask(server.target, "/")).toMatchObject({ status: 200, body: "Hello from Node\n" });
       expect((await ask(server.target, "/echo", { method: "POST", body: "abc" })).body).toBe("abc");
     });
 
-    it("answers 500 to a handler that rejects, logs the stack, and lives on", async () => {
+    it("responds with 500 if a handler rejects, logs the stack, and continues", async () => {
       const response = await ask(server.target, "/throws");
       expect(response.status).toBe(500);
       expect(response.body).not.toMatch(/failed/);
@@ -30,7 +30,7 @@ for (const [runtime, transport] of cases) {
       expect((await ask(server.target, "/")).status).toBe(200);
     });
 
-    it("cuts the connection when the handler rejects midway", async () => {
+    it("cuts the connection when the handler rejects during the response", async () => {
       const wire = new Wire(server.target);
       wire.send("GET /fails-midway HTTP/1.1\r\nHost: a\r\n\r\n");
       const received = await wire.closed();
@@ -42,7 +42,7 @@ for (const [runtime, transport] of cases) {
     it.each([
       ["GET", "/long"],
       ["GET", "/long-at-once"],
-    ])("%s %s: what is written beyond the Content-Length is nobody's", async (method, path) => {
+    ])("%s %s: bytes beyond the Content-Length are dropped", async (method, path) => {
       const wire = new Wire(server.target);
       wire.send(`${method} ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
       await wire.gets(/\r\n\r\nok/);
@@ -55,21 +55,21 @@ for (const [runtime, transport] of cases) {
       ["HEAD", "/bodiless"],
       ["GET", "/bodiless?204"],
       ["GET", "/bodiless?304"],
-    ])("%s %s: a body where there can be none is nobody's", async (method, path) => {
+    ])("%s %s: a body where there can be none is dropped", async (method, path) => {
       const wire = new Wire(server.target);
       wire.send(`${method} ${path} HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
       expect(await wire.closed()).toMatch(/\r\n\r\nHTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nHello from Node\n$/);
       expect(wire.received).not.toMatch(/EXTRA|\nok/);
     });
 
-    it("cuts a response that is shorter than its Content-Length", async () => {
+    it("cuts off a response that is shorter than its Content-Length", async () => {
       const wire = new Wire(server.target);
       wire.send("GET /short HTTP/1.1\r\nHost: a\r\n\r\n");
       await wire.closed();
       await server.program.line(/wrote less than the 5 bytes of its Content-Length \(GET \/short\)/);
     });
 
-    it("a handler that rejects behind the end of its response has been answered", async () => {
+    it("a handler that rejects after the end of its response has responded", async () => {
       const wire = new Wire(server.target);
       wire.send("GET /ended-then-throws HTTP/1.1\r\nHost: a\r\n\r\n");
       await wire.gets(/whole$/);
@@ -77,7 +77,7 @@ for (const [runtime, transport] of cases) {
       expect(await wire.closed()).toMatch(/Hello from Node\n$/);
     });
 
-    it("a pipelined handler that rejects midway costs the response before it nothing", async () => {
+    it("a pipelined handler that rejects during its response does not affect the response before it", async () => {
       const wire = new Wire(server.target);
       wire.send("GET /slow?ms=200 HTTP/1.1\r\nHost: a\r\n\r\nGET /fails-midway HTTP/1.1\r\nHost: a\r\n\r\n");
       const received = await wire.closed();
@@ -85,7 +85,7 @@ for (const [runtime, transport] of cases) {
       expect(received).not.toMatch(/\r\n0\r\n/);
     });
 
-    it("says 100 Continue when the handler asks for the body, and not where it does not", async () => {
+    it("sends 100 Continue when the handler requests the body, and only then", async () => {
       const wire = new Wire(server.target);
       const expecting = "HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
       wire.send(`POST / ${expecting}`);
@@ -99,7 +99,7 @@ for (const [runtime, transport] of cases) {
       other.destroy();
     });
 
-    it("finishes what is in flight on SIGTERM, with Connection: close, and exits 0", async () => {
+    it("finishes what is in flight on SIGTERM, with Connection: close, and exits with 0", async () => {
       const slow = ask(server.target, "/slow");
       await server.program.line(/^# slow began/);
       server.program.kill("SIGTERM");

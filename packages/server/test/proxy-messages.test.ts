@@ -21,8 +21,8 @@ afterAll(endShared);
 const MEGABYTES = 24;
 const MEGABYTE = "x".repeat(1 << 20);
 
-describe("an answer through the proxy on node", () => {
-  it("until the upstream closes comes in chunks, whole", async () => {
+describe("a response through the proxy on node", () => {
+  it("that ends when the upstream closes is sent in chunks, completely", async () => {
     const both = await withOurs();
     const client = await answered(both, GET, "HTTP/1.0 200 OK\r\n\r\nhello");
     (await both.upstream.connection(0)).end();
@@ -63,7 +63,7 @@ describe("an answer through the proxy on node", () => {
     await client.gets(/x{60000}[\s\S]*ok$/);
   });
 
-  it("has a cookie a line, in their order", async () => {
+  it("has one cookie per line, in order", async () => {
     const client = await answered(
       await withOurs(),
       GET,
@@ -72,7 +72,7 @@ describe("an answer through the proxy on node", () => {
     expect(await client.gets(/ok$/)).toMatch(/^set-cookie: a=1\r\nset-cookie: b=2\r$/im);
   });
 
-  it("passes 103 on, and takes no 100 for an answer", async () => {
+  it("is sent after a 103 is forwarded; a 100 does not count as a response", async () => {
     const client = await answered(
       await withOurs(),
       GET,
@@ -83,7 +83,7 @@ describe("an answer through the proxy on node", () => {
     );
   });
 
-  it("with a Link in a 103 that is none comes all the same", async () => {
+  it("is forwarded even if a 103 has an invalid Link", async () => {
     const client = await answered(await withOurs(), GET, `HTTP/1.1 103 Early Hints\r\nLink: <<<\r\n\r\n${OK}`);
     expect(await client.gets(/ok$/)).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
   });
@@ -100,19 +100,19 @@ describe("an answer through the proxy on node", () => {
     ["with a control character in a field", "HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 2\r\n\r\nok"],
     ["with a line feed alone in a field", "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 2\r\n\r\nok"],
     ["that is none", "SSH-2.0-OpenSSH_9.2\r\n\r\n"],
-  ])("%s is answered 502, with a line that says why", async (_, response) => {
+  ])("%s becomes a 502, with a log line that says why", async (_, response) => {
     const both = await withOurs();
     const { output } = both.front;
     const before = output.length;
     const client = await answered(both, GET, response);
     expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
-    // The same fault has one line a second.
+    // The same fault has one line per second.
     const line = /^proxy http.*: .+ \(GET \/\)$|more within 1000 ms/;
     await eventually("the line", () => output.slice(before).find((it) => line.test(it)));
     await exchange(both);
   });
 
-  it("that follows another one unasked goes to nobody", async () => {
+  it("that follows another one without a request is dropped", async () => {
     const both = await withOurs();
     const client = await answered(both, GET, `${OK}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`);
     await client.gets(/ok$/);
@@ -129,19 +129,19 @@ describe("an answer through the proxy on node", () => {
     ["without end", `HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n`.repeat(5000), 16],
     ["of more than 64 KB", `HTTP/1.1 103 Early Hints\r\nX: ${"x".repeat(15_000)}\r\n\r\n`.repeat(5), 0],
     ["that are not passed on", "HTTP/1.1 100 Continue\r\n\r\n".repeat(17), 0],
-  ])("with interim responses before it, %s, is answered 502", async (_, interims, passed) => {
+  ])("with interim responses before it, %s, becomes a 502", async (_, interims, passed) => {
     const both = await withOurs();
     const client = await answered(both, GET, interims + OK);
     expect((await client.gets(/Bad Gateway\n$/)).split("103 Early Hints").length - 1).toBe(passed);
     await exchange(both);
   });
 
-  it("has the reason of its own status where it takes the place of another", async () => {
+  it("has the reason of its own status if it replaces another response", async () => {
     const client = await answered(await withOurs(), GET, "HTTP/1.1 200 Fine\r\nTransfer-Encoding: gzip\r\n\r\nxx");
     expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/);
   });
 
-  it("whose first chunk is malformed is answered 502, with nothing of it left", async () => {
+  it("whose first chunk is malformed becomes a 502, without any part of it", async () => {
     const response = "HTTP/1.1 200 Fine\r\nX-Own: 1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
     const client = await answered(await withOurs(), GET, response);
     const received = await client.gets(/Bad Gateway\n$/);
@@ -152,7 +152,7 @@ describe("an answer through the proxy on node", () => {
   it.each([
     ["in small pieces, before its first chunk", "0".repeat(9), 40],
     ["in large ones", "0".repeat(70_000), 1],
-  ])("whose chunk size begins with zeros without end, %s, ends at once", async (_, zeros, times) => {
+  ])("whose chunk size begins with endless zeros, %s, ends immediately", async (_, zeros, times) => {
     const both = await withOurs({ responseTimeoutMs: 600_000 });
     const client = await answered(both, GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     const wire = await both.upstream.connection(0);
@@ -167,7 +167,7 @@ describe("an answer through the proxy on node", () => {
     await exchange(both);
   });
 
-  it("whose chunks have far more in their extensions than data ends at once", async () => {
+  it("whose chunks have far more extensions than data ends immediately", async () => {
     const both = await withOurs({ responseTimeoutMs: 600_000 });
     const client = await answered(both, GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     const wire = await both.upstream.connection(0);
@@ -179,21 +179,21 @@ describe("an answer through the proxy on node", () => {
     await exchange(both);
   });
 
-  it("in ten thousand chunks of one byte comes whole", async () => {
+  it("in ten thousand chunks of one byte arrives completely", async () => {
     const body = `${"00001\r\nx\r\n".repeat(10_000)}0\r\n\r\n`;
     const both = await withOurs();
     const client = await answered(both, GET, `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${body}`);
     expect((await client.gets(/\r\n0\r\n\r\n$/)).match(/x/g)).toHaveLength(10_000);
   });
 
-  it("that is only empty lines is answered 502", async () => {
+  it("with only empty lines becomes a 502", async () => {
     const both = await withOurs({ responseTimeoutMs: 600_000 });
     const client = await answered(both, GET, "\r\n".repeat(100_000));
     expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
     await exchange(both);
   });
 
-  it("has redirects and cookies made to fit", async () => {
+  it("has its redirects and cookies adapted", async () => {
     const upstream = await RawUpstream.listen();
     const options = { cookieDomainRewrite: { "old.example": "new.example" }, cookiePathRewrite: { "/base": "/" } };
     const front = await startInstance(`${upstream.url}/base/`, options);
@@ -212,7 +212,7 @@ describe("an answer through the proxy on node", () => {
 });
 
 describe("a request through the proxy on node", () => {
-  it("with Expect gets its 100 when the upstream says so, which then gets the body", async () => {
+  it("with Expect gets its 100 when the upstream sends it, and then the upstream gets the body", async () => {
     const both = await withOurs();
     const client = both.front.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
@@ -227,7 +227,7 @@ describe("a request through the proxy on node", () => {
     await client.gets(/ok$/);
   });
 
-  it("with Expect that the upstream refuses gets the refusal, and no 100", async () => {
+  it("with Expect that the upstream rejects gets that response, and no 100", async () => {
     const both = await withOurs();
     const client = await answered(
       both,
@@ -249,14 +249,14 @@ describe("a request through the proxy on node", () => {
     await client.gets(/ok$/);
   });
 
-  it("keeps the client's Host where changeOrigin is off", async () => {
+  it("keeps the client's Host if changeOrigin is off", async () => {
     const both = await withOurs({ changeOrigin: false });
     both.front.client().send("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
     expect(await upstreamGets(both, /\r\n\r\n/)).toMatch(/^host: shop\.example\r$/im);
   });
 
   it.each(["/../x", "/a/%2e%2E/x", "/a/..%2fx"])(
-    "for %s is answered 400: it would leave the base path",
+    "for %s gets 400, because it would leave the base path",
     async (path) => {
       const upstream = await RawUpstream.listen();
       const front = await startAlone(`${upstream.url}/base`);
@@ -267,7 +267,7 @@ describe("a request through the proxy on node", () => {
     },
   );
 
-  it("answered before its body has come is answered, and the rest of the body harms nobody", async () => {
+  it("with a response before its body has arrived gets it, and the rest of the body affects no other request", async () => {
     const both = await withOurs();
     const client = await answered(
       both,
@@ -282,8 +282,8 @@ describe("a request through the proxy on node", () => {
 });
 
 describe("waits of the proxy on node", () => {
-  it("an upstream that does not take the connection in time: 504", async () => {
-    // It accepts TCP but never a TLS handshake.
+  it("an upstream that does not accept the connection in time: 504", async () => {
+    // It accepts TCP connections, but never a TLS handshake.
     const upstream = await RawUpstream.listen();
     const front = await startInstance(upstream.url.replace("http:", "https:"), { connectTimeoutMs: 100 });
     const client = front.client();
@@ -293,7 +293,7 @@ describe("waits of the proxy on node", () => {
     await eventually("the line", () => front.output.find((it) => /no connection within 100 ms/.test(it)));
   });
 
-  it("an upstream that is not there: 502", async () => {
+  it("a missing upstream: 502", async () => {
     const upstream = await RawUpstream.listen();
     const { url } = upstream;
     upstream.close();
@@ -304,7 +304,7 @@ describe("waits of the proxy on node", () => {
     await eventually("the line", () => front.output.find((it) => /^proxy http:.*ECONNREFUSED.*\(GET \/\)$/.test(it)));
   });
 
-  it("an upstream that does not answer in time: 504, and its connection is closed", async () => {
+  it("an upstream that does not respond in time: 504, and its connection is closed", async () => {
     const both = await withOurs({ responseTimeoutMs: 100 });
     const client = both.front.client();
     client.send(GET);
@@ -324,7 +324,7 @@ describe("waits of the proxy on node", () => {
     expect(client.received).toMatch(/^HTTP\/1\.1 504 /);
   });
 
-  it("an upstream that falls silent in the middle of an answer: the client is cut", async () => {
+  it("an upstream that falls silent in the middle of a response: the client is cut off", async () => {
     const both = await withOurs({ responseTimeoutMs: 500 });
     const ask = async () => {
       const another = both.upstream.connections.length;
@@ -355,7 +355,7 @@ describe("waits of the proxy on node", () => {
     await (await both.upstream.connection(0)).closed();
   });
 
-  it("a client that does not read holds the upstream back, past every deadline, and then gets all", async () => {
+  it("a client that does not read slows the upstream down, beyond every deadline, and then gets everything", async () => {
     const both = await withOurs({ responseTimeoutMs: 2000 });
     const client = await answered(both, GET, `HTTP/1.1 200 OK\r\nContent-Length: ${MEGABYTES << 20}\r\n\r\n`);
     await client.gets(/\r\n\r\n/);
@@ -375,7 +375,7 @@ describe("waits of the proxy on node", () => {
     expect(client.ended).toBe("open");
   });
 
-  it("an upstream that does not read holds the client back", async () => {
+  it("an upstream that does not read slows the client down", async () => {
     const both = await withOurs();
     const client = both.front.client();
     client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${MEGABYTES << 20}\r\n\r\nx`);
@@ -395,7 +395,7 @@ describe("waits of the proxy on node", () => {
 });
 
 describe("the output of a proxy on node", () => {
-  it("has no deprecation warnings, and one line a second of the same fault", async () => {
+  it("has no deprecation warnings, and one line per second about the same fault", async () => {
     const both = await withOurs({});
     const client = await answered(both, GET, OK);
     await client.gets(/ok$/);

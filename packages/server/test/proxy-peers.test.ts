@@ -1,4 +1,4 @@
-/** Upstreams of a proxy that break the protocol: valid bytes are used, and superfluous ones reach nobody. */
+/** Upstreams of a proxy that break the protocol: valid bytes are used, and superfluous ones are forwarded to nobody. */
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { describe, expect, it, onTestFinished } from "vitest";
@@ -20,7 +20,7 @@ async function listening(server: Server): Promise<number> {
 
 describe("an upstream of a proxy that refuses a body and closes, on node", () => {
   const refusal = "HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-  /** Closing with unread bytes causes a reset. */
+  /** A close with unread bytes causes a reset. */
   const refuse = (socket: Socket) => {
     socket.on("error", () => {});
     socket.once("data", () => {
@@ -77,7 +77,7 @@ describe("the connections of a proxy to its upstream, on node", () => {
     expect(upstream.connections[1]?.ended).toBe("open");
   });
 
-  it("are closed when something comes that nobody asked for", async () => {
+  it("are closed when bytes arrive that nobody requested", async () => {
     const upstream = await RawUpstream.listen();
     const front = await startInstance(upstream.url);
     const client = front.client();
@@ -90,7 +90,7 @@ describe("the connections of a proxy to its upstream, on node", () => {
     await wire.closed();
   });
 
-  it("of clients that are idle make room for those of others", async () => {
+  it("of idle clients make room for those of others", async () => {
     const upstream = await RawUpstream.listen();
     const front = await startInstance(upstream.url, { maxConnections: 2 });
     for (let index = 0; index < 6; index++) {
@@ -107,7 +107,7 @@ describe("the connections of a proxy to its upstream, on node", () => {
     );
   });
 
-  it("give no client a byte that was meant for another, whatever the upstream sends", async () => {
+  it("send no client a byte that was meant for another, whatever the upstream sends", async () => {
     const random = randomOf(14);
     const port = await listening(
       createServer((socket) => {

@@ -1,4 +1,4 @@
-/** Upgrades through http-proxy alone and through an instance of ours, in raw bytes on both sides. */
+/** Upgrades through http-proxy alone and through one of our instances, with raw bytes on both sides. */
 import { afterAll, describe, expect, it } from "vitest";
 import { eventually } from "./harness.js";
 import {
@@ -21,7 +21,7 @@ const asking = (protocol = "websocket", more = "") =>
 const SWITCHING =
   "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nKeep-Alive: timeout=5\r\nX-Passes: caf\xe9\r\n\r\n";
 
-/** Returns a client and the upstream's connection, joined. */
+/** Returns a client and the upstream's connection, connected with each other. */
 async function joined(both: Both) {
   const client = await answered(both, asking(), SWITCHING);
   await client.gets(/\r\n\r\n/);
@@ -29,7 +29,7 @@ async function joined(both: Both) {
 }
 
 describe("an upgrade on node", () => {
-  it("passes bytes both ways, with those that came with either head", async () => {
+  it("forwards bytes in both directions, including those that arrived with either head", async () => {
     const both = await withOurs();
     const client = both.front.client();
     client.send(`${asking()}early`);
@@ -71,7 +71,7 @@ describe("an upgrade on node", () => {
     await exchange(both);
   });
 
-  it("with a body is answered 400, and nothing of it gets to the upstream", async () => {
+  it("with a body gets 400, and nothing of it reaches the upstream", async () => {
     const both = await withOurs();
     const client = both.front.client();
     client.send(asking("websocket", "Content-Length: 5\r\n").concat("12345"));
@@ -80,18 +80,18 @@ describe("an upgrade on node", () => {
   });
 });
 
-describe("an upgrade that the upstream refuses, on node", () => {
+describe("an upgrade that the upstream rejects, on node", () => {
   const refusal =
     "HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\nWWW-Authenticate: Basic\r\nX-Theirs: 1\r\nConnection: X-Theirs\r\n\r\n4\r\nwho?\r\n0\r\n\r\n";
 
-  it("the bare library: comes with the framing that its body no longer has", async () => {
+  it("the bare library: has the framing that its body no longer has", async () => {
     const client = await answered(await withBare(), asking(), refusal);
     const received = await client.closed();
     expect(received).toMatch(/^transfer-encoding: chunked/im);
     expect(received).toMatch(/\r\n\r\nwho\?$/);
   });
 
-  it("is what the client gets, whole", async () => {
+  it("is forwarded completely", async () => {
     const both = await withOurs();
     const client = await answered(both, asking(), refusal);
     const received = await client.closed();
@@ -103,14 +103,14 @@ describe("an upgrade that the upstream refuses, on node", () => {
     await exchange(both);
   });
 
-  it("has its length where the upstream told it", async () => {
+  it("has its length if the upstream stated it", async () => {
     const client = await answered(await withOurs(), asking(), "HTTP/1.1 400 No\r\nContent-Length: 4\r\n\r\nwhy?");
     const received = await client.closed();
     expect(received).toMatch(/^HTTP\/1\.1 400 No\r\n[\s\S]*content-length: 4\r\n[\s\S]*\r\n\r\nwhy\?$/i);
     expect(received).not.toMatch(/transfer-encoding/i);
   });
 
-  it("does not look whole when it was cut short", async () => {
+  it("does not look complete if it was cut off", async () => {
     const both = await withOurs();
     const head = "HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n";
     const client = await answered(both, asking(), `${head}4\r\nwhy?\r\n`);
@@ -120,7 +120,7 @@ describe("an upgrade that the upstream refuses, on node", () => {
     await exchange(both);
   });
 
-  it("by closing is answered 502", async () => {
+  it("by closing becomes a 502", async () => {
     const both = await withOurs();
     const client = both.front.client();
     client.send(asking());
@@ -132,7 +132,7 @@ describe("an upgrade that the upstream refuses, on node", () => {
   });
 });
 
-describe("a client that leaves before its upgrade is answered, on node", () => {
+describe("a client that disconnects before the response to its upgrade, on node", () => {
   const leave = async ({ upstream, front }: Both, how: "destroy" | "reset" | "end") => {
     const client = front.client();
     client.send(asking());
@@ -142,14 +142,14 @@ describe("a client that leaves before its upgrade is answered, on node", () => {
     return wire;
   };
 
-  it("the bare library: the upstream never hears of it", async () => {
+  it("the bare library: the upstream is never notified", async () => {
     const both = await withBare();
     const wire = await leave(both, "end");
     await exchange(both);
     expect(wire.ended).toBe("open");
   });
 
-  it("the bare library: is the end of the process when it resets", async () => {
+  it("the bare library: crashes the process if it resets", async () => {
     const both = await withBare();
     await leave(both, "reset");
     await within(both.front.exited, "the end of the bare library");
@@ -166,14 +166,14 @@ describe("a client that leaves before its upgrade is answered, on node", () => {
 });
 
 describe("an upgrade to something else than a WebSocket, on node", () => {
-  it("the bare library: is cut", async () => {
+  it("the bare library: is cut off", async () => {
     const both = await withBare();
     const client = both.front.client();
     client.send(asking("chat/2"));
     expect(await client.closed()).toBe("");
   });
 
-  it("is passed on", async () => {
+  it("is forwarded", async () => {
     const both = await withOurs();
     const client = await answered(both, asking("chat/2"), SWITCHING.replace("websocket", "chat/2"));
     expect(await client.gets(/\r\n\r\n/)).toMatch(/^upgrade: chat\/2\r$/im);
@@ -186,14 +186,14 @@ describe("a silent tunnel on node", () => {
     await Promise.all([client.closed(), wire.closed()]);
   });
 
-  it("whose client takes nothing holds the upstream back", async () => {
+  it("whose client reads nothing slows the upstream down", async () => {
     const both = await withOurs();
     const { client, wire } = await joined(both);
     client.pause();
     const block = "x".repeat(1 << 20);
     for (let i = 0; i < 24; i++) wire.send(block);
     const first = wire.waitingBytes;
-    // The first bytes fill the sockets' buffers; then nothing moves.
+    // The first bytes fill the sockets' buffers; after that nothing moves.
     let last = first;
     await eventually("the upstream to be held back", async () => {
       await exchange(both);

@@ -1,4 +1,4 @@
-/** The faults of http-proxy alone, in raw bytes on both sides; an instance of ours has none of them. */
+/** The faults of http-proxy alone, with raw bytes on both sides; our instances have none of them. */
 import { afterAll, describe, expect, it } from "vitest";
 import {
   answered,
@@ -21,7 +21,7 @@ describe.each(["DELETE", "OPTIONS"])("a chunked %s on node", (method) => {
   const body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".padEnd(38, "\n");
   const chunked = `${method} /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n26\r\n${body}\r\n0\r\n\r\n`;
 
-  it("the bare library: is said to be empty, and its body becomes a request", async () => {
+  it("the bare library: is forwarded as empty, and its body becomes a request", async () => {
     const both = await withBare();
     both.front.client().send(chunked);
     const received = await upstreamGets(both, /smuggled/);
@@ -29,7 +29,7 @@ describe.each(["DELETE", "OPTIONS"])("a chunked %s on node", (method) => {
     expect(received).toMatch(/\r\n\r\nGET \/smuggled HTTP\/1\.1\r\n/);
   });
 
-  it("goes out in chunks, and the connection is good for the next one", async () => {
+  it("is sent in chunks, and the connection can be used for the next request", async () => {
     const both = await withOurs();
     const client = both.front.client();
     client.send(chunked);
@@ -50,7 +50,7 @@ describe("chunks of one byte from an upstream on node", () => {
   const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
   const response = `${head}${[...body].map((byte) => `1\r\n${byte}\r\n`).join("")}0\r\n\r\n`;
 
-  it("the bare library: are as many for the client", async () => {
+  it("the bare library: stay as many for the client", async () => {
     const both = await withBare();
     const client = both.front.client();
     client.send(GET);
@@ -70,8 +70,8 @@ describe("chunks of one byte from an upstream on node", () => {
   });
 });
 
-describe("a client that leaves on node", () => {
-  it("the bare library: the upstream never hears of it", async () => {
+describe("a client that disconnects, on node", () => {
+  it("the bare library: the upstream is never notified", async () => {
     const { upstream, front } = await withBare();
     const client = front.client();
     client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -85,7 +85,7 @@ describe("a client that leaves on node", () => {
   it.each([
     ["before an answer", ""],
     ["in the middle of one", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart"],
-  ])("%s takes its request to the upstream with it", async (_, response) => {
+  ])("%s also ends its request to the upstream", async (_, response) => {
     const { upstream, front } = await withOurs();
     const client = front.client();
     client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -98,7 +98,7 @@ describe("a client that leaves on node", () => {
     await exchange({ upstream, front });
   });
 
-  it("in the middle of an upload takes it along too", async () => {
+  it("in the middle of an upload ends that, too", async () => {
     const { upstream, front } = await withOurs();
     const client = front.client();
     client.send("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\npart");
@@ -109,7 +109,7 @@ describe("a client that leaves on node", () => {
   });
 });
 
-describe("an upstream that is lost in the middle of an answer on node", () => {
+describe("an upstream that is lost in the middle of a response on node", () => {
   const heads = {
     "with a length": "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart",
     "in chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
@@ -125,7 +125,7 @@ describe("an upstream that is lost in the middle of an answer on node", () => {
   });
 
   it.each([...Object.entries(heads), ["until it closes", "HTTP/1.1 200 OK\r\n\r\npart"]])(
-    "cuts the client's connection, %s",
+    "cuts off the client's connection, %s",
     async (_, head) => {
       const both = await withOurs();
       const client = await answered(both, GET, head);
@@ -136,7 +136,7 @@ describe("an upstream that is lost in the middle of an answer on node", () => {
     },
   );
 
-  it("cuts it too where it ends in good order before the end", async () => {
+  it("also cuts it off if the connection closes normally before the end", async () => {
     const both = await withOurs();
     const client = await answered(both, GET, heads["in chunks"]);
     (await both.upstream.connection(0)).end();
@@ -144,7 +144,7 @@ describe("an upstream that is lost in the middle of an answer on node", () => {
   });
 });
 
-describe("fields of one connection on node", () => {
+describe("hop-by-hop fields on node", () => {
   const request =
     "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Mine\r\nX-Mine: secret\r\nKeep-Alive: timeout=9\r\n" +
     "Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic eA==\r\nTE: trailers\r\nUpgrade: h2c\r\nX-Passes: yes\r\n\r\n";
@@ -162,14 +162,14 @@ describe("fields of one connection on node", () => {
     return { there, back: await client.gets(/ok$/) };
   }
 
-  it("the bare library: pass both ways", async () => {
+  it("the bare library: are forwarded in both directions", async () => {
     const { there, back } = await passed(await withBare());
     expect(there).toMatch(/^x-mine: secret/im);
     expect(there).toMatch(/^proxy-authorization:/im);
     expect(back).toMatch(/^x-theirs: secret/im);
   });
 
-  it("stay behind both ways, and what is none of them passes", async () => {
+  it("are removed in both directions, and other fields are forwarded", async () => {
     const { there, back } = await passed(await withOurs());
     expect(there).not.toMatch(HOP);
     expect(back).not.toMatch(HOP);
@@ -179,7 +179,7 @@ describe("fields of one connection on node", () => {
     expect(back).toMatch(/^connection: keep-alive\r$/im);
   });
 
-  it("cannot unmake framing or Host by being named in Connection", async () => {
+  it("cannot remove framing or Host by naming them in Connection", async () => {
     const both = await withOurs();
     both.front
       .client()
@@ -194,21 +194,21 @@ describe("a Trailer field on a message without chunks, on node", () => {
   const request = "GET /trailer HTTP/1.1\r\nHost: a\r\nTrailer: x\r\n\r\n";
   const response = "HTTP/1.1 200 OK\r\nTrailer: x\r\nContent-Length: 2\r\n\r\nok";
 
-  it("the bare library: ends the process, of a request", async () => {
+  it("the bare library: crashes the process, in a request", async () => {
     const { front } = await withBare();
     front.client().send(request);
     await within(front.exited, "the end of the bare library");
     expect(front.output.join("\n")).toMatch(/ERR_HTTP_TRAILER_INVALID/);
   });
 
-  it("the bare library: ends the process, of an answer", async () => {
+  it("the bare library: crashes the process, in a response", async () => {
     const both = await withBare();
     await answered(both, GET, response);
     await within(both.front.exited, "the end of the bare library");
     expect(both.front.output.join("\n")).toMatch(/ERR_HTTP_TRAILER_INVALID/);
   });
 
-  it("stays behind both ways", async () => {
+  it("is removed in both directions", async () => {
     const both = await withOurs();
     const client = await answered(both, request, response);
     expect(await client.gets(/ok$/)).not.toMatch(/^trailer:/im);
@@ -227,13 +227,13 @@ describe("who the client is, on node", () => {
       .filter((line) => /forwarded|real|^proxy/i.test(line))
       .sort();
 
-  it("the bare library: is what the client says", async () => {
+  it("the bare library: is what the client claims", async () => {
     const both = await withBare();
     both.front.client().send(request);
     expect(await upstreamGets(both, /\r\n\r\n/)).toMatch(/^x-forwarded-for: 6\.6\.6\.6/im);
   });
 
-  it("is what our server knows where it runs alone", async () => {
+  it("is what our server knows when it runs alone", async () => {
     const upstream = await RawUpstream.listen();
     const front = await startAlone(upstream.url);
     front.client().send(request);
@@ -245,7 +245,7 @@ describe("who the client is, on node", () => {
     ]);
   });
 
-  it("is what the balancer lets pass", async () => {
+  it("is what the balancer forwards", async () => {
     const both = await withOurs();
     both.front.client().send(request);
     expect(told(await upstreamGets(both, /\r\n\r\n/))).toEqual([
@@ -268,12 +268,12 @@ describe("a target on node", () => {
   it("the bare library: loses slashes", async () => {
     expect(await ask(await withBare())).toMatch(/^GET \/a\/b\?c=/);
   });
-  it("arrives as it is", async () => {
+  it("arrives unchanged", async () => {
     expect(await ask(await withOurs())).toMatch(/^GET \/\/a\/\/b\?c=\/\/d HTTP/);
   });
 });
 
-describe("an answer whose body lets wait for it, on node", () => {
+describe("a response whose body comes later, on node", () => {
   const head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
   it("the bare library: keeps its head back", async () => {
     const both = await withBare();
@@ -287,7 +287,7 @@ describe("an answer whose body lets wait for it, on node", () => {
   });
 });
 
-describe("a request whose body lets wait for it, on node", () => {
+describe("a request whose body comes later, on node", () => {
   const head = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n";
   it("the bare library: keeps its head back", async () => {
     const both = await withBare();
@@ -302,13 +302,13 @@ describe("a request whose body lets wait for it, on node", () => {
   });
 });
 
-describe("an answer that Node cannot write, on node", () => {
+describe("a response that Node cannot write, on node", () => {
   const responses = {
     "a reason with a control character": "HTTP/1.1 200 O\x01K\r\nContent-Length: 2\r\n\r\nok",
     "a status below 100": "HTTP/1.1 099 Low\r\nContent-Length: 2\r\n\r\nok",
   };
 
-  it.each(Object.entries(responses))("the bare library: ends the process, %s", async (_, response) => {
+  it.each(Object.entries(responses))("the bare library: crashes the process, %s", async (_, response) => {
     const both = await withBare();
     await answered(both, GET, response);
     await within(both.front.exited, "the end of the bare library");
@@ -322,7 +322,7 @@ describe("an answer that Node cannot write, on node", () => {
     await exchange(both);
   });
 
-  it("a status below 100 is answered 502", async () => {
+  it("a status below 100 becomes a 502", async () => {
     const both = await withOurs();
     const client = await answered(both, GET, responses["a status below 100"]);
     expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
@@ -330,7 +330,7 @@ describe("an answer that Node cannot write, on node", () => {
   });
 });
 
-describe("an upgrade that nobody asked for, on node", () => {
+describe("an upgrade that nobody requested, on node", () => {
   const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
   const provoke = async (both: Both) => {
     const client = await answered(both, GET, upgraded);
@@ -343,7 +343,7 @@ describe("an upgrade that nobody asked for, on node", () => {
     await exchange(both);
     expect(client).toMatchObject({ received: "", ended: "open" });
   });
-  it("is answered 502", async () => {
+  it("becomes a 502", async () => {
     const client = await provoke(await withOurs());
     expect(await client.gets(/Bad Gateway\n$/)).toMatch(/^HTTP\/1\.1 502 /);
   });
@@ -356,17 +356,17 @@ describe("a client that wants its connection closed, on node", () => {
     await client.gets(/ok$/);
     return client;
   };
-  it("the bare library: is told that it is kept", async () => {
+  it("the bare library: is told that it stays open", async () => {
     const client = await ask(await withBare());
     expect(client.received).toMatch(/^connection: keep-alive/im);
   });
-  it("gets it closed", async () => {
+  it("has it closed", async () => {
     const client = await ask(await withOurs());
     expect(await client.closed()).toMatch(/^connection: close\r$/im);
   });
 });
 
-describe("a kept connection that the upstream closes as it is used, on node", () => {
+describe("a kept connection that the upstream closes while it is used, on node", () => {
   /** One complete exchange, then a request that the upstream resets. */
   const ask = async (both: Both, method: string) => {
     const client = await answered(both, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n", OK);
@@ -390,7 +390,7 @@ describe("a kept connection that the upstream closes as it is used, on node", ()
     await client.gets(/again$/);
     expect(client.received).not.toMatch(/ 502 /);
   });
-  it("a POST is answered 502, and sent once", async () => {
+  it("a POST gets 502, and is sent once", async () => {
     const both = await withOurs();
     const client = await ask(both, "POST");
     await client.gets(/ 502 /);

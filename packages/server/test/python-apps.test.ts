@@ -59,7 +59,7 @@ const NAMES: [kind: "wsgi" | "asgi", name: string, problem: string | RegExp][] =
   ["asgi", "app_shapes:create_app()", /is a WSGI app .*: name it with `wsgi`/],
 ];
 
-test("each name loads, or is an error that says what to write; nothing but literals is evaluated", (context) => {
+test("each name loads, or causes an error that says what to write; nothing but literals is evaluated", (context) => {
   if (python === undefined) context.skip("Python 3.9 or newer is not installed");
   const names = NAMES.map(([kind, name]) => [kind, name.replace("FOLDER", folder)]);
   const program = `

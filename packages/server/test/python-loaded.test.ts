@@ -16,7 +16,7 @@ const SMAPS = [
   { at: 0x50000000, mode: "rw-s", inode: 0, sizeMB: 8, anonymous: 8 * MB, name: "", isLoaded: false },
   { at: 0x60000000, mode: "rw-p", inode: 77, sizeMB: 8, anonymous: 8 * MB, name: "/usr/lib/a b.so", isLoaded: false },
   { at: 0x70000000, mode: "rw-p", inode: 0, sizeMB: 8, anonymous: 8 * MB, name: "[stack]", isLoaded: false },
-  // It contains no whole huge page.
+  // It contains no complete huge page.
   { at: 0x80100000, mode: "rw-p", inode: 0, sizeMB: 2, anonymous: 2 * MB, name: "", isLoaded: false },
 ];
 
@@ -63,7 +63,7 @@ if sys.platform == "linux":
 print("as expected")
 `;
 
-test("a loaded app is frozen, and moved into huge pages if it is large and has its memory to itself", async (context) => {
+test("a loaded app is frozen, and moved into huge pages if it is large and does not share its memory", async (context) => {
   const python = findPython();
   if (python === undefined) return context.skip("no Python of at least 3.9");
   const hex = (number: number) => number.toString(16);

@@ -30,7 +30,7 @@ const way = {
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   describe.each(["lane", "http1", "alone"] as const)(`info on ${runtime}, %s`, (link) => {
-    /** For all tests; one that looks for what is not there has its own. */
+    /** For all tests; a test that checks that something is missing has its own server. */
     let shared: Standalone;
     beforeAll(async () => {
       shared = await way[link](runtime);
@@ -39,7 +39,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     const open = (target: Target, path: string) =>
       new Wire(target).send(`GET ${path} HTTP/1.1\r\nHost: shop.example:81\r\n\r\n`);
 
-    it("has a signal, one for each request, that fires when the client goes while the handler works", async () => {
+    it("has a signal, one for each request, that fires when the client disconnects while the handler runs", async () => {
       const { target, program } = shared;
       expect(JSON.parse((await ask(target, "/same")).body)).toEqual({ same: true, isSignal: true });
       const wire = open(target, "/waits");
@@ -48,7 +48,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await program.line(/^# waits aborted true/);
     });
 
-    it("has a signal that fires when the client goes while the answer leaves", async () => {
+    it("has a signal that fires when the client disconnects while the response is sent", async () => {
       const { target, program } = shared;
       const wire = open(target, "/streams");
       await wire.gets(/tick/);
@@ -56,14 +56,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await program.line(/^# streams aborted/);
     });
 
-    it("has a signal that does not fire for an answer that has left", async () => {
+    it("has a signal that does not fire for a response that has been sent", async () => {
       const server = await way[link](runtime);
       onTestFinished(() => server.close());
       const { target, program } = server;
       const wire = open(target, "/answers");
       await wire.gets(/answered/);
       wire.destroy();
-      // Another one that leaves is noticed later.
+      // Another client that disconnects later is detected later.
       const other = open(target, "/waits");
       await program.line(/^# waits began/);
       other.destroy();
@@ -71,7 +71,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(program.output).not.toContain("# answers aborted");
     });
 
-    it("tells the client's address, protocol, host and id", async () => {
+    it("has the client's address, protocol, host and id", async () => {
       const { target } = shared;
       const forwarded = { "x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http" };
       const headers = { host: "shop.example:81", "x-request-id": "r 1", ...(link === "http1" ? forwarded : {}) };
@@ -87,7 +87,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       });
     });
 
-    it("believes nobody but a balancer", async () => {
+    it("trusts only a balancer", async () => {
       const { target } = shared;
       const headers = {
         host: "inner:81",
@@ -103,7 +103,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       else expect(told).toMatchObject({ clientAddress: "127.0.0.1", protocol: "http", url: "http://inner:81/info?a" });
     });
 
-    it("has an id of its own for a request that brought none", async () => {
+    it("generates an id for a request without one", async () => {
       const { target } = shared;
       const ids = new Set<string>();
       for (let n = 0; n < 5; n++) {

@@ -26,7 +26,7 @@ for (const [runtime, transport] of cases) {
       ["/blob", "blob body"],
       ["/stream", "tick\ntick\ntick\n"],
       ["/iterable", "one two"],
-    ])("sends the body of %s whole", async (path, body) => {
+    ])("sends the body of %s completely", async (path, body) => {
       expect(await ask(server.target, path)).toMatchObject({ status: 200, body });
     });
 
@@ -36,17 +36,17 @@ for (const [runtime, transport] of cases) {
       expect((await ask(server.target, "/cookies")).headers["set-cookie"]).toEqual(["a=1", "b=2"]);
     });
 
-    it("sends no body with 204 and in answer to HEAD", async () => {
+    it("sends no body with 204 and in response to HEAD", async () => {
       expect(await ask(server.target, "/nothing")).toMatchObject({ status: 204, body: "" });
       const wire = new Wire(server.target);
       wire.send("HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n");
       await wire.gets(/\r\n\r\n$/);
-      // The connection is still in step: the next response begins right after the head.
+      // The connection is still in sync: the next response begins right after the head.
       wire.send("GET /text HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
       expect(await wire.closed()).toMatch(/^HTTP\/1\.1 200 [\s\S]*?\r\n\r\nHTTP\/1\.1 200 [\s\S]*text$/);
     });
 
-    it("takes bodies with a length and chunked", async () => {
+    it("accepts bodies with a length and chunked", async () => {
       expect((await ask(server.target, "/echo", { method: "POST", body: "abc" })).body).toBe("abc");
       const headers = { "transfer-encoding": "chunked" };
       expect((await ask(server.target, "/echo", { method: "POST", headers, body: "xyz" })).body).toBe("xyz");
@@ -65,21 +65,21 @@ for (const [runtime, transport] of cases) {
       expect(await other.closed()).not.toContain("x-got");
     });
 
-    it("answers a request whose body the handler leaves unread", async () => {
+    it("responds to a request whose body the handler does not read", async () => {
       expect((await ask(server.target, "/text", { method: "POST", body: "ignored" })).body).toBe("text");
     });
 
-    it("says 100 Continue when the handler asks for the body, and not to whom it refuses", async () => {
+    it("sends 100 Continue when the handler requests the body, and not if it rejects the request", async () => {
       const wire = new Wire(server.target);
       wire.send("POST /500 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
       const refused = await wire.gets(/\r\n\r\n/);
       wire.destroy();
-      // Bun.serve sends it by itself, without asking.
+      // Bun.serve sends it by itself, without a request of the handler.
       if (runtime === "bun" && transport !== "lane") expect(refused).toMatch(/^HTTP\/1\.1 100 /);
       else expect(refused).toMatch(/^HTTP\/1\.1 500 /);
     });
 
-    it("says 100 Continue before a body that waits for it", async () => {
+    it("sends 100 Continue before a body that waits for it", async () => {
       const wire = new Wire(server.target);
       wire.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
       await wire.gets(/^HTTP\/1\.1 100 Continue\r\n\r\n$/);
@@ -97,7 +97,7 @@ for (const [runtime, transport] of cases) {
       wire.destroy();
     });
 
-    it("closes an HTTP/1.0 connection after the answer, and needs no Host", async () => {
+    it("closes an HTTP/1.0 connection after the response, and needs no Host", async () => {
       const wire = new Wire(server.target);
       wire.send("GET /info HTTP/1.0\r\n\r\n");
       const [, body] = (await wire.closed()).split("\r\n\r\n");
@@ -110,7 +110,7 @@ for (const [runtime, transport] of cases) {
       expect(await wire.closed()).toMatch(/\r\n\r\none two$/);
     });
 
-    it("answers HTTP/1.0 with keep-alive, with a length that says where the body ends", async () => {
+    it("responds to HTTP/1.0 with keep-alive, with a length that marks the end of the body", async () => {
       const wire = new Wire(server.target);
       wire.send("GET /text HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
       expect(await wire.gets(/\r\n\r\ntext$/)).toMatch(/content-length: 4/i);
@@ -118,14 +118,14 @@ for (const [runtime, transport] of cases) {
     });
 
     // The balancer also replaces them for an untrusted peer.
-    it("does not believe X-Forwarded-* fields of a client", async () => {
+    it("does not trust X-Forwarded-* fields of a client", async () => {
       const headers = { "x-forwarded-for": "1.2.3.4", "x-forwarded-proto": "https", host: "shop:81" };
       const info = JSON.parse((await ask(server.target, "/info", { headers })).body);
       expect(info).toMatchObject({ clientAddress: transport === "unix" ? "" : "127.0.0.1", protocol: "http" });
       expect(info).toMatchObject({ host: "shop:81", url: "http://shop:81/info" });
     });
 
-    it("refuses a Host that no URL can have", async () => {
+    it("rejects a Host that no URL can have", async () => {
       for (const host of ["a:b", "[::1", "a b", "u@a", "a/b", "1.2.3.4.5", "a:99999", "xn--a", "%00"]) {
         const wire = new Wire(server.target);
         wire.send(`GET /text HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
@@ -150,7 +150,7 @@ for (const [runtime, transport] of cases) {
     });
 
     it.each(["/throws", "/rejects", "/not-a-response"])(
-      "answers 500 to %s without the stack, logs it, and lives on",
+      "responds with 500 to %s without the stack, logs it, and continues",
       async (path) => {
         const response = await ask(server.target, path);
         expect(response.status).toBe(500);
@@ -160,22 +160,22 @@ for (const [runtime, transport] of cases) {
       },
     );
 
-    it("cuts the connection when a body fails midway, and lives on", async () => {
+    it("cuts the connection when a body fails midway, and continues", async () => {
       for (const version of ["1.0", "1.1"]) {
         const wire = new Wire(server.target);
         wire.send(`GET /fails-midway HTTP/${version}\r\nHost: a\r\n\r\n`);
         const received = await wire.closed();
         expect(received).toMatch(/part\n/);
         expect(received).not.toMatch(/\r\n0\r\n/);
-        // On a unix socket no reset can be sent, so there an HTTP/1.0 client cannot tell.
+        // On a unix socket no reset can be sent, so an HTTP/1.0 client cannot detect it there.
         if (transport !== "unix") expect(wire.ended).toBe("reset");
       }
       expect((await ask(server.target, "/text")).status).toBe(200);
     });
 
-    it("sends no whole answer when a body fails before its first block", async () => {
+    it("sends no complete response when a body fails before its first block", async () => {
       const response = await ask(server.target, "/fails-at-once").catch(() => undefined);
-      // Bun has started the response by then and cuts it; Node can still send 500, and the balancer 502.
+      // Bun has started the response by then and cuts it off; Node can still send 500, and the balancer 502.
       if (transport === "lane") expect(response?.status).toBe(502);
       else if (runtime === "node") expect(response?.status).toBe(500);
       else expect(response).toBeUndefined();
@@ -190,7 +190,7 @@ for (const [runtime, transport] of cases) {
       expect(await wire.closed()).toMatch(/^HTTP\/1\.1 413 Content Too Large\r\n/);
     });
 
-    it("answers 500 to a response whose field cannot be sent, and nothing of that response is left", async (context) => {
+    it("responds with 500 if a field of a response cannot be sent, without any part of that response", async (context) => {
       if (isBunServe) return context.skip("Bun.serve sends such a field as it is");
       const wire = new Wire(server.target);
       wire.send("GET /bad-field HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -200,7 +200,7 @@ for (const [runtime, transport] of cases) {
       expect(received).not.toMatch(/x-own|transfer-encoding/i);
     });
 
-    it("makes no more of a body than a slow reader takes, and ends it when the reader goes", async () => {
+    it("generates no more of a body than a slow reader accepts, and ends it when the reader disconnects", async () => {
       const wire = new Wire(server.target);
       wire.pause();
       wire.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -216,7 +216,7 @@ for (const [runtime, transport] of cases) {
       await server.program.line(/^# iterator finished/);
     });
 
-    it("cancels a stream when its reader goes", async () => {
+    it("cancels a stream when its reader disconnects", async () => {
       const wire = new Wire(server.target);
       wire.send("GET /endless-stream HTTP/1.1\r\nHost: a\r\n\r\n");
       await wire.gets(/a{1000}/);
@@ -224,7 +224,7 @@ for (const [runtime, transport] of cases) {
       await server.program.line(/^# stream cancelled/);
     });
 
-    it("aborts request.signal when the client goes", async () => {
+    it("aborts request.signal when the client disconnects", async () => {
       const wire = new Wire(server.target);
       wire.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
       await server.program.line(/^# waits began/);
@@ -232,7 +232,7 @@ for (const [runtime, transport] of cases) {
       await server.program.line(/^# aborted/);
     });
 
-    it("answers a malformed head 400 and closes", async () => {
+    it("responds to a malformed head with 400 and closes", async () => {
       const wire = new Wire(server.target);
       wire.send("GET / HTTP/1.1\r\nHo st: a\r\n\r\n");
       expect(await wire.closed()).toMatch(/^HTTP\/1\.1 400 /);

@@ -4,7 +4,7 @@ import { NAMES } from "./fixtures/semantics.js";
 import { ask, type Received, type RuntimeName, type Standalone, startAlone, type Target, Wire } from "./harness.js";
 import { startOverLane } from "./lane-harness.js";
 
-/** Content-Length and chunked are both right; Node's client rejects a body that differs from its length. */
+/** Content-Length and chunked are both correct; Node's client rejects a body that differs from its length. */
 const SHOWN = /^(?:x-|set-cookie$|content-type$|location$|etag$)/;
 
 /** Returns the part that must be the same. */
@@ -68,7 +68,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(overLane).toEqual(expected);
     });
 
-    it.each(NAMES.answers)("an answer: %s", async (name) => {
+    it.each(NAMES.answers)("a response: %s", async (name) => {
       const [overLane, expected] = await both(`/answers/${name}`);
       expect(overLane).toEqual(expected);
       // Bun's own server leaves out some of the fields here.
@@ -97,7 +97,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it.each([
-      // A response that does not match its length is cut, or fails if nothing was sent.
+      // A response that does not match its length is cut off, or fails if nothing was sent.
       ["length-short", 502],
       ["length-long", ["cut", 502]],
       ["length-of-text", 200],
@@ -110,7 +110,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       ["many", 500],
       ["framing", 200],
       ["nothing-wrong", 404],
-    ])("an answer that cannot be sent as it is harms no other: %s", async (name, expected) => {
+    ])("a response that cannot be sent unchanged does not affect others: %s", async (name, expected) => {
       const wire = new Wire(lane.target).send("POST /asks/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
       const answer = await ask(lane.target, `/wrong/${name}`, { headers: { host: "a" } }).catch(() => undefined);
       expect([expected].flat()).toContain(answer?.status ?? "cut");

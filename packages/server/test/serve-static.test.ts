@@ -37,7 +37,7 @@ const openFiles = (pid: number) =>
     try {
       return readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(site.root);
     } catch {
-      return false; // It was closed meanwhile.
+      return false; // return false; // It was closed in the meantime.
     }
   }).length;
 
@@ -54,7 +54,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
     afterAll(() => running.close());
 
-    it("are sent with what the app adds, and the rest is the app's", async () => {
+    it("are sent with the fields that the app adds, and the app handles other requests", async () => {
       const get = (path: string, headers = {}) => ask(running.target, path, { headers });
       expect((await get("/")).body).toBe("the app");
       for (const path of ["/static/data.json", "/static/middle.bin", "/static/big.bin"]) {
@@ -74,7 +74,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       );
     });
 
-    it("are not kept open by answers that the app changes", async () => {
+    it("are not kept open by responses that the app changes", async () => {
       for (let n = 0; n < 5; n++) {
         const wrapped = await ask(running.target, "/static/big.bin", { headers: { "x-wrap": "1" } });
         expect(wrapped.body.length === BIG_BYTES && wrapped.body === whole).toBe(true);
@@ -85,7 +85,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
 }
 
 describe("serveStatic", () => {
-  it("tells at once of a folder that is not there", () => {
+  it("reports a missing folder immediately", () => {
     expect(() => serveStatic(`${site.root}/gone`)).toThrow(/there is no folder .*gone/);
     expect(() => serveStatic(`${site.root}/a.css`)).toThrow(expect.objectContaining({ code: "static-unusable" }));
   });

@@ -12,7 +12,7 @@ import {
   Wire,
 } from "./harness.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
 const CHECKED: [string[], RegExp][] = [
@@ -44,9 +44,9 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await run("--help")).toMatchObject({ code: 0, output: expect.stringMatching(/--max-body-bytes <n>/) });
     });
 
-    // What reads the options is the runtime's; what checks them is the same code.
+    // The runtime parses the options; the code that checks them is the same.
     it.each([[["a.ts", "--prot", "1"], /^paceline: Unknown option '--prot'$/], ...(runtime === "bun" ? CHECKED : [])])(
-      "exits 2 with one line for %j",
+      "exits with 2 and one line for %j",
       async (args, line) => {
         const { code, output } = await run(...args);
         expect(code).toBe(2);
@@ -55,7 +55,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       },
     );
 
-    it("exits 2 with one line when there is no such app, or nothing in it to serve", async () => {
+    it("exits with 2 and one line when the app does not exist, or contains nothing to serve", async () => {
       expect(await run("./missing.ts")).toMatchObject({ code: 2, output: expect.stringMatching(/^.*no app at.*$/) });
       const unusable = await run(fixture("no-handler.mjs"));
       expect(unusable).toMatchObject({
@@ -64,14 +64,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       });
     });
 
-    it("exits 1 with the app's own error and stack when it throws while loading", async () => {
+    it("exits with 1 and the app's own error and stack when it throws while loading", async () => {
       const { code, output } = await run(fixture("throws-on-load.mjs"));
       expect(code).toBe(1);
       expect(output).toMatch(/no database/);
       expect(output).toMatch(/throws-on-load\.mjs:1/);
     });
 
-    it("exits 1 and names the address when it is taken", async () => {
+    it("exits with 1 and names the address when it is in use", async () => {
       server = await startAlone(runtime, "tcp");
       const { port } = server.target as { port: number };
       const { code, output } = await run(fixture("behaviours.mjs"), "--port", String(port));
@@ -79,7 +79,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(output).toBe(`paceline: cannot listen on http://127.0.0.1:${port}: it is in use`);
     });
 
-    it("refuses a socket that is in use, takes over one that is stale, and keeps it to its owner", async () => {
+    it("rejects a socket in use, replaces a stale one, and lets only its owner use it", async () => {
       server = await startAlone(runtime, "unix");
       const { path } = server.target as { path: string };
       expect(statSync(path).mode & 0o777).toBe(0o600);
@@ -105,7 +105,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     it.each([
       ["/uncaught", /nobody catches this/],
       ["/unhandled", /nobody handles this/],
-    ])("logs what nobody catches (%s) and exits 1", async (path, line) => {
+    ])("logs uncaught errors (%s) and exits with 1", async (path, line) => {
       server = await startAlone(runtime, "tcp");
       await ask(server.target, path).catch(() => undefined);
       expect(await server.program.exited).toEqual({ code: 1, signal: null });
@@ -117,7 +117,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       ["SIGINT", "unix"],
     ];
     it.each(stops)(
-      "on %s over %s finishes what is in flight, says Connection: close, exits 0",
+      "on %s over %s finishes requests in flight, sends Connection: close, exits with 0",
       async (signal, transport) => {
         server = await startAlone(runtime, transport);
         const idle = new Wire(server.target);
@@ -132,7 +132,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       },
     );
 
-    it("ends at the deadline, and says how many requests it cut", async () => {
+    it("exits at the deadline, and reports how many requests it cut off", async () => {
       server = await startAlone(runtime, "tcp", "behaviours.mjs", ["--drain-timeout-ms", "300"]);
       const never = ask(server.target, "/waits").catch(() => "cut");
       await server.program.line(/^# waits began/);
@@ -142,7 +142,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await server.program.exited).toEqual({ code: 0, signal: null });
     });
 
-    it("exits at once on a second signal", async () => {
+    it("exits immediately on a second signal", async () => {
       server = await startAlone(runtime, "tcp");
       void ask(server.target, "/waits").catch(() => undefined);
       await server.program.line(/^# waits began/);

@@ -1,4 +1,4 @@
-/** The same requests to us and to `send` get the same responses, except where `forSend` and `expectedFor` say why. */
+/** The same requests to us and to `send` get the same responses, except where `forSend` and `expectedFor` give a reason. */
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -40,7 +40,7 @@ const MISSING = [
   `/${"x".repeat(300)}`,
 ];
 
-/** How many requests of the table are under way at once. */
+/** How many requests of the table are in progress at once. */
 const AT_ONCE = 8;
 const TABLE: Ask[] = [];
 const add = (path: string, headers: Record<string, string> = {}, method: Ask["method"] = "GET") =>
@@ -92,7 +92,7 @@ const random: fc.Arbitrary<Ask> = fc.record({
     .map((headers) => headers as Record<string, string>),
 });
 
-/** Returns what a client would notice; it is the same for both. */
+/** Returns what a client would see of the response; it must be the same for both. */
 function noticed({ status, headers, body }: Received) {
   const isFile = status < 300;
   const isKnown = isFile || status === 304;
@@ -120,30 +120,30 @@ const SIZES = new Map([
   ["/big.bin", BIG_BYTES],
 ]);
 
-/** Returns the request that send treats as we treat this one, where we rightly differ. */
+/** Returns the request that send treats as we treat this one, where we differ for a good reason. */
 function forSend({ method, path, headers: given }: Ask): Ask {
   const { "if-range": ifRange, "if-match": ifMatch, "if-unmodified-since": unmodified, range, ...headers } = given;
-  // Range applies only to GET (RFC 9110 §14.2); send also follows it for HEAD. An invalid Range may be ignored (§14.2), as nginx
-  // does; send responds that there is no such part.
+  // Range applies only to GET (RFC 9110, section 14.2); send also follows it for HEAD. An invalid Range may be ignored (section 14.2), as
+  // nginx does; send responds that there is no such part.
   const isUnderstood = range === undefined || !/=(?:5-4|a-b|-)$/.test(range);
   if (range !== undefined && isUnderstood && method === "GET") {
     headers.range = range;
-    // A suffix longer than the file is the whole file (§14.1.2); send responds that there is none.
+    // A suffix longer than the file is the whole file (section 14.1.2); send responds that there is none.
     if (Number(/=-(\d+)$/.exec(range)?.[1]) > (SIZES.get(path) ?? Number.POSITIVE_INFINITY)) headers.range = "bytes=0-";
-    // send's tags are weak, so If-Range never matches them; an equal date replaces ours.
+    // send's ETags are weak, so If-Range never matches them; an equal date replaces ours.
     if (ifRange !== undefined) headers["if-range"] = ifRange === ETAG ? MODIFIED : ifRange;
   }
-  // A weak tag matches nothing in If-Match (§13.1.1).
+  // A weak ETag matches nothing in If-Match (section 13.1.1).
   if (ifMatch !== undefined) headers["if-match"] = ifMatch === `W/${ETAG}` ? '"x"' : ifMatch;
-  // Beside If-Match it is ignored (§13.2.2); send follows both.
+  // With If-Match it is ignored (section 13.2.2); send follows both.
   else if (unmodified !== undefined) headers["if-unmodified-since"] = unmodified;
   return { method, path, headers };
 }
 
-/** Returns the expected response where we rightly differ. */
+/** Returns the expected response where we differ for a good reason. */
 function expectedFor({ method, path, headers }: Ask, fromSend: ReturnType<typeof noticed>, isBunAlone: boolean) {
   const expected = { ...fromSend, type: fromSend.type?.replace("charset=UTF-8", "charset=utf-8") };
-  // No file can have such a path: the request is wrong.
+  // No file can have such a path: the request is invalid.
   if (["/%00", "/%", "/%ff"].includes(path)) expected.status = 400;
   // A cycle of links is not the server's fault.
   if (path === "/loop") expected.status = 404;
@@ -166,7 +166,7 @@ afterAll(async () => {
   site.remove();
 });
 
-/** Of each server and path. */
+/** For each server and path. */
 const validators = new Map<string, Promise<Received["headers"]>>();
 function validatorsOf(target: Target, path: string): Promise<Received["headers"]> {
   const key = JSON.stringify([target, path]);
@@ -186,7 +186,7 @@ async function askWithValidators(target: Target, { method, path, headers }: Ask)
   return ask(target, path, { method, headers: Object.fromEntries(filled) });
 }
 
-/** What send answers is the same for each of our servers: it is asked once. */
+/** send's response is the same for each of our servers, so it is requested once. */
 const fromSendOnce = new Map<string, Promise<ReturnType<typeof noticed>>>();
 function answerOfSend(request: Ask): Promise<ReturnType<typeof noticed>> {
   const key = JSON.stringify(request);
@@ -196,7 +196,7 @@ function answerOfSend(request: Ask): Promise<ReturnType<typeof noticed>> {
 }
 
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
-  // Over HTTP/1.1 behind a balancer a folder is served by the same code as alone.
+  // Over HTTP/1.1 behind a balancer, a folder is served by the same code as alone.
   describe.each(["alone", "lane"] as const)(`on ${runtime}, %s`, (way) => {
     let served: Served;
     beforeAll(async () => {
@@ -211,11 +211,11 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(ours, JSON.stringify(request)).toEqual(expectedFor(request, fromSend, isBunAlone));
     };
 
-    it("answers the table as send does", async () => {
+    it("responds to the table as send does", async () => {
       for (let at = 0; at < TABLE.length; at += AT_ONCE) await Promise.all(TABLE.slice(at, at + AT_ONCE).map(compare));
     });
 
-    it("answers anything as send does", async () => {
+    it("responds to random requests as send does", async () => {
       await fc.assert(fc.asyncProperty(random, compare), { numRuns: 60 });
     });
   });

@@ -1,4 +1,4 @@
-/** A served folder: hostile paths, precompressed files, folders, changes meanwhile, and no file left open. */
+/** A served folder: hostile paths, precompressed files, folders, changes during a transfer, and no file left open. */
 import { mkdtempSync, readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ afterAll(() => {
   if (root !== undefined) rmSync(root, { recursive: true, force: true });
 });
 
-/** Creates a folder in memory, where there is such a place: on a busy disk ten thousand links take seconds. */
+/** Creates a folder in memory if possible: on a busy disk, ten thousand links take seconds. */
 function makeFolder(): string {
   try {
     return mkdtempSync("/dev/shm/pl-static-");
@@ -32,7 +32,7 @@ function openFiles(pid: number): string[] {
       const target = readlinkSync(`/proc/${pid}/fd/${fd}`);
       return target.startsWith(site.root) ? [target] : [];
     } catch {
-      return []; // It was closed meanwhile.
+      return []; // return []; // It was closed in the meantime.
     }
   });
 }
@@ -105,7 +105,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(location).toMatch(/^\.\/docs\//);
     });
 
-    it("leads to the folder's own address, and keeps the query", async () => {
+    it("redirects to the folder's own address, and keeps the query", async () => {
       const { status, headers } = await ask(served.target, "/docs?a=b");
       expect([status, headers.location]).toEqual([301, "./docs/?a=b"]);
       expect((await ask(served.target, "/sp%20ace?x")).headers.location).toBe("./sp%20ace/?x");
@@ -118,14 +118,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask(served.target, "/inside.css")).status).toBe(200);
     });
 
-    it("answers other methods 405, and says which it takes", async () => {
+    it("responds to other methods with 405, and says which it accepts", async () => {
       for (const method of ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"]) {
         const { status, headers } = await ask(served.target, "/a.css", { method });
         expect([status, headers.allow], method).toEqual([405, "GET, HEAD"]);
       }
     });
 
-    it("forbids to guess a type, whatever it answers", async () => {
+    it("forbids clients to guess a type, whatever it responds", async () => {
       const asked: [number, string, Parameters<typeof ask>[2]][] = [
         [200, "/a.css", {}],
         [200, "/a.css", { method: "HEAD" }],
@@ -171,12 +171,12 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       }
     });
 
-    it("sends large parts as they are", async () => {
+    it("sends large parts unchanged", async () => {
       const headers = { range: `bytes=5-400004,600000-` };
       const { body, headers: fields } = await ask(served.target, "/big.bin", { headers });
       const [, boundary] = /boundary=(\w+)$/.exec(fields["content-type"] ?? "") ?? [];
       const whole = "0123456789abcdef".repeat(BIG_BYTES / 16);
-      // Extracted and compared: searching for a repetitive text takes half a minute.
+      // Extracted and compared, because searching for a repetitive text takes half a minute.
       const sent = body.split(`--${boundary}`).map((part) => part.slice(part.indexOf("\r\n\r\n") + 4));
       expect([sent[1] === `${whole.slice(5, 400_005)}\r\n`, sent[2] === `${whole.slice(600_000)}\r\n`]).toEqual([
         true,
@@ -184,7 +184,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       ]);
     });
 
-    it("sends the whole where there are too many ranges", async () => {
+    it("sends the whole file if there are too many ranges", async () => {
       const range = `bytes=${Array.from({ length: 40 }, (_, at) => `${at}-${at}`).join(",")}`;
       for (const path of ["/a.css", "/middle.bin", "/big.bin"]) {
         const { status, body } = await ask(served.target, path, { headers: { range } });
@@ -192,7 +192,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       }
     });
 
-    it("sends a compressed neighbour to those who take it, with a tag of its own", async () => {
+    it("sends a compressed variant to clients that accept it, with a separate ETag", async () => {
       const get = async (encoding: string, more: Record<string, string> = {}) => {
         const { status, headers, body } = await ask(served.target, "/a.js", {
           headers: { "accept-encoding": encoding, ...more },
@@ -213,12 +213,12 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await get("br", { range: "bytes=1-2" })).toMatchObject({ status: 206, coding: "br", body: "RO" });
     });
 
-    it("has what is asked for by its own name as it is", async () => {
+    it("sends a variant unchanged if it is requested by its own name", async () => {
       const { headers } = await ask(served.target, "/a.js.gz", { headers: { "accept-encoding": "gzip" } });
       expect([headers["content-encoding"], headers["content-type"]]).toEqual([undefined, "application/gzip"]);
     });
 
-    it("sends a change at once, in place or by a new file, though the size and the time of modification are the same", async () => {
+    it("sends a changed file immediately, changed in place or replaced, although the size and the time of modification are the same", async () => {
       const path = join(site.root, "changing.txt");
       const { utimesSync } = process.getBuiltinModule("node:fs");
       const old = new Date(1_600_000_000_000);
@@ -243,7 +243,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask(served.target, "/changing.txt")).status).toBe(404);
     });
 
-    it("has no file open after answers that were read, refused, or left by their client", async () => {
+    it("has no file open after responses that were read, rejected, or abandoned by their client", async () => {
       for (const path of ["/a.css", "/middle.bin", "/big.bin", "/docs", "/out.txt"]) {
         await ask(served.target, path);
         await ask(served.target, path, { method: "HEAD" });
@@ -267,7 +267,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       rmSync(join(site.root, "slow.bin"));
     });
 
-    it("never lets a file that shrinks while it is sent look whole", async () => {
+    it("never makes a file that shrinks while it is sent look complete", async () => {
       const path = join(site.root, "shrinking.bin");
       writeFileSync(path, Buffer.alloc(20_000_000, "x"));
       const wire = new Wire(served.target);
@@ -287,7 +287,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   });
 
   describe(`the options of a folder on ${runtime}`, () => {
-    it("list a folder, set Cache-Control, show dotfiles, follow links, and take a prefix off", async () => {
+    it("list a folder, set Cache-Control, show dotfiles, follow links, and remove a prefix", async () => {
       const served = await serveSite(runtime, "lane", site.root, {
         prefix: ["/static/", "/x"],
         index: ["nope.html", "a.css"],
@@ -320,7 +320,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       }
     });
 
-    it("list no more than 10,000 names of a folder, and of each whether it is one", async () => {
+    it("list no more than 10,000 names of a folder, and for each whether it is a folder", async () => {
       const { mkdirSync, symlinkSync } = process.getBuiltinModule("node:fs");
       // Once for both runtimes.
       if (root === undefined) {
@@ -350,7 +350,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       }
     });
 
-    it("follow a root that is a link which is set anew", async () => {
+    it("follow a root that is a link when the link changes", async () => {
       const { mkdirSync, symlinkSync } = process.getBuiltinModule("node:fs");
       const link = join(site.outside, `current-${runtime}`);
       for (const release of ["one", "two"]) {

@@ -7,10 +7,10 @@ import { afterEach, beforeEach, describe, expect, it as test } from "vitest";
 import { inTime } from "../../../test/support/wait.js";
 import { ask, eventually, Program, type RuntimeName, ScriptedSupervisor, Wire, within } from "./harness.js";
 
-/** One after another in each group, which are side by side: they mostly wait. */
+/** The tests of a group run one after another, and the groups run concurrently: they mostly wait. */
 const it = test.sequential;
 
-/** Prints its port; its queue of connections takes two. */
+/** Prints its port; its backlog accepts two connections. */
 const DEAF = `
 const server = require("node:net").createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => console.log(server.address().port));
 `;
@@ -34,7 +34,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     const stats = (accepts: (it: { requestsTotal: number; inFlight: number; errorsTotal: number }) => boolean) =>
       supervisor.hears("stats", (message) => accepts(message as never));
 
-    it("says hello, listens with mode 0600, then says ready", async () => {
+    it("sends hello, listens with mode 0600, then reports ready", async () => {
       await startReady();
       expect(supervisor.heard.map((message) => message.type).slice(0, 2)).toEqual(["hello", "ready"]);
       expect(supervisor.heard[0]).toMatchObject({ role: "instance", name: "web.1", socket: supervisor.target.path });
@@ -42,7 +42,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask(supervisor.target, "/text")).body).toBe("text");
     });
 
-    it("shows the app who it is, but none of the control channel's secrets", async () => {
+    it("shows the app its identity, but none of the control channel's secrets", async () => {
       await startReady();
       const environment = JSON.parse((await ask(supervisor.target, "/environment")).body);
       expect(environment).toMatchObject({ PACELINE_INSTANCE: "web.1", PACELINE_INDEX: "1", PACELINE_GENERATION: "1" });
@@ -51,7 +51,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       }
     });
 
-    it("believes the balancer's X-Forwarded-* fields", async () => {
+    it("trusts the balancer's X-Forwarded-* fields", async () => {
       await startReady();
       const headers = {
         host: "shop",
@@ -75,7 +75,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const waiting = new Wire(supervisor.target);
       waiting.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
       await instance.line(/^# waits began/);
-      // A failed request may still have been in flight in an earlier report.
+      // In an earlier report, the failed request may still have been in flight.
       const busy = await stats((it) => it.inFlight === 1 && it.requestsTotal >= 203);
       expect(busy).toMatchObject({ requestsTotal: 203, errorsTotal: 3, heapBytes: expect.any(Number) });
       expect(busy.heapBytes).toBeGreaterThan(100_000);
@@ -90,7 +90,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await stats((it) => it.inFlight === 0 && it.requestsTotal === 204);
     });
 
-    it("counts a request as in flight until its body has left", async () => {
+    it("counts a request as in flight until its body has been sent", async () => {
       await startReady();
       const wire = new Wire(supervisor.target);
       wire.pause();
@@ -100,7 +100,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await stats((it) => it.inFlight === 0 && it.requestsTotal === 1);
     });
 
-    it("drains: answers with Connection: close, goes on accepting until it is released, reports, exits 0", async () => {
+    it("drains: responds with Connection: close, continues to accept until it is released, reports, exits with 0", async () => {
       await startReady();
       const slow = ask(supervisor.target, "/held");
       await instance.line(/^# held began/);
@@ -112,7 +112,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(late).toMatchObject({ status: 200, body: "text" });
       await ask(supervisor.target, "/release");
       expect(await slow).toMatchObject({ status: 200, body: "held", headers: { connection: "close" } });
-      // Nothing is in flight, but more may still arrive.
+      // Nothing is in flight, but more requests may still arrive.
       expect((await ask(supervisor.target, "/text")).status).toBe(200);
       supervisor.say({ type: "released" });
       expect(await instance.exited).toEqual({ code: 0, signal: null });
@@ -122,7 +122,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(existsSync(supervisor.target.path)).toBe(false);
     });
 
-    it("answers what is on the wire when the drain comes, also on a connection kept from before", async () => {
+    it("responds to requests that are on their way when the drain starts, even on a kept connection", async () => {
       await startReady();
       const wire = new Wire(supervisor.target);
       wire.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -134,7 +134,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await instance.exited).toEqual({ code: 0, signal: null });
     });
 
-    it("ends at the drain's deadline without a release, and says what it cut", async () => {
+    it("exits at the drain's deadline without a release, and reports what it cut off", async () => {
       await startReady();
       const never = ask(supervisor.target, "/waits").catch(() => "cut");
       await instance.line(/^# waits began/);
@@ -144,7 +144,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(instance.output).toContain("stopped at the deadline with 1 requests in flight");
     });
 
-    it("on SIGTERM drains without waiting for a release, and does not heed SIGINT", async () => {
+    it("on SIGTERM drains without waiting for a release, and ignores SIGINT", async () => {
       await startReady();
       instance.kill("SIGINT");
       const slow = ask(supervisor.target, "/slow?ms=400");
@@ -154,7 +154,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await instance.exited).toEqual({ code: 0, signal: null });
     });
 
-    it("exits 0 when it is told to drain while its app still loads", async () => {
+    it("exits with 0 when it is told to drain while its app is loading", async () => {
       instance = supervisor.spawn(runtime, "never-loads.mjs");
       await supervisor.hears("hello");
       await instance.line(/^# loading/);
@@ -162,7 +162,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await instance.exited).toEqual({ code: 0, signal: null });
     });
 
-    it("serves on without a supervisor for the grace, then drains and exits 0", async () => {
+    it("continues to serve without a supervisor for the grace period, then drains and exits with 0", async () => {
       const orphanGraceMs = 2000;
       const outlive = async () => {
         await (instance as Program | undefined)?.end();
@@ -185,7 +185,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(instance.output.join("\n")).toMatch(/no supervisor came back/);
     });
 
-    it("leaves when the supervisor refuses it", async () => {
+    it("exits when the supervisor rejects it", async () => {
       await startReady();
       supervisor.say({ type: "refused", reason: "unknown token" });
       expect(await instance.exited).toEqual({ code: 0, signal: null });
@@ -196,7 +196,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       ["throws-on-load.mjs", 1, /no database/, /throws-on-load\.mjs:1/],
       ["missing.ts", 2, /there is no app at/, /there is no app at/],
       ["no-handler.mjs", 2, /must export by default/, /must export by default/],
-    ])("says why it cannot start with %s, and exits %i", async (app, code, message, output) => {
+    ])("reports why it cannot start with %s, and exits with %i", async (app, code, message, output) => {
       instance = supervisor.spawn(runtime, app);
       expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringMatching(message) });
       expect(await instance.exited).toEqual({ code, signal: null });
@@ -206,7 +206,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
 
     // Node's errors of this kind contain their place, or lack it.
     if (runtime === "bun")
-      it("says where the app cannot be parsed", async () => {
+      it("reports where the app cannot be parsed", async () => {
         const app = join(supervisor.directory, "wrong.ts");
         writeFileSync(app, "export default {\n  fetch() {\n    return new Response(;\n  },\n};\n");
         instance = supervisor.spawn(runtime, "", { app });
@@ -214,8 +214,10 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         expect(message).toMatch(/failed to load: .+ at .+\/wrong\.ts:3:25$/);
       });
 
-    it("says what its start waits for, from shortly before its limit until it is ready", async ({ onTestFinished }) => {
-      // Stopped, it accepts no more connections than its backlog: later ones stay unanswered, as behind a firewall.
+    it("reports what its start waits for, from shortly before its limit until it is ready", async ({
+      onTestFinished,
+    }) => {
+      // While it is stopped, it accepts no more connections than its backlog: later ones get no response, as behind a firewall.
       const deaf = new Program([process.execPath, "-e", DEAF], []);
       onTestFinished(() => deaf.end());
       const port = Number(await deaf.line(/^\d+$/));
@@ -227,7 +229,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await Promise.all(full.map((socket) => once(socket, "connect")));
       const spec = { readyTimeoutMs: 100, readySignal: true };
       instance = supervisor.spawn(runtime, "waits.mjs", spec, { DATABASE_PORT: `${port}` });
-      // The limit may have come before the module was run: its connection is certain to be under way in the next step.
+      // The limit may have been reached before the module was run: its connection is certain to be in progress in the next step.
       const steps = [
         "its module has not finished loading: a top-level await has not resolved",
         `the promise that its module exports has not resolved; it is connecting to 127.0.0.1:${port}`,
@@ -243,7 +245,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await supervisor.hears("ready");
     });
 
-    it("never says that it is ready after an error that ends it", async ({ onTestFinished }) => {
+    it("never reports ready after a fatal error", async ({ onTestFinished }) => {
       const holder = createServer().listen(0, "127.0.0.1");
       onTestFinished(() => void holder.close());
       await once(holder, "listening");
@@ -260,14 +262,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(said.slice(said.indexOf("fault"))).not.toContain("ready");
     });
 
-    it("says what nobody caught, and exits 1", async () => {
+    it("reports an uncaught error, and exits with 1", async () => {
       await startReady();
       await ask(supervisor.target, "/uncaught").catch(() => undefined);
       expect(await supervisor.hears("fault")).toMatchObject({ message: expect.stringMatching(/nobody catches this/) });
       expect(await instance.exited).toEqual({ code: 1, signal: null });
     });
 
-    it("exits 1 for what nobody caught though its supervisor and the readers of its output are gone", async () => {
+    it("exits with 1 after an uncaught error although its supervisor and the readers of its output are gone", async () => {
       await startReady();
       const { child } = instance;
       const ended = once(child, "exit");

@@ -1,4 +1,4 @@
-/** Clients that leave while nobody reads their body: the app is notified, and a stop does not wait for them. */
+/** Clients that disconnect while nobody reads their body: the app is notified, and a stop does not wait for them. */
 import { describe, expect, it } from "vitest";
 import {
   ask,
@@ -11,11 +11,11 @@ import {
   Wire,
 } from "./harness.js";
 
-/** More than runtime and kernel hold for a reader. */
+/** More than the runtime and the kernel hold for a reader. */
 const SENT_BYTES = 4_000_000;
-/** A server that is held up seems to stand still; one that reads on to find out who left reads all of it. */
+/** A delayed server seems to stand still; one that continues to read, to detect disconnected clients, reads everything. */
 const STILL_MOVING_BYTES = SENT_BYTES / 4;
-/** How often it must seem so, 20 ms apart. */
+/** How often it must seem to stand still, in checks 20 ms apart. */
 const LOOKS = 5;
 
 const upload = (target: Target, path: string) =>
@@ -23,7 +23,7 @@ const upload = (target: Target, path: string) =>
     `POST ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${SENT_BYTES + 1}\r\n\r\n${"x".repeat(SENT_BYTES)}`,
   );
 
-/** Uploads of which the app reads nothing or a piece, and one that it reads later; the first two leave. */
+/** Uploads of which the app reads nothing or one piece, and one that it reads later; the first two clients disconnect. */
 async function leave(target: Target, { line }: { line: (pattern: RegExp) => Promise<string> }) {
   const later = upload(target, "/later");
   const leaving = ["/untouched", "/touched"].map((path) => upload(target, path));
@@ -49,8 +49,8 @@ const STYLES = ["fetch", "node"] as const;
 
 const RUNTIMES = ["bun", "node"] satisfies RuntimeName[];
 
-// Concurrent: each waits for two seconds until the server looks for those who have left.
-describe.concurrent.each(RUNTIMES)("a client that leaves its upload unread, on %s", (runtime) => {
+// Concurrent, because each waits for two seconds until the server checks for disconnected clients.
+describe.concurrent.each(RUNTIMES)("a client that disconnects while its upload is not read, on %s", (runtime) => {
   it.for(STYLES)("behind the balancer, %s", async (STYLE, { onTestFinished }) => {
     const supervisor = new ScriptedSupervisor();
     await supervisor.listen();
@@ -61,7 +61,7 @@ describe.concurrent.each(RUNTIMES)("a client that leaves its upload unread, on %
     onTestFinished(() => program.end());
     await supervisor.hears("ready");
     const { later, takenBytes } = await leave(supervisor.target, { line: (pattern) => program.line(pattern) });
-    // Only Bun.serve has no other way to find departed clients.
+    // Only Bun.serve has no other way to detect disconnected clients.
     if (STYLE === "node") expect(takenBytes).toBeLessThanOrEqual(STILL_MOVING_BYTES);
     await supervisor.hears("stats", ({ inFlight }) => inFlight === 1);
     expect((await ask(supervisor.target, "/go")).body).toBe("gone");

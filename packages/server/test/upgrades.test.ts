@@ -21,7 +21,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     const stats = (accepts: (it: { requestsTotal: number; inFlight: number; errorsTotal: number }) => boolean) =>
       supervisor.hears("stats", (message) => accepts(message as never));
 
-    it("carry bytes both ways, with those that came with the request, beside requests", async () => {
+    it("carry bytes in both directions, including those that arrived with the request, while requests are served", async () => {
       const wire = new Wire(supervisor.target);
       wire.send(upgrade("/echo"));
       await wire.gets(/^HTTP\/1\.1 101 [\s\S]*\r\n\r\n$/);
@@ -35,7 +35,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await stats((it) => it.inFlight === 0 && it.requestsTotal === 2);
     });
 
-    it("with a Host that no URL can have are refused where no balancer has done it", async () => {
+    it("with a Host that no URL can have are rejected if no balancer has done so", async () => {
       const alone = await startAlone(runtime, "tcp", "node-server.js");
       const wire = new Wire(alone.target);
       wire.send(upgrade("/echo").replace("Host: a", "Host: a:b"));
@@ -55,7 +55,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask(supervisor.target, "/text")).status).toBe(200);
     });
 
-    it("hold up a drain until its deadline, which cuts them and says so", async () => {
+    it("delay a drain until its deadline, which cuts them off and reports that", async () => {
       const wire = new Wire(supervisor.target);
       wire.send(upgrade("/echo"));
       await wire.gets(/101/);
@@ -66,7 +66,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(instance.output).toContain("stopped at the deadline with 1 requests in flight");
     });
 
-    it("let a drain end when they end", async () => {
+    it("let a drain finish when they end", async () => {
       const wire = new Wire(supervisor.target);
       wire.send(upgrade("/echo"));
       await wire.gets(/101/);

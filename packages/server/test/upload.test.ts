@@ -45,7 +45,7 @@ for (const [runtime, transport] of cases) {
       server = await (transport === "lane"
         ? startOverLane(runtime, "uploads.mjs")
         : startAlone(runtime, "tcp", "uploads.mjs"));
-      // The parser is loaded, the folder created.
+      // The parser is loaded and the folder is created by now.
       await send(bodyOf([{ name: "f", fileName: "a", value: "a" }]));
       before = await state();
     });
@@ -62,7 +62,7 @@ for (const [runtime, transport] of cases) {
     const send = (body: Buffer, path = "/upload", type = `multipart/form-data; boundary=${BOUNDARY}`) =>
       ask(server.target, path, { method: "POST", headers: { "content-type": type }, body });
 
-    it("takes files and fields, under names of its own, for its owner alone", async () => {
+    it("accepts files and fields, with generated names, readable only by the owner", async () => {
       const bytes = randomBytes(150_000);
       const { status, body } = await send(
         bodyOf([
@@ -101,13 +101,13 @@ for (const [runtime, transport] of cases) {
       await nothingIsLeft();
     });
 
-    it("does not take an empty choice for a file", async () => {
+    it("does not treat an empty choice as a file", async () => {
       const { body } = await send(bodyOf([{ name: "f", fileName: "", value: "" }]));
       expect(JSON.parse(body)).toEqual({ fields: [], files: [] });
       await nothingIsLeft();
     });
 
-    it("takes a body that comes in pieces, wherever they are cut", async () => {
+    it("accepts a body in pieces, wherever it is split", async () => {
       // A file full of near-boundaries.
       const tricky = Buffer.from(`\r\n--${BOUNDARY.slice(0, -1)}\r\n--\r\r\n-${BOUNDARY}`.repeat(20));
       const body = bodyOf([
@@ -148,12 +148,12 @@ for (const [runtime, transport] of cases) {
       ["header-too-large", [f("first"), field("1", "n".repeat(600))], 413],
       ["header-too-large", [f("first"), { ...f("x"), fileName: "n".repeat(5000) }], 413],
       ["too-large", [f(Buffer.alloc(190_000)), f(Buffer.alloc(190_000)), f(Buffer.alloc(190_000))], 413],
-    ])("refuses what is over a limit: %s", async (code, parts, status) => {
+    ])("rejects what exceeds a limit: %s", async (code, parts, status) => {
       expect(await send(bodyOf(parts))).toMatchObject({ status, body: `${code}\n` });
       await nothingIsLeft();
     });
 
-    it("takes what is just within the limits", async () => {
+    it("accepts what is just within the limits", async () => {
       const parts = [f(Buffer.alloc(200_000)), f("2"), f("3"), field("a".repeat(1000)), field("2"), field("3")];
       expect((await send(bodyOf(parts))).status).toBe(200);
       await nothingIsLeft();
@@ -178,7 +178,7 @@ for (const [runtime, transport] of cases) {
         "a line that is no field",
         Buffer.from(`--${BOUNDARY}\r\nx\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--${BOUNDARY}--\r\n`),
       ],
-    ])("refuses what is malformed: %s", async (_, body) => {
+    ])("rejects malformed bodies: %s", async (_, body) => {
       expect(await send(body)).toMatchObject({ status: 400, body: "malformed\n" });
       await nothingIsLeft();
     });
@@ -189,17 +189,17 @@ for (const [runtime, transport] of cases) {
       ["multipart/form-data", 400, "malformed\n"],
       [`multipart/form-data; boundary=${"a".repeat(71)}`, 400, "malformed\n"],
       ['multipart/form-data; boundary="a\u00e9"', 400, "malformed\n"],
-    ])("refuses a body of %s", async (type, status, body) => {
+    ])("rejects a body of %s", async (type, status, body) => {
       expect(await send(whole, "/upload", type)).toMatchObject({ status, body });
     });
 
-    it("reads past what stands before the first and after the last boundary", async () => {
+    it("skips what precedes the first and follows the last boundary", async () => {
       const { status, body } = await send(Buffer.concat([Buffer.from("preamble\r\n"), whole, Buffer.from("epilogue")]));
       expect(status).toBe(200);
       expect(JSON.parse(body).files).toHaveLength(1);
     });
 
-    it("leaves nothing of an upload whose client goes", async () => {
+    it("leaves nothing of an upload whose client disconnects", async () => {
       const head = `POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\nContent-Type: multipart/form-data; boundary=${BOUNDARY}\r\n\r\n`;
       const begun = bodyOf([f(Buffer.alloc(150_000, "a"))]).toString("latin1", 0, 100_000);
       const wires = Array.from({ length: 10 }, () => new Wire(server.target).send(head + begun));
@@ -210,7 +210,7 @@ for (const [runtime, transport] of cases) {
       await nothingIsLeft();
     });
 
-    it("ends one that takes too long, and one that cannot be written", async () => {
+    it("ends an upload that takes too long, and one that cannot be written", async () => {
       const head = `POST /hurry HTTP/1.1\r\nHost: a\r\nContent-Length: 4000\r\nContent-Type: multipart/form-data; boundary=${BOUNDARY}\r\n\r\n`;
       const wire = new Wire(server.target).send(head + bodyOf([f("x")]).toString("latin1", 0, 120));
       expect(await wire.gets(/too-slow/)).toMatch(/^HTTP\/1\.1 408 /);
@@ -219,7 +219,7 @@ for (const [runtime, transport] of cases) {
       await nothingIsLeft();
     });
 
-    it("removes the files when the handler throws, and leaves them when it has answered", async () => {
+    it("removes the files when the handler throws, and keeps them if it has responded", async () => {
       expect((await send(whole, "/fail")).status).toBe(500);
       await nothingIsLeft();
       expect((await send(whole, "/keep")).body).toBe("kept");
@@ -227,7 +227,7 @@ for (const [runtime, transport] of cases) {
       before.files++;
     });
 
-    it("serves on", async () => {
+    it("continues to serve", async () => {
       expect((await send(whole)).status).toBe(200);
       await nothingIsLeft();
     });

@@ -17,7 +17,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     afterAll(() => lane?.close());
     const { closed, connect } = client(() => lane);
 
-    it("answers the handshake of RFC 6455 §1.3 as it says", async () => {
+    it("responds to the handshake of RFC 6455, section 1.3, as that section shows", async () => {
       const wire = new Wire(lane.target).send(handshake("/echo"));
       const head = await wire.gets(/\r\n\r\n/);
       expect(head).toMatch(/^HTTP\/1\.1 101 /);
@@ -30,7 +30,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       ["no key", "Sec-WebSocket-Version: 13\r\n"],
       ["a key that is none", "Sec-WebSocket-Key: abc\r\nSec-WebSocket-Version: 13\r\n"],
       ["another version", `Sec-WebSocket-Key: ${KEY}\r\nSec-WebSocket-Version: 8\r\n`],
-    ])("takes no handshake with %s", async (_, fields) => {
+    ])("accepts no handshake with %s", async (_, fields) => {
       const wire = new Wire(lane.target).send(handshake("/echo", fields));
       expect(await wire.gets(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 426 /);
       wire.destroy();
@@ -40,7 +40,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect((await ask(lane.target, "/echo")).status).toBe(426);
     });
 
-    it("says back text and bytes, answers pings, and agrees to a close", async () => {
+    it("echoes text and bytes, replies to pings, and confirms a close", async () => {
       const socket = await connect("/echo");
       const heard: unknown[] = [];
       socket.on("message", (data, isBinary) => heard.push(isBinary ? data : String(data)));
@@ -57,7 +57,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       await lane.program.line(/^# closed 3001 false/);
     });
 
-    it("answers the last of many pings that came together, before what follows them", async () => {
+    it("replies to the last of many pings that arrived together, before what follows them", async () => {
       const socket = await connect("/echo");
       const heard: string[] = [];
       socket.on("pong", (payload) => heard.push(`pong ${payload}`));
@@ -80,7 +80,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       socket.terminate();
     });
 
-    it("sends in order what is sent without waiting, and then closes", async () => {
+    it("sends messages in order even without waiting, and then closes", async () => {
       const socket = new WebSocket(`ws://127.0.0.1:${lane.target.port}/burst`);
       const heard: string[] = [];
       socket.on("message", (data) => heard.push(String(data)));
@@ -93,7 +93,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await closed(await connect("/close"))).toEqual({ code: 4001, reason: "enough" });
     });
 
-    it("closes with 1000 when the app wants no more", async () => {
+    it("closes with 1000 when the app reads no more", async () => {
       const socket = await connect("/echo");
       socket.send("break");
       expect(await closed(socket)).toMatchObject({ code: 1000 });
@@ -122,7 +122,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       });
     });
 
-    it("cuts off a client that does not take what is sent", async () => {
+    it("cuts off a client that does not read what is sent", async () => {
       const wire = new Wire(lane.target);
       wire.send(handshake("/flood"));
       await wire.gets(/\r\n\r\n/);

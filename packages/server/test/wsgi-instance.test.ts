@@ -7,12 +7,12 @@ import { inTime } from "../../../test/support/wait.js";
 import { eventually } from "./harness.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
 
-/** Side by side: each has an instance of its own, and mostly waits. */
+/** Concurrent, because each has a separate instance and mostly waits. */
 const test = sequential.concurrent;
 
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-test("says hello, listens with mode 0600, then says ready; shows the app none of the control channel's secrets", async (context) => {
+test("sends hello, listens with mode 0600, then reports ready; shows the app none of the control channel's secrets", async (context) => {
   const instance = await PythonInstance.start(context);
   const { supervisor } = instance;
   expect(supervisor.heard.map((message) => message.type).slice(0, 2)).toEqual(["hello", "ready"]);
@@ -49,12 +49,12 @@ test("counts exactly: all requests, errors, latencies, and what is in flight", a
   expect(counts.reduce((sum, count) => sum + count, 0)).toBe(55);
 });
 
-test("sleeps when nothing happens, and reports again with the next request", async (context) => {
+test("stops reporting when nothing happens, and reports again with the next request", async (context) => {
   const instance = await PythonInstance.start(context);
   const { supervisor } = instance;
   await instance.get("/");
   await supervisor.hears("stats", (it) => it.requestsTotal === 1);
-  // Two equal reports in a row: after the second nothing is new.
+  // Two equal reports in succession: after the second one nothing is new.
   await eventually(
     "a second one",
     () => supervisor.heard.filter((it) => it.requestsTotal === 1).length > 1 || undefined,
@@ -63,7 +63,7 @@ test("sleeps when nothing happens, and reports again with the next request", asy
   await supervisor.hears("stats", (it) => it.requestsTotal === 2);
 });
 
-test("drains: answers with Connection: close, goes on accepting until it is released, reports, exits 0", async (context) => {
+test("drains: responds with Connection: close, continues to accept until it is released, reports, exits with 0", async (context) => {
   const instance = await PythonInstance.start(context);
   const { supervisor, program } = instance;
   const kept = instance.wire().send(GET);
@@ -72,7 +72,7 @@ test("drains: answers with Connection: close, goes on accepting until it is rele
   const slow = instance.wire().send(`GET /waits?${go} HTTP/1.1\r\nHost: a\r\n\r\n`);
   await program.line(/^# waits began/);
   supervisor.say({ type: "drain", deadlineMs: 60_000 });
-  // Messages are handled in order: so was the drain.
+  // Messages are handled in order, so the drain was handled, too.
   supervisor.say({ type: "ping" });
   await supervisor.hears("pong");
   kept.send(GET);
@@ -86,7 +86,7 @@ test("drains: answers with Connection: close, goes on accepting until it is rele
   expect(existsSync(supervisor.target.path)).toBe(false);
 });
 
-test("ends at the drain's deadline, though a view runs, and says what it cut", async (context) => {
+test("exits at the drain's deadline, although a view runs, and reports what it cut off", async (context) => {
   const instance = await PythonInstance.start(context);
   const { supervisor, program } = instance;
   const cut = instance.wire().send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -97,7 +97,7 @@ test("ends at the drain's deadline, though a view runs, and says what it cut", a
   expect(program.output).toContain("stopped at the deadline with 1 requests in flight");
 });
 
-test("on SIGTERM finishes the request and does not wait for a release; does not heed SIGINT", async (context) => {
+test("on SIGTERM finishes the request and does not wait for a release; ignores SIGINT", async (context) => {
   const instance = await PythonInstance.start(context);
   const go = join(instance.supervisor.directory, "go");
   instance.program.kill("SIGINT");
@@ -109,7 +109,7 @@ test("on SIGTERM finishes the request and does not wait for a release; does not 
   expect(await instance.program.exited).toEqual({ code: 0, signal: null });
 });
 
-test("a connection that is made while it ends on SIGTERM is refused or served, never reset", async (context) => {
+test("a connection that is made while it exits on SIGTERM is refused or served, never reset", async (context) => {
   const instance = await PythonInstance.start(context);
   const { path } = instance.supervisor.target;
   let served = 0;
@@ -146,7 +146,7 @@ test("a connection that is made while it ends on SIGTERM is refused or served, n
   expect([served >= 300, cut]).toEqual([true, 0]);
 });
 
-test("serves on without a supervisor for the grace, comes back to one, and leaves without", async (context) => {
+test("continues to serve without a supervisor for the grace period, reconnects to one, and exits without one", async (context) => {
   const orphanGraceMs = 2000;
   const outlive = async () => {
     const startedAt = performance.now();
@@ -162,21 +162,21 @@ test("serves on without a supervisor for the grace, comes back to one, and leave
   expect(instance.output).toMatch(/no supervisor came back/);
 });
 
-test("says to a supervisor that came back that it is ready", async (context) => {
+test("reports ready to a new supervisor", async (context) => {
   const { supervisor } = await PythonInstance.start(context);
   await supervisor.vanish();
   await supervisor.listen();
   await supervisor.hears("hello", (it) => it.phase === "ready");
 });
 
-test("leaves when the supervisor refuses it", async (context) => {
+test("exits when the supervisor rejects it", async (context) => {
   const instance = await PythonInstance.start(context);
   instance.supervisor.say({ type: "refused", reason: "unknown token" });
   expect(await instance.program.exited).toEqual({ code: 0, signal: null });
   expect(instance.output).toMatch(/refused this process: unknown token/);
 });
 
-test("says why it cannot start, and exits 1", async (context) => {
+test("reports why it cannot start, and exits with 1", async (context) => {
   for (const [wsgi, message] of [
     ["nowhere.wsgi:application", /there is no module 'nowhere' on sys\.path/],
     ["wsgi_app:missing", /the module wsgi_app has no missing/],
@@ -206,7 +206,7 @@ test("views run on the main thread", async (context) => {
 
 const ran = async (instance: PythonInstance): Promise<string[]> => JSON.parse(bodyOf(await instance.get("/ran")));
 
-test("timers run between requests; one that fails or was stopped keeps none of the others", async (context) => {
+test("timers run between requests; one that fails or was stopped does not affect the others", async (context) => {
   const instance = await PythonInstance.start(context);
   await instance.get("/timers");
   const isRepeated = async () => (await ran(instance)).filter((name) => name === "every").length > 2;
@@ -228,7 +228,7 @@ test("deferred jobs run when the server is idle, in their order; combined ones o
   await instance.program.line(/the deferred job failing_job failed:/);
 });
 
-test("a drain waits for deferred jobs; what its deadline cuts is told by name", async (context) => {
+test("a drain waits for deferred jobs; jobs that its deadline cuts off are reported by name", async (context) => {
   const waiting = await PythonInstance.start(context);
   const go = join(waiting.supervisor.directory, "go");
   await waiting.get(`/defers-for-long?${go}`);

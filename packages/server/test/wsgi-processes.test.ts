@@ -5,7 +5,7 @@ import { bodyOf, PythonInstance } from "./python-instance.js";
 const start = (context: Parameters<typeof PythonInstance.start>[0]) =>
   PythonInstance.start(context, { wsgi: "wsgi_processes:application" });
 
-test("multiprocessing works with each way to start a process, and its processes can be ended", async (context) => {
+test("multiprocessing works with each way to start a process, and its processes can be stopped", async (context) => {
   const instance = await start(context);
   const get = async (path: string) => bodyOf(await instance.get(path));
   for (const method of ["fork", "forkserver", "spawn"]) {
@@ -15,7 +15,7 @@ test("multiprocessing works with each way to start a process, and its processes 
   }
 });
 
-test("what an app starts does not ignore SIGINT, through fork and exec", async (context) => {
+test("a process that an app starts does not ignore SIGINT, through fork and exec", async (context) => {
   const instance = await start(context);
   for (const [path, status] of [
     ["/interrupts", "-2"],
@@ -25,7 +25,7 @@ test("what an app starts does not ignore SIGINT, through fork and exec", async (
   }
 });
 
-test("a forked child never serves: it ends where it comes back to the server, whatever it comes back with", async (context) => {
+test("a forked child never serves: it exits where it returns to the server, whatever it returns", async (context) => {
   const instance = await start(context);
   for (const [path, status] of [
     ["/child-raises", "1"],
@@ -33,7 +33,7 @@ test("a forked child never serves: it ends where it comes back to the server, wh
     ["/child-returns", "1"],
     ["/child-aborts", "-6"],
     ["/child-writes", "1"],
-    // It has none of the instance's sockets, which would otherwise stay open after the instance.
+    // The child has none of the instance's sockets, which would otherwise stay open after the instance.
     ["/child-files", "0"],
   ] as const) {
     const response = await instance.get(path);
@@ -42,7 +42,7 @@ test("a forked child never serves: it ends where it comes back to the server, wh
   }
   await instance.program.line(/ValueError: thrown in a forked child/);
   await instance.program.line(/GET \/child-returns: a forked child returned into the server/);
-  // The stacks of children would hide that of the instance, with which they are aborted.
+  // The stacks of child processes would hide that of the instance, with which they are aborted.
   expect(instance.output).not.toContain("Fatal Python error");
   await instance.get("/jobs");
   for (const name of ["raises", "returns", "timer"]) await instance.program.line(new RegExp(`^# ${name}: 1$`));
@@ -50,7 +50,7 @@ test("a forked child never serves: it ends where it comes back to the server, wh
   expect(await instance.program.exited).toEqual({ code: 0, signal: null });
 });
 
-test("on a full disk a last flush that fails, also of a stream of the app's own, is no failure of the process", async (context) => {
+test("a failing last flush on a full disk, even of one of the app's own streams, is no failure of the process", async (context) => {
   const instance = await PythonInstance.start(context);
   expect(bodyOf(await instance.get("/full-disk"))).toBe("full");
   instance.program.kill("SIGTERM");

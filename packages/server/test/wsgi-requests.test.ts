@@ -1,9 +1,9 @@
-/** How a WSGI instance handles a request's bytes: environ, bodies, and refusals. */
+/** How a WSGI instance handles the bytes of a request: environ, bodies, and refusals. */
 import { expect, test as sequential } from "vitest";
 import { CHUNK_LINES } from "../../wire/test/support/chunk-lines.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
 
-/** Side by side: each has an instance of its own, and mostly waits. */
+/** Concurrent, because each has a separate instance and mostly waits. */
 const test = sequential.concurrent;
 
 /** Returns the app's environ, as Python prints its values. */
@@ -13,7 +13,7 @@ async function environ(instance: PythonInstance, head: string): Promise<Record<s
   return Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
 }
 
-test("the environ says what was asked, by whom, where and how", async (context) => {
+test("the environ says what was requested, by whom, where and how", async (context) => {
   const instance = await PythonInstance.start(context);
   const direct = await environ(
     instance,
@@ -65,11 +65,11 @@ test("the environ says what was asked, by whom, where and how", async (context) 
   }
 });
 
-test("fields that recur are read the same each time, and doubled ones are refused again", async (context) => {
+test("recurring fields are read the same each time, and duplicate ones are rejected again", async (context) => {
   const instance = await PythonInstance.start(context);
   const ask = async (accept: string) =>
     (await environ(instance, `GET /environ HTTP/1.1\r\nHost: a\r\nAccept: ${accept}\r\nAccept:b\r\n`)).HTTP_ACCEPT;
-  // More than are remembered.
+  // More than are cached.
   for (let n = 0; n < 140; n++) expect(await ask(`text/${n % 135}`)).toBe(`'text/${n % 135}, b'`);
   for (let n = 0; n < 2; n++) expect(await instance.get("/", "Host: a\r\n")).toMatch(/^HTTP\/1.1 400 /);
   expect(await instance.says("GET / HTTP/1.1\r\nHost: a\r\nAccept : b\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
@@ -109,7 +109,7 @@ test("REQUEST_URI and RAW_URI are the target as it was sent; SCRIPT_NAME and the
   }
 });
 
-test("fields that would pass for others never reach the app", async (context) => {
+test("fields that could be mistaken for others never reach the app", async (context) => {
   const instance = await PythonInstance.start(context);
   const seen = await environ(
     instance,
@@ -120,7 +120,7 @@ test("fields that would pass for others never reach the app", async (context) =>
   expect(seen).not.toHaveProperty("HTTP_X_FORWARDED_FOR");
 });
 
-test("what is ambiguous or malformed is refused, and the connection closed", async (context) => {
+test("an ambiguous or malformed request is rejected, and the connection closed", async (context) => {
   const instance = await PythonInstance.start(context);
   const refused: [string, number][] = [
     ["GET / HTTP/1.1\r\n\r\n", 400],
@@ -168,7 +168,7 @@ test("what is ambiguous or malformed is refused, and the connection closed", asy
   expect(instance.output).not.toContain("Traceback");
 });
 
-test("a head that does not come to its end is answered 408", async (context) => {
+test("an incomplete head gets 408", async (context) => {
   const instance = await PythonInstance.start(context, {}, { headTimeoutMs: 200 });
   expect(await instance.says("GET / HTTP/1.1\r\nHost: a\r\nX: ")).toMatch(/^HTTP\/1\.1 408 /);
 });
@@ -202,7 +202,7 @@ test("wsgi.input reads lines, and ends where the body ends", async (context) => 
   expect(bodyOf(response)).toBe("[70001, 70001, 3]");
 });
 
-test("Expect: 100-continue is answered when the app begins to read, and not at all where it does not", async (context) => {
+test("Expect: 100-continue gets its response when the app begins to read, and none if the app does not", async (context) => {
   const instance = await PythonInstance.start(context);
   const head = (path: string) =>
     `POST ${path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n`;
@@ -218,7 +218,7 @@ test("Expect: 100-continue is answered when the app begins to read, and not at a
   await chunked.gets(/body$/);
 });
 
-test("a body that the app leaves unread is never taken for the next request", async (context) => {
+test("a body that the app leaves unread is never mistaken for the next request", async (context) => {
   const instance = await PythonInstance.start(context);
   const smuggled = "GET /environ HTTP/1.1\r\nHost: a\r\n\r\n";
   const small = instance
@@ -234,7 +234,7 @@ test("a body that the app leaves unread is never taken for the next request", as
   expect(await large.closed()).toMatch(/not readHTTP\/1\.1 200 OK\r\n[\s\S]*hello$/);
 });
 
-test("a client that leaves in the middle of its body ends the request, of which no app hears, and nothing else", async (context) => {
+test("a client that disconnects in the middle of its body only ends the request, which the app never gets", async (context) => {
   const instance = await PythonInstance.start(context);
   const wire = instance.wire().send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\nabc");
   wire.destroy();
@@ -242,7 +242,7 @@ test("a client that leaves in the middle of its body ends the request, of which 
   await instance.supervisor.hears("stats", (it) => it.requestsTotal === 1 && it.errorsTotal === 0);
 });
 
-test("a body larger than what is held in memory is whole, and can be read again from its begin", async (context) => {
+test("a body larger than what is held in memory is complete, and can be read again from its beginning", async (context) => {
   const instance = await PythonInstance.start(context);
   const sent = "0123456789abcdef".repeat(60_000);
   for (const [framing, body] of [
@@ -253,7 +253,7 @@ test("a body larger than what is held in memory is whole, and can be read again 
   }
 });
 
-test("several callables by prefix: the longest that fits answers, on whole segments", async (context) => {
+test("several callables by prefix: the longest matching one responds, on whole segments", async (context) => {
   const app = "wsgi_app:application";
   const instance = await PythonInstance.start(context, { wsgi: { "/api/": app, "/api/v2": app, "/environ": app } });
   const at = async (target: string) => {

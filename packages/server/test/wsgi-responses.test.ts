@@ -5,10 +5,10 @@ import { expect, test as sequential } from "vitest";
 import { eventually, fixture } from "./harness.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
 
-/** Side by side: each has an instance of its own, and mostly waits. */
+/** Concurrent, because each has a separate instance and mostly waits. */
 const test = sequential.concurrent;
 
-test("a body of known length leaves with it, and the connection is kept", async (context) => {
+test("a body of known length is sent with it, and the connection is kept", async (context) => {
   const wire = (await PythonInstance.start(context)).wire();
   wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
   const first = await wire.gets(/hello$/);
@@ -21,18 +21,18 @@ test("a body of known length leaves with it, and the connection is kept", async 
   expect(await wire.gets(/onetwo$/)).toMatch(/\r\nContent-Length: 6\r\n\r\nonetwo$/);
 });
 
-test("requests that come together are answered in their order", async (context) => {
+test("requests that arrive together get responses in order", async (context) => {
   const instance = await PythonInstance.start(context);
   const get = (path: string, more = "") => `GET ${path} HTTP/1.1\r\nHost: a\r\n${more}\r\n`;
   const all = await instance.says(get("/list") + get("/blocks") + get("/", "Connection: close\r\n"));
-  // No report that the app is done precedes the response to a request that has already come.
+  // No report that the app is done precedes the response to a request that has already arrived.
   expect(all.replaceAll(/HTTP\/1\.1 200 OK\r\n(\S+: .*\r\n)+\r\n/g, "|")).toBe(
     `|onetwo|3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n|hello`,
   );
   expect(all.match(/^Connection: .*/gm)).toEqual(["Connection: paceline-working", "Connection: close"]);
 });
 
-test("what is known of a body says how it is framed", async (context) => {
+test("the framing of a body follows from what is known about it", async (context) => {
   const instance = await PythonInstance.start(context);
   for (const [path, framing, body] of [
     ["/blocks", "Transfer-Encoding: chunked", "onetwo"],
@@ -58,24 +58,24 @@ test("HTTP/1.0 gets no chunks: without a length the end of the connection ends t
   expect(await kept.closed()).toMatch(/hello[\s\S]*\r\nConnection: close\r\n\r\nhello$/);
 });
 
-test("each block leaves as it is made", async (context) => {
+test("each block is sent as soon as it exists", async (context) => {
   const instance = await PythonInstance.start(context);
   const go = join(instance.supervisor.directory, "go");
   const wire = instance.wire().send(`GET /slow-blocks?${go} HTTP/1.1\r\nHost: a\r\n\r\n`);
   await wire.gets(/5\r\nfirst\r\n$/);
   writeFileSync(go, "");
-  // The last line tells the balancer that the app is done with it.
+  // The last line tells the balancer that the app is done with the request.
   await wire.gets(/first\r\n6\r\nsecond\r\n0\r\n\r\nHTTP\/1\.1 100 Continue\r\n\r\n$/);
   const next = join(instance.supervisor.directory, "next");
   wire.send(`GET /slow-blocks?${next} HTTP/1.1\r\nHost: a\r\n\r\n`);
   await wire.gets(/5\r\nfirst\r\n$/);
   wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
   writeFileSync(next, "");
-  // Not with its next request there.
+  // It is not sent if the next request has already arrived.
   await wire.gets(/first\r\n6\r\nsecond\r\n0\r\n\r\nHTTP\/1\.1 200 OK\r\n[^|]*hello$/);
 });
 
-test("answers that have no body by their status have none", async (context) => {
+test("responses whose status allows no body have none", async (context) => {
   const instance = await PythonInstance.start(context);
   for (const [path, status] of [
     ["/nothing", "204 No Content"],
@@ -98,7 +98,7 @@ test("HEAD has the head of a GET and no body", async (context) => {
   expect(await instance.get("/empty", "", "HEAD")).not.toMatch(/content-length/i);
 });
 
-test("a file leaves from where it stands, whole or as far as was announced; one that is packed as what it unpacks to", async (context) => {
+test("a file is sent from its current position, completely or as far as announced; a compressed one as its decompressed content", async (context) => {
   const instance = await PythonInstance.start(context);
   const source = readFileSync(fixture("wsgi_app.py"), "latin1");
   const whole = await instance.get("/file");
@@ -108,7 +108,7 @@ test("a file leaves from where it stands, whole or as far as was announced; one 
   expect(bodyOf(await instance.get("/packed-file"))).toBe("unpacked");
 });
 
-test("what no answer may have is refused while the app runs: 500, and the reason in the log", async (context) => {
+test("what no response may have is rejected while the app runs: 500, and the reason in the log", async (context) => {
   const instance = await PythonInstance.start(context);
   const refused: [string, RegExp][] = [
     ["/throws", /ValueError: thrown by the view/],
@@ -131,7 +131,7 @@ test("what no answer may have is refused while the app runs: 500, and the reason
   expect(instance.output).toContain('raise ValueError("thrown by the view")');
 });
 
-test("what gunicorn and uWSGI accept is accepted; fields of one hop are left out, and the log says so once for each", async (context) => {
+test("what gunicorn and uWSGI accept is accepted; hop-by-hop fields are left out, and the log says so once for each", async (context) => {
   const instance = await PythonInstance.start(context);
   const cases = [
     ...["hop", "hop-with-length", "subclasses", "tuple", "lists", "view", "no-reason", "empty-reason"],
@@ -153,7 +153,7 @@ test("what gunicorn and uWSGI accept is accepted; fields of one hop are left out
   );
 });
 
-test("exc_info: before the head it takes the answer's place, after it the connection ends too early", async (context) => {
+test("exc_info: before the head it replaces the response, after the head the connection ends too early", async (context) => {
   const instance = await PythonInstance.start(context);
   const changed = await instance.get("/changes-its-mind");
   expect(changed).toMatch(/^HTTP\/1\.1 500 Oops\r\n[\s\S]*\r\n\r\nsorry$/);
@@ -166,7 +166,7 @@ test("exc_info: before the head it takes the answer's place, after it the connec
   await instance.program.line(/ValueError: thrown after a block/);
 });
 
-test("a Content-Length that is not kept: too few bytes never look whole, too many are cut", async (context) => {
+test("a wrong Content-Length: too few bytes never look complete, too many are cut off", async (context) => {
   const instance = await PythonInstance.start(context);
   const wire = instance.wire().send("GET /too-few HTTP/1.1\r\nHost: a\r\n\r\n");
   expect(await wire.closed()).toMatch(/\r\nContent-Length: 10\r\n\r\nfew$/);
@@ -177,7 +177,7 @@ test("a Content-Length that is not kept: too few bytes never look whole, too man
   await kept.gets(/100 Continue\r\n\r\nHTTP\/1\.1 200 OK[\s\S]*hello$/);
 });
 
-test("close() of an iterable is called once: at its end, on an error, and when the client leaves in the middle", async (context) => {
+test("close() of an iterable is called once: at its end, on an error, and when the client disconnects in the middle", async (context) => {
   const instance = await PythonInstance.start(context);
   const count = (text: string) => instance.program.output.filter((line) => line === text).length;
   const seen = (text: string, times: number) =>
@@ -198,7 +198,7 @@ test("close() of an iterable is called once: at its end, on an error, and when t
   expect(await instance.get("/")).toMatch(/hello$/);
 });
 
-test("a client that takes nothing holds the instance no longer than bodyTimeoutMs", async (context) => {
+test("a client that reads nothing holds the instance no longer than bodyTimeoutMs", async (context) => {
   const instance = await PythonInstance.start(context, {}, { bodyTimeoutMs: 300 });
   const wire = instance.wire();
   wire.pause();
@@ -207,7 +207,7 @@ test("a client that takes nothing holds the instance no longer than bodyTimeoutM
   expect(await instance.get("/")).toMatch(/hello$/);
 });
 
-test("a large answer comes whole, however slowly its client begins to read", async (context) => {
+test("a large response arrives completely, however slowly its client begins to read", async (context) => {
   const instance = await PythonInstance.start(context);
   const wire = instance.wire();
   wire.pause();
@@ -217,7 +217,7 @@ test("a large answer comes whole, however slowly its client begins to read", asy
   expect(bodyOf(await wire.closed())).toBe("0123456789".repeat(1_000_000));
 });
 
-test("a view that ends the process has its client answered first, and the exit status of its own; the log names it", async (context) => {
+test("if a view makes the process exit, its client gets the response first, and the exit status is the view's; the log names the view", async (context) => {
   const instance = await PythonInstance.start(context);
   expect(await instance.get("/exits")).toMatch(/^HTTP\/1\.1 500 /);
   expect(await instance.program.exited).toEqual({ code: 3, signal: null });

@@ -5,23 +5,23 @@ import { expect, test as sequential } from "vitest";
 import { eventually } from "./harness.js";
 import { bodyOf, PythonInstance } from "./python-instance.js";
 
-/** Side by side: each has an instance of its own, and mostly waits. */
+/** Concurrent, because each has a separate instance and mostly waits. */
 const test = sequential.concurrent;
 
 const start = (context: Parameters<typeof PythonInstance.start>[0], threads = 3) =>
   PythonInstance.start(context, { threads });
 
-/** Starts requests whose views wait for a file; returns them with it when all views have started. */
+/** Starts requests whose views wait for a file; returns them and the file when all views have started. */
 async function begin(instance: PythonInstance, count: number) {
   const go = join(instance.supervisor.directory, "go");
   const request = `GET /waits?${go} HTTP/1.1\r\nHost: a\r\n\r\n`;
   const wires = Array.from({ length: count }, () => instance.wire().send(request));
-  // Threads that print at once may share a line.
+  // Threads that print at the same time may share a line.
   await eventually("all views", () => instance.output.split("# waits began").length - 1 === count || undefined);
   return { go, wires };
 }
 
-test("works on as many requests at once as it has threads, and on the next when one has ended", async (context) => {
+test("handles as many requests at once as it has threads, and the next one when one has ended", async (context) => {
   const instance = await start(context);
   expect(bodyOf(await instance.get("/environ"))).toContain("wsgi.multithread=True");
   expect(bodyOf(await instance.get("/threads"))).toMatch(/^False /);
@@ -39,7 +39,7 @@ test("works on as many requests at once as it has threads, and on the next when 
   await supervisor.hears("stats", (it) => it.inFlight === 0 && it.requestsTotal === 8);
 });
 
-test("counts exactly though many requests end at once", async (context) => {
+test("counts exactly although many requests end at the same time", async (context) => {
   const instance = await start(context, 8);
   await instance.get("/switches");
   const client = async (count: number) => {
@@ -49,7 +49,7 @@ test("counts exactly though many requests end at once", async (context) => {
   await instance.supervisor.hears("stats", (it) => it.requestsTotal === 321 && it.errorsTotal === 32);
 });
 
-test("SIGTERM drains all threads; at the drain's deadline it says how many requests were cut", async (context) => {
+test("SIGTERM drains all threads; at the drain's deadline it reports how many requests were cut off", async (context) => {
   const [drained, cut] = [await start(context, 4), await start(context)];
   const { go, wires } = await begin(drained, 3);
   const kept = drained.wire();
@@ -72,7 +72,7 @@ test("SIGTERM drains all threads; at the drain's deadline it says how many reque
   expect(cut.program.output).toContain("stopped at the deadline with 2 requests in flight");
 });
 
-test("the traceback of an overdue request is of the one whose client has gone", async (context) => {
+test("the traceback of an overdue request is that of the request whose client has disconnected", async (context) => {
   const instance = await start(context);
   await begin(instance, 1);
   const abandoned = instance.wire().send("GET /sleeps HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -104,7 +104,7 @@ test("in direct mode it reports a view that sends nothing for too long, but none
   await instance.program.line(/in sleep_for_good$/);
 });
 
-test("a view that ends the process has its client answered first; a forked child never serves", async (context) => {
+test("if a view makes the process exit, its client gets the response first; a forked child never serves", async (context) => {
   const instance = await PythonInstance.start(context, { threads: 2, wsgi: "wsgi_processes:application" });
   for (const [path, status] of [
     ["/child-raises", "1"],

@@ -1,4 +1,4 @@
-/** The command line for people and scripts: its output, its exit statuses, its leftovers. */
+/** The command line for people and scripts: its output, its exit statuses, and what it leaves behind. */
 
 import { existsSync, mkdirSync } from "node:fs";
 import { connect } from "node:net";
@@ -34,7 +34,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
   const paceline = (cwd: string, ...args: string[]) =>
     canBeKept(args) || canBeKeptToo(args) ? runKept(args, cwd, env) : run(PACELINE, args, { cwd, env });
 
-  /** Ensures that a fleet ends with its test. */
+  /** Makes sure that a fleet stops with its test. */
   function stopAtEnd(folder: string): void {
     onTestFinished(async () => {
       const socketPath = join(runDirOf(folder), "control.sock");
@@ -77,9 +77,9 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     [["start", "app.mjs", "--name", "n".repeat(65)], /--name: must be 1 to 64 characters/],
     [["check", "-c", "app.mjs", "app.mjs"], /-c app\.mjs: app\.mjs is one argument too many/],
     [["init", "simple"], /simple: there is no such folder; init finds out by itself/],
-  ])("%j is a mistake in usage: exit status 2", async (args, expected) => {
+  ])("%j is a usage error: exit status 2", async (args, expected) => {
     const folder = makeFolder({ "app.mjs": HELLO, "pub/index.html": "", "bare/package.json": "{}" });
-    // A process that is kept finds them in the same way, but `serve` is a program of its own.
+    // A kept process finds them in the same way, but `serve` is a separate program.
     const { code, stdout, stderr } = await (args[0] === "serve"
       ? paceline(folder, ...args)
       : runKept(args, folder, env));
@@ -245,13 +245,13 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     }
   });
 
-  test("logs --follow goes on until its reader leaves or the fleet ends", async () => {
+  test("logs --follow continues until its reader leaves or the fleet stops", async () => {
     const folder = makeFolder({ "app.mjs": `setInterval(() => console.log("a line"), 50);\n${HELLO}` });
     stopAtEnd(folder);
     const port = await freePort();
     const started = await paceline(folder, "start", "-d", "-i", "1", "-l", `127.0.0.1:${port}`, "app.mjs");
     expect(started.code, started.stderr).toBe(0);
-    // `head` leaves after the first line, and so must the command.
+    // `head` exits after the first line, and so must the command.
     const piped = await run("sh", ["-c", `"${PACELINE}" logs -f -n 1 | head -n 1`], { cwd: folder, env });
     expect(piped.stdout.split("\n")).toHaveLength(2);
     const following = start(PACELINE, ["events", "-f", "--json"], { cwd: folder, env });
@@ -286,7 +286,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     expect(existsSync(join(runDirOf(folder), "control.sock"))).toBe(false);
   });
 
-  test("a detached start that is interrupted leaves nothing", async () => {
+  test("an interrupted detached start leaves nothing behind", async () => {
     const folder = makeFolder({ "app.mjs": HANGING });
     stopAtEnd(folder);
     const port = await freePort();
@@ -313,7 +313,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
         `^\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d\\.\\d{3} paceline   \\| .*: 2 instances of app\\.mjs on http://127\\.0\\.0\\.1:${port} \\(${runtime} \\d`,
       ),
     );
-    // Nobody reads its output: it continues.
+    // Nobody reads its output, and it continues.
     child.stdout?.destroy();
     const client = new ControlClient({ socketPath: join(runDirOf(folder), "control.sock"), timeoutMs: 20_000 });
     expect(await client.operate("GET", "/v1/ready")).toMatchObject({ ok: true });

@@ -33,7 +33,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
   describe("with one fleet for all of these", () => {
     let supervisor: RunningSupervisor;
     beforeAll(async () => {
-      // A process that is held up in a drain loses no request.
+      // A process that is delayed in a drain loses no request.
       const patient = { ...policy, drainTimeoutMs: 60_000 };
       const config = fleet([pool("web", "good", 3, { policy: patient })]);
       supervisor = share(await start(runtime, { ...config, balancer: { ...config.balancer, policy: patient } }));
@@ -73,7 +73,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       expect(status.balancers[0]).toMatchObject({ attempt: 2 });
     });
 
-    test("a child inherits nothing but its output, and a balancer the listening sockets", async () => {
+    test("a child process inherits nothing but its output, and a balancer the listening sockets", async () => {
       const { pools, balancers } = await supervisor.status();
       const listening = /socket:\[(\d+)\]/.exec(readlinkSync(`/proc/${balancers[0]?.pid}/fd/3`))?.[0];
       expect(listening).toBeDefined();
@@ -85,7 +85,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       );
     });
 
-    test("an instance that is killed is soon back, and status tells the signal", async () => {
+    test("a killed instance is soon replaced, and status shows the signal", async () => {
       const [before] = (await supervisor.status()).pools[0]?.instances ?? [];
       const { pid, attempt = 0, restarts = 0 } = before ?? {};
       process.kill(pid ?? 0, "SIGKILL");
@@ -95,7 +95,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       expect(status.pools[0]?.instances[0]).toMatchObject({ restarts: restarts + 1, lastExit });
     });
 
-    test("a balancer that is killed is replaced, and connections that come meanwhile wait", async () => {
+    test("a killed balancer is replaced, and connections that arrive in the meantime wait", async () => {
       const url = await supervisor.url();
       const { pid, attempt = 0 } = (await supervisor.status()).balancers[0] ?? {};
       process.kill(pid ?? 0, "SIGKILL");
@@ -289,7 +289,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
   });
 
   single("a stop has one deadline: the instances get what the balancers have left of it", async () => {
-    // After its SIGTERM it stays until the event was seen: its supervisor ends with it.
+    // After its SIGTERM it stays until the event was seen: it exits with its supervisor.
     const oneDeadline = { ...policy, drainTimeoutMs: 2000, termTimeoutMs: 60_000 };
     const config = fleet([pool("web", "ignores-sigterm", 1, { policy: oneDeadline })]);
     const supervisor = await start(runtime, { ...config, balancer: { ...config.balancer, policy: oneDeadline } });
@@ -298,7 +298,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     const held = connect(Number(url.port), url.hostname);
     held.on("error", () => undefined);
     await once(held, "connect");
-    // The kernel connects it; until the balancer has accepted it, it does not delay the drain.
+    // The kernel accepts the connection; until the balancer has accepted it, it does not delay the drain.
     const log = () => supervisor.call<LogLine[]>("recentLog", "balancer.1");
     await expect.poll(async () => (await log()).map(({ text }) => text)).toContain("has its first client");
     const { pid = 0 } = (await supervisor.status()).pools[0]?.instances[0] ?? {};
@@ -350,7 +350,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     );
     writeFileSync(gate, "");
     expect(await restart).toMatchObject({ ok: false, code: "busy", message: "a reload of api is under way" });
-    // Its new process would never be ready; the end of it ends the reload, too.
+    // Its new process would never be ready; its exit also ends the reload.
     process.kill(successor(status) as number, "SIGKILL");
     expect(await reload).toMatchObject({ ok: false, code: "failed" });
     expect(await supervisor.call("restart", "api")).toMatchObject({ ok: true });
@@ -406,7 +406,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       await expect.poll(async () => (await ofScaling()).length).toBe(before + 2);
       return (await ofScaling()).slice(before);
     };
-    // Whichever the runtime sees first; between the two, this process may be held up until the first is done.
+    // The one that the runtime sees first; between the two, this process may be delayed until the first is done.
     const superseded = /^info (SIGTTIN: web was scaled to 2|SIGTTOU: web was scaled to 0), and since then to 1$/;
     const isSuperseded = (lines: string[]) => lines.some((line) => superseded.test(line));
     expect(await inTime(both, (lines) => !isSuperseded(lines))).toEqual(
@@ -420,7 +420,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(await supervisor.exited()).toBe(0);
   });
 
-  // They run on Bun, whatever the supervisor runs on.
+  // They run on Bun, whatever the runtime of the supervisor.
   single("children outlive a killed supervisor by the orphan grace, and serve meanwhile", async () => {
     const orphanGraceMs = 5000;
     const outlive = async () => {
@@ -469,7 +469,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     await expect(second.call("start")).rejects.toMatchObject({ code: "EADDRINUSE" });
     const pids = pidsOf(await supervisor.status());
     supervisor.child.kill("SIGKILL");
-    // All at once: the end by the grace is another test's.
+    // All at once: another test covers the end after the grace period.
     for (const pid of pids) process.kill(pid, "SIGKILL");
     await expect.poll(() => pids.filter(isAlive)).toEqual([]);
     expect(existsSync(path)).toBe(true);
@@ -479,7 +479,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
     expect(existsSync(path)).toBe(false);
   });
 
-  test("the output of a process stays within its bound and still comes in the log", async () => {
+  test("the output of a process stays within its limit and is still logged", async () => {
     const bound = 64 << 10;
     const supervisor = await start(runtime, fleet([pool("web", "floods-output", 1, { maxOutputBytes: bound })]));
     await supervisor.call("waitReady");
@@ -487,9 +487,9 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       const log = await supervisor.call<LogLine[]>("recentLog", "web.1");
       return Number(/line (\d+)/.exec(log.at(-1)?.text ?? "")?.[1] ?? 0);
     };
-    // Each look costs as much as the lines.
+    // Each check costs as much as the lines.
     await expect.poll(lastLine, { interval: 200 }).toBeGreaterThan(10_000);
-    // Without the limit it would have more than 1 MB by now, and only grow.
+    // Without the limit it would have more than 1 MB by now, and continue to grow.
     await expect.poll(() => statSync(join(supervisor.directory, "web.1#1.out")).blocks * 512).toBeLessThan(500_000);
   });
 });

@@ -175,7 +175,7 @@ describe("a response through the proxy on node", () => {
     wire.send(`1;${"a".repeat(200)}\r\nx\r\n`.repeat(2000));
     await eventually("the end of the response", () => client.ended !== "open");
     expect(client.received).not.toMatch(/\r\n0\r\n\r\n$/);
-    await eventually("the line", () => both.front.output.find((it) => it.includes("too much beside")));
+    await eventually("the line", () => both.front.output.find((it) => it.includes("too much framing")));
     await exchange(both);
   });
 

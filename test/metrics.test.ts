@@ -119,7 +119,7 @@ test("the metrics are the figures of the status, and what clients send makes no 
       valueIn(text, 'paceline_pool_requests_total{pool="web"}') === 20 &&
       valueIn(text, "paceline_responses_total") === 20;
     // Memory and CPU time are only read while a client asks for them.
-    return isCounted && valueIn(text, CPU) >= 0 ? text : undefined;
+    return isCounted && valueIn(text, CPU) >= 0 && valueIn(text, "paceline_cpu_ratio") >= 0 ? text : undefined;
   });
   const { pools, balancers } = await project.status();
   for (const { name, requestsTotal, rssBytes } of pools[0]?.instances ?? []) {

@@ -101,8 +101,13 @@ describe.each(RUNTIMES)("the data path on %s", (runtime) => {
       expect(`${what}: ${connection.received}`).toMatch(/: HTTP\/1\.1 400 /);
     }
     expect((await get(project.port)).status).toBe(200);
-    const status = await project.statusWhere("the sound request", ({ pools }) => (pools[0]?.requestsTotal ?? 0) > 0);
-    expect(status.pools.map(({ requestsTotal }) => requestsTotal)).toEqual([1, 0, 0]);
+    // Not the requests that were sent: on a busy machine one is moved to another instance.
+    const responsesOf = ({ instances }: Status["pools"][number]) =>
+      instances.flatMap(({ responses }) => Object.values(responses ?? {})).reduce((sum, count) => sum + count, 0);
+    const { pools } = await project.statusWhere("the sound request", ({ pools }) =>
+      pools.some((it) => responsesOf(it) > 0),
+    );
+    expect(pools.map(responsesOf)).toEqual([1, 0, 0]);
   });
 
   test("bodies of every framing reach a Node handler whole", async () => {

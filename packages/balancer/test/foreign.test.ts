@@ -161,9 +161,10 @@ describe.each(RUNTIMES)("a pool with `hedge` on %s", (runtime) => {
     const ids = ["api.1#1", "api.2#1", "api.3#1"];
     const listening = ids.map((id) => ScriptedUpstream.listen(path.join(balancer.directory, `${id}.sock`), onBytes));
     const upstreams = await Promise.all(listening);
-    const described = pool("api", ["/"], Object.fromEntries(upstreams.map((each, at) => [ids[at], each.path])));
+    const described = pool("api", ["/api/"], Object.fromEntries(upstreams.map((each, at) => [ids[at], each.path])));
     const foreign = described.upstreams.map((upstream) => ({ ...upstream, foreign: true }));
-    await balancer.follow({}, [{ ...described, upstreams: foreign, hedge: true }]);
+    const identity = { ids: true, inResponse: false };
+    await balancer.follow({}, [{ ...described, upstreams: foreign, stripPrefix: true, hedge: true }], { identity });
 
     const quick = await RawClient.connect(balancer.port);
     let asked = 0;
@@ -171,13 +172,13 @@ describe.each(RUNTIMES)("a pool with `hedge` on %s", (runtime) => {
     const doubled = (target: string) =>
       waitFor(`a second upstream for ${target}`, async () => {
         asked += 60;
-        await quick.send("GET /quick HTTP/1.1\r\nHost: a\r\n\r\n".repeat(60));
+        await quick.send("GET /api/quick HTTP/1.1\r\nHost: a\r\n\r\n".repeat(60));
         await quick.until(({ received }) => received.split("\nquick").length === asked + 1, "60 responses");
         const [first, second] = got.get(target) ?? [];
         return first !== undefined && second !== undefined && { first, second };
       });
     const isClosed = ({ socket }: UpstreamConnection) => socket.destroyed || socket.readableEnded;
-    const ask = (target: string) => exchangeRaw(balancer.port, GET.replace("GET /", `GET ${target}`));
+    const ask = (target: string) => exchangeRaw(balancer.port, GET.replace("GET /", `GET /x/../api${target}`));
 
     const cases: [string, RegExp, (first: UpstreamConnection, second: UpstreamConnection) => unknown][] = [
       ["/second", / 200 [\s\S]*second$/, (_, second) => respond(second, "second")],
@@ -188,6 +189,10 @@ describe.each(RUNTIMES)("a pool with `hedge` on %s", (runtime) => {
     for (const [target, expected, act] of cases) {
       const response = ask(target);
       const { first, second } = await doubled(target);
+      const [sent, sentAgain] = [first, second].map(({ received }) => received.split("\r\n\r\n").at(-2));
+      expect(sentAgain).toBe(sent);
+      expect(sent).toMatch(/\r\nx-forwarded-prefix: \/api\r\n/i);
+      expect(sent).toMatch(/\r\nx-request-id: [0-9a-f-]{36}(\r\n|$)/i);
       act(first, second);
       expect((await response).received).toMatch(expected);
       // The client has closed its connection, so both are closed.

@@ -1,9 +1,11 @@
 /** Routing: which pool gets a request, which target its instance sees, and which requests are rejected. */
 import path from "node:path";
+import type { SnapshotPool } from "@paceline/wire";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { waitFor } from "../../../test/support/wait.js";
 import { BalancerProcess, pool, SETUPS } from "./support/balancer-process.js";
 import { exchangeRaw, RawClient } from "./support/raw-client.js";
-import { HELLO, respondEach, ScriptedUpstream } from "./support/scripted-upstream.js";
+import { HELLO, respondEach, ScriptedUpstream, type UpstreamConnection } from "./support/scripted-upstream.js";
 
 const POOLS = {
   web: { routes: ["/"], stripPrefix: false },
@@ -177,5 +179,109 @@ describe.each(SETUPS)("a client that is not trusted, on %s over %s", (runtime, p
     expect(upstream.received.match(/(?<=x-forwarded-prefix: ).*(?=\r)/gi)).toEqual(["/api"]);
     await upstream.close();
     await balancer.stop();
+  });
+});
+
+/** What happens to a request before it is served. */
+interface Way {
+  waits?: true;
+  refuses?: true;
+  dies?: true;
+  /** Returns the classes of its pool. */
+  priority?: (way: string) => SnapshotPool["priority"] & {};
+}
+
+describe.each(SETUPS)("a request that has to wait or is sent again, on %s over %s", (runtime, protocol) => {
+  let balancer: BalancerProcess;
+  const upstreams: ScriptedUpstream[] = [];
+
+  beforeAll(async () => {
+    balancer = await BalancerProcess.start(runtime);
+    balancer.protocol = protocol;
+  });
+
+  afterAll(async () => {
+    for (const upstream of upstreams) await upstream.close();
+    await balancer.stop();
+  });
+
+  const [LOW, OTHERS] = [(way: string) => ({ high: [], low: [`/${way}/`] }), () => ({ high: ["/other/"], low: [] })];
+  /** Each has a pool and a path of its own. */
+  const ways: [what: string, way: string, what: Way][] = [
+    ["is sent at once", "once", {}],
+    ["waits", "waits", { waits: true }],
+    ["waits in its class", "class", { waits: true, priority: LOW }],
+    ["waits in no class", "none", { waits: true, priority: OTHERS }],
+    ["was refused", "refused", { refuses: true }],
+    ["was lost", "lost", { dies: true }],
+    ["was lost, and waits", "again", { dies: true, waits: true }],
+    ["was lost, and waits in its class", "both", { dies: true, waits: true, priority: LOW }],
+  ];
+
+  it.each(ways)("arrives unchanged if it %s", async (_, way, { waits, refuses, dies, priority }) => {
+    const heads: string[] = [];
+    /** Responds to the request in front of it, which has arrived then. */
+    let release: (() => void) | undefined;
+    const onBytes = ({ socket, received }: UpstreamConnection) => {
+      if (!received.endsWith("\r\n\r\n")) return;
+      const head = received.split("\r\n\r\n").at(-2) as string;
+      if (head.startsWith("GET /first ")) {
+        release = () => socket.write(HELLO);
+        return;
+      }
+      heads.push(head);
+      if (dies === true && heads.length === 1) socket.destroy();
+      else socket.write(HELLO);
+    };
+    const described = await Promise.all(
+      [1, 2].map(async (n) => {
+        const socket = path.join(balancer.directory, `${way}.${n}.sock`);
+        if (n === 2 || refuses !== true) upstreams.push(await ScriptedUpstream.listen(socket, onBytes, protocol));
+        return { id: `${way}.${n}#1`, name: `${way}.${n}`, socket, ...(waits === true && { maxInFlight: 1 }) };
+      }),
+    );
+    // Without a loss, it waits for the only one.
+    if (dies !== true && refuses !== true) described.pop();
+    const classes = priority !== undefined && { priority: priority(way) };
+    const pools = [{ name: way, routes: [`/${way}/`], stripPrefix: true, ...classes, upstreams: described }];
+    const identity = { ids: true, inResponse: false, trace: { keep: "trusted" as const, sampled: 1 } };
+    await balancer.follow({}, pools, { identity });
+    const ask = (target: string) =>
+      exchangeRaw(
+        balancer.port,
+        `GET ${target} HTTP/1.1\r\nHost: a\r\nX-Request-Id: sent\r\ntraceparent: 00-${"5".repeat(32)}-${"5".repeat(16)}-01\r\nX-Forwarded-For: 10.9.9.9\r\nX-Forwarded-Prefix: /sent\r\nConnection: close\r\n\r\n`,
+      );
+    const first = waits === true ? ask(`/${way}/first`) : undefined;
+    if (first !== undefined) await waitFor("the first request", () => release !== undefined);
+    const response = ask(`/y/../${way}/./x?q`);
+    if (first !== undefined) {
+      if (dies === true) await waitFor("the loss", () => heads.length > 0);
+      else await balancer.reports(({ inFlight }) => inFlight === 2);
+      release?.();
+    }
+    expect((await response).received).toMatch(/^HTTP\/1\.1 200 /);
+    await first;
+    const known = (head: string) =>
+      head
+        .toLowerCase()
+        .replace(/[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}/, "<new id>")
+        .replace(/00-(?!5{32})[0-9a-f]{32}-[0-9a-f]{16}-01/, "<new trace>")
+        .split("\r\n")
+        .filter((line) => !line.startsWith("connection:"))
+        .sort();
+    const expected = [
+      "forwarded: for=127.0.0.1;proto=http",
+      "get /x?q http/1.1",
+      "host: a",
+      "traceparent: <new trace>",
+      "x-forwarded-for: 127.0.0.1",
+      "x-forwarded-host: a",
+      `x-forwarded-prefix: /${way}`,
+      "x-forwarded-proto: http",
+      "x-request-id: <new id>",
+    ];
+    expect(heads.map(known)).toEqual(dies === true ? [expected, expected] : [expected]);
+    // The same id each time.
+    expect(new Set(heads.map((head) => /x-request-id: .*/i.exec(head)?.[0])).size).toBe(1);
   });
 });

@@ -10,7 +10,7 @@ import { Binding } from "../upstreams/sticky.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import type { Relay } from "./relay.js";
-import { isPoison, LostStarts, MAX_SENDS, mayTryElsewhere } from "./retry.js";
+import { isPoison, LostStarts, MAX_SENDS, mayStartAgain, mayTryElsewhere } from "./retry.js";
 import type { SavedHead } from "./saved-head.js";
 
 export interface AttemptsOwner {
@@ -90,7 +90,8 @@ export class Attempts implements Waiting {
 
   /** Whether the request may be sent again although it may have started. */
   get mayRepeat(): boolean {
-    return this.isIdempotent && this.lostStarts === undefined && !this.isPoison && this.hasBudget;
+    const starts = 1 + (this.lostStarts?.count ?? 0);
+    return mayStartAgain(this.isIdempotent, starts) && !this.isPoison && this.hasBudget;
   }
 
   private get isPoison(): boolean {
@@ -123,6 +124,8 @@ export class Attempts implements Waiting {
     this.owner.onQueued();
     const { requestQueue } = pool;
     this.queuedSince ||= requestQueue.clock();
+    // First: what follows may parse a head into the relay's.
+    if (head !== undefined && head === this.relay.requestHead) this.kept.keepParsed(this.relay);
     const rank = rankOf(requestQueue.ranks, this.kept, this.relay.requestHead);
     this.place = new QueueEntry(this, home, rank, this.queuedSince);
     let isQueued = requestQueue.add(this.place);
@@ -131,7 +134,6 @@ export class Attempts implements Waiting {
       if (!isQueued) return this.owner.respond(503);
     }
     this.wait();
-    if (head !== undefined && head === this.relay.requestHead) this.kept.keepParsed(this.relay);
     if (!isQueued) return this.leaveHome(pool);
     const { deadlines, limits } = this.relay;
     if (home !== 0) this.client.deadlineAt = Math.min(this.waitsUntil, deadlines.now + limits.stickyWaitMs);

@@ -95,7 +95,6 @@ export class Exchange extends RequestSide {
 
   /** Sends the request to the internal pool after the end of the response that named a file. */
   private follow(): void {
-    const { internal, requestHead } = this.relay;
     const redirect = this.redirect as FileRedirect;
     this.upstream?.countResponse(redirect.status, this.outcome.tookMs, this.request);
     this.releaseUpstream();
@@ -104,6 +103,8 @@ export class Exchange extends RequestSide {
     this.pool = undefined;
     this.client.resumeBody();
     former.serveQueue();
+    // Only now: the queue may have made another head the relay's.
+    const { internal, requestHead } = this.relay;
     const route = internal && this.request.redirect(redirect, internal, requestHead);
     if (route === undefined) return this.respond(404);
     this.pool = route.target;

@@ -3,7 +3,7 @@ import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
 import { PoisonBook } from "./poison.js";
 import type { Relay } from "./relay.js";
-import { LostStarts } from "./retry.js";
+import { LostStarts, mayStartAgain, mayTryElsewhere } from "./retry.js";
 
 /** A loss: its kind, whether the request was the only one there, and what else the upstream was doing. */
 type Loss = [loss: UpstreamLoss, isOnly: boolean, what?: typeof DRAINING | typeof CANARY];
@@ -89,5 +89,17 @@ describe("a request that was lost where it may have started is assumed to have c
   ];
   it.each(cases)("%s", (_, losses, count, knownBefore) => {
     expect(blamed(losses, knownBefore)).toBe(count);
+  });
+});
+
+describe("a request that may have started", () => {
+  it.each([
+    [1, true, true],
+    [2, true, false],
+    [1, false, false],
+  ])("at %s upstreams, idempotent: %s, may start at another: %s", (starts, isIdempotent, isAllowed) => {
+    expect(mayStartAgain(isIdempotent, starts)).toBe(isAllowed);
+    const attempted = { sends: 1, starts, wasSent: true, isIdempotent, isBodyBuffered: true, isPoison: false };
+    expect(mayTryElsewhere("lost", attempted)).toBe(isAllowed);
   });
 });

@@ -52,8 +52,16 @@ export function mayTryElsewhere(loss: UpstreamLoss, attempted: Attempted): boole
     case "behind":
     case "stalled":
     case "stale":
-      return !wasSent || (isIdempotent && starts < MAX_STARTS && !isPoison);
+      return !wasSent || (mayStartAgain(isIdempotent, starts) && !isPoison);
   }
+}
+
+/**
+ * Whether a request that may have started may start at another upstream.
+ * @param starts at how many upstreams it may have started
+ */
+export function mayStartAgain(isIdempotent: boolean, starts: number): boolean {
+  return isIdempotent && starts < MAX_STARTS;
 }
 
 /** Whether the request may have started at the upstream, if it was sent there. */

@@ -228,7 +228,7 @@ export class BalancerProcess {
   async follow(
     upstreams: Record<string, string>,
     pools?: SnapshotPool[],
-    more: Partial<Pick<Snapshot, "probes" | "stopping" | "rateLimits" | "listen" | "hsts">> = {},
+    more: Partial<Pick<Snapshot, "probes" | "stopping" | "rateLimits" | "listen" | "hsts" | "identity">> = {},
   ): Promise<Applied> {
     this.version++;
     const { version } = this;

@@ -132,7 +132,7 @@ export function configurationDocument() {
     ),
     section(
       "A pool",
-      `These keys are in \`pools.NAME\`, or without \`pools\` at the top level, for the pool \`${DEFAULT_POOL}\`, or \`worker\` if it is one. A pool has
+      `These keys are in \`pools.NAME\`. Without \`pools\` they are at the top level and describe one pool, named \`worker\` if it is a worker, otherwise \`${DEFAULT_POOL}\`. A pool has
 exactly one of ${quote(KIND_NAMES)}. This key selects what the instances run; \`paceline status\` shows it as the pool's kind.
 
 At the top level beside \`pools\`, these keys are defaults for every pool: ${quote(Object.keys(commonPoolFields))}.

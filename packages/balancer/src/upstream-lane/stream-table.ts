@@ -58,11 +58,11 @@ interface UnansweredRequest {
 }
 
 type Decision =
-  /** It is, or may be, the running request, which would stall the next instance, too. */
+  /** The request is not reassigned: it is, or may be, the one that stalls the instance, and would stall the next instance too. */
   | "stays"
-  /** It is reassigned; the instance is running another request, and has not started this one. */
+  /** The request is reassigned: the instance runs another request, and has not started this one. */
   | "freed"
-  /** It is reassigned once, although it may be the running request, or may have started and wait for something. */
+  /** The request is reassigned once, although it may have started: it may be running, or may wait for something. */
   | "uncertain";
 
 /**

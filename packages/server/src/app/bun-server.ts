@@ -111,7 +111,7 @@ export class BunAppServer implements AppServer {
   }
 }
 
-/** Returns the app of these options. */
+/** Returns the app that serves with the `fetch` of this server's options. */
 export function appOfBunServer(server: BunAppServer): FetchApp {
   return {
     style: "fetch",

@@ -29,7 +29,7 @@ export interface PolicyKeys {
    */
   termTimeoutMs?: number | undefined;
   /**
-   * The time from SIGKILL to a repeated warning that the process still exists.
+   * How long a process may take to exit after SIGKILL. If it takes longer, SIGKILL and a warning are repeated after each such time.
    *
    * Value: whole number, ms. Default: 5000.
    */

@@ -54,7 +54,10 @@ export const policyFields = {
     "How long a draining process may take to finish its requests. Then it gets SIGTERM.",
   ),
   termTimeoutMs: milliseconds(5_000, "The time from SIGTERM to SIGKILL."),
-  killTimeoutMs: milliseconds(5_000, "The time from SIGKILL to a repeated warning that the process still exists."),
+  killTimeoutMs: milliseconds(
+    5_000,
+    "How long a process may take to exit after SIGKILL. If it takes longer, SIGKILL and a warning are repeated after each such time.",
+  ),
   minReadyMs: milliseconds(
     1_000,
     "How long a replacement must stay ready in a reload or restart before the outgoing process drains. If it exits or fails its health check sooner, the reload is aborted and the old version keeps serving.",

@@ -22,11 +22,11 @@ export interface BoxLoad {
 
 /** Up to this load the weight is full. A proxy in front that shifts requests at every small difference would never settle. */
 const CALM_LOAD = 0.5;
-/** The share of the full weight that remains at full load, because a busy fleet still gets requests. */
+/** The share of the full weight at full load: even then the fleet gets some requests. */
 const LEAST_SHARE = 0.1;
 /**
- * Sudden loads count only slowly, so that the proxies in front of several machines do not shift all requests back and forth. In
- * milliseconds.
+ * The time constant of the load, in milliseconds. Sudden changes take effect slowly, so that proxies in front of several machines do not
+ * shift all requests back and forth.
  */
 const SETTLE_MS = 10_000;
 

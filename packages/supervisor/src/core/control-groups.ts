@@ -36,7 +36,7 @@ export function hasMemoryInV1(text: string): boolean {
  */
 export function groupPathOf(text: string): string | undefined {
   const path = /^0::(\/.*)$/m.exec(text)?.[1];
-  // The group is outside this namespace.
+  // With `/..` in its path, the group is outside this process's cgroup namespace and has no path below the mount point.
   return path?.includes("/..") ? undefined : path;
 }
 

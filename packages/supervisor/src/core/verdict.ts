@@ -184,7 +184,7 @@ const MANY = 50;
 /** Whether the canary's share does not exceed the control's by a gross fault. */
 function isClearOf(canary: Count, control: Count): boolean {
   const share = control.total === 0 ? 0 : control.hits / control.total;
-  // The canary's share cannot be that much higher.
+  // The canary's share would have to exceed 1.
   if (GROSS + share >= 1 && control.total >= MANY) return true;
   const gross = Math.min(0.99, GROSS + share);
   return canary.hits < gross * canary.total && evidenceAgainst(canary, gross, RARE.within) >= CLEAR;

@@ -1,4 +1,4 @@
-/** Output that a killed supervisor has not logged is read by the next one, and no other output. */
+/** A new supervisor reads exactly the output that the killed one has not logged. */
 import { mkdtempSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -12,7 +12,7 @@ import type { RouteFacts } from "../core/explain-model.js";
 /** The upper bounds of the buckets in seconds; one more bucket has no upper bound. */
 export const LATENCY_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60] as const;
 
-/** For each bucket of a report, which are much narrower: the first of our buckets whose upper bound is not below its middle. */
+/** For each of the narrower buckets of a report: the index of the first bucket here whose upper bound is at or above its middle. */
 const BUCKET_OF = new Uint8Array(Histogram.bucketCount);
 /** The middle of each bucket of a report, in seconds. */
 const MIDDLE = new Float64Array(Histogram.bucketCount);

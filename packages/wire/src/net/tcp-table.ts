@@ -286,7 +286,7 @@ async function readTables(now: number): Promise<void> {
   const foundEnded = new Set<number>();
   const foundUnread = new Map<string, number>();
   const before = piecesRead;
-  // Without the tables, bytes count once they have left this process.
+  // If the tables cannot be read, bytes count as acknowledged as soon as this process has written them.
   await takeTables(found, foundEnded, foundUnread).catch(() => {});
   outgoing = found;
   ended = foundEnded;

@@ -128,7 +128,7 @@ _COARSEST_CLOCK_NS = 2_500_000_000
 
 
 def _is_unchanged(environ, about):
-    """A date counts only without an ETag (RFC 9110, section 13.2.2)."""
+    """If-Modified-Since counts only without If-None-Match (RFC 9110, section 13.2.2)."""
     tags = environ.get("HTTP_IF_NONE_MATCH")
     if tags is not None:
         known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}

@@ -44,7 +44,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       upstreams.push(upstream);
       lanes[id] = upstream.path;
     }
-    const described = pool(balancer.poolName, ["/"], lanes);
+    const described = { ...pool(balancer.poolName, ["/", "/prefix/"], lanes), stripPrefix: true };
     for (const upstream of described.upstreams) upstream.protocol = "lane";
     await balancer.follow({}, [described]);
     return upstreams as [ScriptedLane, ScriptedLane, ...ScriptedLane[]];
@@ -645,7 +645,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       const targets = ["/1", "/2", "/3", "/4", "/5", "/6"];
       const asking: RawClient[] = [];
       await together(async () => {
-        for (const target of targets) asking.push(await get(target));
+        for (const target of targets) asking.push(await get(`/x/../prefix${target}`));
       });
       for (const target of targets) await anywhere(target);
       expect(first.requests.length).toBeGreaterThan(1);
@@ -775,7 +775,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     it("moves a request that must not be repeated when the silent instance reports that it has not begun", async () => {
       await start({ stallAfterMs: 300, notStartedUnsafeMax: 8 });
       const [first, second] = await serve(silent, { onRequest: respondAll });
-      const asking = await together(() => Promise.all(["/1", "/2", "/3", "/4"].map((target) => post(target))));
+      const asking = await together(() => Promise.all([1, 2, 3, 4].map((n) => post(`/x/../prefix/${n}`))));
       await first.until(
         ({ requests }) => requests.length > 1 && requests.every(({ isWithdrawn }) => isWithdrawn),
         "WITHDRAW",
@@ -784,7 +784,10 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
       for (const { target } of first.requests) expect(second.asked(target)).toBeUndefined();
       kept.cancelled(true);
       for (const request of moved) request.cancelled(false);
-      for (const { target } of moved) await second.request(target);
+      for (const { target } of moved) {
+        expect(target).toMatch(/^\/[1-4]$/);
+        await second.request(target);
+      }
       kept.begun().respond("at last");
       const responses = await Promise.all(asking.map(responseOf));
       expect(responses.filter((response) => response === "at last")).toHaveLength(1);

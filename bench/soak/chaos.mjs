@@ -5,7 +5,7 @@
  *
  * npm run soak:chaos -- --histories 200 --seed 1 --runtime bun
  *
- * Before that it rehearses the examples, in which nothing may be found: `--rehearse 20` gives each so many seconds, 0 leaves them out.
+ * Before that it rehearses the examples, in which nothing may be found: `--rehearse 20` gives each 20 seconds, 0 leaves them out.
  *
  * The history with number N of a run with seed S is repeated by `--seed S --first N --histories 1`; its timing is not repeated.
  */

@@ -116,7 +116,7 @@ async function grow(fleet, base, target) {
   verdict(report !== undefined, `${target}: it is ended`);
   verdict(mostMB <= MAX_MB + 1, `${target}: its group has at most ${mostMB.toFixed(0)} MB, of ${MAX_MB}`);
   verdict(failed === 0, `${target}: ${failed} of ${asked} requests fail meanwhile`);
-  // On a slow machine it may be detected as hung before it uses that much memory.
+  // On a slow machine it may be detected as hung before it reaches its memory limit.
   if (target === "/blocked" && report?.kind === "hung" && mostMB > 0.98 * HIGH_MB)
     verdict(report.reason.includes("the kernel slows it down"), `${target}: the report says why it was hung`);
   if (target === "/together")

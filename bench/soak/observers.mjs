@@ -160,7 +160,7 @@ async function startPeer(peer, folder, name) {
   return { fleet: { ...started, kinds: () => kinds }, port: started.port, observers: [] };
 }
 
-/** Starts a fleet of each of these variants. */
+/** Starts a fleet of each variant. */
 async function startVariants(names, folder) {
   const fleets = {};
   for (const name of names) {

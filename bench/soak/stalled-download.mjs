@@ -10,7 +10,7 @@ const SECONDS = 15;
 const PAUSE_MS = 250;
 const REQUEST = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/** Clients that send at intervals, so that the measured time is that of the response and not that of the queue. */
+/** Clients that send at intervals, so that the response is measured and not the queue. */
 async function openMany(port) {
   const peers = [];
   while (peers.length < CLIENTS) {

@@ -358,7 +358,7 @@ class History {
       if (existsSync(path.join(this.runDir, name))) this.problems.push(`${name} is left after the stop`);
   }
 
-  /** Stops what is left, and frees the disk. */
+  /** Stops the remaining processes, and frees the disk. */
   async clear() {
     this.isOver = true;
     await this.clients?.end();

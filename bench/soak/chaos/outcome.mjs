@@ -3,8 +3,8 @@ import path from "node:path";
 import { read } from "./processes.mjs";
 
 /**
- * Returns the differences from what is wanted; empty if there are none.
- * @param history has what is wanted, and the existing processes
+ * Returns the differences from the wanted state; empty if there are none.
+ * @param history has the wanted state, and the existing processes
  */
 export function differenceOf({ pools, balancers, pid }, history) {
   const slots = [...pools.flatMap(({ instances }) => instances), ...balancers];

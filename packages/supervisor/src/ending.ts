@@ -68,7 +68,7 @@ export async function endFleet(parts: Parts, channelSocket: string): Promise<Ope
 /** Waits while the fleet is not ready, so that a proxy in front sends no more. The fleet serves the requests that still arrive. */
 async function preDrain(parts: Parts): Promise<void> {
   const { configs, log, sockets } = parts;
-  // The configuration may be that of a supervisor of an earlier version.
+  // A supervisor of an earlier version may have written the configuration.
   const { preDrainMs = 0 } = configs.balancer as { preDrainMs?: number };
   if (preDrainMs === 0 || sockets.length === 0) return;
   log.event("info", "paceline", `is not ready any more and serves for ${seconds(preDrainMs)} before it drains`);

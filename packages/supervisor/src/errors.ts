@@ -61,7 +61,7 @@ interface ErrorDetails {
   cause?: unknown;
   /** The last lines of the process that failed. */
   lastLines?: readonly string[] | undefined;
-  /** Default: that of the code. */
+  /** Default: the exit status of the code. */
   exitStatus?: number | undefined;
 }
 

@@ -194,7 +194,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     if (!result.ok) return result;
     this.watch?.stop();
     const { sockets } = parts;
-    // The sockets stay open for the next supervisor, and for this process if that one fails.
+    // The sockets stay open for the next supervisor, and for this process if the next supervisor fails.
     parts.sockets = [];
     this.admin.close();
     this.observers.close();

@@ -15,7 +15,7 @@ const LOOKS = 64;
 export interface Guest {
   /** Since when the client owes a request or the rest of a head, in milliseconds of `Deadlines.now`; Infinity if it owes nothing. */
   readonly owesRequestSince: number;
-  /** Whether it has had a response and has sent nothing of a further request. */
+  /** Whether the client has had a response and has not begun a further request. */
   readonly isKept: boolean;
   /** Closes its connection to make room for another client. */
   giveWay(): void;
@@ -38,7 +38,7 @@ export class Door {
   /**
    * Counts a client that connects. Returns whether it stays or is reset, or the status of the response that it gets before it is closed.
    * Unless it was reset here, `leave` must be called when it is closed.
-   * @param connections their number, including this one
+   * @param connections the number of connections, including the new one
    */
   enter(peer: Peer, connections: number): "stays" | "reset" | 429 | 503 {
     const { maxConnections, maxConnectionsPerAddress } = this.limits;
@@ -52,8 +52,8 @@ export class Door {
   }
 
   /**
-   * Whether so many clients are being refused that a further one is reset.
-   * @param connections their number, without the new one
+   * Whether a further client is reset, because MAX_REFUSED clients are being refused already.
+   * @param connections the number of connections, without the new one
    */
   isOverrun(connections: number): boolean {
     return connections >= this.limits.maxConnections + MAX_REFUSED;

@@ -47,7 +47,7 @@ export class Acceptor {
   private readonly descriptors = descriptorLimit();
   /** Above this number of sockets, new clients are reset. Bun would busy-loop while it cannot accept a waiting client. */
   private readonly maxSockets = maxSockets(this.descriptors);
-  private hasToldOfDescriptors = false;
+  private hasReportedDescriptorLimit = false;
   /** The pools in tcp mode, by the descriptors of their addresses. */
   private tcpPools: ReadonlyMap<number, string> = new Map();
   private readonly door: Door;
@@ -77,7 +77,7 @@ export class Acceptor {
       // Makes room for the next client.
       if (!this.dropRefused()) this.door.makeRoom();
       connection.reset();
-      this.tellOfDescriptors();
+      this.reportDescriptorLimit();
       return NO_OWNER;
     }
     if (this.door.isOverrun(counters.connections) && !this.dropRefused()) {
@@ -134,7 +134,7 @@ export class Acceptor {
     const mayTurn = relay.limits.maxStreamsPerConnection > 0 && entry === "stays";
     const onHttp2 = mayTurn ? this.turnToHttp2 : undefined;
     const client = new Http1Downstream(relay, connection, peer, this.onClientGone, onHttp2);
-    client.saidEnds = ends;
+    client.proxyEnds = ends;
     client.redirectPort = redirect;
     this.clients.add(client);
     if (entry !== "stays") client.refuse(entry);
@@ -144,7 +144,7 @@ export class Acceptor {
   /** Called when a client starts with the preface of HTTP/2 (RFC 9113 §3.3). */
   private readonly turnToHttp2 = (from: Http1Downstream, connection: Connection, received: Buffer): void => {
     this.clients.delete(from);
-    const client = this.addHttp2({ connection, peer: from.peer, ends: from.saidEnds }, "stays", from.redirectPort);
+    const client = this.addHttp2({ connection, peer: from.peer, ends: from.proxyEnds }, "stays", from.redirectPort);
     connection.owner = client;
     client.onData(received);
   };
@@ -157,7 +157,7 @@ export class Acceptor {
     const { relay } = this.options;
     this.http2Scratch ??= new Http2Scratch(relay);
     const client = new Http2Downstream(relay, connection, peer, this.http2Scratch, this.onClientGone);
-    client.saidEnds = ends;
+    client.proxyEnds = ends;
     client.redirectPort = redirect;
     this.clients.add(client);
     if (entry !== "stays") client.refuse(entry);
@@ -229,9 +229,9 @@ export class Acceptor {
     return proxied;
   }
 
-  private tellOfDescriptors(): void {
-    if (this.hasToldOfDescriptors) return;
-    this.hasToldOfDescriptors = true;
+  private reportDescriptorLimit(): void {
+    if (this.hasReportedDescriptorLimit) return;
+    this.hasReportedDescriptorLimit = true;
     this.options.onNotice(descriptorNotice(this.maxSockets, this.descriptors));
   }
 

@@ -57,7 +57,7 @@ export interface DownstreamResponse {
   localBodyBytes(status: LocalStatus): number;
   /** Whether up to `maxBytes` of unread response may be kept in memory while more arrives. */
   mayHold(maxBytes: number): boolean;
-  /** Whether so many bytes are unread that `Exchange.onClientDrain` will be called once the client has read them. */
+  /** Whether many bytes are unread. If so, `Exchange.onClientDrain` is called once the client has read them. */
   readonly isBehind: boolean;
   /** Starts to measure how slowly the client reads. Returns the time of the next check. */
   beginSlowReading(): number;

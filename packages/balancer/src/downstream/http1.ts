@@ -34,7 +34,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
   /** Reads bodies; created for the first one. */
   private reader: BodyReader | undefined;
   /** The addresses from a PROXY header in front of the client's requests; null if there was none. */
-  saidEnds: Ends | undefined | null = null;
+  proxyEnds: Ends | undefined | null = null;
   /** The https port to which every request is redirected; undefined if none is. */
   redirectPort: number | undefined;
   private isBusy = false;
@@ -64,7 +64,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
   }
 
   get ends(): Ends | undefined {
-    return this.saidEnds === null ? this.connection.ends : this.saidEnds;
+    return this.proxyEnds === null ? this.connection.ends : this.proxyEnds;
   }
 
   /** Responds to input outside an exchange, such as an invalid head, and ends the connection. */
@@ -74,7 +74,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     if (this.state === "head") {
       this.response.isHead = false;
       this.response.minorVersion = 1;
-      // The identity would be that of an earlier request.
+      // The identity would belong to an earlier request.
       this.response.identity = undefined;
     }
     if (isLogged) this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
@@ -88,7 +88,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     return this.deadlineAt - (this.isKept ? keepAliveTimeoutMs : headTimeoutMs);
   }
 
-  /** Whether it has had a response, and has sent nothing of a further request. */
+  /** Whether the client has had a response and has not begun a further request. */
   get isKept(): boolean {
     return this.wasServed && this.input.length === 0;
   }

@@ -179,7 +179,7 @@ export class Http2Stream implements Downstream, LastingClient {
 
   private respondOwn({ status, page, fields }: OwnResponse): void {
     this.relay.counters.countResponse(status, 0);
-    // The identity would be that of an earlier request.
+    // The identity would belong to an earlier request.
     const { identity } = this.response;
     this.response.identity = undefined;
     this.response.page = page;

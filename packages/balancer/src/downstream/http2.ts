@@ -24,7 +24,7 @@ const FREE_TURN_UNITS = 16_384;
 export class Http2Downstream extends Http2Ending implements ConnectionOwner, FramesOwner, OutputOwner, StreamHost {
   readonly output: Http2Output;
   /** The addresses from the connection's PROXY header; null if there was none. */
-  saidEnds: Ends | undefined | null = null;
+  proxyEnds: Ends | undefined | null = null;
   redirectPort: number | undefined;
   protected readonly frames: Http2Frames;
   protected readonly reading: ClientReading;
@@ -52,7 +52,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
   }
 
   get ends(): Ends | undefined {
-    return this.saidEnds === null ? this.connection.ends : this.saidEnds;
+    return this.proxyEnds === null ? this.connection.ends : this.proxyEnds;
   }
 
   /** Since when the client owes a request, in milliseconds of `Deadlines.now`; Infinity if it owes nothing. */
@@ -61,7 +61,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     return this.idleBy - this.idleMs;
   }
 
-  /** Whether it has had a response, and has sent nothing of a further request. */
+  /** Whether the client has had a response and has not begun a further request. */
   get isKept(): boolean {
     return this.wasServed && this.headBy === NEVER;
   }

@@ -16,7 +16,7 @@ interface LocalResponseOptions {
   isHead: boolean;
 }
 
-/** The body of one of these responses. */
+/** The body of a response with this status. */
 export class LocalPage {
   /** The responses built in this second: a client may cause many refusals. */
   private readonly built = new Map<number, Uint8Array>();

@@ -30,7 +30,7 @@ export class Attempts implements Waiting {
   binding: Binding | undefined;
   private ownBinding: Binding | undefined;
   private pool: Pool | undefined;
-  private place: QueueEntry | undefined;
+  private queueEntry: QueueEntry | undefined;
   /** How often the request was sent to an upstream. */
   private sends = 0;
   /** Set once the request was lost at an upstream where it may have started. */
@@ -43,7 +43,7 @@ export class Attempts implements Waiting {
   constructor(
     private readonly relay: Relay,
     private readonly client: Downstream,
-    private readonly kept: SavedHead,
+    private readonly savedHead: SavedHead,
     private readonly owner: AttemptsOwner,
   ) {}
 
@@ -67,7 +67,7 @@ export class Attempts implements Waiting {
   /** Adds the cookie for the slot that responds. */
   addCookie(response: ResponseHead, upstream: Upstream | undefined, peer: Peer): void {
     const { forwarded, requestHead } = this.relay;
-    this.kept.parseOriginal(requestHead);
+    this.savedHead.parseOriginal(requestHead);
     const { isHttps } = forwarded.fields(requestHead, peer);
     response.added = upstream && this.pool?.sticky?.cookieLinesFor(response, upstream, isHttps);
   }
@@ -95,7 +95,7 @@ export class Attempts implements Waiting {
   }
 
   private get isPoison(): boolean {
-    return isPoison(this.relay, this.poolName, this.kept.describe());
+    return isPoison(this.relay, this.poolName, this.savedHead.describe());
   }
 
   private get hasBudget(): boolean {
@@ -125,12 +125,12 @@ export class Attempts implements Waiting {
     const { requestQueue } = pool;
     this.queuedSince ||= requestQueue.clock();
     // First: what follows may parse a head into the relay's.
-    if (head !== undefined && head === this.relay.requestHead) this.kept.keepParsed(this.relay);
-    const rank = rankOf(requestQueue.ranks, this.kept, this.relay.requestHead);
-    this.place = new QueueEntry(this, home, rank, this.queuedSince);
-    let isQueued = requestQueue.add(this.place);
+    if (head !== undefined && head === this.relay.requestHead) this.savedHead.keepParsed(this.relay);
+    const rank = rankOf(requestQueue.ranks, this.savedHead, this.relay.requestHead);
+    this.queueEntry = new QueueEntry(this, home, rank, this.queuedSince);
+    let isQueued = requestQueue.add(this.queueEntry);
     if (!isQueued && home === 0) {
-      isQueued = this.mayRelieve && pool.relieve() && requestQueue.add(this.place);
+      isQueued = this.mayRelieve && pool.relieve() && requestQueue.add(this.queueEntry);
       if (!isQueued) return this.owner.respond(503);
     }
     this.wait();
@@ -149,7 +149,8 @@ export class Attempts implements Waiting {
     while (this.isQueued && this.mayRelieve && this.pool?.relieve() === true);
     if (wasQueued && !this.isQueued) return;
     const home = this.binding?.home ?? 0;
-    if (home === 0 || this.place === undefined || this.relay.deadlines.now >= this.waitsUntil) this.owner.respond(503);
+    if (home === 0 || this.queueEntry === undefined || this.relay.deadlines.now >= this.waitsUntil)
+      this.owner.respond(503);
     else this.leaveHome(this.pool as Pool);
   }
 
@@ -173,12 +174,12 @@ export class Attempts implements Waiting {
   }
 
   private get isQueued(): boolean {
-    return this.place !== undefined;
+    return this.queueEntry !== undefined;
   }
 
   leaveQueue(): void {
-    this.place?.giveUp();
-    this.place = undefined;
+    this.queueEntry?.stopWaiting();
+    this.queueEntry = undefined;
   }
 
   /** Starts one deadline for both the queue and the connection attempt. */
@@ -254,7 +255,7 @@ export class Attempts implements Waiting {
   noteLoss(loss: UpstreamLoss, startedAt: Upstream | undefined, isOnlyLoss: boolean): void {
     if (startedAt === undefined) return;
     this.lostStarts ??= new LostStarts(this.relay);
-    this.lostStarts.note(loss, startedAt, isOnlyLoss, this.poolName, this.kept.describe());
+    this.lostStarts.note(loss, startedAt, isOnlyLoss, this.poolName, this.savedHead.describe());
   }
 
   end(): void {

@@ -24,7 +24,7 @@ export class BufferBudget {
 
   constructor(private readonly maxBytes: number) {}
 
-  /** Whether so much of the budget is used that reads of bodies should be small, since their instances may not read them. */
+  /** Whether little of the budget is left, so that reads of bodies should be small: their instances may not read them. */
   get isScarce(): boolean {
     return this.used > this.maxBytes / SCARCE_PART;
   }

@@ -8,7 +8,7 @@ export const SLOWEST_READ = 1;
 /** The time within which the kernel of a distant peer that reads at SLOWEST_READ reports that, in milliseconds. */
 const REPORT_MS = 8000;
 /**
- * A peer that has fallen behind more recently is only judged far beyond the limit, because the acknowledgement of a distant peer takes some
+ * A peer that has fallen behind more recently is only reset far beyond the limit, because the acknowledgement of a distant peer takes some
  * time. In milliseconds.
  */
 export const YOUNG_MS = 100;

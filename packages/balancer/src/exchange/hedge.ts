@@ -28,11 +28,11 @@ type State =
   | "off"
   /** One upstream has the request. */
   | "waiting"
-  /** Two upstreams have it. */
+  /** Two upstreams have the request. */
   | "doubled"
-  /** Two upstreams had it, and the second one failed. */
+  /** Two upstreams had the request, and the second one failed. */
   | "single again"
-  /** The second upstream serves it. */
+  /** The second upstream serves the request. */
   | "overtaken";
 
 /** Belongs to an exchange, and serves all of its requests. Receives the response of the second upstream. */

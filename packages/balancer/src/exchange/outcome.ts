@@ -142,7 +142,7 @@ export class Outcome implements Finished {
     this.relay.counters.hedgesTotal++;
   }
 
-  /** Called when the second upstream was faster. The request took at least the time until now at this one. */
+  /** Called when the second upstream was faster. At the first upstream the request took at least the time until now. */
   overtaken(upstream: Upstream): void {
     const ms = performance.now() - this.readyAt;
     upstream.pace.add(ms * 1000);

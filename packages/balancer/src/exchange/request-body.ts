@@ -42,7 +42,7 @@ export class RequestBody implements CollectedBodyOwner {
   /** Measures how an upstream that fell behind reads, for as long as it has the request. */
   private reader: SlowReader | undefined;
   /** Whether the current deadline is the reader's next check. */
-  private isJudging = false;
+  private isWatchingUpstream = false;
   /** Measures how fast the client sends, while the upstream takes the bytes. Created for the first body. */
   private pace: BodyPace | undefined;
 
@@ -168,7 +168,7 @@ export class RequestBody implements CollectedBodyOwner {
     const wasBlocked = this.isUpstreamBlocked;
     this.isUpstreamBlocked = true;
     if (wasBlocked || this.owner.isTunnel) return;
-    this.judge();
+    this.watchUpstream();
   }
 
   /** Whether the upstream has not taken all of the received body. */
@@ -177,16 +177,16 @@ export class RequestBody implements CollectedBodyOwner {
   }
 
   /** Starts to measure the upstream: it is late if it reads nothing more of the body, but may read slowly. */
-  judge(): void {
+  watchUpstream(): void {
     this.reader ??= new SlowReader(this.stream as UpstreamStream, this.owner.responseTimeoutMs);
     if (this.flow.isClientBlocked) return;
-    this.isJudging = true;
+    this.isWatchingUpstream = true;
     this.client.deadlineAt = this.reader.begin(this.relay.deadlines.now);
   }
 
   /** Called when another deadline is set. */
-  stopJudging(): void {
-    this.isJudging = false;
+  stopWatchingUpstream(): void {
+    this.isWatchingUpstream = false;
   }
 
   /** Called at the deadline. Returns whether the upstream still reads the body. */
@@ -194,8 +194,8 @@ export class RequestBody implements CollectedBodyOwner {
     const { reader } = this;
     if (reader === undefined || this.owner.isTunnel || this.flow.isClientBlocked) return false;
     if (!this.isWhole && !this.isUpstreamBlocked) return false;
-    if (!this.isJudging) {
-      this.judge();
+    if (!this.isWatchingUpstream) {
+      this.watchUpstream();
       return true;
     }
     const nextLookAt = reader.look(this.relay.deadlines.now);

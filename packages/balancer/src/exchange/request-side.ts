@@ -240,9 +240,9 @@ export abstract class RequestSide
     stream.flush();
   }
 
-  /** Sets a deadline other than that of a check of the upstream. */
+  /** Sets a deadline that is not for a check of the upstream. */
   setDeadlineIn(timeoutMs: number): void {
-    this.body.stopJudging();
+    this.body.stopWatchingUpstream();
     this.client.deadlineAt = this.relay.deadlines.now + timeoutMs;
   }
 

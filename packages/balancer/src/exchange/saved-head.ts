@@ -36,7 +36,7 @@ export class SavedHead {
   private target: Uint8Array | undefined;
   /** Whether the request now asks for a file instead of the client's target. */
   private isForFile = false;
-  private isJudged = false;
+  private areConditionsDone = false;
   /** Whether `bytes` is a copy that no other code uses. */
   private isOwn = false;
   /** Bytes taken from the budget. */
@@ -120,12 +120,16 @@ export class SavedHead {
   }
 
   /** Changes the request to a GET (or HEAD) of that file. Returns undefined if no internal pool serves it. */
-  redirect({ file, isJudged }: FileRedirect, internal: InternalPools, head: RequestHead): Route<Pool> | undefined {
+  redirect(
+    { file, areConditionsDone }: FileRedirect,
+    internal: InternalPools,
+    head: RequestHead,
+  ): Route<Pool> | undefined {
     const target = targetOf(file, internal);
     if (target === undefined) return undefined;
     head.parse(this.bytes as Uint8Array, this.start, this.end);
-    this.isJudged = isJudged;
-    asRequestForFile(head, isJudged);
+    this.areConditionsDone = areConditionsDone;
+    asRequestForFile(head, areConditionsDone);
     this.identity?.addTo(head);
     head.retarget(target);
     this.isForFile = true;
@@ -152,7 +156,7 @@ export class SavedHead {
     }
     const head = owner.requestHead;
     head.parse(this.bytes as Uint8Array, this.start, this.end);
-    if (this.isForFile) asRequestForFile(head, this.isJudged);
+    if (this.isForFile) asRequestForFile(head, this.areConditionsDone);
     retarget(head, this.route as Route<Pool>, this.target);
     this.identity?.addTo(head);
     return head;

@@ -181,7 +181,7 @@ function sendBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, e
 function endBody(exchange: ExchangeContext): void {
   exchange.stream?.endBody(exchange.body.trailers);
   if (exchange.flow.isClientBlocked) return;
-  if (exchange.body.isOwed) exchange.body.judge();
+  if (exchange.body.isOwed) exchange.body.watchUpstream();
   else exchange.setDeadlineIn(exchange.requestTimeoutMs());
 }
 

@@ -95,13 +95,13 @@ test("an app that sets a strong ETag and a date has evaluated the conditions its
   const named: NamedFile = { header: "X-Accel-Redirect", value: "/p/a" };
   const from = (...own: string[]) => new FileRedirect(head("HTTP/1.1 200 OK", ...own), named);
   const [tag, date] = ['ETag: "app"', "Last-Modified: app"];
-  expect([from(tag).isJudged, from(date).isJudged, from(`ETag: W/"app"`, date).isJudged]).toEqual([
-    false,
-    false,
-    false,
-  ]);
+  expect([
+    from(tag).areConditionsDone,
+    from(date).areConditionsDone,
+    from(`ETag: W/"app"`, date).areConditionsDone,
+  ]).toEqual([false, false, false]);
   const own = from(tag, date);
-  expect(own.isJudged).toBe(true);
+  expect(own.areConditionsDone).toBe(true);
   expect(lines(own.merge(head("HTTP/1.1 206 Partial Content", ...file, "Last-Modified: file")))).toEqual([
     ...["HTTP/1.1 206 Partial Content", "Content-Type: text/plain", "Vary: Accept-Encoding", "Cache-Control: public"],
     ...[tag, date],
@@ -116,12 +116,12 @@ test.each([
   [true, 'If-Range: "a"\r\nRange: bytes=1-', []],
 ])(
   "conditions that the app has judged (%s) do not go to the pool, nor a range that depends on one: %s",
-  (isJudged, more, passing) => {
+  (areConditionsDone, more, passing) => {
     const conditions = 'If-None-Match: "a"\r\nIf-Modified-Since: Sat, 01 Jan 2022 00:00:00 GMT';
     const bytes = Buffer.from(`GET / HTTP/1.1\r\nHost: a\r\n${conditions}\r\n${more}\r\n\r\n`);
     const request = new RequestHead({ maxHeaderFields: 20 } as never);
     request.parse(bytes, 0, bytes.length);
-    asRequestForFile(request, isJudged);
+    asRequestForFile(request, areConditionsDone);
     const { fields } = request;
     const left = Array.from({ length: fields.count }, (_, at) => at).filter((at) => fields.kinds[at] !== FieldKind.HOP);
     const names = left.map((at) => bytes.toString("latin1", fields.nameStart(at), fields.nameEnd(at)).toLowerCase());

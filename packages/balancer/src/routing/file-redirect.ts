@@ -66,9 +66,9 @@ function percent(character: string): string {
 
 /**
  * Turns a parsed request into the one for the internal pool: without a body, with its ranges, and with its conditions.
- * @param isJudged whether the app has sent validators for the file, and so has already evaluated the conditions
+ * @param areConditionsDone whether the app has sent validators for the file, and so has already evaluated the conditions
  */
-export function asRequestForFile(head: RequestHead, isJudged: boolean): void {
+export function asRequestForFile(head: RequestHead, areConditionsDone: boolean): void {
   head.scheme = undefined;
   if (!head.isHead) head.method = "GET";
   head.framing = "none";
@@ -84,7 +84,7 @@ export function asRequestForFile(head: RequestHead, isJudged: boolean): void {
         fields.kinds[i] = FieldKind.HOP;
     }
   }
-  if (isJudged) dropConditions(head);
+  if (areConditionsDone) dropConditions(head);
 }
 
 /** A range that depends on the app's ETag cannot be evaluated here. Sending the whole file is always correct (RFC 9110 §14.2). */
@@ -132,7 +132,7 @@ export class FileRedirect {
    * Whether the app has sent a strong ETag and a date for the file. They replace the file's own, and the app has evaluated the request's
    * conditions.
    */
-  readonly isJudged: boolean;
+  readonly areConditionsDone: boolean;
 
   constructor(
     head: ResponseHead,
@@ -142,10 +142,10 @@ export class FileRedirect {
     this.added = head.added;
     head.added = undefined;
     const fields = fieldsOf(head);
-    this.isJudged =
+    this.areConditionsDone =
       fields.some(({ line }) => STRONG_TAG.test(line)) && fields.some(({ name }) => name === "last-modified");
     for (const field of fields) {
-      const isKept = VALIDATORS.has(field.name) ? this.isJudged : !OF_ITS_BODY.has(field.name);
+      const isKept = VALIDATORS.has(field.name) ? this.areConditionsDone : !OF_ITS_BODY.has(field.name);
       if (isKept) this.kept.push(field);
     }
   }

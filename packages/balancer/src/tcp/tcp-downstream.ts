@@ -59,7 +59,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   private readonly early: Buffer[] = [];
   /** Whether the client sent FIN before it was joined. */
   private hasEnded = false;
-  private place: QueueEntry | undefined;
+  private queueEntry: QueueEntry | undefined;
   private attempt: Attempt | undefined;
   private side: TcpSide | undefined;
   private readonly binding: Binding | undefined;
@@ -118,13 +118,13 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.deadlineAt = this.waitsUntil;
     // All upstreams have failed once, perhaps because they are too busy to accept. Each is tried again, one tick later at the earliest.
     this.tried = undefined;
-    this.place = new QueueEntry(this, 0, Rank.NORMAL, pool.requestQueue.clock());
-    if (!pool.requestQueue.add(this.place)) this.refuse();
+    this.queueEntry = new QueueEntry(this, 0, Rank.NORMAL, pool.requestQueue.clock());
+    if (!pool.requestQueue.add(this.queueEntry)) this.refuse();
   }
 
   private connectTo(upstream: Upstream): void {
     const { deadlines, limits } = this.services;
-    this.place = undefined;
+    this.queueEntry = undefined;
     this.state = "connecting";
     this.deadlineAt = Math.min(this.waitsUntil, deadlines.now + limits.upstreamConnectTimeoutMs / TRIES);
     this.attempt = new Attempt(upstream, this);
@@ -220,7 +220,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.hasEnded = side.hasEnded;
     client.connection.owner = this;
     client.connection.pause();
-    attempt.giveUp("refused");
+    attempt.abandon("refused");
     this.onConnectFailed(attempt);
     return true;
   }
@@ -240,7 +240,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
         return this.refuse();
       case "connecting":
         if (attempt === undefined || services.deadlines.now >= this.waitsUntil) return this.refuse();
-        attempt.giveUp("refused");
+        attempt.abandon("refused");
         return this.onConnectFailed(attempt);
       case "joined":
         return this.end();
@@ -281,8 +281,8 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     if (this.state === "closed") return;
     this.state = "closed";
     this.early.length = 0;
-    this.place?.giveUp();
-    this.attempt?.giveUp();
+    this.queueEntry?.stopWaiting();
+    this.attempt?.abandon();
     this.services.deadlines.remove(this);
     this.services.counters.inFlight--;
     this.onGone(this);
@@ -316,16 +316,16 @@ class Attempt implements Connector {
   onConnectFailed(): void {
     this.hasResult = true;
     const isOver = this.isOver;
-    if (!isOver) this.giveUp("refused");
+    if (!isOver) this.abandon("refused");
     else this.upstream.tcp?.closed();
     if (!isOver) this.client.onConnectFailed(this);
   }
 
   /**
-   * Ends it for its client.
+   * Ends the attempt, because the client has no use for it any more.
    * @param loss set if the upstream caused it
    */
-  giveUp(loss?: "refused"): void {
+  abandon(loss?: "refused"): void {
     if (this.isOver) return;
     this.isOver = true;
     if (this.hasResult) this.upstream.tcp?.closed();

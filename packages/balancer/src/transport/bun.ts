@@ -275,7 +275,7 @@ export const connectedHandlers = {
   // A `close` follows every error, and the owner needs only that.
   error(): void {},
   close(socket: BunSocket, error?: Error): void {
-    // The attempt to connect failed, or another socket has taken over this one.
+    // The attempt to connect failed, or another socket has taken over the connection.
     if (!(socket.data instanceof BunConnection)) return;
     openSockets.count--;
     socket.data.closed(error);

@@ -29,7 +29,7 @@ it.each([
       ...{
         isForeign: true,
         takesTrailers: true,
-        holdsPlaces: false,
+        countsAbandoned: false,
         awaitsWork: false,
         gone: () => {},
         keep: () => false,

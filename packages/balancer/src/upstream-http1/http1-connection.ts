@@ -138,7 +138,7 @@ export class Http1UpstreamConnection
     this.receiver = undefined;
     // A connection that is not established yet is closed once it is.
     if (this.state === "connecting") return;
-    if (this.state === "tunnel" || !this.upstream.holdsPlaces || this.connection === undefined) {
+    if (this.state === "tunnel" || !this.upstream.countsAbandoned || this.connection === undefined) {
       if (this.state === "head") this.upstream.noteLeft(receiver?.request.describe());
       return this.close(true);
     }

@@ -104,13 +104,13 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   }
 
   /** Whether an abandoned request occupies the upstream until it has finished it. */
-  get holdsPlaces(): boolean {
+  get countsAbandoned(): boolean {
     return this.options.onRoom !== undefined;
   }
 
   /** Whether an instance may continue to work on a request after its response, and stays occupied meanwhile. */
   get awaitsWork(): boolean {
-    return this.holdsPlaces && !this.options.isForeign;
+    return this.countsAbandoned && !this.options.isForeign;
   }
 
   get connections(): number {

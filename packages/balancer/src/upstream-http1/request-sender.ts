@@ -21,7 +21,7 @@ export interface UpstreamConnections<UpstreamConnection> {
   /** The version of the PROXY header at the start of each connection. */
   readonly sendProxy: ProxyVersion | undefined;
   /** Whether an abandoned request occupies the upstream until it has finished it. */
-  readonly holdsPlaces: boolean;
+  readonly countsAbandoned: boolean;
   /** Whether an instance may continue to work on a request after its response, and stays occupied meanwhile. */
   readonly awaitsWork: boolean;
   /** Whether a report that an instance is done may stay unread for a while. */

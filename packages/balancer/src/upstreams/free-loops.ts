@@ -12,7 +12,7 @@ const ABOUT_TO_RUN_MS = 1;
 const ABOUT_TO_REST_MS = 1;
 /** How often a request checks again that waits for an event loop, or for another balancer's request to end, in milliseconds. */
 export const LOOK_AGAIN_MS = 1;
-/** The same for a request that has waited so long that only held upstreams are left. */
+/** The same interval for a request that has waited until only held upstreams are left, in milliseconds. */
 export const LOOK_AGAIN_LATE_MS = 16;
 
 interface WatchedUpstream {

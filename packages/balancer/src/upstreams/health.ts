@@ -13,17 +13,17 @@ export interface Counts {
 export interface Seen extends Counts {
   /** The number of failures since its last success. */
   readonly row: number;
-  /** The counts of the others between the first and the last of these failures. */
+  /** The counts of the other upstreams between the first and the last failure of that row. */
   readonly besideRow: Counts;
-  /** The counts of the others since this one started to count. */
+  /** The counts of the other upstreams since this upstream started to count. */
   readonly beside: Counts;
 }
 
-/** The probability with which a healthy upstream may fail that many requests in a row by chance. */
+/** The probability with which a healthy upstream may fail as many requests in a row by chance before it is ejected. */
 const CHANCE = 1e-6;
 /** The others' failure rate must be at most this fraction of the upstream's own. */
 const MAX_OTHERS = 0.4;
-/** By how many standard deviations a failure rate must exceed that of the others. */
+/** By how many standard deviations the failure rate of an upstream must exceed the rate of the others. */
 const DEVIATIONS = 5;
 /** An upstream that has served for this many times as long as its last ejection starts from the shortest ejection time again. */
 const FORGET_FACTOR = 5;

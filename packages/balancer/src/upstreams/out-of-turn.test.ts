@@ -131,11 +131,11 @@ it("an upstream out of service is no proof that the others could respond, but it
   const [first, second] = links as [Link, Link, Link];
   put(3, DRAINED);
   first.stall = second.stall = 10;
-  pool.judge(4, 1);
+  pool.markStalled(4, 1);
   expect(upstreams.map(({ isStalled }) => isStalled)).toEqual([false, false, false]);
   second.stall = 0;
   (links[2] as Link).stall = 10;
-  pool.judge(4, 1);
+  pool.markStalled(4, 1);
   expect(upstreams.map(({ isStalled }) => isStalled)).toEqual([true, false, true]);
   expect(links.map(({ reassigned }) => reassigned)).toEqual([1, 0, 1]);
 });

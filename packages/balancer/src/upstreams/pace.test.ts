@@ -12,7 +12,7 @@ function poolOf(...micros: number[]) {
       for (const [each, pace] of paces.entries())
         for (let n = 0; n < requests; n++) pace.add(durations[each] as number);
       nowMs += 100;
-      pool.judge(paces, requests * paces.length, nowMs);
+      pool.findOutliers(paces, requests * paces.length, nowMs);
     }
     return paces.flatMap(({ isOutlier }, at) => (isOutlier ? [at] : []));
   };
@@ -43,7 +43,7 @@ it("is not changed by a few long requests", () => {
   const { pool, paces } = poolOf(0, 0);
   for (const [at, pace] of paces.entries())
     for (let n = 0; n < 32; n++) pace.add(at === 0 && n % 16 === 0 ? 10_000_000 : 1000);
-  for (let n = 0; n < 10; n++) pool.judge(paces, 64, 100 * n);
+  for (let n = 0; n < 10; n++) pool.findOutliers(paces, 64, 100 * n);
   expect(paces.map(({ isOutlier }) => isOutlier)).toEqual([false, false]);
 });
 
@@ -56,7 +56,7 @@ it("gives an outlier one of many requests, with which it can show that it is qui
   let trials = 0;
   for (; slow.isOutlier && requests < 100_000; requests += 10) {
     slow.trials = 0;
-    pool.judge(paces, 10, 1000);
+    pool.findOutliers(paces, 10, 1000);
     if (slow.trials === 0) continue;
     trials++;
     slow.add(2000);
@@ -71,7 +71,7 @@ it("gives it one after some seconds if there are few requests", () => {
   const slow = paces[1] as Pace;
   const given = Array.from({ length: 12 }, (_, second) => {
     slow.trials = 0;
-    pool.judge(paces, 1, 10_000 + 1000 * second);
+    pool.findOutliers(paces, 1, 10_000 + 1000 * second);
     return slow.trials;
   });
   expect(given.filter((trials) => trials > 0).length).toBe(3);
@@ -97,7 +97,7 @@ it("never finds more than half of a pool, however long the requests take", () =>
       const paces = durations.map(() => new Pace());
       for (let n = 0; n < 5; n++) {
         for (const [at, pace] of paces.entries()) for (const micros of durations[at] ?? []) pace.add(micros);
-        pool.judge(paces, 1, n);
+        pool.findOutliers(paces, 1, n);
       }
       expect(pool.outliers).toBe(paces.filter(({ isOutlier }) => isOutlier).length);
       expect(pool.outliers).toBeLessThanOrEqual(paces.length / 2);

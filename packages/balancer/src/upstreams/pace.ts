@@ -15,8 +15,8 @@ const OUTLIER_FROM = 3;
 const OUTLIER_UNTIL = 1.5;
 /** Below about 4 ms, nobody notices that an upstream is slow. As a power of two, in microseconds. */
 const OUTLIER_MIN = 13;
-/** How many judgements in a row must find an outlier: about a second, so that a pause off the CPU is not enough. */
-const JUDGEMENTS = 10;
+/** How many comparisons in a row must find an outlier: about a second, so that a pause off the CPU is not enough. */
+const COMPARISONS = 10;
 
 /** An outlier gets one of this many requests of its pool, so that it can show that it is fast again; but at least one in `TRIAL_MS`. */
 const TRIAL_SHARE = 250;
@@ -31,7 +31,7 @@ export class Pace {
   /** The mean duration of requests, as a power of two in microseconds, so that a few long ones hardly change it. */
   private mean = 0;
   private counted = 0;
-  /** How many consecutive judgements found it to be an outlier. */
+  /** How many consecutive comparisons found it to be an outlier. */
   private found = 0;
 
   /** Counts the duration of a request. */
@@ -47,14 +47,14 @@ export class Pace {
   }
 
   /** @param typical the pace of the typical upstream of the pool */
-  judge(typical: number): void {
+  compare(typical: number): void {
     const { mean } = this;
     const isFar = mean >= OUTLIER_MIN && mean > typical + (this.isOutlier ? OUTLIER_UNTIL : OUTLIER_FROM);
     this.found = isFar ? this.found + 1 : 0;
-    this.isOutlier = isFar && (this.isOutlier || this.found >= JUDGEMENTS);
+    this.isOutlier = isFar && (this.isOutlier || this.found >= COMPARISONS);
   }
 
-  /** Called if it is alone in its pool, or its pool does not judge. */
+  /** Called if there is nothing to compare: the pace of this upstream, or of all others, is unknown. */
   acquit(): void {
     this.isOutlier = false;
     this.found = 0;
@@ -74,7 +74,7 @@ export class Paces {
    * Called at intervals.
    * @param finished the number of responses since the last call
    */
-  judge(paces: readonly Pace[], finished: number, nowMs: number): void {
+  findOutliers(paces: readonly Pace[], finished: number, nowMs: number): void {
     if (finished === 0) return;
     const known = paces.filter((pace) => pace.known !== undefined);
     const means = known.map((pace) => pace.known as number).sort((a, b) => a - b);
@@ -85,7 +85,7 @@ export class Paces {
     const isTrialDue = this.takeTrial(finished, nowMs);
     for (const pace of paces) {
       if (known.length < 2 || pace.known === undefined) pace.acquit();
-      else pace.judge(typical as number);
+      else pace.compare(typical as number);
       if (!pace.isOutlier) pace.trials = 0;
       else {
         this.outliers++;

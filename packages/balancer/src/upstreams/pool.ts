@@ -137,7 +137,7 @@ export class Pool extends Picking {
    * started. Returns false if no work is in progress and none is stalled.
    * @param weight the weight of this tick: 1, or less if it was late
    */
-  judge(stallTicks: number, weight: number): boolean {
+  markStalled(stallTicks: number, weight: number): boolean {
     const patienceTicks = Math.max(stallTicks, this.patienceTicks);
     const inTurn = this.inTurn.length;
     const { isBusy, stalled, fresh } = markStalled(this.upstreams, { stallTicks, patienceTicks, weight, inTurn });
@@ -148,7 +148,7 @@ export class Pool extends Picking {
     return isBusy || this.stalled > 0;
   }
 
-  /** Counts the requests in this pool at a tick, and judges how long they take. */
+  /** Counts the requests in this pool at a tick, and finds upstreams that take much longer than the others. */
   countLoad(): void {
     const { load } = this;
     let waiting = this.requestQueue.length;
@@ -163,7 +163,7 @@ export class Pool extends Picking {
       finished += upstream.takeFinished();
       upstream.beginPeriod();
     }
-    this.paces.judge(this.paceOf, finished, performance.now());
+    this.paces.findOutliers(this.paceOf, finished, performance.now());
     load.finished += finished;
     load.ticks++;
     load.inFlight += inFlight;

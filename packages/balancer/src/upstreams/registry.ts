@@ -131,7 +131,7 @@ export class UpstreamRegistry {
           upstream.others = shared.join(upstream.id);
           upstream.share();
         }
-        upstream.judge(described.judged ?? false);
+        upstream.countForVerdict(described.judged ?? false);
         if (policy.usesLatency !== true) upstream.latency = undefined;
         else upstream.latency ??= new PeakLatency(this.options.deadlines);
       }

@@ -240,7 +240,7 @@ export class QueueEntry implements PendingRequest {
   }
 
   /** Ends the wait. The queue then skips this entry. */
-  giveUp(): void {
+  stopWaiting(): void {
     this.isWaiting = false;
   }
 

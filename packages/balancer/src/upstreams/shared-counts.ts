@@ -260,7 +260,7 @@ export class SharedCounts {
 /** Which requests of other balancers block an upstream for a request. */
 export const Heed = {
   NONE: 0,
-  /** Those of which none has ended for a long time: the request would wait behind them, and be lost if they crash the process. */
+  /** The requests of a balancer if none of them has ended for a long time: they may block the instance, or crash it. */
   HELD: 1,
   ALL: 2,
 } as const;

@@ -8,7 +8,7 @@ let isBusy = true;
 
 function watch(): StallWatch {
   const pool = {
-    judge(stallTicks: number, weight: number): boolean {
+    markStalled(stallTicks: number, weight: number): boolean {
       judged.push([stallTicks, weight]);
       return isBusy;
     },

@@ -1,9 +1,9 @@
 /** Checks for upstreams that stall, in ticks while work is in progress. */
 import type { Upstream } from "./upstream.js";
 
-/** A pool. `judge` marks the upstreams that stall, and returns false if no work is in progress and none is stalled. */
-interface Judged {
-  judge(stallTicks: number, weight: number): boolean;
+/** A pool. `markStalled` marks the upstreams that stall, and returns false if no work is in progress and none is stalled. */
+interface WatchedPool {
+  markStalled(stallTicks: number, weight: number): boolean;
 }
 
 /** How often upstreams are checked for stalls while work is in progress, in milliseconds. */
@@ -59,7 +59,7 @@ export class StallWatch {
    */
   constructor(
     stallAfterMs: number,
-    private readonly pools: () => Iterable<Judged>,
+    private readonly pools: () => Iterable<WatchedPool>,
   ) {
     this.stallTicks = Math.max(2, Math.ceil(stallAfterMs / STALL_TICK_MS));
   }
@@ -76,7 +76,7 @@ export class StallWatch {
     const weight = now - this.tickedAtMs > LATE_AFTER_MS ? LATE_WEIGHT : 1;
     this.tickedAtMs = now;
     let isBusy = false;
-    for (const pool of this.pools()) if (pool.judge(this.stallTicks, weight)) isBusy = true;
+    for (const pool of this.pools()) if (pool.markStalled(this.stallTicks, weight)) isBusy = true;
     if (isBusy) return;
     clearInterval(this.timer);
     this.timer = undefined;

@@ -253,17 +253,17 @@ describe.each(RULES)("clients by %s", (by) => {
     // It kept its cookie, because its process still has its state.
     expect(world.request(0)).toBe(home);
     link.stall = 5;
-    world.pool.judge(4, 1);
+    world.pool.markStalled(4, 1);
     expect(world.request(0)).toBe(home);
     for (let client = CLIENTS; by === "cookie" && client < CLIENTS + 10; client++)
       expect(world.request(client)).not.toBe(home);
     link.stall = 10;
-    world.pool.judge(4, 1);
+    world.pool.markStalled(4, 1);
     expect(world.request(0)?.slot).not.toBe(home.slot);
     // Requests that have not started are reassigned twice: those of other clients immediately, its own after the wait.
     expect(link.reassigned).toBe(2);
     link.stall = 0;
-    world.pool.judge(4, 1);
+    world.pool.markStalled(4, 1);
     expect(world.request(0)).toBe(home);
   });
 });

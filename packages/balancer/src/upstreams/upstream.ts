@@ -38,7 +38,7 @@ export class Upstream {
   private fewestBefore = 0;
   /** Whether nothing arrived from it while others responded. */
   isStalled = false;
-  /** Whether it has been stalled for so long that even its sticky clients do not wait for it. */
+  /** Whether it has been stalled for longer than its sticky clients wait. */
   isStalledLong = false;
   /** How long it takes for its requests. */
   readonly pace = new Pace();
@@ -142,7 +142,7 @@ export class Upstream {
   }
 
   /** Starts or stops counting its responses by route class. */
-  judge(isJudged: boolean): void {
+  countForVerdict(isJudged: boolean): void {
     this.judged = isJudged ? (this.judged ?? new JudgedCounts()) : undefined;
   }
 

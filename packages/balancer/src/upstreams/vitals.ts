@@ -41,7 +41,7 @@ export class Vitals implements Seen {
   /** The counts of the others since the first of its consecutive failures, until now. `besideRow` ends with the last failure. */
   private readonly since: Counts = { requests: 0, failures: 0 };
   private rowBegan = 0;
-  /** The counts of its pool when this one started to count. */
+  /** The counts of the pool when this upstream started to count. */
   private readonly before: Counts = { requests: 0, failures: 0 };
   /** An ejected upstream does not count as one that fails. */
   private isOut = false;
@@ -60,7 +60,7 @@ export class Vitals implements Seen {
     setCounts(this.before, pool);
   }
 
-  /** Returns the others' requests since this one started to count. */
+  /** Returns the other upstreams' requests since this upstream started to count. */
   get beside(): Counts {
     const { pool, before } = this;
     return {

@@ -33,7 +33,7 @@ const MEAN_OVER_REQUESTS = 64;
 export class WorkMeter {
   /** How many requests may wait at one instance until their handlers have returned. */
   window = Number.POSITIVE_INFINITY;
-  /** Whether a request occupies an instance for so long that the one with the fewest requests is a better choice than the next in turn. */
+  /** Whether requests occupy an instance long enough for the instance with the fewest requests to be a better choice than the next in turn. */
   isSlow = false;
   /** How long a request waits at an instance behind a running handler before it moves, in milliseconds; see pace.ts. */
   moveAfterMs = Number.POSITIVE_INFINITY;
@@ -41,7 +41,7 @@ export class WorkMeter {
   perWake = 1;
   /** Whether enough requests were counted. */
   isKnown = false;
-  /** Whether requests occupy an instance for so long that it is worth while to check whether its event loop is running. */
+  /** Whether requests occupy an instance long enough for a check of its event loop to be worth its cost. */
   isLong = false;
   /** How many balancers share the instances. */
   balancers = 1;

@@ -21,7 +21,7 @@ LOOK_EVERY_MS = 1000
 # How often an idle process wakes up.
 ASLEEP_LOOK_EVERY_S = 60
 FINAL_REPORT_TIMEOUT_S = 2
-# A start that is late reports what it waits for: first this long before the supervisor gives up, then repeatedly.
+# A late start reports the import or call that it waits for: first this long before the supervisor gives up, then repeatedly.
 WORD_BEFORE_END_S = 3
 LATE_EVERY_S = 1
 # How long a server may take to stop early after the drain's deadline.
@@ -49,7 +49,7 @@ class Channel(ChannelSocket):
         self._turning = set()
         # Requests of other threads: texts to send, and the actions "leave", "ready" and "finish".
         self._asked = deque()
-        # When a start that is not ready reports what it waits for.
+        # When an unfinished start reports the import or call that it waits for.
         ready_timeout_s = identity.spec.get("readyTimeoutMs", 0) / 1000
         self._late_at = None
         if ready_timeout_s > 0:
@@ -242,7 +242,7 @@ class Channel(ChannelSocket):
             elif kind == "released":
                 self._owner.on_leave(True)
             elif kind == "probe":
-                # Only instances on the lane get these messages; this one is checked on its socket.
+                # Only instances on the lane get these messages; a Python instance is checked on its socket.
                 self._say(json.dumps({"type": "probed", "id": message["id"], "problem": "is not on the lane"}))
             elif kind == "draining":
                 self._owner.on_drain_follows()

@@ -35,7 +35,7 @@ def watch(on_leave, close_sockets):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is ignore_signal:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        # The supervisor aborts a hung instance with all its children, whose stacks would hide that of the view.
+        # The supervisor aborts a hung instance with all its children, whose stacks would hide the stack of the view.
         if signal.getsignal(signal.SIGABRT) is signal.SIG_DFL:
             signal.signal(signal.SIGABRT, signal.SIG_DFL)
         _unmask()

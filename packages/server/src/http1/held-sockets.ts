@@ -68,7 +68,7 @@ let held: Socket[] | undefined;
 const senders = new Map<Socket, number>();
 let lastSender: Socket | undefined;
 let inRow = 0;
-/** One of these sockets at a time is read, in every second turn. */
+/** The held sockets are read one at a time, in every second turn. */
 const queued = new Set<Socket>();
 /** The maximum number of them. A further socket that used up half a turn alone is closed, because clients decide how many there are. */
 const MAX_QUEUED = 64;

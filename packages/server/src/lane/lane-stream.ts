@@ -20,7 +20,7 @@ export interface StreamLane extends ResponseLane {
   readonly saysReturned: boolean;
   /** The number of requests whose handler was called and whose response is not sent yet. */
   active: number;
-  /** Whether the instance has so many bytes of all bodies that the balancer may send little of each. */
+  /** Whether the bodies together have reached the limit above which the balancer may send little of each. */
   readonly isCrowded: boolean;
   /** Counts received bytes of a body. A negative number means that they were granted again, or that their stream has ended. */
   count(bytes: number): void;

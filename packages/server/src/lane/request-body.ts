@@ -35,7 +35,7 @@ export class RequestBody {
   /**
    * @param grant lets the other side send this many more bytes
    * @param onWanted called when the app waits for data
-   * @param isCrowded returns whether the instance has so many bytes of all bodies that the balancer sends little of each
+   * @param isCrowded returns whether the bodies together have reached the limit above which the balancer sends little of each
    */
   constructor(
     private readonly grant: (bytes: number) => void,

@@ -309,7 +309,7 @@ export function tables<S extends Record<string, z.ZodType>>(shape: S, descriptio
   return field(z.array(one, expected("must be a list of tables")), { type: "list of tables", description });
 }
 
-/** One of several forms. A problem within a table is reported as such. */
+/** One of several forms. A problem within a table is reported for its own key. */
 export function fieldOf<const S extends readonly [z.ZodType, z.ZodType]>(
   forms: S,
   error: ReturnType<typeof expected>,

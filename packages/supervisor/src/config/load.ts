@@ -48,7 +48,7 @@ export interface LoadRequest {
   config?: object | undefined;
   /** The source found by an earlier load. It is loaded again even if other files have appeared in its folder. */
   source?: FleetSource;
-  /** The fleet's own source, if that of a deploy is loaded: the fleet's name and sockets do not change. */
+  /** The fleet's own source, if the source of a deploy is loaded: the fleet's name and sockets do not change. */
   own?: FleetSource | undefined;
   /** The release folder of a deploy without a config file. Default: `cwd`. */
   dir?: string | undefined;
@@ -77,7 +77,7 @@ export interface LoadedFleet {
   source: FleetSource;
   /** The folder of `config` with symbolic links resolved. All its paths stay in this folder, even if the links change later. */
   release: string;
-  /** Why `config` is not that of the source, but the one of a killed supervisor's fleet. */
+  /** Why `config` is the configuration of a killed supervisor's fleet and was not loaded from the source. */
   problem?: string;
 }
 

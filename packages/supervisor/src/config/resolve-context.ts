@@ -10,7 +10,7 @@ export interface ResolveContext {
   baseDir: string;
   /** The folder for relative sockets in `listen`: the same folder, but with symbolic links kept. */
   listenDir: string;
-  /** The port of 127.0.0.1. Default: that of DEFAULT_LISTEN. */
+  /** The port of 127.0.0.1. Default: the port of DEFAULT_LISTEN. */
   defaultPort?: number | undefined;
   /** The fleet's default name. */
   defaultName: string;

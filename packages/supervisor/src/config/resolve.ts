@@ -146,7 +146,7 @@ function refuseBalancerKeys({ balancer = {} }: FleetInput, context: ResolveConte
   const refuse = (...path: string[]) =>
     find(context, ["balancer", ...path], "has no effect: no pool gets its requests from a balancer");
   for (const key of ABOUT_CLIENTS) if (balancer[key] !== undefined && balancer[key] !== false) refuse(key);
-  // The default of `requestTimeoutMs` depends on this one.
+  // The default of `requestTimeoutMs` depends on this limit.
   for (const [key, value] of Object.entries(balancer.limits ?? {}))
     if (value !== undefined && key !== "upstreamResponseTimeoutMs") refuse("limits", key);
 }

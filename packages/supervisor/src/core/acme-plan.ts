@@ -126,7 +126,7 @@ const MAX_PAUSE_MS = HOUR;
 const NEXT_CHALLENGE_MS = 2 * SECOND;
 /** The longest Retry-After that is respected. */
 const MAX_RETRY_AFTER_MS = DAY;
-/** The same, including the random part. */
+/** The longest wait for a Retry-After, including its random part. */
 const MAX_WAIT_MS = 1.2 * MAX_RETRY_AFTER_MS;
 const DEFAULT_LIMITED_MS = HOUR;
 const ASK_WINDOW_MS = 6 * HOUR;

@@ -1,7 +1,7 @@
 /** Decides how many instances an autoscaled pool should have, one measured period after another. Pure. */
 import {
+  evaluateGrowth,
   isCpuLimited,
-  judgeGrowth,
   type Limit,
   meanLoad,
   metricOf,
@@ -100,7 +100,7 @@ interface ScalingDecision {
 const TOLERANCE = 1.1;
 const PERIODS_ABOVE = 2;
 const MAX_RECENT = 12;
-/** The requests in flight are falling if they are fewer than this share of those before. */
+/** The requests in flight are falling if they are fewer than this share of the requests in flight before. */
 const FALLING = 0.9;
 /** The number of periods after a change that do not count, because the load is still moving to the new instances. */
 const SETTLING_PERIODS = 2;
@@ -108,10 +108,10 @@ const SETTLING_PERIODS = 2;
 const LEAST_COMPARED = 3;
 const ENOUGH_REQUESTS = 200;
 const MAX_COMPARED = 10;
-/** A trial whose instances are not ready by then ends without a judgement. In milliseconds. */
+/** A trial whose instances are not ready by then ends without a result. In milliseconds. */
 const MAX_TRIAL_MS = 120_000;
 const MAX_EXTENSIONS = 3;
-/** An increase that has brought half of the possible benefit may be extended before it is judged. */
+/** An increase that has brought half of the possible benefit may be extended before it is evaluated. */
 const PROMISING_SHARE = 0.5;
 const MAX_FACTOR = 10;
 /** Large pools grow by at least this share, because one more instance would have no visible effect. */
@@ -233,7 +233,7 @@ function grown(
   return resized({ ...state, trial, damping, grownAt: now }, to, reasonOf(load, target), now, trial);
 }
 
-/** Handles an increase in progress: extends it, waits, or judges it. */
+/** Handles an increase in progress: extends it, waits, or evaluates it. */
 function tried(
   state: ScalingState,
   trial: Trial,
@@ -258,7 +258,7 @@ function tried(
   const after = meanLoad(compared);
   const requests = trial.requests + after.throughput * compared.length * seconds;
   if (requests < ENOUGH_REQUESTS && compared.length < MAX_COMPARED) return stays;
-  const { keep, limit } = judgeGrowth({ ...trial, after, requests, bestSeconds: state.bestSeconds }, target);
+  const { keep, limit } = evaluateGrowth({ ...trial, after, requests, bestSeconds: state.bestSeconds }, target);
   if (limit === null) return { ...stays, state: { ...state, trial: null, nextHoldMs: 0 } };
   const holdMs = state.nextHoldMs || retryAfterMs;
   const hold = { until: now + holdMs, throughput: after.throughput };

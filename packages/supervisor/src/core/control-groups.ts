@@ -8,7 +8,7 @@ export function groupNameOf(id: string): string {
   return `paceline-${id}`;
 }
 
-/** Whether a folder beside that of the supervisor is the group of a process. */
+/** Whether a folder beside the supervisor's group is the group of a process. */
 export function isProcessGroup(name: string): boolean {
   return /^paceline-.+#\d+$/.test(name);
 }

@@ -51,7 +51,7 @@ export interface DeathReport {
   attempt: number;
   generation: number;
   pid: number | null;
-  /** For example `node`, `bun` or `python 3.11.7`; for a command that of its shim. */
+  /** For example `node`, `bun` or `python 3.11.7`; for a command, its shim's runtime. */
   runtime: string;
   release: string;
   uptimeMs: number;

@@ -86,7 +86,7 @@ export class ShareComparison {
     this.ofControl = mixture(control, CONTROL);
   }
 
-  /** The share of the canary minus that of the control; 0 while one of them has no requests. */
+  /** The canary's share minus the control's share; 0 while the canary or the control has no requests. */
   get estimate(): number {
     const { canary, control } = this;
     if (canary.total === 0 || control.total === 0) return 0;

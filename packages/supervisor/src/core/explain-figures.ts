@@ -70,7 +70,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     if (instance.state !== "ready" || outOfTurn !== null || weight !== FULL_WEIGHT || instance.stalledMs !== null)
       return undefined;
     if (own === null || usual === null || usual < 1 || own * FEW_TIMES > usual || uptimeSeconds < 10) return undefined;
-    // A rate is that of one second. If requests are few, all of them may have gone to others in that second.
+    // A rate covers one second. If requests are few, other instances may have got all requests of that second.
     const responses = median(peers.map(({ latencyShape }) => responsesIn(latencyShape))) ?? 0;
     if (responses < LEAST_REQUESTS || responsesIn(instance.latencyShape) * FEW_TIMES > responses) return undefined;
     return {

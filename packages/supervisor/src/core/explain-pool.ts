@@ -21,7 +21,7 @@ import {
   shareText,
   timesText,
 } from "./explain-model.js";
-import { isJudged, SLOW_ROUTE_MS, slowRoutes } from "./slowness.js";
+import { hasEnoughResponses, SLOW_ROUTE_MS, slowRoutes } from "./slowness.js";
 import { formatDuration } from "./words.js";
 
 /** What the rules know of a pool. */
@@ -125,7 +125,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
       severity: "warning",
       what: `${first.route} is slow: p99 ${msText(first.p99Ms ?? 0)}, p50 ${msText(first.p50Ms ?? 0)}`,
       evidence: (pool.routeClasses ?? [])
-        .filter((each) => each !== first && isJudged(each))
+        .filter((each) => each !== first && hasEnoughResponses(each))
         .slice(0, 3)
         .map(({ route, p99Ms }) => `${route}: p99 ${msText(p99Ms ?? 0)}`),
       todo: `Which of its paths: paceline explain ${pool.name} --watch 10. If its responses are large, clients that read slowly are also a reason`,

@@ -25,7 +25,7 @@ export interface UnixAddress {
   path: string;
   /** The permissions of the socket file. Default: 0600. */
   mode?: number;
-  /** The group of the socket file. Default: that of the process. */
+  /** The group of the socket file. Default: the process's group. */
   group?: { name: string; gid: number };
 }
 

@@ -23,7 +23,7 @@ interface Timed {
   readonly deadline: number;
 }
 
-/** The steps of a drain, in this order. The deadline of the state is that of the step. */
+/** The steps of a drain, in this order. The state's deadline is the deadline of the current step. */
 type DrainStep =
   /** It has left the pool, but balancers that do not follow yet still send requests. `drainTime` is for display. */
   | { readonly step: "leave"; readonly drainBy: number; readonly drainTime: string }

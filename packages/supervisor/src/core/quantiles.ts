@@ -24,7 +24,7 @@ export interface QuantileRule {
   readonly control: Prior;
 }
 
-/** Shares of slightly more or less than a half, and those of a release that is much slower or faster. */
+/** Shares of slightly more or less than a half, and the shares of a release that is much slower or faster. */
 export const P50: QuantileRule = {
   above: 0.5,
   canary: { beyond: priorOf([8, 4, 1], [60, 45, 1]), within: priorOf([4, 6, 1], [45, 60, 2]) },
@@ -46,7 +46,7 @@ export interface Slack {
   readonly ms: number;
 }
 
-/** Returns the longest quantile that a canary may have, given this one of the control. */
+/** Returns the longest quantile that a canary may have, given the quantile of the control in milliseconds. */
 export function slowest(ms: number, { factor, ms: more }: Slack): number {
   return Math.max(factor * ms, ms + more);
 }

@@ -184,7 +184,7 @@ export interface Growth {
 export type Limit = "cpu" | "elsewhere";
 
 /** Returns how many instances to keep; if these are fewer than the pool has, also what limits it. */
-export function judgeGrowth(growth: Growth, target: ScalingTarget): { keep: number; limit: Limit | null } {
+export function evaluateGrowth(growth: Growth, target: ScalingTarget): { keep: number; limit: Limit | null } {
   const { from, to, before, after, requests, bestSeconds } = growth;
   const all = { keep: to, limit: null };
   if (requests < LEAST_REQUESTS || before.throughput <= 0) return all;

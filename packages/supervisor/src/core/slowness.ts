@@ -87,7 +87,7 @@ export function responsesIn(shape: readonly number[]): number {
 }
 
 /** Whether the latencies of a route are of enough requests; earlier requests do not count. */
-export function isJudged({ requestsTotal, recentRequests = requestsTotal, p99Ms }: RouteLatencies): boolean {
+export function hasEnoughResponses({ requestsTotal, recentRequests = requestsTotal, p99Ms }: RouteLatencies): boolean {
   return recentRequests >= LEAST_REQUESTS && p99Ms !== null;
 }
 
@@ -97,7 +97,7 @@ export function slowRoutes<Route extends RouteLatencies>({
 }: {
   routeClasses?: readonly Route[];
 }): Route[] {
-  const known = routeClasses.filter(isJudged);
+  const known = routeClasses.filter(hasEnoughResponses);
   return known
     .filter((route) => {
       const usual = middleOf(known.map((each) => (each === route ? null : each.p50Ms))) ?? 0;

@@ -48,7 +48,7 @@ export const ALARM_SHARES = { errors: 0.3, resets: 0.05, open: 0.03, p50: 0.1, p
  */
 const GROSS = 0.08;
 const GROSS_P50 = 0.75;
-/** The evidence against such a share that excludes it. */
+/** The evidence at which a gross fault is excluded. */
 const CLEAR = Math.log(30);
 
 /** A route class with a smaller share of the requests has too few for a release to pass in time. */
@@ -193,7 +193,7 @@ function isClearOf(canary: Count, control: Count): boolean {
 /** A canary may have this multiple of the control's share of open requests: long polls and streams stay open in both. */
 const OPEN_FACTOR = 3;
 
-/** Open requests have no response that could be counted, so their share is that of open and counted ones together. */
+/** Open requests have no response that could be counted, so their share is their part of open and counted requests together. */
 function openTest({ canary, control }: Evidence, points: number, isBrief: boolean): VerdictTest {
   const count = ({ open, requests }: Arm): Count => ({ hits: open, total: open + requests });
   const share = ({ hits, total }: Count) => (total === 0 ? 0 : hits / total);

@@ -11,7 +11,7 @@ import { padLine } from "./table.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Style, segment } from "./text.js";
 import { itemLine } from "./title.js";
 
-/** Returns the pool whose deploy is shown: that of the selected row, or the first one. */
+/** Returns the pool whose deploy is shown: the selected row's pool, or the first pool with a deploy. */
 function deployingPool({ status, selected }: Pick<Model, "status" | "selected">): PoolStatus | undefined {
   const pools = (status?.pools ?? []).filter(({ deploy }) => deploy != null);
   return pools.find(({ name }) => selected === name || selected?.startsWith(`${name}.`)) ?? pools[0];

@@ -78,7 +78,7 @@ function eventEntry({ at, level, subject, message }: FleetEvent, nameWidth: numb
 const ERROR = /\b([\w$]*error|[\w$]*exception|fatal|panic|traceback|critical)\b|"level":\s*(5\d|60|"(error|fatal)")/i;
 const WARNING = /\bwarn(ing)?\b|"level":\s*(4\d|"warn")/i;
 
-/** Returns the level of a line: that of an event, or the one that the text suggests. */
+/** Returns the level of a line: an event's own level, or the level that the text suggests. */
 export function levelOf({ level, text }: LogLine): Level {
   if (level !== undefined) return level;
   return ERROR.test(text) ? "error" : WARNING.test(text) ? "warn" : "info";

@@ -18,7 +18,7 @@ export type Process = InstanceStatus | BalancerStatus;
 export type Row =
   | { kind: "pool"; name: string; pool: PoolStatus }
   | { kind: "balancers"; name: "balancer"; status: Status }
-  /** `name` is that of the process, for example `web.3`; `pool` is the one with which its figures are compared. */
+  /** `name` is the name of the process, for example `web.3`; its figures are compared with those of `pool`. */
   | { kind: "process"; name: string; process: Process; pool: string }
   /** A process that forks the instances of its pool; its `name` is null if a newer template follows. */
   | { kind: "template"; name: string | null; template: TemplateStatus }

@@ -74,7 +74,7 @@ export interface FleetStart extends FleetOrigin {
   python?: string | undefined;
   /** Default: the working directory of this process. */
   cwd?: string | undefined;
-  /** The environment of the fleet and of its config module. Default: that of this process. */
+  /** The environment of the fleet and of its config module. Default: the environment of this process. */
   env?: Record<string, string> | undefined;
   /** The folder of sockets, lock and log. Default: outside the app's folder, as on the command line. */
   runDir?: string | undefined;

@@ -118,7 +118,7 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     this.launchedAt = launchedAt;
   }
 
-  /** The socket's path may differ from that of the last start. It is in the record that the supervisor writes. */
+  /** The socket's path may differ from the path at the last start. The record that the supervisor writes has the path. */
   override get controlSocket(): string {
     return controlSocketIn(this.runDir);
   }

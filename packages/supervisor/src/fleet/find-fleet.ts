@@ -250,7 +250,7 @@ function nothing(meant: FleetSource | undefined, folder: string, records: Known[
 
 /**
  * Returns a line that names the other users (the folder's owner, root) who run or may run the fleet; undefined if there are none.
- * @param source the config that was named; without one, that of `folder`
+ * @param source the config that was named; without one, the config of `folder`
  */
 function fleetsOfOthers(
   source: string | undefined,

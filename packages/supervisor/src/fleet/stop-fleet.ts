@@ -35,7 +35,7 @@ export async function stopRest(runDir: string, ask: Ask, deadline = Number.POSIT
     if (state === "starting" || state === "upgrading") await findRunningFleet({ runDir });
     try {
       if (state === "up") return await untilEnded(runDir, () => ask(controlSocket, left()));
-      // Even if none of its processes is left, because those that its apps have started may be.
+      // Even if none of the fleet's processes is left: programs that its apps have started may still run.
       await endRest(runDir, left());
       const message =
         state === "orphaned" ? "stopped the processes of a killed supervisor" : "nothing of the fleet runs any more";

@@ -1,5 +1,5 @@
 /**
- * How far the output files were read, for a supervisor that continues after this one was killed: a row of eight bytes for each file. A
+ * How far the output files were read, for the next supervisor if this one is killed: a row of eight bytes for each file. A
  * write survives this process, because it is in the kernel's cache.
  */
 import { closeSync, constants, openSync, readFileSync, rmSync, writeSync } from "node:fs";

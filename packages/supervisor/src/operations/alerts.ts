@@ -20,7 +20,7 @@ interface AlertsOptions {
   config(): FleetConfig;
   environment(): Record<string, string>;
   runDir: string;
-  /** Returns the time between two attempts, in milliseconds. Default: that of core/alerts.ts. */
+  /** Returns the time between two attempts, in milliseconds. Default: the time in core/alerts.ts. */
   retryDelayMs?: (attempt: number) => number;
 }
 

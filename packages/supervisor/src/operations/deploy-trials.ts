@@ -136,7 +136,7 @@ export class DeployTrials {
     return { ok: true, message: [done, ...failing, ...untried, ...addition, ...unsaid].join("; ") };
   }
 
-  /** Makes the new generation that of its pools from now on; then adds and removes pools, and changes the balancers. */
+  /** Puts the new generation of the pools into service; then adds and removes pools, and changes the balancers. */
   private async commit(trial: Trial, about: HookContext): Promise<OperationResult> {
     const { reload, runner, operations, configs } = this.options;
     trial.isWhole = true;

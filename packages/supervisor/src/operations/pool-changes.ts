@@ -52,7 +52,7 @@ export class PoolChanges {
 
   constructor(private readonly options: PoolChangesOptions) {}
 
-  /** Makes these generations those of the pools; their processes are already of these. */
+  /** Puts these generations of the pools into service. All processes belong to them already. */
   enter(goals: readonly { config: PoolConfig; generation: number }[]): void {
     const { runner, configs, publish } = this.options;
     for (const { config, generation } of goals) {

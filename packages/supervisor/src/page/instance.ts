@@ -118,7 +118,7 @@ function charts(state: State, process: Process, group: string, others: readonly 
     chartText = text,
   ) => {
     const value = figureOf({ key }, process);
-    // Errors of other processes show nothing about this one.
+    // Errors of other processes show nothing about this process.
     const isCompared = names.length > 0 && figure !== "errors5xx";
     const usual = isCompared ? others.flatMap((each) => figureOf({ key }, each) ?? []) : [];
     return card(

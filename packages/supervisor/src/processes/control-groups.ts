@@ -72,7 +72,7 @@ export class ControlGroups {
     }
   }
 
-  /** Returns the group of a process that an earlier supervisor has started; null if it has none of its own. */
+  /** Returns the group of a process that an earlier supervisor has started; null if the process has no separate group. */
   of(pid: number): string | null {
     const path = groupPathOf(this.read(`/proc/${pid}/cgroup`));
     const mount = mountOfGroups(this.read("/proc/self/mounts"));

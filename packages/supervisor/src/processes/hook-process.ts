@@ -73,7 +73,7 @@ export function runHookProcess({ command, cwd, environment, timeoutMs, onLine }:
   return { pid: child.pid, ended: settle(), kill };
 }
 
-/** Longer lines are cut; the rest of such a line is not kept. */
+/** Longer lines are cut, and their rest is dropped. */
 function readLines(stream: Readable, onLine: (line: string) => void): Promise<void> {
   let line = "";
   const end = () => {

@@ -162,7 +162,7 @@ export class LivenessWatch {
     }
     if (this.liveness.hasOverdue(watched)) {
       this.dueAt = 0;
-      this.timer = setTimeout(() => setImmediate(() => this.judge()), READ_PASS_MS);
+      this.timer = setTimeout(() => setImmediate(() => this.examineHung()), READ_PASS_MS);
     } else this.arm(this.isQuiet(watched) ? QUIET_TICK_MS : TICK_MS);
   }
 
@@ -172,7 +172,7 @@ export class LivenessWatch {
     return !hasOverdue && this.liveness.isQuiet(watched);
   }
 
-  private judge(): void {
+  private examineHung(): void {
     this.arm();
     const watched = this.watched();
     for (const id of this.liveness.hung(watched, (pool) => this.isRecovering(pool))) {

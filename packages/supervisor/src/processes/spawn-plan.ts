@@ -215,7 +215,7 @@ function planInstance(
   };
 }
 
-/** Variables that JavaScript apps commonly read; the caller's variables and those of the configuration take precedence. */
+/** Variables that JavaScript apps commonly read; the caller's and the configuration's variables take precedence. */
 function usualVariables({ nodeEnv }: SpawnSettings, { PACELINE_INDEX }: Environment): Environment {
   return {
     NODE_ENV: nodeEnv,

@@ -171,9 +171,9 @@ function isUnseen({ pool }: DeathFacts, { pools }: Evidence): boolean {
 }
 
 /**
- * Returns a note about such processes that had requests in progress when they exited on SIGTERM. Connections that a server has not accepted
- * yet are lost when its socket closes, however well the server drains. Paceline itself avoids this: it waits for the last response before
- * it stops a process.
+ * Returns a note about processes of pools in UNSEEN_KINDS that had requests in progress when they exited on SIGTERM. Connections that a
+ * server has not accepted yet are lost when its socket closes, however well the server drains. Paceline itself avoids this: it waits for the
+ * last response before it stops a process.
  */
 export function unseenCutOnTerm(evidence: Evidence): string[] {
   const deaths = evidence.deaths.filter((death) => isCutOnTerm(death) && isUnseen(death, evidence));

@@ -30,7 +30,7 @@ export function presentFleet(runDir: string, source: string): Pick<LoadedFleet, 
   return { config: { ...config, pools }, release: record.release };
 }
 
-/** Returns what is running of a fleet: the pid of its supervisor, or the state that a supervisor that starts now can continue with. */
+/** Returns the running part of a fleet: the pid of its supervisor, or the state with which a new supervisor can continue. */
 export function fleetAt(
   runDir: string,
   source: string,

@@ -95,7 +95,7 @@ export function runtimeCommand(
   return { command: runtimes.bun, args: [...bunFlags(program), program.entry] };
 }
 
-/** Returns the command for another process that uses the runtime of this one. */
+/** Returns the command for another process on the runtime of this process. */
 export function ownRuntimeCommand(program: Program): { command: string; args: string[] } {
   const { execPath: own } = process;
   return process.versions.bun === undefined

@@ -37,7 +37,7 @@ export interface RecordedSpan {
   traceId: string;
   /** The parent of the app's own span, if the balancer has created this trace. */
   spanId?: string;
-  /** The client's span, which is the parent of this one. */
+  /** The client's span, which is the parent of this span. */
   parentId?: string;
   /** When its head arrived, as Unix time in milliseconds. Below, the times since then; missing if the request did not get that far. */
   at: number;

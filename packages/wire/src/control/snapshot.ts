@@ -159,7 +159,7 @@ export interface SnapshotPool {
   requestTimeoutMs?: number;
   /** The files of its error pages (absolute paths). `changedAt` differs when a file has changed. */
   errorPages?: { status: number; path: string; changedAt: number }[];
-  /** Absent: none of its responses is compressed. */
+  /** Absent: no response of the pool is compressed. */
   compress?: CompressRule;
   /** How long a request may wait in the queue, in milliseconds. Absent: `limits.upstreamConnectTimeoutMs`, and no overload protection. */
   queueTimeoutMs?: number;
@@ -169,7 +169,7 @@ export interface SnapshotPool {
   sticky?: StickyRule;
   /** Whether it has no upstream that may get requests, but one is expected soon. Requests then wait in the queue. */
   awaited?: boolean;
-  /** Absent: the balancer ejects none of its upstreams. */
+  /** Absent: the balancer ejects no upstream of the pool. */
   ejection?: EjectionRule;
   /** How long the share of an upstream grows after it became ready or was readmitted, in milliseconds. */
   slowStartMs?: number;
@@ -191,7 +191,7 @@ export interface IdentityRules {
   inResponse: boolean;
   /** Absent: traceparent passes unchanged, and none is created. */
   trace?: {
-    /** Whose traceparent is kept: that of trusted proxies, or that of all clients. */
+    /** Whose traceparent is kept: only that of trusted proxies, or that of all clients. */
     keep: "trusted" | "always";
     /** The share of the created traces that are marked as sampled. */
     sampled: number;

@@ -147,7 +147,7 @@ export interface BalancerStats {
   errorsTotal: number;
   /** The number of requests that were sent to another upstream. */
   retriesTotal: number;
-  /** The number of requests that were sent to two upstreams; below, of those that the second one served. Missing from earlier versions. */
+  /** The number of requests sent to two upstreams; below, how many of them the second one served. Missing from earlier versions. */
   hedgesTotal?: number;
   hedgesWonTotal?: number;
   inFlight: number;

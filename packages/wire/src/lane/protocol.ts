@@ -42,7 +42,7 @@ export const FrameType = {
 
 /** The maximum size of a head in bytes: the largest configurable one, with the balancer's additions. */
 const MAX_HEAD_BYTES = 2 << 20;
-/** The maximum payload of DATA and END that every side accepts; below, that of a side whose HELLO allows more. */
+/** The maximum payload of DATA and END that every side accepts; below, the maximum for a side whose HELLO allows more. */
 export const MAX_DATA_BYTES = 65_536;
 export const LARGE_DATA_BYTES = 1 << 20;
 export const MAX_CLOSE_BYTES = 1024;

@@ -77,7 +77,7 @@ export function probe({
       onData(bytes) {
         if (quiet === undefined) {
           heard += bytes.toString("latin1");
-          const verdict = judge(heard, path, isWarmUp);
+          const verdict = problemOfResponse(heard, path, isWarmUp);
           if (verdict === "more") return;
           if (verdict !== undefined || !isWarmUp) return done(verdict);
         }
@@ -98,7 +98,11 @@ export function probe({
 }
 
 /** @param heard the beginning of the response, as received so far */
-export function judge(heard: string, path: string | undefined, isWarmUp = false): "more" | string | undefined {
+export function problemOfResponse(
+  heard: string,
+  path: string | undefined,
+  isWarmUp = false,
+): "more" | string | undefined {
   const end = heard.indexOf("\n");
   if (end < 0 && heard.length < MAX_STATUS_LINE_BYTES) return "more";
   const [, status] = /^HTTP\/1\.[01] (\d{3})(?:[ \r\n]|$)/.exec(heard) ?? [];

@@ -137,7 +137,7 @@ let isReading = false;
 /** The internals of node:net sockets that its types omit. */
 interface Handle {
   readonly fd?: number;
-  /** The number of bytes written; below, of those that the kernel has not taken. */
+  /** The number of bytes written; below, how many of them the kernel has not taken. */
   readonly bytesWritten?: number;
   readonly writeQueueSize?: number;
 }

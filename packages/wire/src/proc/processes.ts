@@ -192,7 +192,7 @@ const CLEAN_LOOKS = 2;
 /** Uninterruptible kernel work may delay a SIGKILL. The search stops after this many attempts. */
 const MAX_LOOKS = 100;
 
-/** Returns the running processes of a spawn, without this one and the shim. */
+/** Returns the running processes of a spawn, without this process and the shim. */
 export function findLeftoverProcesses({ leader, tag }: Spawn): number[] {
   const rows = readProcessTable();
   const found = new Set(processesOf(leader, rows));

@@ -161,7 +161,7 @@ export class MessageReader {
     this.frames = new FrameReader(maxMessageBytes);
   }
 
-  /** Yields the events of these bytes. @throws WebSocketFault */
+  /** Yields the events that the bytes complete. @throws WebSocketFault */
   *read(bytes: Uint8Array): Generator<Event, void> {
     for (const frame of this.frames.read(bytes)) {
       const event = this.event(frame);

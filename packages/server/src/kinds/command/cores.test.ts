@@ -1,6 +1,6 @@
 /** How a shim judges a command's responses. */
 
-import { judge } from "@paceline/wire";
+import { problemOfResponse } from "@paceline/wire";
 import { expect, test } from "vitest";
 
 test.each([
@@ -16,5 +16,5 @@ test.each([
   ["HTTP/1.1 2000 OK\r\n", "GET /ready returned something other than HTTP/1.1"],
   ["x".repeat(5000), "GET /ready returned something other than HTTP/1.1"],
 ])("the response %j", (heard, verdict) => {
-  expect(judge(heard, "/ready")).toBe(verdict);
+  expect(problemOfResponse(heard, "/ready")).toBe(verdict);
 });

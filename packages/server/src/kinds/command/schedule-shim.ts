@@ -129,7 +129,7 @@ export class ScheduleShim extends Shim {
     clearTimeout(this.stopTimer);
     const durationMs = Math.round(performance.now() - running.startedAtMs);
     const { endLeftoverProcesses, errorLineOfOutput } = await aftermath();
-    // The next run must find no processes of this one.
+    // The next run must find no processes of the run that has ended.
     await endLeftoverProcesses(this.spawn);
     const hasFailed = end.code !== 0;
     const line = hasFailed && running.verdict === undefined ? errorLineOfOutput(running.outputFrom) : "";

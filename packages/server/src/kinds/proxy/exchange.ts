@@ -281,7 +281,7 @@ function ignored(): void {}
 /** Limits the interim responses per request, so that an upstream cannot send them forever. */
 const MAX_INTERIMS = 16;
 const MAX_INTERIM_BYTES = 65_536;
-/** The overhead of a field line in addition to name and value, which is also about that of the status line. */
+/** The overhead of a field line in addition to name and value; the status line has about the same. */
 const LINE_BYTES = 4;
 
 type Interim = Pick<InformationEvent, "statusCode" | "headers" | "rawHeaders">;

@@ -6,7 +6,7 @@ import type { ProxySettings } from "./settings.js";
 
 const UNWRITABLE = /[^\t\x20-\x7e\x80-\xff]/;
 
-/** Returns why a response cannot be forwarded; undefined for most. Node throws on some of these, and nothing would catch the error. */
+/** Returns why a response cannot be forwarded; undefined if it can. Node throws on some invalid heads, and nothing would catch the error. */
 export function problemOf({ statusCode = 0, headers }: IncomingMessage): string | undefined {
   if (statusCode < 200 || statusCode > 599) return `it responded with the status ${statusCode}`;
   const coding = headers["transfer-encoding"];

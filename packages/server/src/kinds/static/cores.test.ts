@@ -8,12 +8,12 @@ import { acceptedEncodings, cacheControlBy, isHashed, mediaTypeOf } from "./cont
 import { escapeHtml, listingPage, readListing } from "./listing.js";
 import { STATIC_DEFAULTS } from "./options.js";
 import { MAX_RANGES, rangesOf } from "./ranges.js";
-import { judgePath, pathRules, withSlash } from "./request-path.js";
-import { dateOf, isRangeWanted, isSameFile, judgeConditions, validatorsOf } from "./validators.js";
+import { checkPath, pathRules, withSlash } from "./request-path.js";
+import { dateOf, evaluateConditions, isRangeWanted, isSameFile, validatorsOf } from "./validators.js";
 
-const judge = (path: string, prefixes: string[] = [], dotfiles = false) => {
-  const judged = judgePath(path, pathRules({ prefixes, dotfiles }));
-  return judged.kind === "good" ? `${judged.relative}${judged.isFolder ? "/" : ""}` : judged.kind;
+const check = (path: string, prefixes: string[] = [], dotfiles = false) => {
+  const checked = checkPath(path, pathRules({ prefixes, dotfiles }));
+  return checked.kind === "good" ? `${checked.relative}${checked.isFolder ? "/" : ""}` : checked.kind;
 };
 
 describe("a path", () => {
@@ -32,7 +32,7 @@ describe("a path", () => {
     ["/ä", "ä"],
     ["/a~b_c-d.e", "a~b_c-d.e"],
     ["//evil.com/a", "evil.com/a"],
-  ])("%s means %s", (path, relative) => expect(judge(path)).toBe(relative));
+  ])("%s means %s", (path, relative) => expect(check(path)).toBe(relative));
 
   it.each([
     "",
@@ -48,8 +48,8 @@ describe("a path", () => {
     "/a\\b",
     "/a%00b",
     "/a\0b",
-  ])("%j is bad", (path) => expect(judge(path)).toBe("bad"));
-  it.each(["/%", "/%zz", "/%c3", "/%ff", "/a%0ab", "/a%7f"])("%j is bad", (path) => expect(judge(path)).toBe("bad"));
+  ])("%j is bad", (path) => expect(check(path)).toBe("bad"));
+  it.each(["/%", "/%zz", "/%c3", "/%ff", "/a%0ab", "/a%7f"])("%j is bad", (path) => expect(check(path)).toBe("bad"));
   it.each([
     "/.git/config",
     "/a/.env",
@@ -57,12 +57,12 @@ describe("a path", () => {
     "/a/.well-known/b",
     `/${"x".repeat(256)}`,
     `/${"%C3%A4".repeat(128)}`,
-  ])("%j is hidden", (path) => expect(judge(path)).toBe("hidden"));
+  ])("%j is hidden", (path) => expect(check(path)).toBe("hidden"));
 
   it("has no dotfile in it, except for /.well-known", () => {
-    expect(judge("/.well-known/acme")).toBe(".well-known/acme");
-    expect(judge("/.well-known/.secret")).toBe("hidden");
-    expect(judge("/.git/config", [], true)).toBe(".git/config");
+    expect(check("/.well-known/acme")).toBe(".well-known/acme");
+    expect(check("/.well-known/.secret")).toBe("hidden");
+    expect(check("/.git/config", [], true)).toBe(".git/config");
   });
 
   it.each([
@@ -74,13 +74,13 @@ describe("a path", () => {
     "/paceline.toml.gz",
     "/x/../paceline.config.js/",
   ])("%j is a configuration file, which no option shows", (path) => {
-    expect(judge(path)).toBe("hidden");
-    expect(judge(path, [], true)).toBe("hidden");
-    expect(judge(`/static${path}`, ["/static/"])).toBe("hidden");
+    expect(check(path)).toBe("hidden");
+    expect(check(path, [], true)).toBe("hidden");
+    expect(check(`/static${path}`, ["/static/"])).toBe("hidden");
   });
 
   it.each(["/paceline.html", "/pacelineXconfig.js", "/paceline/config.js"])("%s is shown", (path) =>
-    expect(judge(path)).toBe(path.slice(1)),
+    expect(check(path)).toBe(path.slice(1)),
   );
 
   it.each([
@@ -95,7 +95,7 @@ describe("a path", () => {
     ["/assets/v2/a", "v2/a"],
     ["/static/../assets/x", "x"],
   ])("%s below the prefixes is %s", (path, relative) =>
-    expect(judge(path, ["/static/", "/assets", "/assets/v1/"])).toBe(relative),
+    expect(check(path, ["/static/", "/assets", "/assets/v1/"])).toBe(relative),
   );
 
   it("never names anything outside the root, whatever it is", () => {
@@ -118,12 +118,12 @@ describe("a path", () => {
     );
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 12 }), fc.boolean(), (pieces, isPrefixed) => {
-        const judged = judgePath(
+        const checked = checkPath(
           `/${pieces.join("")}`,
           pathRules({ prefixes: isPrefixed ? ["/a"] : [], dotfiles: true }),
         );
-        if (judged.kind !== "good" || judged.relative === "") return;
-        for (const name of judged.relative.split("/")) {
+        if (checked.kind !== "good" || checked.relative === "") return;
+        for (const name of checked.relative.split("/")) {
           expect(["", ".", ".."]).not.toContain(name);
           expect(name).not.toMatch(/[\0\\]/);
         }
@@ -324,13 +324,13 @@ describe("conditions", () => {
     [{ "if-unmodified-since": BEFORE }, "failed"],
     [{ "if-unmodified-since": "tomorrow" }, "perform"],
   ])("%j: %s", (fields: Record<string, string>, verdict) =>
-    expect(judgeConditions((name) => fields[name], validators)).toBe(verdict),
+    expect(evaluateConditions((name) => fields[name], validators)).toBe(verdict),
   );
 
   it("do not match a weak ETag for If-Match", () => {
     const weak = validatorsOf(FACTS, FACTS.ctimeMs + 1);
-    expect(judgeConditions((name) => (name === "if-match" ? weak.etag : null), weak)).toBe("failed");
-    expect(judgeConditions((name) => (name === "if-none-match" ? weak.etag : null), weak)).toBe("notModified");
+    expect(evaluateConditions((name) => (name === "if-match" ? weak.etag : null), weak)).toBe("failed");
+    expect(evaluateConditions((name) => (name === "if-none-match" ? weak.etag : null), weak)).toBe("notModified");
   });
 
   it.each([

@@ -3,7 +3,7 @@ import { REASONS } from "@paceline/wire/reasons";
 import type { Refusal } from "./found-file.js";
 import type { OpenFileBody } from "./open-file-body.js";
 import { type ByteRange, multipartOf, rangesOf } from "./ranges.js";
-import { type FieldReader, type FileFacts, isRangeWanted, judgeConditions, validatorsOf } from "./validators.js";
+import { evaluateConditions, type FieldReader, type FileFacts, isRangeWanted, validatorsOf } from "./validators.js";
 
 /** The content to send. */
 type Content =
@@ -42,7 +42,7 @@ export function planFile(file: FileDescription, { method, field, nowMs, boundary
   const validators = validatorsOf(file.facts, nowMs, file.coding);
   const fields: Record<string, string> = {};
   if (file.varies) fields.vary = "Accept-Encoding";
-  const verdict = judgeConditions(field, validators);
+  const verdict = evaluateConditions(field, validators);
   if (verdict === "failed") return { status: 412, fields, content: { kind: "none" } };
   fields.etag = validators.etag;
   fields["last-modified"] = validators.lastModified;

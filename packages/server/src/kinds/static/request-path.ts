@@ -10,7 +10,7 @@ export interface GoodPath {
 }
 
 /** `bad`: cannot name a file (400). `hidden`: not in this site, or not shown (404). */
-type JudgedPath = GoodPath | { kind: "bad" } | { kind: "hidden" };
+type CheckedPath = GoodPath | { kind: "bad" } | { kind: "hidden" };
 
 export interface PathRules {
   /** The longest first. */
@@ -30,8 +30,8 @@ const MAX_NAME_BYTES = 255;
 const PLAIN = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9_~.-]{0,200})+\/?$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const UNUSABLE = /[\0-\x1f\x7f/\\]/;
-const BAD: JudgedPath = { kind: "bad" };
-const HIDDEN: JudgedPath = { kind: "hidden" };
+const BAD: CheckedPath = { kind: "bad" };
+const HIDDEN: CheckedPath = { kind: "hidden" };
 const WELL_KNOWN = ".well-known";
 /** Names of Paceline's own configs, which may hold secrets. */
 const CONFIG = /paceline\.(?:config\.|toml)/i;
@@ -51,7 +51,7 @@ export function pathRules({ prefixes, dotfiles }: { prefixes: readonly string[];
 }
 
 /** @param path of the request's target, unchanged, without the query */
-export function judgePath(path: string, rules: PathRules): JudgedPath {
+export function checkPath(path: string, rules: PathRules): CheckedPath {
   if (PLAIN.test(path) && !CONFIG.test(path)) {
     const from = plainPrefixLength(path, rules.prefixes);
     const isFolder = path.endsWith("/");

@@ -25,7 +25,7 @@ import {
   type StaticResponse,
   textResponse,
 } from "./plan.js";
-import { type GoodPath, isFolderPath, judgePath, type PathRules, pathRules, withSlash } from "./request-path.js";
+import { checkPath, type GoodPath, isFolderPath, type PathRules, pathRules, withSlash } from "./request-path.js";
 import type { FieldReader } from "./validators.js";
 
 interface StaticRequest {
@@ -76,10 +76,10 @@ export class Site {
     const { method, target } = request;
     if (method !== "GET" && method !== "HEAD") return textResponse(405, { allow: "GET, HEAD" });
     const [path, query] = splitTarget(target);
-    const judged = judgePath(path, this.rules);
-    if (judged.kind === "bad") return textResponse(400);
-    if (judged.kind === "hidden") return textResponse(404);
-    return this.respondPath(judged, request, path, query);
+    const checked = checkPath(path, this.rules);
+    if (checked.kind === "bad") return textResponse(400);
+    if (checked.kind === "hidden") return textResponse(404);
+    return this.respondPath(checked, request, path, query);
   }
 
   private respondPath(good: GoodPath, request: StaticRequest, path: string, query: string): StaticResponse {

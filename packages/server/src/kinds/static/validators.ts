@@ -95,7 +95,7 @@ type Verdict = "perform" | "notModified" | "failed";
 const STRONG_DATE_AGE_MS = 1000;
 
 /** Evaluates the conditions of a GET or HEAD. */
-export function judgeConditions(field: FieldReader, { etag, lastModifiedMs }: Validators): Verdict {
+export function evaluateConditions(field: FieldReader, { etag, lastModifiedMs }: Validators): Verdict {
   const ifMatch = field("if-match");
   if (isGiven(ifMatch)) {
     if (!matches(ifMatch, etag, false)) return "failed";

@@ -7,6 +7,8 @@ import { FIRST_READINGS, type UnreadPlace } from "./unread-place.js";
 
 /** For this time after it was first blocked, a peer may be judged without another check, in milliseconds. */
 const NEW_MS = 1000;
+/** Above this multiple of the limit, every peer may be judged without another check. */
+const FARTHEST = 2;
 /**
  * A peer is a reader if it has read this many bytes since it was first blocked, or still reads after `PROOF_MS` milliseconds, at half of
  * SLOWEST_READ or faster. If nobody reads, the kernels' buffers accept fewer bytes, and earlier, even on a busy machine.
@@ -195,7 +197,7 @@ export class UnreadBytes {
   /** If it was not checked since it was blocked, only a new peer can be judged, because kernels fill their buffers immediately. */
   private mayJudge(place: UnreadPlace): boolean {
     const isNew = this.options.clock.now - place.firstBlockedAt < NEW_MS;
-    return isNew || this.knownAt - place.paidUntil >= YOUNG_MS;
+    return isNew || this.knownAt - place.paidUntil >= YOUNG_MS || this.usedShare() > FARTHEST;
   }
 
   private readonly onTimer = (): void => {

@@ -363,23 +363,3 @@ test("what only the kernel has accepted is no proof if bytes wait before the ker
   unread.look();
   expect(gone).toEqual(["a"]);
 });
-
-test("a reader that has just fallen behind again is not reset, nor while others cannot be judged yet", async () => {
-  const { gone, peer, clock, looked } = scene();
-  const [reader, other, silent] = [peer("reader"), peer("other"), peer("silent")];
-  for (const each of [reader, other]) {
-    await each.waits(40);
-    each.reads(40);
-  }
-  await silent.waits(60);
-  clock.now = 5000;
-  looked.at = 0;
-  await reader.waits(95);
-  // There is no room for two that do not count.
-  clock.now = 5100;
-  await other.waits(95);
-  expect(gone).toEqual([]);
-  looked.at = clock.now = 6000;
-  await other.waits(96);
-  expect(gone).toEqual(["silent"]);
-});

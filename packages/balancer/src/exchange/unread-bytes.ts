@@ -171,17 +171,11 @@ export class UnreadBytes {
     const { maxBytes, clock, lookAtPeers } = this.options;
     this.knownAt = lookAtPeers();
     this.soughtAt = clock.now;
-    for (const place of [...this.blocked]) if (place.isReader && this.isReading(place)) this.keep(place);
     let looks = MAX_LOOKS;
-    // Readers give way only if nobody else could: others may be judged soon.
-    let mayEndReaders = true;
     for (const place of givingWay(this.blocked, clock.now, this.usedShare)) {
       if (looks-- <= 0 && this.usedShare() <= FAR_BEYOND) break;
       const wasReader = place.isReader;
-      if (wasReader ? !mayEndReaders : !this.mayJudge(place)) {
-        mayEndReaders = false;
-        continue;
-      }
+      if (!wasReader && !this.mayJudge(place)) continue;
       this.isReading(place);
       if (place.isReader === wasReader && givesWay(place, clock.now, this.usedShare())) this.end(place);
       else this.keep(place);

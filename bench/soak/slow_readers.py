@@ -2,8 +2,7 @@
 plain|tls|h2.
 
 Over HTTP/1.1 they limit their reads; over HTTP/2 they read everything within their windows immediately, and open the windows by
-halves as they use it. Once all have begun, NEWCOMERS clients
-per second send the same request and read nothing. Prints a line of JSON:
+halves as they use it. In addition, NEWCOMERS clients per second send the same request and read nothing. Prints a line of JSON:
 how many readers were disconnected, when the first one was, and how much the slowest of the others has read.
 """
 import json
@@ -136,18 +135,12 @@ class Http2Reader(Reader):
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 clients, silent = [], []
-begin = all_began = time.monotonic()
+begin = time.monotonic()
 while time.monotonic() < begin + seconds:
     # Starts some more each time; otherwise all would begin in one turn of the balancer's event loop.
     for _ in range(min(10, readers - len(clients))):
         clients.append(Http2Reader() if over == "h2" else Reader())
-    if len(clients) < readers:
-        all_began = time.monotonic()
-    due = int(newcomers * (time.monotonic() - all_began)) - len(silent)
-    # Not all that are due: readers have their turn even if connecting takes long.
-    for _ in range(min(due, newcomers)):
-        for client in clients:
-            client.take()
+    while len(silent) < newcomers * (time.monotonic() - begin):
         try:
             silent.append(connect())
         except OSError:

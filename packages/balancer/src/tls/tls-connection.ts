@@ -75,9 +75,9 @@ export class TlsConnection implements Connection {
     return this.queue === null ? this.writing : this.queue.length + (this.isOfQueue ? 0 : this.writing);
   }
 
-  // Bytes that are being written are in memory encrypted, and if they are of the queue, also as they are. Given ones are free by then.
+  // Bytes that are being written are in memory twice: as given or queued, and encrypted.
   get heldBytes(): number {
-    return this.writing + (this.queue === null ? 0 : this.queue.heldBytes);
+    return (this.isOfQueue ? 1 : 2) * this.writing + (this.queue === null ? 0 : this.queue.heldBytes);
   }
 
   get progressBytes(): number {

@@ -1,8 +1,7 @@
 /** The unused bytes of a client: usually one received buffer. Pieces are joined only if a head arrives in several. */
 import { free, leaveToCollector } from "@paceline/wire";
 import type { BufferBudget } from "../exchange/buffer-budget.js";
-import type { UnreadBytes } from "../exchange/unread-bytes.js";
-import { type UnreadOwner, UnreadPlace } from "../exchange/unread-place.js";
+import { type UnreadBytes, type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
 import { LF } from "../http1/bytes.js";
 import type { Connection } from "../transport/transport.js";
 

@@ -1,8 +1,7 @@
 /** One of the two connections that are joined in tcp mode. Passes on the bytes of its peer as fast as the other peer reads. */
 
 import { PacedReading, Pause, type TurnShare } from "../downstream/reading.js";
-import type { UnreadBytes } from "../exchange/unread-bytes.js";
-import { type UnreadOwner, UnreadPlace } from "../exchange/unread-place.js";
+import { type UnreadBytes, type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
 
 interface JoinedOwner {

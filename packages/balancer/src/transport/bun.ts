@@ -1,5 +1,5 @@
 /** The transport over Bun's sockets, whose `write` may take only part of the bytes and keeps none. */
-import { free, leaveToCollector, localPeer, readWhenStale, unreadOfPeer } from "@paceline/wire";
+import { free, leaveToCollector } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { WaitingBytes } from "./buffers.js";
 import {
@@ -42,8 +42,6 @@ export class BunConnection implements Connection {
   private isCorkable = true;
   /** Whether written bytes go to the kernel unchanged, that is without TLS. */
   private isPlain = true;
-  /** The name of a peer on this machine in the kernel's table; empty until it is determined. */
-  private peer: string | undefined = "";
 
   constructor(
     private socket: BunSocket,
@@ -84,8 +82,7 @@ export class BunConnection implements Connection {
   }
 
   get progressBytes(): number {
-    if (this.peer === "") this.peer = localPeer(this.socket);
-    return Math.max(0, this.acknowledgedBytes() - (this.peer === undefined ? 0 : unreadOfPeer(this.peer)));
+    return this.acknowledgedBytes();
   }
 
   get seesAcknowledgements(): boolean {
@@ -289,8 +286,8 @@ export function bunTransport(): Transport {
     get openSockets() {
       return openSockets.count;
     },
-    // The kernel is asked about each connection directly, except for what peers on this machine have not read.
-    lookAtPeers: readWhenStale,
+    // Each connection is asked directly.
+    lookAtPeers: () => Number.POSITIVE_INFINITY,
     listen(fd, onConnection): Listener {
       // The types allow `fd` only for connect, but Bun.listen accepts it, too.
       const options = {

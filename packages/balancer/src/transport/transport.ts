@@ -36,7 +36,7 @@ export interface Connection {
   readonly waitingBytes: number;
   /** The memory that these bytes take, as far as it is known. */
   readonly heldBytes: number;
-  /** Grows while the peer reads; on Node, and for peers on this machine, it is updated by `Transport.lookAtPeers`. It may be corrected downwards. */
+  /** Grows while the peer reads; on Node it is updated by `Transport.lookAtPeers`. It may be corrected downwards. */
   readonly progressBytes: number;
   /**
    * The number of bytes that the peer's kernel has certainly acknowledged; undefined where `progressBytes` is as good, because bytes wait

@@ -1104,7 +1104,9 @@ export type PoolConfig = PoolKeys &
 
 /** The keys of the fleet as a whole. */
 export interface FleetKeys {
-  /** The JSON Schema of this file, for editors. Paceline ignores it. */
+  /**
+   * The JSON Schema of this file, for editors. Paceline ignores it.
+   */
   $schema?: string | undefined;
   /**
    * The name of the fleet. Default: the name of its folder.

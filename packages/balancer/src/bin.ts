@@ -142,8 +142,7 @@ class BalancerProcess {
     balancer.challenge(this.tls?.contexts.http01);
     try {
       for (const { fd, address, proxied: isProxied = false, tls, redirect } of snapshot.listen) {
-        if (this.tls !== undefined && snapshot.limits.maxStreamsPerConnection > 0)
-          this.tls.contexts.protocols = ["h2", "http/1.1"];
+        if (snapshot.limits.maxStreamsPerConnection > 0) this.tls?.contexts.offerHttp2();
         const service = tls === true ? this.tls?.service : undefined;
         balancer.listen({ fd, isUnix: address.startsWith("unix:"), isProxied, tls: service, redirect });
       }

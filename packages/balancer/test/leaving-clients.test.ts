@@ -89,6 +89,36 @@ describe.concurrent.each(SETUPS)(
   },
 );
 
+describe.concurrent.each(RUNTIMES)("clients that send FIN during a response, on %s", (runtime) => {
+  let balancer: BalancerProcess;
+  let upstream: ScriptedUpstream;
+  beforeAll(async () => {
+    balancer = await BalancerProcess.start(runtime);
+    upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, ({ socket, received }) => {
+      const length = received.includes("/known") ? "Content-Length: 1000\r\n" : "Transfer-Encoding: chunked\r\n";
+      socket.write(`HTTP/1.1 200 OK\r\n${length}\r\n4\r\npart\r\n`);
+    });
+    await balancer.follow({ "web.1#1": upstream.path });
+  });
+  afterAll(async () => {
+    await balancer.stop();
+    await upstream.close();
+  });
+
+  it.each([
+    ["is reset if only FIN would tell it the end", "GET / HTTP/1.0\r\n\r\n", "reset"],
+    ["gets FIN if it knows the length", "GET /known HTTP/1.0\r\n\r\n", "fin"],
+    ["gets FIN if the chunks tell it the end", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "fin"],
+  ])("one %s", async (_, request, ending) => {
+    const client = await RawClient.connect(balancer.port);
+    await client.send(request);
+    await client.until(({ received }) => received.includes("part"), "the begin of the body");
+    client.socket.end();
+    await client.ended();
+    expect(client.ending).toBe(ending);
+  });
+});
+
 /** Whether the balancer's end of the connection has a timer of keepalive probes (proc(5): `tr` is 2, `tx_queue` empty). */
 function isAsked(port: number, { socket }: RawClient): boolean {
   const [local, remote] = [port, socket.localPort ?? 0].map((each) => each.toString(16).toUpperCase().padStart(4, "0"));

@@ -107,6 +107,12 @@ describe.each(["bun with TLS", "node with TLS"] as const)("https on %s", (runtim
       socket?.destroy();
     });
 
+    it("takes clients that only offer HTTP/1.0", async () => {
+      const socket = await shake(balancer.port, { ALPNProtocols: ["http/1.0"] });
+      expect(socket.alpnProtocol).toBe("http/1.0");
+      socket.destroy();
+    });
+
     it("carries large bodies in both directions, and half-closes", async () => {
       const size = 3_000_000;
       const body = Buffer.alloc(size, "0123456789abcdef").toString("latin1");

@@ -91,7 +91,8 @@ export abstract class Http1Ending implements Downstream, LastingClient {
           return this.exchange.onRequestEnd();
         }
         this.exchange.onClientGone();
-        return this.close();
+        // With FIN, a response whose length is not known would look whole.
+        return this.response.endsWithConnection ? this.cut() : this.close();
       case "head":
       case "lingering":
         return this.close();

@@ -49,6 +49,11 @@ export class Http1Response implements DownstreamResponse {
     this.writer = relay.responseWriter;
   }
 
+  /** Whether only the end of the connection ends the current response (RFC 9112 §6.3). */
+  get endsWithConnection(): boolean {
+    return this.framing === "close";
+  }
+
   /** Sends a 1xx, except to HTTP/1.0, which has none (RFC 9110 §15.2). Returns false like `body`. */
   interim(head: ResponseHead): boolean {
     if (this.minorVersion === 0) return true;

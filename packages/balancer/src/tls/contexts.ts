@@ -21,10 +21,13 @@ const SESSION_CONTEXT = "paceline";
 interface Chosen {
   context: SecureContext;
   /** The protocols for ALPN, in order of preference. */
-  protocols: string[];
+  protocols: readonly string[];
 }
 
 type Pair = Pick<CertificateEntry, "names" | "certificatePem" | "keyPem">;
+
+/** The names of HTTP/1 for ALPN. A client that offers only others is refused (RFC 7301 §3.2). */
+const HTTP1: readonly string[] = ["http/1.1", "http/1.0"];
 
 export class Contexts {
   version = 0;
@@ -40,9 +43,13 @@ export class Contexts {
   private made = new Map<string, SecureContext>();
 
   /** The protocols for ALPN, in order of preference. */
-  protocols = ["http/1.1"];
+  protocols: readonly string[] = HTTP1;
 
   constructor(private readonly onProblem: (message: string) => void) {}
+
+  offerHttp2(): void {
+    this.protocols = ["h2", ...HTTP1];
+  }
 
   /** Adds a message. Returns whether it completes a set, which is then used. */
   follow(message: Certificates): boolean {

@@ -17,6 +17,9 @@ import { formatDuration } from "./words.js";
 /** Retries beyond this share of requests are no coincidence. */
 const MANY_RETRIES = 0.01;
 
+/** How long a balancer does not retry a request that ends its processes, and then reports it again. */
+const POISON_MS = 60_000;
+
 const BALANCER_RULES: Readonly<Record<string, (balancer: BalancerFacts, fleet: FleetFacts) => Found | undefined>> = {
   "not-ready": ({ name, state, lastExit }) =>
     state === "ready"
@@ -129,7 +132,7 @@ export function findingsOfFleet({ fleet, now, events }: Facts): Finding[] {
     );
   if (fleet.state !== "running") add("state", "note", `the fleet is ${fleet.state}`, "");
   const poison = events.findLast((event) => KILLING.test(event.message));
-  if (poison !== undefined && now - poison.at < 600_000)
+  if (poison !== undefined && now - poison.at < POISON_MS)
     found.push({
       ...{ kind: "poison", severity: "fault", about: poison.subject },
       ...{

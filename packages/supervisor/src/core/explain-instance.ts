@@ -285,6 +285,17 @@ export function currentDeaths(
   return deaths.filter((death) => death.pool === name && death.generation >= generation && death.at >= startedAt);
 }
 
+/** Returns the deaths since the start that show something about the handlers in service; those of another release, or of a deploy that was rolled back, do not. */
+export function deathsOfRelease(
+  pool: PoolFacts,
+  { deaths, fleet, now }: Pick<Facts, "fleet" | "deaths" | "now">,
+): DeathReport[] {
+  return currentDeaths({ ...pool, generation: 0 }, { deaths, fleet, now }).filter(
+    ({ generation, release }) =>
+      generation === pool.generation || (generation < pool.generation && release === pool.release),
+  );
+}
+
 /** Returns `ready`, `drained`, `stalled for 12 s`. */
 export function wordOf(instance: InstanceFacts): string {
   return instance.stalledMs === null ? stateWord(instance) : `stalled for ${formatDuration(instance.stalledMs / 1000)}`;

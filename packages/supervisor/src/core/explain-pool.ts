@@ -5,7 +5,15 @@
 import type { DeathReport } from "./deaths.js";
 import { killersOf } from "./deaths.js";
 import { BAD_COUNT, BAD_SHARE, FULL_CPU, failsNow, isOneToBlame, shareOfErrors } from "./explain-figures.js";
-import { currentDeaths, findingsOfInstance, recentOf, reportOf, viewOf, wordOf } from "./explain-instance.js";
+import {
+  currentDeaths,
+  deathsOfRelease,
+  findingsOfInstance,
+  recentOf,
+  reportOf,
+  viewOf,
+  wordOf,
+} from "./explain-instance.js";
 import {
   agoText,
   type Facts,
@@ -29,6 +37,8 @@ export interface PoolView {
   pool: PoolFacts;
   /** The deaths of its instances, newest first. */
   deaths: readonly DeathReport[];
+  /** The deaths of the release in service, also those before a reload, newest first. */
+  ofRelease: readonly DeathReport[];
   requests: readonly RequestFacts[];
   /** The request that a balancer has found to crash its processes, for example `GET /report`; null: none. */
   killing: string | null;
@@ -69,12 +79,16 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
   },
 
   killer: (view) => {
-    const { now } = view;
+    const { now, pool } = view;
     const first = killerIn(view);
     if (first === undefined) return undefined;
+    const isSince = first.deaths.some(({ generation }) => generation === pool.generation);
+    const count = `${timesText(first.deaths.length)} in the last hour`;
     return {
-      severity: "fault",
-      what: `${first.request} ends the processes that run it: ${timesText(first.deaths.length)} in the last hour`,
+      severity: isSince ? "fault" : "warning",
+      what: isSince
+        ? `${first.request} ends the processes that run it: ${count}`
+        : `${first.request} ended the processes that ran it: ${count}, but not since the last reload or deploy`,
       evidence: first.deaths
         .slice(0, 3)
         .map(({ process, at, reason }) => `${process}, ${agoText(at, now)}: ${firstLine(reason)}`),
@@ -211,6 +225,7 @@ export function findingsOfPool(pool: PoolFacts, facts: Facts, isAlone = false): 
   const view: PoolView = {
     pool,
     deaths: currentDeaths(pool, facts),
+    ofRelease: deathsOfRelease(pool, facts),
     requests: facts.requests,
     killing: killingRequest(pool.name, facts),
     now: facts.now,
@@ -233,9 +248,8 @@ export function findingsOfPool(pool: PoolFacts, facts: Facts, isAlone = false): 
 }
 
 /** Returns the request that crashes most processes, with their deaths. */
-function killerIn({ pool, deaths, killing, now }: PoolView) {
-  // Deaths of a release that was rolled back show nothing about the handler in service.
-  const own = recentOf(deaths, now).filter(({ generation }) => generation === pool.generation);
+function killerIn({ ofRelease, killing, now }: PoolView) {
+  const own = recentOf(ofRelease, now);
   // A new supervisor has the reports, but not the event of the balancer.
   const known = killing ?? killersOf(own, soleRequestAt)[0]?.request ?? null;
   return killersOf(own, (death) => runningAt(death, known))[0];

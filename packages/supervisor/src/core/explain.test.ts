@@ -177,6 +177,27 @@ it("a request that a balancer has found to crash processes is counted with all i
   const ofCanaries = deaths.map((each) => ({ ...each, ...killer, generation: 4 }));
   expect(kindsIn(having({}, {}, { deaths: ofCanaries }))).not.toContain("killer");
 });
+
+it("a request that has ended processes is reported for an hour also after a reload, but not after another release", () => {
+  const message = "lost processes to GET /pay: web.1#3 and web.2#3 exited while running it; for the next minute …";
+  const toldAgo = (agoMs: number) => [{ at: NOW - agoMs, level: "error", subject: "web", message }] as Facts["events"];
+  const before = [1, 2, 3, 4].map((id) => death(id, { running: "GET /pay", generation: 2 }));
+  const found = (deaths: DeathReport[], events = toldAgo(59_000)) =>
+    explain({ kind: "fleet" }, having({}, {}, { deaths, events })).findings.map(
+      ({ kind, severity, what }) => `${kind} ${severity} ${what.split(";")[0]}`,
+    );
+  expect(found(before)).toEqual([
+    "killer warning GET /pay ended the processes that ran it: 4 times in the last hour, but not since the last reload or deploy",
+  ]);
+  expect(found([death(9, { running: "GET /pay" }), ...before])).toContain(
+    "killer fault GET /pay ends the processes that run it: 5 times in the last hour",
+  );
+  const poison = "poison fault web lost processes to GET /pay: web.1#3 and web.2#3 exited while running it";
+  const elsewhere = before.map((each) => ({ ...each, release: "/srv/2" }));
+  expect(found(elsewhere)).toEqual([poison]);
+  // The balancers retry such requests again after a minute.
+  expect(found(elsewhere, toldAgo(60_000))).toEqual([]);
+});
 const scaling = { min: 1, max: 4, target: { metric: "queueMs", value: 20 }, figure: 90, last: null };
 const routeClass = { requestsTotal: 100, errorsTotal: 0, p50Ms: 1, p99Ms: 5 };
 const OF_POOLS: [kind: string, facts: Facts][] = [

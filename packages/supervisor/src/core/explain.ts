@@ -89,10 +89,10 @@ function explainFleet(facts: Facts): Explanation {
 /** Returns all findings of a fleet, most serious first. */
 export function allFindings(fleet: FleetFacts, facts: Facts): Finding[] {
   const ofPools = fleet.pools.flatMap((pool) => findingsOfPool(pool, facts));
-  const hasKiller = ofPools.some(({ kind }) => kind === "killer");
+  const withKiller = new Set(ofPools.flatMap(({ kind, about }) => (kind === "killer" ? [about] : [])));
   return gravestFirst([
     // The reports of deaths contain more than the event.
-    ...findingsOfFleet(facts).filter(({ kind }) => kind !== "poison" || !hasKiller),
+    ...findingsOfFleet(facts).filter(({ kind, about }) => kind !== "poison" || !withKiller.has(about)),
     ...ofPools,
     ...fleet.balancers.flatMap((balancer) => findingsOfBalancer(balancer, fleet)),
   ]);

@@ -91,7 +91,7 @@ export function hasEnoughResponses({ requestsTotal, recentRequests = requestsTot
   return recentRequests >= LEAST_REQUESTS && p99Ms !== null;
 }
 
-/** Returns the routes that are slow compared with the others, slowest first. */
+/** Returns the routes that are slow compared with the others, slowest first. Without others there is none. */
 export function slowRoutes<Route extends RouteLatencies>({
   routeClasses = [],
 }: {
@@ -100,8 +100,8 @@ export function slowRoutes<Route extends RouteLatencies>({
   const known = routeClasses.filter(hasEnoughResponses);
   return known
     .filter((route) => {
-      const usual = middleOf(known.map((each) => (each === route ? null : each.p50Ms))) ?? 0;
-      return (route.p99Ms ?? 0) >= Math.max(SLOW_ROUTE_MS, SLOW_ROUTE_TIMES * usual);
+      const usual = middleOf(known.map((each) => (each === route ? null : each.p50Ms)));
+      return usual !== null && (route.p99Ms ?? 0) >= Math.max(SLOW_ROUTE_MS, SLOW_ROUTE_TIMES * usual);
     })
     .sort((a, b) => (b.p99Ms ?? 0) - (a.p99Ms ?? 0));
 }

@@ -2,7 +2,7 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { FleetEvent, LogLine, RecordingLine } from "../control/api.js";
-import { explain, targetOf } from "../core/explain.js";
+import { explain, mayBeRequestId, targetOf } from "../core/explain.js";
 import type { Explanation, Facts, LineFacts, OpenFacts, RequestFacts } from "../core/explain-model.js";
 import { PacelineError } from "../errors.js";
 import type { FleetChoice } from "../fleet/api.js";
@@ -40,7 +40,7 @@ export async function explainFleet({
   const found = await findFleet(choice);
   const facts = await gatherFacts(found, watchSeconds, timeoutMs);
   let meant = targetOf(target, facts, id);
-  if (typeof meant === "string" && target !== undefined && target.length >= LEAST_ID) {
+  if (typeof meant === "string" && target !== undefined && target.length >= LEAST_ID && mayBeRequestId(target)) {
     // Only now, because it takes time to search the whole log.
     await addLines(facts, target, found, timeoutMs);
     meant = targetOf(target, facts, id);

@@ -193,7 +193,7 @@ export function commandWords(description: string) {
   const word = z
     .string(expected("must be text"))
     .refine((value) => !value.includes("\0"), { error: "must not contain a NUL" });
-  const schema = z.array(word, error).min(1, error);
+  const schema = z.array(word, error).min(1, { error: "must not be empty" });
   return field(schema, { type: "list of texts", description });
 }
 
@@ -358,7 +358,7 @@ export function expected(rule: string) {
 
 function show(value: unknown): string {
   if (value === undefined) return "nothing";
-  if (Array.isArray(value)) return "a list";
+  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list";
   if (typeof value === "object" && value !== null) return "a table";
   const shown = JSON.stringify(value) ?? String(value);
   return shown.length > 60 ? `${shown.slice(0, 60)}…` : shown;

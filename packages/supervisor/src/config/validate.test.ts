@@ -475,7 +475,7 @@ const BAD: Case[] = [
     },
     ["pools.api.sticky: the pool web already has the cookie id"],
   ],
-  ["no table", [], [": must be a table of keys, not a list"]],
+  ["no table", [], [": must be a table of keys, not an empty list"]],
   ["an app that is not there", { app: "./no.ts" }, ["app: there is no such file: FOLDER/no.ts"]],
   ["a folder without an app", { app: "./empty" }, ["app: the folder FOLDER/empty has no app"]],
   ["a mistyped key", { app: "./app.ts", instnaces: 3 }, ['instnaces: unknown key; did you mean "instances"?']],

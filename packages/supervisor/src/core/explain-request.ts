@@ -44,8 +44,8 @@ const PARTS: readonly { key: "queueMs" | "connectMs" | "laneMs" | "handlerMs"; n
   },
   {
     key: "laneMs",
-    name: "waited in the instance behind other requests",
-    todo: "Its event loop was busy with another request: paceline dump INSTANCE --cpu 10",
+    name: "waited in the instance until its handler was called",
+    todo: "Its event loop was busy, for example with another request: paceline dump INSTANCE --cpu 10",
   },
   {
     key: "handlerMs",

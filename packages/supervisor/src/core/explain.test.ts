@@ -518,6 +518,16 @@ describe("a name", () => {
     expect(targetOf(name, nothing, undefined)).toEqual(target);
   });
 
+  it.each(["/", "/img/", "GET /pay"])(
+    "%s is a path, and no id of a request, although lines of the log contain it",
+    (path) => {
+      const lines = [{ at: NOW, name: "access log", text: JSON.stringify({ target: "/img/", requestId: "abc-1" }) }];
+      expect(targetOf(path, { ...nothing, lines }, undefined)).toBe(
+        `"${path}" is a path: explain takes a pool, an instance, balancer, deploy or the id of a request; the explanation of a pool names its slow routes`,
+      );
+    },
+  );
+
   it("of an instance that is gone is known from its deaths, even in a stopped fleet", () => {
     const facts = { ...nothing, fleet: null, deaths: [death(1, { name: "web.9" })] };
     expect(targetOf("web.9", facts, undefined)).toEqual({ kind: "instance", name: "web.9" });

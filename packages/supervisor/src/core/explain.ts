@@ -49,6 +49,8 @@ export function targetOf(text: string | undefined, facts: Facts, id: number | un
   const instances = fleet?.pools.flatMap((pool) => pool.instances.map(({ name }) => name)) ?? [];
   const died = facts.deaths.map(({ name }) => name);
   if (instances.includes(text) || died.includes(text)) return { kind: "instance", name: text };
+  if (!mayBeRequestId(text))
+    return `${JSON.stringify(text)} is a path: explain takes a pool, an instance, balancer, deploy or the id of a request; the explanation of a pool names its slow routes`;
   if (facts.lines.length > 0 || facts.deaths.some(({ requests }) => requests.some((request) => request.id === text)))
     return { kind: "request", id: text };
   const names = [...pools, ...instances, "balancer", "deploy"];
@@ -57,6 +59,11 @@ export function targetOf(text: string | undefined, facts: Facts, id: number | un
   const ofFile = accessLog?.problem === undefined ? "" : `; the access log was not read: ${accessLog.problem}`;
   const where = accessLog === undefined || ofFile !== "" ? "" : `, no line at the end of ${accessLog.path}`;
   return `no line of the log${where} and no death names a request ${JSON.stringify(text)}: ids are in the log with balancer.accessLog { format: "json" }${ofFile}`;
+}
+
+/** Whether a target may be the id of a request: not `/cart` and `GET /cart`, which many lines of an access log contain. */
+export function mayBeRequestId(text: string): boolean {
+  return !/^\/|\s/.test(text);
 }
 
 export function explain(target: Target, facts: Facts): Explanation {

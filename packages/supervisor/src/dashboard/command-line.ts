@@ -29,7 +29,7 @@ const part = encodeURIComponent;
 /** Every command. A new one is an entry here. */
 const COMMANDS: readonly Known[] = [
   {
-    ...{ name: "scale", arguments: ["pool", "number"], needed: 2, help: "POOL NUMBER: run so many instances" },
+    ...{ name: "scale", arguments: ["pool", "number"], needed: 2, help: "POOL NUMBER: run this many instances" },
     run: ([pool = "", text = ""]) => {
       const instances = Number(text);
       if (!/^\d{1,4}$/.test(text))

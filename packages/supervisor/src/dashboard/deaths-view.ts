@@ -18,7 +18,7 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
   const { status, deaths, at } = model;
   const { list, selected, loaded } = deaths;
   const sum = (key: "lost" | "reassigned") => list.reduce((all, each) => all + each[key], 0);
-  const what = `${list.length} kept, ${sum("lost")} requests lost, ${sum("reassigned")} sent to another instance`;
+  const what = `${list.length} kept; requests: ${sum("lost")} lost, ${sum("reassigned")} sent to another instance`;
   const lines: Line[] = [
     itemLine(
       [

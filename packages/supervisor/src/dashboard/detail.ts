@@ -183,7 +183,7 @@ function endLines({ status, at, deaths }: Model, { name, process }: Subject, wid
     return [fitLine([segment(` never${since}`, "good")], width)];
   }
   const ago = shortDuration(Math.max(0, at - last.at) / 1000);
-  const lost = death === undefined ? "" : `; ${death.lost} requests lost, ${death.reassigned} sent elsewhere`;
+  const lost = death === undefined ? "" : `; requests: ${death.lost} lost, ${death.reassigned} sent elsewhere`;
   const words = death?.lastLines ?? last.lastLines;
   return [
     fitLine([segment(` ${ago} ago  `, "warn"), segment(clean(`${who}${last.reason}${lost}`), "bad")], width),

@@ -167,7 +167,7 @@ function lists({ events, deaths, at }: State, { certificates }: Status): Node {
   const newestFirst = events.slice(-EVENTS).reverse();
   const lost = deaths.reduce((sum, each) => sum + each.lost, 0);
   const reassigned = deaths.reduce((sum, each) => sum + each.reassigned, 0);
-  const beside = deaths.length === 0 ? "" : `${lost} requests lost, ${reassigned} reassigned`;
+  const beside = deaths.length === 0 ? "" : `requests: ${lost} lost, ${reassigned} reassigned`;
   return h(
     "div",
     { key: "lists", class: "halves" },

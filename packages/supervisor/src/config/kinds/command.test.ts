@@ -81,7 +81,7 @@ test.each([
     { command: "gunicorn  --bind {socket} api:app" },
     'command: must be a list of texts, the program and each of its arguments, not "gunicorn  --bind {socket} api:app"; write ["gunicorn","--bind","{socket}","api:app"]',
   ],
-  [{ command: [] }, "command: must be a list of texts, the program and each of its arguments, not a list"],
+  [{ command: [] }, "command: must not be empty"],
   [{ command: ["./bin/serve", 1] }, "command[1]: must be text, not 1"],
   [{ command: ["./bin/none"] }, "command[0]: there is no such file: "],
   [{ command: ["./bin/plain"] }, "command[0]: is not executable: "],

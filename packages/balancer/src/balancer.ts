@@ -97,7 +97,7 @@ interface BalancerOptions {
   /** Receives a line about an error. */
   onProblem(message: string): void;
   /** Receives a line for the operator. */
-  onNotice(message: string): void;
+  onNotice(message: string, kind?: "disk"): void;
 }
 
 export class Balancer {
@@ -121,7 +121,8 @@ export class Balancer {
     const forwarded = new Forwarded(options.trustedProxies);
     const requestWriter = new HeadWriter(limits.maxHeadBytes, deadlines);
     const budget = new BufferBudget(limits.maxBufferedBytes);
-    const { spoolDir: folder, onNotice: onProblem, accessLog: rule, outputFd } = options;
+    const { spoolDir: folder, accessLog: rule, outputFd } = options;
+    const onProblem = (message: string) => options.onNotice(message, "disk");
     const accessLog = rule && new AccessLog({ rule, outputFd, forwarded, limits, onProblem });
     this.relay = {
       limits,

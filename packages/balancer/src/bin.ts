@@ -136,7 +136,8 @@ class BalancerProcess {
       onSpans: snapshot.spans ? (spans, lost) => this.channel.send({ type: "spans", spans, lost }) : undefined,
       onPoison: (found) => void this.channel.send({ type: "poison", ...found }),
       onProblem: log,
-      onNotice: (message) => void this.channel.send({ type: "notice", message }),
+      onNotice: (message, kind) =>
+        void this.channel.send({ type: "notice", message, ...(kind !== undefined && { kind }) }),
     });
     balancer.apply(snapshot);
     balancer.challenge(this.tls?.contexts.http01);

@@ -269,6 +269,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
     }
     const notice = await balancer.hears(({ type }) => type === "notice");
     expect(JSON.stringify(notice)).toMatch(/the spool in .* fails: ENOENT/);
+    expect(notice).toMatchObject({ kind: "disk" });
     await isFree();
     expect(existsSync(balancer.spoolDir)).toBe(false);
   });

@@ -134,7 +134,7 @@ function childEvents(parts: Concerned): ChildEvents {
       parts.judged.lost(lost);
       parts.deaths.lost(parts.children.get(lost.upstream), lost);
     },
-    onNotice: (child, message, level) => log.event(level, child.name, message),
+    onNotice: (child, message, level, kind) => log.event(level, child.name, message, kind),
     onAsked: ({ pool }, message, level, port) => {
       const addresses = parts.urls;
       if (level === "info" && addresses.some((url) => url.endsWith(`:${port}`))) return;

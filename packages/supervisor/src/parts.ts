@@ -68,7 +68,10 @@ export class Parts {
     this.publishing.publish();
     return this.coordination.whenApplied(this.coordination.version, MAX_APPLYING_MS);
   });
-  readonly routes = new RouteTotals((pool) => this.configs.routes.get(pool)?.routes ?? []);
+  readonly routes = new RouteTotals(
+    (pool) => this.configs.routes.get(pool)?.routes ?? [],
+    (pool, errors) => this.stats.addOwnErrors(pool, errors),
+  );
   readonly configs: PoolConfigs;
   readonly runner: FleetRunner;
   readonly coordination: BalancerCoordination;

@@ -3,6 +3,7 @@
  * counted.
  */
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { DownstreamResponse } from "../downstream/downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Upstream } from "../upstreams/upstream.js";
@@ -101,4 +102,60 @@ describe("a response that is cut off counts by who is at fault", () => {
     outcome.end(status === 502 ? 0 : status, upstream, undefined, "response");
     expect([lines, fleet, instance]).toEqual([[logged], ofFleet, ofInstance]);
   });
+});
+
+it("an error of the balancer itself counts as one, and a response of an instance or a program does not", () => {
+  let failed = 0;
+  const routeCounts = { failed: () => failed++ };
+  const relay = { counters: { inFlight: 0, countResponse: () => {} } } as unknown as Relay;
+  const response = { localBodyBytes: () => 0 } as unknown as DownstreamResponse;
+  const outcome = new Outcome(relay, { routeCounts, isRead: true } as unknown as SavedHead, {} as Peer);
+  const upstream = (isForeign: boolean) =>
+    ({ isForeign, countResponse: () => {}, responded: () => {} }) as unknown as Upstream;
+  const counted = (request: () => Upstream | undefined) => {
+    failed = 0;
+    outcome.begin();
+    const last = request();
+    outcome.end(0, last, undefined, "response");
+    return failed;
+  };
+  const local = (status: 404 | 502 | 503 | 504, of?: Upstream) => {
+    if (of !== undefined) outcome.found(of);
+    outcome.local(status, response, undefined);
+  };
+  const app = (status: number) => {
+    const of = outcome.found(upstream(false));
+    outcome.responded({ status } as ResponseHead);
+    return of;
+  };
+  const cases: Record<string, () => Upstream | undefined> = {
+    "500 of an app": () => app(500),
+    "no instance": () => void local(503),
+    "a crash": () => void local(502, upstream(false)),
+    "a late instance": () => {
+      const of = upstream(false);
+      local(504, of);
+      return of;
+    },
+    "a late program": () => {
+      const of = upstream(true);
+      local(504, of);
+      return of;
+    },
+    "no file": () => void local(404),
+    "a response taken back": () => {
+      const of = app(200);
+      outcome.local(502, response, undefined);
+      return of;
+    },
+  };
+  expect(Object.entries(cases).map(([name, request]) => `${name}: ${counted(request)}`)).toEqual([
+    "500 of an app: 0",
+    "no instance: 1",
+    "a crash: 1",
+    "a late instance: 1",
+    "a late program: 0",
+    "no file: 0",
+    "a response taken back: 0",
+  ]);
 });

@@ -100,7 +100,7 @@ export class Outcome implements Finished {
     this.handlerMicros = -1;
     this.hedge = undefined;
     this.outcome = "whole";
-    this.sparesInstance = false;
+    this.hasResponded = this.sparesInstance = false;
     this.relay.counters.inFlight++;
   }
 
@@ -221,6 +221,9 @@ export class Outcome implements Finished {
     const { status } = this;
     this.relay.counters.countResponse(status, tookMs, this.head.routeCounts, this.head.isRead);
     if (!this.sparesInstance) upstream?.countResponse(status, tookMs, this.head);
+    // An instance may have counted a response whose head has arrived, and `upstream` has counted this one if it is a program.
+    if (status >= 500 && !this.hasResponded && (this.sparesInstance || upstream?.isForeign !== true))
+      this.head.routeCounts?.failed(this.head.isRead);
     this.counted = status;
     this.status = 0;
   }

@@ -8,14 +8,15 @@ it("counts by method class and status class, and has the latencies since the las
   for (const status of [101, 200, 204, 301, 404, 500, 503, 599]) counts.countResponse(true, status, 1);
   counts.countResponse(false, 201, 2);
   counts.abandoned(false);
+  counts.failed(true);
   const [reads, writes] = counts.take("web", "/");
-  expect(reads).toMatchObject({ pool: "web", route: "/", access: "reads", counts: [1, 2, 1, 1, 3, 0] });
-  expect(writes).toMatchObject({ access: "writes", counts: [0, 1, 0, 0, 0, 1] });
+  expect(reads).toMatchObject({ pool: "web", route: "/", access: "reads", counts: [1, 2, 1, 1, 3, 0, 1] });
+  expect(writes).toMatchObject({ access: "writes", counts: [0, 1, 0, 0, 0, 1, 0] });
   expect(reads?.latency).toEqual([expect.any(Number), 8]);
   expect(counts.take("web", "/")).toEqual([]);
   counts.countResponse(true, 200, 1);
   // Counts continue, latencies start again.
-  expect(counts.take("web", "/")[0]).toMatchObject({ counts: [1, 3, 1, 1, 3, 0], latency: [expect.any(Number), 1] });
+  expect(counts.take("web", "/")[0]).toMatchObject({ counts: [1, 3, 1, 1, 3, 0, 1], latency: [expect.any(Number), 1] });
 });
 
 it("keeps the counts of a route over snapshots, and a bounded number of routes per pool", () => {

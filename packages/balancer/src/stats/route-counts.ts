@@ -6,13 +6,16 @@ import { Histogram, isOtherRoute, OTHER_ROUTES, type RouteStats, STATUS_CLASSES 
 /** The method classes: GET and HEAD, and all others. */
 const ACCESSES = ["reads", "writes"] as const;
 const STATUSES = STATUS_CLASSES.length;
+/** The index for errors of the balancer itself, which are also in their status class; see RouteStats. */
+const OWN_ERRORS = STATUSES;
+const PLACES = STATUSES + 1;
 /** A report is one line of the control channel, whose length is limited. */
 const MAX_REPORTED = 128;
 /** The index for requests whose client left before the response was complete. */
 export const ABANDONED = STATUSES - 1;
 
 export class RouteCounts {
-  private readonly counts = new Uint32Array(ACCESSES.length * STATUSES);
+  private readonly counts = new Uint32Array(ACCESSES.length * PLACES);
   /** By method class; created for the first response. */
   private readonly latencies: (Histogram | undefined)[] = [undefined, undefined];
   private hasNews = false;
@@ -20,7 +23,7 @@ export class RouteCounts {
   /** Counts a finished response. */
   countResponse(isRead: boolean, status: number, milliseconds: number): void {
     const access = isRead ? 0 : 1;
-    const at = access * STATUSES + classOf(status);
+    const at = access * PLACES + classOf(status);
     this.counts[at] = (this.counts[at] as number) + 1;
     this.hasNews = true;
     let latency = this.latencies[access];
@@ -33,7 +36,14 @@ export class RouteCounts {
 
   /** Counts a request whose client left. */
   abandoned(isRead: boolean): void {
-    const at = (isRead ? 0 : STATUSES) + ABANDONED;
+    const at = (isRead ? 0 : PLACES) + ABANDONED;
+    this.counts[at] = (this.counts[at] as number) + 1;
+    this.hasNews = true;
+  }
+
+  /** Counts a response with status 500 or more that no instance counts; `countResponse` counts it, too. */
+  failed(isRead: boolean): void {
+    const at = (isRead ? 0 : PLACES) + OWN_ERRORS;
     this.counts[at] = (this.counts[at] as number) + 1;
     this.hasNews = true;
   }
@@ -48,7 +58,7 @@ export class RouteCounts {
     if (!this.hasNews) return [];
     this.hasNews = false;
     return ACCESSES.flatMap((access, index) => {
-      const counts = [...this.counts.subarray(index * STATUSES, (index + 1) * STATUSES)];
+      const counts = [...this.counts.subarray(index * PLACES, (index + 1) * PLACES)];
       if (counts.every((count) => count === 0)) return [];
       return [{ pool, route, access, counts, latency: this.latencies[index]?.takeSparse() ?? [] }];
     });

@@ -126,7 +126,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
       evidence:
         worst === undefined || worst.errorsTotal === 0
           ? []
-          : // Without its figures: routes count since the start, and also what the balancers respond themselves.
+          : // Without its figures: routes count since the start.
             [`most 5xx since the start were of ${worst.route}`],
       todo: `Its errors: paceline logs ${pool.name}`,
     };

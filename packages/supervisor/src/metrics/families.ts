@@ -61,8 +61,16 @@ const POOL: readonly Metric<PoolStatus>[] = [
     "The generation of the pool; a reload or deploy increases it.",
     ({ generation }) => generation,
   ),
-  counter("pool_requests", "Requests of all processes that the pool has had.", ({ requestsTotal }) => requestsTotal),
-  counter("pool_errors", "Responses of the pool with status 500 or more.", ({ errorsTotal }) => errorsTotal),
+  counter(
+    "pool_requests",
+    "Requests of all processes that the pool has had, and those that a balancer itself responded to with status 500 or more.",
+    ({ requestsTotal }) => requestsTotal,
+  ),
+  counter(
+    "pool_errors",
+    "Responses of the pool with status 500 or more, including those of the balancers themselves, such as 502 after a crash.",
+    ({ errorsTotal }) => errorsTotal,
+  ),
   gauge("pool_bodies_receiving", "Requests whose body is still arriving.", ({ receiving }) => receiving),
   gauge("pool_responses_sending", "Spooled responses that slow clients still read.", ({ sending }) => sending),
 ];

@@ -23,3 +23,18 @@ test("shims and templates, which are in no pool, are in the supervisor's series"
   expect(Math.round((rssBytes?.at(-1) ?? 0) / 1e12)).toBe(2);
   expect(keeper.cpuPercent).toBe(2000);
 });
+
+test("the balancers' own errors are in their pool's minute, and in no other's", () => {
+  const errors = [{ name: "", pool: "web", errors: 6 }];
+  const keeper = new SeriesKeeper({
+    fleet: () => ({ pools: ["web", "api"].map((name) => ({ name, slots: [] })) }) as unknown as Fleet,
+    children: { get: () => undefined, helpers: () => [] },
+    stats: { takeEndedErrors: () => errors.splice(0) },
+    usage: { peek: () => undefined },
+    ...{ serves: () => true, isFront: () => false },
+  });
+  keeper.start();
+  vi.advanceTimersByTime(2000);
+  keeper.close();
+  expect(["web", "api"].map((name) => keeper.errorsPerMinute(name))).toEqual([6, 0]);
+});

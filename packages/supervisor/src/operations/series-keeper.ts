@@ -107,7 +107,9 @@ export class SeriesKeeper {
     const ended = this.options.stats.takeEndedErrors();
     for (const pool of this.options.fleet().pools) {
       const ofRequests = this.options.serves(pool.name);
-      const all: SeriesSample[] = [];
+      const all: SeriesSample[] = ended.flatMap(({ name, pool: owner, errors }) =>
+        name === "" && owner === pool.name ? [{ ...NOTHING, errors5xx: errors }] : [],
+      );
       for (const slot of pool.slots) {
         const lost = ended.reduce((sum, { name, errors }) => (name === slot.name ? sum + errors : sum), 0);
         let own = NOTHING;

@@ -49,7 +49,7 @@ export interface ChildChannelEvents {
   onSpans(recorded: RecordedSpans): void;
   /** Called when a balancer has lost requests at a process, which has exited or is about to. */
   onLost(lost: LostRequests): void;
-  onNotice(child: LiveProcess, message: string, level: FleetEvent["level"]): void;
+  onNotice(child: LiveProcess, message: string, level: FleetEvent["level"], kind: FleetEvent["kind"]): void;
   /** Called once for a pool and generation: its app's own server asked for this port (0 for none), and is served elsewhere. */
   onAsked(child: LiveProcess, message: string, level: FleetEvent["level"], port: number): void;
   /** Called when a schedule reported a run that has ended. */
@@ -193,10 +193,10 @@ export class ChildChannel {
     }
   }
 
-  private notice(child: LiveProcess, { message, level = "warn", askedPort }: Notice): void {
+  private notice(child: LiveProcess, { message, level = "warn", askedPort, kind }: Notice): void {
     const { events } = this.options;
     const text = message.slice(0, MAX_NOTICE_TEXT);
-    if (askedPort === undefined) return events.onNotice(child, text, level);
+    if (askedPort === undefined) return events.onNotice(child, text, level, kind);
     // Its other instances ask for the same port.
     if (this.asked.get(child.pool) === child.generation) return;
     this.asked.set(child.pool, child.generation);

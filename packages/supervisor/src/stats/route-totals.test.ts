@@ -1,5 +1,6 @@
 /** The counts of routes over several balancer processes. */
 import { expect, it } from "vitest";
+import { StatsBook } from "./stats.js";
 import { RouteTotals } from "./totals.js";
 
 const routes: Record<string, string[]> = { web: ["/", "/api/"], docs: ["docs.example/"] };
@@ -62,4 +63,38 @@ it("has the latencies of the last half minute for the status", () => {
   ]);
   expect(totals.of("web", 40_000)[0]).toMatchObject({ recentRequests: 0, p50Ms: null });
   expect(totals.of("docs", 2_000)).toEqual([]);
+});
+
+it("the balancers' own errors count once for their pool, also under another supervisor", () => {
+  const own = (balancer: string, errors: number, book: StatsBook, totals: RouteTotals) => {
+    totals.record(balancer, [{ ...stats("web", "/", 9), counts: [0, 9, 0, 0, errors + 1, 0, errors] }], 0);
+    return book.totals("web", 0);
+  };
+  const started = () => {
+    const book = new StatsBook();
+    return [
+      book,
+      new RouteTotals(
+        (pool) => routes[pool] ?? [],
+        (pool, errors) => book.addOwnErrors(pool, errors),
+      ),
+    ] as const;
+  };
+  const first = started();
+  own("balancer.1#1", 2, ...first);
+  own("balancer.1#1", 3, ...first);
+  first[1].ended("balancer.1#1");
+  expect(own("balancer.1#2", 1, ...first)).toMatchObject({ requestsTotal: 4, errorsTotal: 4 });
+  expect(first[0].takeEndedErrors().map(({ name, pool, errors }) => `${name} ${pool} ${errors}`)).toEqual([
+    " web 2",
+    " web 1",
+    " web 1",
+  ]);
+  // A report without a new error, and one of an earlier version.
+  expect(own("balancer.1#2", 1, ...first)).toMatchObject({ errorsTotal: 4 });
+  first[1].record("balancer.2#1", [stats("web", "/", 1, 7)], 0);
+  const next = started();
+  next[0].restoreEnded(JSON.parse(JSON.stringify(first[0].endedTotals())));
+  next[1].restore(JSON.parse(JSON.stringify(first[1].saved())));
+  expect(own("balancer.1#2", 3, ...next)).toMatchObject({ requestsTotal: 6, errorsTotal: 6 });
 });

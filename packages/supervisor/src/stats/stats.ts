@@ -227,7 +227,7 @@ const MAX_ENDED = 1024;
 /** The counts of all processes, by pool. */
 export class StatsBook {
   private readonly processes = new Map<string, { pool: string; stats: ProcessStats }>();
-  /** The counts of exited processes. */
+  /** The counts of exited processes, and the errors that the balancers generated themselves. */
   private readonly ended = new Map<string, { requestsTotal: number; errorsTotal: number }>();
   private readonly endedErrors: { name: string; pool: string; errors: number }[] = [];
 
@@ -251,7 +251,14 @@ export class StatsBook {
       this.endedErrors.push({ name: id.slice(0, id.indexOf("#")), pool: entry.pool, errors });
   }
 
-  /** Returns the 5xx responses of processes that have exited since the last call, by slot. */
+  /** Counts requests of a pool that no process responded to: the balancer itself responded with status 500 or more. */
+  addOwnErrors(pool: string, errors: number): void {
+    const { requestsTotal, errorsTotal } = this.ended.get(pool) ?? { requestsTotal: 0, errorsTotal: 0 };
+    this.ended.set(pool, { requestsTotal: requestsTotal + errors, errorsTotal: errorsTotal + errors });
+    if (this.endedErrors.length < MAX_ENDED) this.endedErrors.push({ name: "", pool, errors });
+  }
+
+  /** Returns the 5xx responses since the last call: of exited processes by slot, and of the balancers themselves with an empty name. */
   takeEndedErrors(): { name: string; pool: string; errors: number }[] {
     return this.endedErrors.splice(0);
   }

@@ -54,6 +54,8 @@ const MAX_RECENT = 128;
 const ACCESSES = ["reads", "writes"] as const;
 /** The status class that counts as an error. */
 const ERRORS = STATUS_CLASSES.indexOf("5xx");
+/** The index of the balancers' own errors in their counts. */
+const OWN_ERRORS = STATUS_CLASSES.length;
 
 export interface RouteTotal {
   /** Empty: requests without a route. */
@@ -84,8 +86,14 @@ interface Entry extends RouteTotal {
 export class RouteTotals {
   private readonly entries = new Map<string, Entry>();
 
-  /** @param routesOf returns the routes of a pool in the configuration; none for an unknown pool */
-  constructor(private readonly routesOf: (pool: string) => readonly string[]) {}
+  /**
+   * @param routesOf returns the routes of a pool in the configuration; none for an unknown pool
+   * @param onOwnErrors receives the number of further responses with status 500 or more that a balancer generated itself
+   */
+  constructor(
+    private readonly routesOf: (pool: string) => readonly string[],
+    private readonly onOwnErrors: (pool: string, errors: number) => void = () => {},
+  ) {}
 
   /** Records a balancer's report. */
   record(balancer: string, routes: readonly RouteStats[], now: number): void {
@@ -95,7 +103,9 @@ export class RouteTotals {
       const before = entry.last.get(balancer);
       for (let at = 0; at < entry.counts.length; at++)
         entry.counts[at] = (entry.counts[at] as number) + Math.max(0, (counts[at] ?? 0) - (before?.[at] ?? 0));
-      entry.last.set(balancer, counts.slice(0, entry.counts.length));
+      const ownErrors = (counts[OWN_ERRORS] ?? 0) - (before?.[OWN_ERRORS] ?? 0);
+      if (ownErrors > 0 && pool !== "") this.onOwnErrors(pool, ownErrors);
+      entry.last.set(balancer, counts.slice(0, OWN_ERRORS + 1));
       entry.latency.add(latency);
       if (latency.length > 0) entry.recent.push({ at: now, latency });
       while (entry.recent.length > MAX_RECENT || now - (entry.recent[0]?.at ?? now) > RECENT_MS) entry.recent.shift();

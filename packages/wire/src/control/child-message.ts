@@ -183,6 +183,8 @@ export interface Notice {
    * addresses where clients connect instead.
    */
   askedPort?: number | undefined;
+  /** The kind of the event, for alerts; default: none. */
+  kind?: "disk" | undefined;
 }
 
 /** From the shim of a worker with a schedule: its state, sent on each change. Times are Unix times in milliseconds. */
@@ -311,6 +313,7 @@ const CHECKS: { readonly [Type in ChildMessage["type"]]: Check } = {
     message: isText,
     level: oneOf(undefined, "info", "warn", "error"),
     askedPort: optional(isAmount),
+    kind: oneOf(undefined, "disk"),
   }),
   schedule: fieldsOf<ScheduleReport>({
     ...{ runs: isAmount, failures: isAmount, skipped: isAmount },

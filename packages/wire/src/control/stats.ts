@@ -127,7 +127,10 @@ export interface RouteStats {
   /** The route as in the configuration, or the name for all others. */
   route: string;
   access: "reads" | "writes";
-  /** The counts since the balancer process has known the route, by STATUS_CLASSES. */
+  /**
+   * The counts since the balancer process has known the route, by STATUS_CLASSES; after them the number of responses with status 500 or
+   * more that the balancer generated itself and no instance counts (an earlier version does not send it).
+   */
   counts: number[];
   /** From the request's head to the response's end, since the last report. */
   latency: SparseHistogram;

@@ -1,5 +1,14 @@
 /** The files by which balancers find each other and share counts. */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
@@ -133,11 +142,21 @@ it("an emptied file counts as empty until its balancer writes it again, and cras
   expect(of(seen)).toEqual([2, 1]);
 });
 
-it("a file that somebody removes is created again, and found in place of the former one", async () => {
+it.each([
+  ["removes", () => rmSync(fileOf(1))],
+  ["moves away", () => renameSync(fileOf(1), join(folder, "moved"))],
+  [
+    "replaces",
+    () => {
+      writeFileSync(join(folder, "new"), "no table");
+      renameSync(join(folder, "new"), fileOf(1));
+    },
+  ],
+])("a file that somebody %s is created again, and found in place of the former one", async (_, lose) => {
   const [one, other] = await pair();
   one.join("web.1#1")?.put(2, 1);
   const seen = other.join("web.1#1");
-  rmSync(fileOf(1));
+  lose();
   one.tick(6000);
   await turn();
   other.tick(6000);

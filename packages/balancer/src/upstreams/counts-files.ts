@@ -135,14 +135,14 @@ export class CountsFiles {
     }
     const found = new Set(names.filter((name) => name.endsWith(COUNTS_SUFFIX)));
     for (const [name, other] of this.others) {
-      if (found.has(name) && !other.isGone()) continue;
+      if (isAt(`${this.folder}/${name}`, other.descriptor)) continue;
       // A balancer that exits by itself has none.
       if (other.hasRequests()) this.leftBehindUntil = now + LEFT_BEHIND_MS;
       other.close();
       this.others.delete(name);
     }
     const ownName = this.path.slice(this.folder.length + 1);
-    if (this.file === undefined || !found.has(ownName)) this.create(now);
+    if (this.file === undefined || !isAt(this.path, this.file)) this.create(now);
     for (const name of found) {
       if (name === ownName || this.others.has(name) || this.others.size >= MAX_OTHERS) continue;
       const other = OtherFile.open(`${this.folder}/${name}`, now);
@@ -208,6 +208,16 @@ export class CountsFiles {
   }
 }
 
+/** Whether the open file is still at that path: it was not removed, moved or replaced. */
+function isAt(path: string, descriptor: number): boolean {
+  const { fstatSync, lstatSync } = fs();
+  try {
+    return lstatSync(path, { bigint: true }).ino === fstatSync(descriptor, { bigint: true }).ino;
+  } catch {
+    return false;
+  }
+}
+
 /** The file of another balancer. */
 class OtherFile {
   readonly table: OtherTable;
@@ -217,7 +227,7 @@ class OtherFile {
   private beats = 0;
 
   private constructor(
-    private readonly descriptor: number,
+    readonly descriptor: number,
     /** When a new tick was last seen. */
     private heardAt: number,
   ) {
@@ -262,15 +272,6 @@ class OtherFile {
     if (beats !== this.beats) this.heardAt = now;
     this.beats = beats;
     return now - this.heardAt < SILENT_MS;
-  }
-
-  /** Whether the file was removed. There may be a new one with its name. */
-  isGone(): boolean {
-    try {
-      return fs().fstatSync(this.descriptor).nlink === 0;
-    } catch {
-      return true;
-    }
   }
 
   hasRequests(): boolean {

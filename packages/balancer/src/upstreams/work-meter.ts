@@ -8,8 +8,8 @@ const WAITING_WORK_US = 1000;
 /** With a larger window, a request would wait longer than it takes to be sent. */
 const MAX_WINDOW = 16;
 /**
- * Requests that take at least this long are not sent to an instance whose event loop is running. In microseconds. For shorter ones it is
- * not worth while: the check costs some microseconds, and the loop may be busy with something as short as a request.
+ * Requests that take at least this long are not sent to an instance whose event loop is running. In microseconds. For shorter ones the
+ * check is not worth its cost of some microseconds, because the loop may be busy with something as short as a request.
  */
 const LONG_WORK_US = 2000;
 /**

@@ -66,14 +66,14 @@ export function differs(own: Latencies, pool: PoolLatencies, by: Quantile): bool
   const ms = own.latencyMs[by] ?? 0;
   const all = responsesIn(own.latencyShape);
   const others = othersOf(own, pool).map(({ latencyShape }) => latencyShape);
-  const allOthers = responsesIn(others.map(responsesIn));
+  const allOthers = responsesIn(others.flat());
   if (all < LEAST_REQUESTS || allOthers < LEAST_REQUESTS) return false;
   const usual = usualOf(own, pool, by) ?? 0;
   // A response is slow if it takes longer than the bucket of the usual figure. Beyond the last bound, this cannot be decided.
   const found = SHAPE_BOUNDS_MS.findIndex((bound) => usual <= bound);
   const from = found + 1 || SHAPE_BOUNDS_MS.length + 1;
   const slow = responsesIn(own.latencyShape.slice(from));
-  const slowOthers = responsesIn(others.map((shape) => responsesIn(shape.slice(from))));
+  const slowOthers = responsesIn(others.flatMap((shape) => shape.slice(from)));
   const share = (slow + slowOthers) / (all + allOthers);
   const deviation = Math.sqrt(share * (1 - share) * (1 / all + 1 / allOthers));
   const isChance = slow / all - slowOthers / allOthers <= BEYOND_CHANCE * deviation;

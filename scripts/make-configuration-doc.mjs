@@ -5,7 +5,7 @@ import { describeField, shapeOf } from "../packages/supervisor/dist/config/field
 import { APP_FILE_NAMES, CONFIG_FILE_NAMES } from "../packages/supervisor/dist/config/find.js";
 import { adminFields } from "../packages/supervisor/dist/config/fronts.js";
 import { DEFAULT_POOL, KIND_NAMES } from "../packages/supervisor/dist/config/kinds/index.js";
-import { alertFields, otlpFields } from "../packages/supervisor/dist/config/observers.js";
+import { alertFields, otlpFields } from "../packages/supervisor/dist/config/receivers.js";
 import { hookFields } from "../packages/supervisor/dist/config/releases.js";
 import {
   balancerFields,

@@ -18,7 +18,7 @@ import { Deadlines, TICK_MS } from "./deadlines.js";
 import { Acceptor, type Entrance } from "./downstream/acceptor.js";
 import { Http1Downstream } from "./downstream/http1.js";
 import { Http2Downstream } from "./downstream/http2.js";
-import { TurnShare } from "./downstream/reading.js";
+import { TurnShare } from "./transport/reading.js";
 import { BufferBudget } from "./exchange/buffer-budget.js";
 import { PoisonBook, type PoisonFound } from "./exchange/poison.js";
 import type { Relay } from "./exchange/relay.js";

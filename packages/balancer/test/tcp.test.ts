@@ -2,7 +2,7 @@
 import net from "node:net";
 import type { SnapshotPool } from "@paceline/wire";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
-import { proxyHeader } from "../src/downstream/proxy-header.js";
+import { proxyHeader } from "../src/http1/proxy-header.js";
 import { BalancerProcess, RUNTIMES } from "./support/balancer-process.js";
 import { Changes } from "./support/changes.js";
 import { RawClient } from "./support/raw-client.js";

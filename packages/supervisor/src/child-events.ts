@@ -15,7 +15,7 @@ import type { Recycling } from "./operations/recycling.js";
 import type { StateKeeper } from "./operations/state-keeper.js";
 import type { Children, ChildrenOptions } from "./processes/children.js";
 import type { ControlGroups } from "./processes/control-groups.js";
-import type { DeathWatch } from "./processes/death-watch.js";
+import type { DeathWatch } from "./processes/death-reporter.js";
 import type { FleetRunner } from "./processes/fleet-runner.js";
 import type { HealthWatch } from "./processes/health-watch.js";
 import { BALANCER_POOL, type LiveProcess, type Template } from "./processes/live-process.js";

@@ -6,7 +6,7 @@ import { addPool, resize } from "./core/fleet-changes.js";
 import { firstSizeOf } from "./operations/autoscaling.js";
 import { allReadySince, readyCount } from "./operations/fleet-questions.js";
 import type { Watch } from "./operations/watch/watch.js";
-import type { Parts } from "./parts.js";
+import type { Parts } from "./wiring.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
 import { bindAll } from "./sockets/listening-sockets.js";

@@ -5,8 +5,8 @@ import type { FleetConfig } from "./core/model.js";
 import type { Process } from "./core/process.js";
 import type { FleetAdoption } from "./operations/adoption.js";
 import { counted, wantedSlots } from "./operations/fleet-questions.js";
-import { STOPPING } from "./operations/operations.js";
-import type { Parts } from "./parts.js";
+import { STOPPING } from "./operations/scale-and-restart.js";
+import type { Parts } from "./wiring.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 
 /** A start that takes over the fleet does not wait for a slot with this many consecutive failures. */

@@ -8,7 +8,7 @@ import { canBeKept, canBeKeptToo, runKept } from "../../../test/support/commands
 import { freePort } from "../../../test/support/ports.js";
 import { testOnce } from "../../../test/support/test-once.js";
 import { ControlClient } from "../dist/control/client.js";
-import { readRecord } from "../dist/run-dir/record.js";
+import { readRecord } from "../dist/run-dir/fleet-file.js";
 import { listRunDirs } from "../dist/run-dir/registry.js";
 import { firstLine, makeFolder, PACELINE, RUNTIMES, run, start } from "./support.js";
 

@@ -1,7 +1,7 @@
 /** Sends streams to a real balancer, and compares what its instances saw with our parser's model. */
 import { createHash } from "node:crypto";
 import { METHODS } from "node:http";
-import { normalizePath } from "../../src/routing/request-path.js";
+import { normalizePath } from "../../src/http1/normal-path.js";
 import type { Check } from "../checks/check.js";
 import { type RequestCase, requestCase } from "../generate/requests.js";
 import { cut, type SeenMessage, valuesOf } from "../message.js";

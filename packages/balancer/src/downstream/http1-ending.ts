@@ -6,11 +6,11 @@ import type { Relay } from "../exchange/relay.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Connection, Ends } from "../transport/transport.js";
-import type { Downstream, LocalStatus } from "./downstream.js";
+import type { Downstream, LocalStatus } from "../exchange/downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input } from "./input.js";
 import { endLasting, type LastingClient } from "./lasting-response.js";
-import { ClientReading, Pause } from "./reading.js";
+import { ClientReading, Pause } from "../transport/reading.js";
 
 export type State =
   /** Between requests, or while a head arrives. */

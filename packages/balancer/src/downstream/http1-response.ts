@@ -9,10 +9,10 @@ import type { Identity } from "../http1/identity.js";
 import type { Framing } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { type Connection, MUCH_UNREAD_BYTES, SCARCE_WAITING_BYTES } from "../transport/transport.js";
-import type { DownstreamResponse, LocalStatus } from "./downstream.js";
+import type { DownstreamResponse, LocalStatus } from "../exchange/downstream.js";
 import type { ClientMemory } from "./input.js";
 import { type LastingResponse, lastingResponse } from "./lasting-response.js";
-import { type LocalPage, ownPage, withLine } from "./local-response.js";
+import { type LocalPage, ownPage, withLine } from "../routing/local-response.js";
 
 const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
 

@@ -8,11 +8,11 @@ import { HEAD_INCOMPLETE, HEAD_REFUSED, type RequestHead } from "../http1/reques
 import type { ResponseHead } from "../http1/response-head.js";
 import { findRoute } from "../routing/route.js";
 import { type Connection, type ConnectionOwner, type Ends, MUCH_UNREAD_BYTES } from "../transport/transport.js";
-import type { LocalStatus } from "./downstream.js";
+import type { LocalStatus } from "../exchange/downstream.js";
 import { Http1Ending, type State } from "./http1-ending.js";
 import { MAX_AHEAD_BYTES } from "./input.js";
-import { type OwnResponse, ownResponse } from "./local-response.js";
-import { CHUNK_UNITS, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "./reading.js";
+import { type OwnResponse, ownResponse } from "../routing/local-response.js";
+import { CHUNK_UNITS, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "../transport/reading.js";
 
 function keepingReader(): BodyReader {
   const reader = new BodyReader();

@@ -10,7 +10,7 @@ import type { Connection } from "../transport/transport.js";
 import type { Http2Frames } from "./http2-frames.js";
 import type { Http2Output } from "./http2-output.js";
 import type { Http2Stream } from "./http2-stream.js";
-import { type ClientReading, Pause } from "./reading.js";
+import { type ClientReading, Pause } from "../transport/reading.js";
 
 export type State =
   | "open"

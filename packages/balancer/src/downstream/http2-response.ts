@@ -10,11 +10,11 @@ import type { HpackEncoder } from "../http2/hpack-encoder.js";
 import { MAX_FRAME_BYTES } from "../http2/protocol.js";
 import { SendWindow } from "../http2/windows.js";
 import { WaitingBytes } from "../transport/buffers.js";
-import type { DownstreamResponse, LocalStatus } from "./downstream.js";
+import type { DownstreamResponse, LocalStatus } from "../exchange/downstream.js";
 import { addHstsTo, addIdTo } from "./http1-response.js";
 import type { ResponseScratch } from "./http2-scratch.js";
 import { type LastingResponse, lastingResponse } from "./lasting-response.js";
-import { type LocalPage, ownPage, withLine } from "./local-response.js";
+import { type LocalPage, ownPage, withLine } from "../routing/local-response.js";
 
 /** What a response needs of its connection. */
 export interface ResponseHost {

@@ -11,11 +11,11 @@ import type { RequestText } from "../http2/request-text.js";
 import { streamWindow } from "../http2/windows.js";
 import { findRoute } from "../routing/route.js";
 import type { Ends } from "../transport/transport.js";
-import type { Downstream, LocalStatus } from "./downstream.js";
+import type { Downstream, LocalStatus } from "../exchange/downstream.js";
 import { Http2Response, type ResponseHost } from "./http2-response.js";
 import type { ResponseScratch } from "./http2-scratch.js";
 import { endLasting, type LastingClient } from "./lasting-response.js";
-import { type OwnResponse, ownResponse } from "./local-response.js";
+import { type OwnResponse, ownResponse } from "../routing/local-response.js";
 
 /** What a stream needs of its connection. */
 export interface StreamHost {

@@ -33,7 +33,7 @@ import { Counters } from "../stats/counters.js";
 import type { Pool } from "../upstreams/pool.js";
 import { Http2Downstream } from "./http2.js";
 import { Http2Scratch } from "./http2-scratch.js";
-import { TurnShare } from "./reading.js";
+import { TurnShare } from "../transport/reading.js";
 
 /** A pool whose requests wait in its queue. */
 const WAITING = {

@@ -10,7 +10,7 @@ import { Http2Frames } from "./http2-frames.js";
 import { Http2Output, type OutputOwner } from "./http2-output.js";
 import type { Http2Scratch } from "./http2-scratch.js";
 import { Http2Stream, type StreamHost } from "./http2-stream.js";
-import { ClientReading, Pause } from "./reading.js";
+import { ClientReading, Pause } from "../transport/reading.js";
 
 /** While more bytes than this wait for the client, its frames are not read, because they could add to them. */
 const MAX_UNWRITTEN_BYTES = 262_144;

@@ -5,7 +5,7 @@ import { FakeConnection } from "../../test/support/fake-transport.js";
 import { Deadlines } from "../deadlines.js";
 import { NO_OWNER } from "../transport/transport.js";
 import { ClosedClients, ProxiedClient } from "./proxied.js";
-import { proxyHeader, readProxyHeader } from "./proxy-header.js";
+import { proxyHeader, readProxyHeader } from "../http1/proxy-header.js";
 
 const SIGN = "\r\n\r\n\0\r\nQUIT\n";
 

@@ -1,6 +1,6 @@
 /** Finds an upstream for a request, at once or through the request queue, and another one if that upstream fails. */
 import { rankOf } from "../admission/admit.js";
-import type { Downstream } from "../downstream/downstream.js";
+import type { Downstream } from "./downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";

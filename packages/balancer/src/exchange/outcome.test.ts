@@ -3,7 +3,7 @@
  * counted.
  */
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { DownstreamResponse } from "../downstream/downstream.js";
+import type { DownstreamResponse } from "./downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Upstream } from "../upstreams/upstream.js";

@@ -1,7 +1,7 @@
 /** The outcome of one request for the counters and the access log: status, sizes, times, and which side ended it. */
 import type { LostRequest, OpenRequest } from "@paceline/wire";
 import type { AccessOutcome, AccessPhase, HedgeResult } from "@paceline/wire/access-log";
-import type { DownstreamResponse, LocalStatus } from "../downstream/downstream.js";
+import type { DownstreamResponse, LocalStatus } from "./downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Finished } from "../stats/access-log.js";

@@ -2,7 +2,7 @@
 import type { BalancerLimits } from "@paceline/wire";
 import type { RateLimits } from "../admission/rate-limits.js";
 import type { Deadlines } from "../deadlines.js";
-import type { TurnShare } from "../downstream/reading.js";
+import type { TurnShare } from "../transport/reading.js";
 import type { Forwarded } from "../http1/forwarded.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { IdentitySource } from "../http1/identity.js";

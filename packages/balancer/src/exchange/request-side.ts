@@ -3,7 +3,7 @@
  * sends the body. exchange.ts has the response's side.
  */
 import { admit } from "../admission/admit.js";
-import type { Downstream } from "../downstream/downstream.js";
+import type { Downstream } from "./downstream.js";
 import type { BodySink } from "../http1/body-framing.js";
 import { passingTrailers } from "../http1/forward-policy.js";
 import type { Peer } from "../http1/forwarded.js";

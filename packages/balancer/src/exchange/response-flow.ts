@@ -1,7 +1,7 @@
 /** Sends a response to the client: directly, or through the spool so that limited concurrency is freed earlier; compressed or not. */
 import { type CodedReader, codingShare } from "../coding/coding-share.js";
 import type { CodedBody, Compression } from "../coding/compression.js";
-import type { Downstream } from "../downstream/downstream.js";
+import type { Downstream } from "./downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";

@@ -1,6 +1,6 @@
 /** The states of an exchange: for which side it waits, and how it handles the client's input. */
 import type { AccessPhase } from "@paceline/wire/access-log";
-import type { Downstream } from "../downstream/downstream.js";
+import type { Downstream } from "./downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { Attempts } from "./attempts.js";
 import type { Cut } from "./outcome.js";

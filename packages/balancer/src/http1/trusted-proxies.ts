@@ -4,7 +4,7 @@
  */
 
 import type { BlockList } from "node:net";
-import { normalizePath } from "../routing/request-path.js";
+import { normalizePath } from "./normal-path.js";
 
 /** An unknown client or hop (RFC 7239 §6.2). */
 export const UNKNOWN = "unknown";

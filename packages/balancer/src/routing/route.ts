@@ -18,7 +18,7 @@ import {
   pathWithoutDots,
   readEscapedSlashes,
   readSlashesAtBeginning,
-} from "./request-path.js";
+} from "../http1/normal-path.js";
 import type { Route, Router } from "./router.js";
 
 /** The response statuses of requests without a route. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeForMatch } from "./request-path.js";
+import { decodeForMatch } from "../http1/normal-path.js";
 import { Router } from "./router.js";
 
 /** A router whose routes lead to their own texts. */

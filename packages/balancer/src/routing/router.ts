@@ -3,7 +3,7 @@
  */
 import { LOWER } from "../http1/bytes.js";
 import type { RouteCounts } from "../stats/route-counts.js";
-import { decodeForMatch, normalizePath } from "./request-path.js";
+import { decodeForMatch, normalizePath } from "../http1/normal-path.js";
 
 /** One route of a router. */
 export interface RouteSpec<Target> {

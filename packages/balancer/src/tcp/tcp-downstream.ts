@@ -2,8 +2,8 @@
 import type { BalancerLimits } from "@paceline/wire";
 import type { Guest } from "../admission/door.js";
 import type { Deadlines } from "../deadlines.js";
-import { proxyHeader } from "../downstream/proxy-header.js";
-import type { TurnShare } from "../downstream/reading.js";
+import { proxyHeader } from "../http1/proxy-header.js";
+import type { TurnShare } from "../transport/reading.js";
 import type { UnreadBytes } from "../exchange/unread-bytes.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { Counters } from "../stats/counters.js";

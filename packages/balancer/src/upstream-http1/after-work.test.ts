@@ -6,7 +6,7 @@ import { vector } from "../../../wire/test/support/lane-vectors.js";
 import { type FakeConnection, FakeTransport } from "../../test/support/fake-transport.js";
 import { Asked, turnEnd } from "../../test/support/lane-bench.js";
 import { Deadlines } from "../deadlines.js";
-import { TurnShare } from "../downstream/reading.js";
+import { TurnShare } from "../transport/reading.js";
 import { HeadWriter } from "../http1/head-writer.js";
 import { Counters } from "../stats/counters.js";
 import { ControlLane } from "../upstream-lane/lane-connection.js";

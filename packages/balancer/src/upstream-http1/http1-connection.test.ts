@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { FakeConnection } from "../../test/support/fake-transport.js";
 import { FORWARDED, requestHead } from "../../test/support/lane-bench.js";
 import { Deadlines } from "../deadlines.js";
-import { TurnShare } from "../downstream/reading.js";
+import { TurnShare } from "../transport/reading.js";
 import { HeadWriter } from "../http1/head-writer.js";
 import type { ResponseReceiver } from "../upstreams/upstream-client.js";
 import { Http1UpstreamConnection } from "./http1-connection.js";

@@ -14,7 +14,7 @@ import {
 } from "../transport/transport.js";
 import type { WorkMeter } from "../upstreams/work-meter.js";
 import { MainThread } from "./main-thread.js";
-import { LaneOutput } from "./output.js";
+import { LaneOutput } from "./lane-output.js";
 import { MAX_IGNORED_PINGS, StallCounter } from "./stall-counter.js";
 
 export interface LaneConnectionServices {

@@ -7,7 +7,7 @@ import { type RunningWork, readScoreboard } from "@paceline/wire/lane/scoreboard
 import { STALL_TICK_MS } from "../upstreams/stall-watch.js";
 import { LaneConnection } from "./lane-connection.js";
 import { MAX_EXTRA_BYTES } from "./response-window.js";
-import type { LaneStream } from "./stream.js";
+import type { LaneStream } from "./lane-stream.js";
 import { decideOnStalled, isUpTo, type StreamTable } from "./stream-table.js";
 
 export abstract class LaneStalls extends LaneConnection {

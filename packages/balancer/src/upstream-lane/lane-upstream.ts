@@ -4,13 +4,13 @@ import { FrameType, LITTLE_VERSION, MAX_DATA_BYTES, readUint32, TRAILERS_VERSION
 import { readScoreboard } from "@paceline/wire/lane/scoreboard";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
-import { atTurnEnd } from "../turn.js";
+import { atTurnEnd } from "../loop-turn.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
 import { WorkMeter } from "../upstreams/work-meter.js";
 import type { LaneConnectionServices } from "./lane-connection.js";
 import { LaneStalls } from "./lane-stalls.js";
 import { putRequest } from "./request-encoder.js";
-import type { LaneStream, StreamLane } from "./stream.js";
+import type { LaneStream, StreamLane } from "./lane-stream.js";
 import { lossAtEnd, StreamTable } from "./stream-table.js";
 
 interface LaneServices extends LaneConnectionServices {

@@ -4,7 +4,7 @@
 
 import type { RunningWork } from "@paceline/wire/lane/scoreboard";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
-import { LaneStream, type StreamLane } from "./stream.js";
+import { LaneStream, type StreamLane } from "./lane-stream.js";
 
 export class StreamTable {
   private readonly streams: LaneStream[] = [];

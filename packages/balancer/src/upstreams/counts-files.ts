@@ -4,7 +4,7 @@
  */
 import { fs } from "@paceline/wire";
 import { COUNTS_SUFFIX, countsPath } from "@paceline/wire/lane/scoreboard";
-import { atTurnEnd } from "../turn.js";
+import { atTurnEnd } from "../loop-turn.js";
 import { keyOf, OtherTable, OwnTable, SharedCounts, TABLE_WORDS } from "./shared-counts.js";
 
 /** How often to look for new balancers while none is missing, in milliseconds. */

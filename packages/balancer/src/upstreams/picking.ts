@@ -2,7 +2,7 @@
  * Picks an upstream of a pool for a request: decides which ones may be picked and how many requests may wait at each; then the policy
  * picks.
  */
-import { turns } from "../turn.js";
+import { turns } from "../loop-turn.js";
 import { FreeLoops, LOOK_AGAIN_LATE_MS, LOOK_AGAIN_MS } from "./free-loops.js";
 import type { Handful } from "./handful.js";
 import { Paces } from "./pace.js";

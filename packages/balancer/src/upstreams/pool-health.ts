@@ -1,7 +1,7 @@
 /** Ejects the upstreams of a pool that are worse than the others, readmits them, and increases the share of new ones in steps. */
 import type { SnapshotPool } from "@paceline/wire";
 import { RETRY_BUDGET } from "@paceline/wire/limits";
-import { EjectionBook, findFault, maxEjected } from "./health.js";
+import { EjectionBook, findFault, maxEjected } from "./ejection.js";
 import { OutOfTurn } from "./out-of-turn.js";
 import { moveAfterMs, UsualTime } from "./pace.js";
 import type { Pool } from "./pool.js";

@@ -3,7 +3,7 @@
  * handful.
  */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { atTurnEnd } from "../turn.js";
+import { atTurnEnd } from "../loop-turn.js";
 import { Pool } from "./pool.js";
 import type { PendingRequest } from "./request-queue.js";
 import { RoundRobin } from "./round-robin.js";

@@ -1,7 +1,7 @@
 /** A pool: its upstreams, from which picking.ts picks one for a request, and the queue of requests that wait while all are full. */
 import type { PolicyName } from "@paceline/wire";
 import type { Compression } from "../coding/compression.js";
-import type { ErrorPages } from "../downstream/local-response.js";
+import type { ErrorPages } from "../routing/local-response.js";
 import { Handful, processors } from "./handful.js";
 import type { Hedging } from "./hedging.js";
 import { takeTurns } from "./out-of-turn.js";

@@ -12,7 +12,7 @@ import {
 import { ranksOf } from "../admission/admit.js";
 import { Compression } from "../coding/compression.js";
 import type { Deadlines } from "../deadlines.js";
-import { ErrorPages } from "../downstream/local-response.js";
+import { ErrorPages } from "../routing/local-response.js";
 import type { InternalPools } from "../routing/file-redirect.js";
 import { Router, type RouteSpec } from "../routing/router.js";
 import { RouteBook } from "../stats/route-counts.js";

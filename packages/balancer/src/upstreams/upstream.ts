@@ -4,7 +4,7 @@ import type { Deadlines } from "../deadlines.js";
 import { JudgedCounts } from "../stats/judged.js";
 import { ABANDONED, classOf } from "../stats/route-counts.js";
 import type { Connector } from "../transport/transport.js";
-import type { Ejection } from "./health.js";
+import type { Ejection } from "./ejection.js";
 import type { PeakLatency } from "./pace.js";
 import { Pace } from "./pace.js";
 import type { SharedCounts } from "./shared-counts.js";

@@ -1,5 +1,5 @@
 /** Counts how many requests of an upstream have failed recently, at little cost for each response. */
-import type { Counts, Seen } from "./health.js";
+import type { Counts, Seen } from "./ejection.js";
 import type { UsualTime } from "./pace.js";
 import type { UpstreamLoss } from "./upstream-client.js";
 

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import type { CertificateEntry } from "@paceline/wire";
 import { readCertificate } from "../config/certificate-files.js";
 import type { ListenAddress, TlsConfig } from "../core/model.js";
-import { readRecord } from "../run-dir/record.js";
+import { readRecord } from "../run-dir/fleet-file.js";
 import { replaceFile } from "../run-dir/run-dir-files.js";
 import { type IssuedCertificate, issueCertificate } from "./x509.js";
 

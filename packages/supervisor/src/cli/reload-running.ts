@@ -10,7 +10,7 @@ import type { OperationDone, OperationOptions } from "../fleet/api.js";
 import type { FleetClient } from "../fleet/fleet.js";
 import { type PreparedStart, prepareStart } from "../fleet/prepare-start.js";
 import { isStopped, lockHolder, silentText } from "../run-dir/lock.js";
-import { type FleetRecord, readRecord } from "../run-dir/record.js";
+import { type FleetRecord, readRecord } from "../run-dir/fleet-file.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { operate } from "./operate.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";

@@ -25,7 +25,7 @@ import type { ListeningSocket } from "../sockets/listening-sockets.js";
 import { createSupervisor } from "../supervisor.js";
 import type { HandOver, Supervisor } from "../supervisor-options.js";
 import { SourceInForce } from "./deploy-source.js";
-import { launchHeir } from "./heir.js";
+import { launchHeir } from "./next-supervisor.js";
 import { type LogPrinter, openLogPrinter } from "./line-writer.js";
 import { openLogFile } from "./log-file.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";

@@ -1,6 +1,6 @@
 /** The keys `alerts` and `otlp`: which values are rejected, and what the defaults are. */
 import { describe, expect, it } from "vitest";
-import { resolveAlerts, resolveOtlp } from "./observers.js";
+import { resolveAlerts, resolveOtlp } from "./receivers.js";
 
 function resolving<Given, Result>(
   resolve: (given: Given, context: Parameters<typeof resolveOtlp>[1]) => Result,

@@ -4,7 +4,7 @@ import type { AutomaticConfig } from "../core/model.js";
 import { readAuthorities } from "./certificate-files.js";
 import { secretText, table, text, texts, words } from "./fields.js";
 import { DNS_NAME } from "./listen-address.js";
-import { urlProblem } from "./observers.js";
+import { urlProblem } from "./receivers.js";
 import { type EnvValue, resolveSecretText, type SecretContext } from "./secrets.js";
 
 const LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory";

@@ -13,7 +13,7 @@ import { defaultsOf, processCount } from "./fields.js";
 import { resolveAdmin, resolveAgentCheck, resolveProbes, resolveProxied } from "./fronts.js";
 import { readListen } from "./listen-address.js";
 import { splitAddresses, writtenAddresses } from "./mode.js";
-import { resolveAlerts, resolveOtlp } from "./observers.js";
+import { resolveAlerts, resolveOtlp } from "./receivers.js";
 import { resolveHooks } from "./releases.js";
 import { defaultOf, defined, find, type ResolveContext, resolvePolicy, resolveRuntime } from "./resolve-context.js";
 import { resolvePools } from "./resolve-pools.js";

@@ -27,7 +27,7 @@ import { healthFields } from "./health.js";
 import { DEFAULT_POOL, kindFields } from "./kinds/index.js";
 import { balancerLimitFields, instanceLimitFields } from "./limit-fields.js";
 import { modeFields } from "./mode.js";
-import { alertsField, otlpFields } from "./observers.js";
+import { alertsField, otlpFields } from "./receivers.js";
 import { recycleFields } from "./recycle.js";
 import { deployLimitFields, hookFields } from "./releases.js";
 import { compressField, errorPagesField } from "./responses.js";

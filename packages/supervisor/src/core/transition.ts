@@ -15,7 +15,7 @@ import {
   type Transition,
   term,
   unpark,
-} from "./moves.js";
+} from "./transition-steps.js";
 import { deadlineOf, type Effect, type Process, type ProcessEvent, type SlotPolicy, unreachable } from "./process.js";
 import { exitReason, NOT_READY, seconds } from "./words.js";
 

@@ -4,7 +4,7 @@ import type { FleetConfig } from "../core/model.js";
 import { PacelineError, StartError } from "../errors.js";
 import { lockHolder, runningIn } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
-import { readRecord } from "../run-dir/record.js";
+import { readRecord } from "../run-dir/fleet-file.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import type { CreatedFleet, CreateFleetOptions, FleetEnd, OperationDone, OperationOptions } from "./api.js";
 import { FleetClient } from "./fleet.js";

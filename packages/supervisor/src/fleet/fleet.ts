@@ -18,7 +18,7 @@ import { PacelineError } from "../errors.js";
 import { handOverIn } from "../run-dir/hand-over.js";
 import { isStopped, lockHolder, silentText } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { readRecord } from "../run-dir/record.js";
+import { readRecord } from "../run-dir/fleet-file.js";
 import type { Fleet, FleetChoice, LinesOptions, OperationDone, OperationOptions, ReloadOptions } from "./api.js";
 import { findRunningFleet } from "./find-fleet.js";
 import type { FoundFleet } from "./known-fleets.js";

@@ -7,7 +7,7 @@ import { writtenCwd } from "../config/identity.js";
 import { handOverIn } from "../run-dir/hand-over.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { type FleetRecord, readRecord } from "../run-dir/record.js";
+import { type FleetRecord, readRecord } from "../run-dir/fleet-file.js";
 import {
   listOpenRunDirs,
   listRunDirs,

@@ -8,7 +8,7 @@ import { CHANNEL_ENVIRONMENT, CHANNEL_VERSION } from "@paceline/wire";
 import { expect, onTestFinished, test } from "vitest";
 import { makeFolder } from "../../test/support.js";
 import { takeLock } from "../run-dir/lock.js";
-import { writeRecord } from "../run-dir/record.js";
+import { writeRecord } from "../run-dir/fleet-file.js";
 import { findSocketHolder } from "./socket-holder.js";
 
 const TOKEN = "t".repeat(32);

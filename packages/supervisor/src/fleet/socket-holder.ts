@@ -9,7 +9,7 @@ import { PacelineError } from "../errors.js";
 import { refuseDuringHandOver } from "../run-dir/hand-over.js";
 import { identify, isStopped, lockHolder, type RunDirLock, takeLock } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { readRecord } from "../run-dir/record.js";
+import { readRecord } from "../run-dir/fleet-file.js";
 import { distrust } from "../run-dir/trust.js";
 
 /**

@@ -12,7 +12,7 @@ import { builtFile } from "../package.js";
 import { actAs, claimRunDir, environmentOfUser, userToBecome } from "../run-dir/fleet-user.js";
 import { identify, lockHolder, runningIn } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { readRecord } from "../run-dir/record.js";
+import { readRecord } from "../run-dir/fleet-file.js";
 import { isDiskFull } from "../run-dir/run-dir-files.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";

@@ -3,7 +3,7 @@
  * all balancers.
  */
 import { createServer, type Socket } from "node:net";
-import { type BoxFacts, type BoxLoad, weigh } from "../core/box-weight.js";
+import { type BoxFacts, type BoxLoad, weigh } from "../core/machine-weight.js";
 import type { Pool } from "../core/fleet.js";
 import { servingOf } from "../core/serving.js";
 import type { EventLog } from "../logs/event-log.js";

@@ -11,7 +11,7 @@ import { seconds, visible } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { runHookProcess } from "../processes/hook-process.js";
 import { hookEnvironment } from "../processes/spawn-plan.js";
-import { postJson, readTexts } from "./post.js";
+import { postJson, readTexts } from "./http-post.js";
 
 export { Outages } from "./outages.js";
 

@@ -6,7 +6,7 @@ import type { FleetConfig, PoolConfig } from "../core/model.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { Part } from "./canaries.js";
-import { wantedIndexes } from "./operations.js";
+import { wantedIndexes } from "./scale-and-restart.js";
 import { sizeOf } from "./pool-changes.js";
 
 export class DeployPlan {

@@ -6,7 +6,7 @@ import type { EventLog } from "../logs/event-log.js";
 import { type HookProcess, KILL_AFTER_MS, runHookProcess } from "../processes/hook-process.js";
 import { hookEnvironment } from "../processes/spawn-plan.js";
 import { type FormerHook, followHook, removeHook, writeHook } from "../run-dir/former-hook.js";
-import { STOPPING } from "./operations.js";
+import { STOPPING } from "./scale-and-restart.js";
 
 export interface HookContext {
   reason: "reload" | "deploy";

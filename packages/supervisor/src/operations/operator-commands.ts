@@ -13,7 +13,7 @@ import type { Caller } from "../core/history.js";
 import type { Deploys } from "./deploys.js";
 import type { FleetLocking } from "./fleet-locking.js";
 import type { History } from "./history.js";
-import type { Operations } from "./operations.js";
+import type { Operations } from "./scale-and-restart.js";
 import type { ReloadQueue } from "./reload-queue.js";
 import type { SlotTurns } from "./slot-turns.js";
 import type { StateKeeper } from "./state-keeper.js";

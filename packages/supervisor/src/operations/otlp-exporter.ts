@@ -7,7 +7,7 @@ import type { OtlpConfig } from "../core/model.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { Family } from "../metrics/exposition.js";
 import { metricsRequest, type OtlpSource, tracesRequest } from "../metrics/otlp.js";
-import { postJson, readTexts } from "./post.js";
+import { postJson, readTexts } from "./http-post.js";
 
 interface OtlpOptions {
   log: Pick<EventLog, "event">;

@@ -19,7 +19,7 @@ import { hasOtherServing } from "../core/serving.js";
 import { unknownName } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
-import { STOPPING } from "./operations.js";
+import { STOPPING } from "./scale-and-restart.js";
 
 interface SlotTurnsOptions {
   runner: FleetRunner;

@@ -3,7 +3,7 @@ import type { DeathReport } from "../core/deaths.js";
 import { type Child, h, type Node } from "./dom.js";
 import { age, clock, duration, megabytes, NONE, number } from "./format.js";
 import { hrefOf, type State } from "./model.js";
-import { card, chartOf, emptyText, facts, link, numberCell, type On, table, textBlock } from "./parts.js";
+import { card, chartOf, emptyText, facts, link, numberCell, type On, table, textBlock } from "./pieces.js";
 import type { Values } from "./series.js";
 
 export function death(state: State, on: On): Child[] {

@@ -19,7 +19,7 @@ import {
   stateBadge,
   table,
   timeOf,
-} from "./parts.js";
+} from "./pieces.js";
 
 export function deploy(state: State, status: Status, on: On): Child[] {
   if (state.route.name !== "") return [operation(state)];

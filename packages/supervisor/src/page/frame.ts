@@ -9,7 +9,7 @@ import { instance } from "./instance.js";
 import { log } from "./log.js";
 import type { Dialog, State, View } from "./model.js";
 import { overview } from "./overview.js";
-import { actButton, button, type On, reloadQuestion, stateBadge } from "./parts.js";
+import { actButton, button, type On, reloadQuestion, stateBadge } from "./pieces.js";
 
 /** The actions of the frame, in addition to those of views. */
 export interface OnFrame extends On {

@@ -24,7 +24,7 @@ import {
   table,
   textBlock,
   turnQuestion,
-} from "./parts.js";
+} from "./pieces.js";
 import { median, medianOf, valuesOf } from "./series.js";
 
 const LINES = 200;

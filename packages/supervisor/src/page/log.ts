@@ -2,7 +2,7 @@
 import { type Child, h, type Node } from "./dom.js";
 import { number, toneOf } from "./format.js";
 import { filtered, LEVELS, type Level, type State } from "./model.js";
-import { button, lineList, logRow, type On } from "./parts.js";
+import { button, lineList, logRow, type On } from "./pieces.js";
 
 /** More lines would make the page slow. A narrower filter shows older ones. */
 const SHOWN_LINES = 600;

@@ -21,7 +21,7 @@ import {
   restartQuestion,
   table,
   timeOf,
-} from "./parts.js";
+} from "./pieces.js";
 import { processTable } from "./processes.js";
 import { sumOf, valuesOf } from "./series.js";
 

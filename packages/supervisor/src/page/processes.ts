@@ -17,7 +17,7 @@ import {
   scaleQuestion,
   stateBadge,
   stateOf,
-} from "./parts.js";
+} from "./pieces.js";
 import { type Series, valuesOf } from "./series.js";
 
 interface Column {

@@ -5,7 +5,7 @@ import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, s
 import { PacelineError } from "../errors.js";
 import { readState } from "./fleet-state.js";
 import { bootId, identify, isRunning, type ProcessIdentity } from "./lock.js";
-import type { FleetRecord } from "./record.js";
+import type { FleetRecord } from "./fleet-file.js";
 import { fleetTag } from "./run-dir-files.js";
 
 /** The part of a ChildSpec that is needed here. */

@@ -6,7 +6,7 @@ import type { PoolConfig } from "../core/model.js";
 import { type FleetState, readState, type SavedProcess } from "./fleet-state.js";
 import { identify, lockHolder } from "./lock.js";
 import { isForeign } from "./orphans.js";
-import { readRecord } from "./record.js";
+import { readRecord } from "./fleet-file.js";
 import { distrust } from "./trust.js";
 
 /**

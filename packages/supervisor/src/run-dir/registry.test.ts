@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { HOW_TO_REPLACE, howToGoOn } from "./orphans.js";
-import { writeRecord } from "./record.js";
+import { writeRecord } from "./fleet-file.js";
 import { listRunDirs, pruneLasting, pruneRunDirs } from "./registry.js";
 
 const DAY_MS = 24 * 3_600_000;

@@ -20,7 +20,7 @@ import { type FleetIdentity, runDirName } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
 import { lockHolder } from "./lock.js";
 import { findOrphans } from "./orphans.js";
-import { hasRecord, readRecord } from "./record.js";
+import { hasRecord, readRecord } from "./fleet-file.js";
 import { allowedOwner, distrust, HOW_TO_NAME, homeOf, makeFolder, NOT_WRITABLE } from "./trust.js";
 
 const DAY_MS = 24 * 3_600_000;

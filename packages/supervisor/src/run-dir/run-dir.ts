@@ -19,7 +19,7 @@ import {
   isForeign,
   type Orphan,
 } from "./orphans.js";
-import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./record.js";
+import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./fleet-file.js";
 import { lastingFolderOf } from "./registry.js";
 import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
 import { closeAgain, distrust, HOW_TO_NAME, makePrivate } from "./trust.js";

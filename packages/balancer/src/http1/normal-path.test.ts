@@ -8,7 +8,7 @@ import {
   pathWithoutDots,
   readEscapedSlashes,
   readSlashesAtBeginning,
-} from "./request-path.js";
+} from "./normal-path.js";
 
 const { ESCAPED, UNNORMAL, ESCAPED_SLASH, REFUSED } = PathTrait;
 

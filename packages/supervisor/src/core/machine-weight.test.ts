@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type BoxFacts, type BoxLoad, weigh } from "./box-weight.js";
+import { type BoxFacts, type BoxLoad, weigh } from "./machine-weight.js";
 
 const CALM: BoxFacts = { isStopping: false, serving: 4, wanted: 4, cpu: 0.2, inFlight: 3, waiting: 0 };
 const RAN: BoxLoad = { at: 0, load: 0.2 };

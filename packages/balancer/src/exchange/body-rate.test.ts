@@ -1,6 +1,6 @@
 /** How long a client may take for sending its body. */
 import { expect, it } from "vitest";
-import { BodyPace } from "./body-pace.js";
+import { BodyPace } from "./body-rate.js";
 
 /** Sends one byte every `everyMs`; returns when the deadline passed, or undefined if it did not within an hour. */
 function cutOf(

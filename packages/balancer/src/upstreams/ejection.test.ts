@@ -4,7 +4,7 @@
 import type { EjectionRule } from "@paceline/wire";
 import fc from "fast-check";
 import { expect, it, test } from "vitest";
-import { type Counts, EjectionBook, findFault, maxEjected, rowNeeded, type Seen } from "./health.js";
+import { type Counts, EjectionBook, findFault, maxEjected, rowNeeded, type Seen } from "./ejection.js";
 import { UsualTime } from "./pace.js";
 import { PoolVitals, Vitals } from "./vitals.js";
 

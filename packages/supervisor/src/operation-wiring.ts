@@ -9,7 +9,7 @@ import { FleetLocking } from "./operations/fleet-locking.js";
 import { Hooks } from "./operations/hooks.js";
 import { openJudge } from "./operations/judging.js";
 import { LoadSamples } from "./operations/load-samples.js";
-import { Operations } from "./operations/operations.js";
+import { Operations } from "./operations/scale-and-restart.js";
 import type { Publishing } from "./operations/publishing.js";
 import { Recycling } from "./operations/recycling.js";
 import { Reload } from "./operations/reload.js";

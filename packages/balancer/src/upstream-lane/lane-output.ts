@@ -2,7 +2,7 @@
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FRAME_HEADER_BYTES, FrameType } from "@paceline/wire/lane/protocol";
 import type { Connection } from "../transport/transport.js";
-import { atTurnEnd } from "../turn.js";
+import { atTurnEnd } from "../loop-turn.js";
 
 /** How many bytes of large bodies are collected before they are written. */
 const FULL_BYTES = 65_536;

@@ -9,7 +9,7 @@
  * - An escaped slash (`%2F`, or `%5C`, which some read as one) stays: some readers treat it as data, others as a slash.
  * `readEscapedSlashes` returns the latter reading, so that an ambiguous request can be refused.
  */
-import { HEX } from "../http1/bytes.js";
+import { HEX } from "./bytes.js";
 
 /** Bits of `PathScan.traits`. */
 export const PathTrait = {

@@ -3,7 +3,7 @@
  * proxy-protocol.txt). Pure.
  */
 import type { ProxyVersion } from "@paceline/wire";
-import { familyOf, plainAddress } from "../http1/trusted-proxies.js";
+import { familyOf, plainAddress } from "./trusted-proxies.js";
 import type { Ends } from "../transport/transport.js";
 
 export type ProxyHeader =

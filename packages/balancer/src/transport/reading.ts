@@ -1,7 +1,7 @@
 /** Decides when a peer is read: only if there is no reason to pause it, and within its share of turns. */
 import { TurnRest } from "@paceline/wire";
 import type { BufferBudget, Reader } from "../exchange/buffer-budget.js";
-import type { Connection } from "../transport/transport.js";
+import type { Connection } from "./transport.js";
 
 /** The work per turn for all clients, in bytes of bodies. The first request of a read is not counted. */
 const TURN_UNITS = 1 << 19;

@@ -2,7 +2,7 @@ import type { LostRequests } from "@paceline/wire";
 import { expect, onTestFinished, test } from "vitest";
 import type { DeathReport } from "../core/deaths.js";
 import { EventLog } from "../logs/event-log.js";
-import { DeathWatch } from "./death-watch.js";
+import { DeathWatch } from "./death-reporter.js";
 
 test("lost requests are added to the newest reports, even after a storm of deaths", () => {
   const updated: string[] = [];

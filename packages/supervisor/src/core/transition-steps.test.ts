@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { backoffDelayMs, bookFailure } from "./moves.js";
+import { backoffDelayMs, bookFailure } from "./transition-steps.js";
 
 const policy = { initialMs: 200, maxMs: 30_000, factor: 2, jitter: 0.2 };
 

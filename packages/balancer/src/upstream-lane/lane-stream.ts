@@ -12,7 +12,7 @@ import {
   type UpstreamLoss,
   type UpstreamStream,
 } from "../upstreams/upstream-client.js";
-import type { LaneOutput } from "./output.js";
+import type { LaneOutput } from "./lane-output.js";
 import { ResponseWindow } from "./response-window.js";
 
 /** The parts of the lane that its streams use. */

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { circlesIn, type Import, importsBelow, roomsOfPage, tableOfCode, tableOfPage } from "./support/architecture.js";
+import { circlesIn, foldersOfPage, type Import, importsBelow, roomsOfPage, tableOfCode, tableOfPage } from "./support/architecture.js";
 import { ROOT } from "./support/fleet.js";
 
 const SUPERVISOR = "packages/supervisor/src";
@@ -120,6 +120,17 @@ describe("imports", () => {
     expect(found).toEqual(rooms);
     const api = readFileSync(join(ROOT, SUPERVISOR, "control/api.ts"), "utf8");
     expect(api).not.toMatch(/^export (async )?(function|const|let|class|enum)/m);
+  });
+
+  test("the balancer's folders import code only from those before them in docs/architecture.md", () => {
+    const source = "packages/balancer/src";
+    const order = foldersOfPage();
+    const folders = readdirSync(join(ROOT, source), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect([...order].sort()).toEqual(folders.map(({ name }) => name).sort());
+    const at = (path: string) => order.indexOf(path.slice(source.length + 1).split("/")[0] ?? "");
+    const code = importsBelow(source).filter(({ from, isType }) => isType !== true && at(from) >= 0);
+    expect(code.length).toBeGreaterThan(100);
+    expect(code.filter(({ from, to }) => to.startsWith(source) && at(to) > at(from))).toEqual([]);
   });
 
   test("of the dashboard the terminal is one file, and what decides and draws is pure", () => {

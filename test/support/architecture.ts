@@ -153,6 +153,8 @@ export function roomsOfPage(): Room[] {
 export interface Import {
   from: string;
   to: string;
+  /** Whether only types are imported. Dynamic imports count as code. */
+  isType?: boolean;
 }
 
 /** Returns every import in the sources of a folder, without tests; relative ones are resolved to repository paths. */
@@ -165,10 +167,27 @@ export function importsBelow(folder: string): Import[] {
     for (const match of source.matchAll(/(?:^|\s|\()(?:from|import)\s*\(?\s*["']([^"']+)["']/g)) {
       const to = match[1] ?? "";
       const from = relative(ROOT, path);
-      found.push({ from, to: to.startsWith(".") ? relative(ROOT, join(path, "..", to)) : to });
+      found.push({
+        from,
+        to: to.startsWith(".") ? relative(ROOT, join(path, "..", to)) : to,
+        isType: !match[0].includes("import") && takesTypes(source.slice(0, match.index)),
+      });
     }
   }
   return found;
+}
+
+/** Whether the statement at the end of this text, up to its `from`, is about types alone. */
+function takesTypes(text: string): boolean {
+  const begin = Math.max(0, ...["import", "export"].map((word) => text.lastIndexOf(`\n${word} `) + 1));
+  return /^\w+ (?:type\b|\{(?:\s*type \w+(?: as \w+)?,?)+\s*\}$)/.test(text.slice(begin));
+}
+
+/** Returns the folders of the balancer in their order in docs/architecture.md. */
+export function foldersOfPage(): string[] {
+  const page = readFileSync(join(ROOT, "docs/architecture.md"), "utf8");
+  const [, list = ""] = /^Inside `packages\/balancer\/src` [^:]*: ([^.]*)\./m.exec(page) ?? [];
+  return [...list.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? "");
 }
 
 /** Returns the groups of files that import each other in a cycle, sorted. */

@@ -1,7 +1,7 @@
 /** Decides whether a client that connects may stay, by the limits of connections in total and for each address. */
 import type { BalancerLimits, RunningTime } from "@paceline/wire";
 import type { Peer } from "../http1/forwarded.js";
-import { networkOf } from "../upstreams/slot-hash.js";
+import { networkOf } from "../http1/trusted-proxies.js";
 
 /** How many connections beyond the limit get a 503 at once; more are reset, because each takes a socket until the 503 is sent. */
 const MAX_REFUSED = 256;

@@ -1,10 +1,12 @@
 /** Finds an upstream for a request, at once or through the request queue, and another one if that upstream fails. */
-import { rankOf } from "../admission/admit.js";
 import type { Downstream } from "./downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
+import { findRoute } from "../routing/route.js";
+import type { Router } from "../routing/router.js";
 import type { Pool } from "../upstreams/pool.js";
+import { Rank } from "../upstreams/pending-lines.js";
 import { QueueEntry, type Waiting } from "../upstreams/request-queue.js";
 import { Binding } from "../upstreams/sticky.js";
 import type { Upstream } from "../upstreams/upstream.js";
@@ -275,4 +277,13 @@ interface LossFacts {
   isOnlyLoss: boolean;
   wasSent: boolean;
   isBodyBuffered: boolean;
+}
+
+/**
+ * Returns the class of a request that has to wait.
+ * @param head is overwritten if there are classes
+ */
+function rankOf(ranks: Router<Rank> | undefined, kept: SavedHead, head: RequestHead): Rank {
+  if (ranks === undefined || kept.parseOriginal(head) < 0) return Rank.NORMAL;
+  return findRoute(ranks, head)?.target ?? Rank.NORMAL;
 }

@@ -213,3 +213,16 @@ function* forwardedHopsOf(values: readonly string[]): Generator<Hop> {
 function withoutEnd(list: string): string {
   return list.replace(/[, \t]+$/, "");
 }
+
+/** Returns an IPv4 address, or the first 64 bits of an IPv6 address: a client can change the rest at will (RFC 8981). */
+export function networkOf(address: string): string | undefined {
+  if (!address.includes(":")) return address.includes(".") ? address : undefined;
+  const [before = "", after] = address.split("::");
+  const groups = before === "" ? [] : before.split(":");
+  if (after !== undefined) {
+    const last = after === "" ? [] : after.split(":");
+    while (groups.length + last.length < 8) groups.push("0");
+    groups.push(...last);
+  }
+  return groups.slice(0, 4).join(":");
+}

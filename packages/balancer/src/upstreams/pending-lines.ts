@@ -1,10 +1,19 @@
 /** The pending requests of a pool, or of one home slot, by class and kind. */
+import type { SnapshotPool } from "@paceline/wire";
 import { Fifo } from "@paceline/wire/fifo";
+import { Router } from "../routing/router.js";
 
 /** The class of a request. Lower numbers go first. */
 export const Rank = { HIGH: 0, NORMAL: 1, LOW: 2 } as const;
 
 export type Rank = (typeof Rank)[keyof typeof Rank];
+
+/** Returns a router that finds the class of a request, from a pool's key `priority`. Returns undefined if all requests are of one class. */
+export function ranksOf(priority: SnapshotPool["priority"]): Router<Rank> | undefined {
+  if (priority === undefined) return undefined;
+  const specs = (routes: readonly string[], target: Rank) => routes.map((text) => ({ text, target }));
+  return new Router([...specs(priority.high, Rank.HIGH), ...specs(priority.low, Rank.LOW)]);
+}
 
 export interface QueuedRequest {
   /** False if the request was abandoned or served in another way; it is then skipped. */

@@ -9,7 +9,6 @@ import {
   type StickyRule,
   type UpstreamStats,
 } from "@paceline/wire";
-import { ranksOf } from "../admission/admit.js";
 import { Compression } from "../coding/compression.js";
 import type { Deadlines } from "../deadlines.js";
 import { ErrorPages } from "../routing/local-response.js";
@@ -22,6 +21,7 @@ import { LeastBusy } from "./least-busy.js";
 import { OutOfTurn } from "./out-of-turn.js";
 import { PeakLatency } from "./pace.js";
 import type { Policy } from "./picking.js";
+import { ranksOf } from "./pending-lines.js";
 import { Pool } from "./pool.js";
 import { HEALTH_REASONS, PoolHealth } from "./pool-health.js";
 import { RandomTwo } from "./random-two.js";

@@ -2,6 +2,7 @@
 import { ascii } from "../http1/bytes.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
+import { networkOf } from "../http1/trusted-proxies.js";
 
 const STEP = 0x9e3779b9;
 const FNV_START = 0x811c9dc5;
@@ -62,17 +63,4 @@ function hashOfNetwork(network: string | undefined): number {
   if (network === undefined) return 0;
   const bytes = Buffer.from(network, "latin1");
   return hashOfBytes(bytes, 0, bytes.length);
-}
-
-/** Returns an IPv4 address, or the first 64 bits of an IPv6 address: a client can change the rest at will (RFC 8981). */
-export function networkOf(address: string): string | undefined {
-  if (!address.includes(":")) return address.includes(".") ? address : undefined;
-  const [before = "", after] = address.split("::");
-  const groups = before === "" ? [] : before.split(":");
-  if (after !== undefined) {
-    const last = after === "" ? [] : after.split(":");
-    while (groups.length + last.length < 8) groups.push("0");
-    groups.push(...last);
-  }
-  return groups.slice(0, 4).join(":");
 }

@@ -10,7 +10,7 @@ import { ResponseHead } from "../http1/response-head.js";
 import { OutOfTurn } from "./out-of-turn.js";
 import { Pool } from "./pool.js";
 import { RoundRobin } from "./round-robin.js";
-import { networkOf } from "./slot-hash.js";
+import { networkOf } from "../http1/trusted-proxies.js";
 import { Binding, Stickiness } from "./sticky.js";
 import { Upstream } from "./upstream.js";
 import type { UpstreamClient } from "./upstream-client.js";

@@ -51,8 +51,8 @@ function check(holds: boolean, problem: string): void {
 
 /** One request, as both ends know it. */
 export class Request implements ResponseReceiver {
-  readonly canMove = false;
-  readonly canRepeat = false;
+  readonly canReassign = false;
+  readonly canRunAgain = false;
   readonly mayHaveStartedElsewhere = false;
   readonly request = { describe: () => "GET /", describeLater: () => () => "GET /" };
   stream!: UpstreamStream;

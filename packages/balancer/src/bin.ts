@@ -61,7 +61,7 @@ class BalancerProcess {
       }),
       onWelcome: (supervisor) => {
         this.revival.found(supervisor);
-        this.sayApplied();
+        this.reportApplied();
         // A new supervisor knows only older counts.
         this.balancer?.reportAllRoutes();
         this.reporter?.reportNow();
@@ -105,7 +105,7 @@ class BalancerProcess {
     if (!contexts.follow(certificates)) return;
     this.balancer?.challenge(contexts.http01);
     wanted.certified((name) => contexts.has(name));
-    if (this.awaited === undefined) this.sayApplied();
+    if (this.awaited === undefined) this.reportApplied();
     else this.followWhenSecure(this.awaited);
   }
 
@@ -114,7 +114,7 @@ class BalancerProcess {
       // Abandoned requests of a removed upstream must be reported before its connections are closed.
       if (this.balancer.counters.abandoned > 0) this.reporter?.reportNow();
       this.balancer.apply(snapshot);
-      return this.sayApplied();
+      return this.reportApplied();
     }
     // Limits and listening sockets are fixed for the life of the process; changes apply to its replacement.
     const balancer = new Balancer({
@@ -127,7 +127,7 @@ class BalancerProcess {
       accessLog: snapshot.accessLog === true ? (snapshot.accessLogRule ?? DEFAULT_ACCESS_LOG) : undefined,
       outputFd: STDOUT,
       identity: snapshot.identity,
-      onChanged: () => this.sayApplied(),
+      onChanged: () => this.reportApplied(),
       onDrained: () => void this.exit(),
       onOverdue: () => this.reportSoon(),
       onEjection: () => this.reportSoon(),
@@ -160,7 +160,7 @@ class BalancerProcess {
       everyMs: this.identity.spec.reportEveryMs,
     });
     this.reporter.start();
-    this.sayApplied();
+    this.reportApplied();
     this.channel.send({ type: "ready" });
   }
 
@@ -187,7 +187,7 @@ class BalancerProcess {
     });
   }
 
-  private sayApplied(): void {
+  private reportApplied(): void {
     const { balancer } = this;
     if (balancer === undefined) return;
     const { version, leaving, busy, isListening } = balancer;

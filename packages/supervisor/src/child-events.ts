@@ -15,7 +15,7 @@ import type { Recycling } from "./operations/recycling.js";
 import type { StateKeeper } from "./operations/state-keeper.js";
 import type { Children, ChildrenOptions } from "./processes/children.js";
 import type { ControlGroups } from "./processes/control-groups.js";
-import type { DeathWatch } from "./processes/death-reporter.js";
+import type { DeathReporter } from "./processes/death-reporter.js";
 import type { FleetRunner } from "./processes/fleet-runner.js";
 import type { HealthWatch } from "./processes/health-watch.js";
 import { BALANCER_POOL, type LiveProcess, type Template } from "./processes/live-process.js";
@@ -42,7 +42,7 @@ interface Concerned {
   readonly dumps: Dumps;
   readonly recycling: Recycling;
   readonly state: StateKeeper;
-  readonly deaths: DeathWatch;
+  readonly deaths: DeathReporter;
   readonly judged: JudgedCounts;
   readonly groups: ControlGroups;
   readonly recordings: Recordings;

@@ -1,11 +1,11 @@
 /** How a supervisor leaves its fleet: it stops it, or freezes it for another supervisor. */
-import type { Heir, OperationResult } from "./control/api.js";
+import type { SupervisorProgram, OperationResult } from "./control/api.js";
 import { type Fleet, isDown } from "./core/fleet.js";
 import { resize } from "./core/fleet-changes.js";
 import { seconds } from "./core/words.js";
 import { generationsInUse, longestEndMs } from "./operations/fleet-questions.js";
 import { STOPPING } from "./operations/scale-and-restart.js";
-import type { Parts } from "./wiring.js";
+import type { FleetParts } from "./wiring.js";
 import type { FleetRunner } from "./processes/fleet-runner.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { endLeftovers } from "./run-dir/orphans.js";
@@ -27,7 +27,7 @@ const NOT_RUNNING: OperationResult = {
  * serve requests and know that a drain follows; they drain in the remaining time. Programs in tcp mode drain together with the balancers,
  * because their connections would otherwise keep the balancers waiting: they end only with the program.
  */
-export async function endFleet(parts: Parts, channelSocket: string): Promise<OperationResult> {
+export async function endFleet(parts: FleetParts, channelSocket: string): Promise<OperationResult> {
   const { runner, rollouts, configs, children, log } = parts;
   parts.recycling.stop();
   parts.autoscaling.stop();
@@ -66,7 +66,7 @@ export async function endFleet(parts: Parts, channelSocket: string): Promise<Ope
 }
 
 /** Waits while the fleet is not ready, so that a proxy in front sends no more. The fleet serves the requests that still arrive. */
-async function preDrain(parts: Parts): Promise<void> {
+async function preDrain(parts: FleetParts): Promise<void> {
   const { configs, log, sockets } = parts;
   // A supervisor of an earlier version may have written the configuration.
   const { preDrainMs = 0 } = configs.balancer as { preDrainMs?: number };
@@ -84,7 +84,7 @@ async function preDrain(parts: Parts): Promise<void> {
 }
 
 /** From here on, new clients are refused at once, so that they can go elsewhere. */
-async function stopListening({ coordination, sockets, slotSockets, urls, log }: Parts): Promise<void> {
+async function stopListening({ coordination, sockets, slotSockets, urls, log }: FleetParts): Promise<void> {
   await coordination.whenNoneListens(ACCEPT_GRACE_MS);
   for (const socket of sockets) socket.close();
   // Their instances close the sockets when they drain.
@@ -102,9 +102,9 @@ export function stopPools(runner: FleetRunner, isMeant: (pool: string) => boolea
  * Writes the state that the next supervisor needs, after which it no longer changes. If that fails, returns the reason, and the fleet
  * continues as before.
  */
-export async function freezeForHeir(
-  parts: Parts,
-  heir: Heir,
+export async function freezeForNextSupervisor(
+  parts: FleetParts,
+  next: SupervisorProgram,
   { version, isRunning }: { version: string; isRunning: boolean },
 ): Promise<OperationResult> {
   const { runner, log, state } = parts;
@@ -115,7 +115,7 @@ export async function freezeForHeir(
     pools.map((pool) => parts.operations.refusal(pool)).find((found) => found !== undefined) ??
     (isRunning ? undefined : NOT_RUNNING);
   if (refusal !== undefined) return refusal;
-  log.event("info", "paceline", `hands over to Paceline ${heir.version} (this is ${version})`);
+  log.event("info", "paceline", `hands over to Paceline ${next.version} (this is ${version})`);
   parts.isStopping = true;
   runner.freeze();
   try {
@@ -129,5 +129,5 @@ export async function freezeForHeir(
     return { ok: false, code: "failed", message };
   }
   parts.recycling.stop();
-  return { ok: true, message: `handed over to Paceline ${heir.version}` };
+  return { ok: true, message: `handed over to Paceline ${next.version}` };
 }

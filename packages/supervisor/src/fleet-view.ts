@@ -19,7 +19,7 @@ import { diffFleet } from "./operations/fleet-diff.js";
 import { fleetState } from "./operations/fleet-questions.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
-import type { Parts } from "./wiring.js";
+import type { FleetParts } from "./wiring.js";
 import { PageToken } from "./run-dir/own-secrets.js";
 import { detailsOf, Records, readReports } from "./run-dir/report-files.js";
 import type { SupervisorOptions } from "./supervisor-options.js";
@@ -52,7 +52,7 @@ export abstract class FleetView {
   private reports: { at: number; last: number | undefined; all: readonly DeathReport[] } | undefined;
 
   constructor(
-    protected readonly parts: Parts,
+    protected readonly parts: FleetParts,
     protected readonly options: SupervisorOptions,
   ) {
     this.pageToken = new PageToken(options.runDir.path, (message) => this.warn(message));

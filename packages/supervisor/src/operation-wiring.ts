@@ -9,7 +9,7 @@ import { FleetLocking } from "./operations/fleet-locking.js";
 import { Hooks } from "./operations/hooks.js";
 import { openJudge } from "./operations/judging.js";
 import { LoadSamples } from "./operations/load-samples.js";
-import { Operations } from "./operations/scale-and-restart.js";
+import { ScaleAndRestart } from "./operations/scale-and-restart.js";
 import type { Publishing } from "./operations/publishing.js";
 import { Recycling } from "./operations/recycling.js";
 import { Reload } from "./operations/reload.js";
@@ -72,7 +72,7 @@ export function createOperations(parts: OtherParts, options: PartsOptions, adopt
     mayOverlap: (pool, generation) => configs.generation(pool, generation)?.pool.overlap ?? true,
     examine: (child) => parts.health.examine(child),
   });
-  const operations = new Operations({
+  const operations = new ScaleAndRestart({
     ...{ runner, rollouts, slots, log, isStopping, isReloading, isDeploying },
     sizesOf: (pool) => configs.sizesOf(pool),
     backupsOf: (pool) => configs.pool(pool)?.backups ?? 0,

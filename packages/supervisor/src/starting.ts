@@ -6,7 +6,7 @@ import { addPool, resize } from "./core/fleet-changes.js";
 import { firstSizeOf } from "./operations/autoscaling.js";
 import { allReadySince, readyCount } from "./operations/fleet-questions.js";
 import type { Watch } from "./operations/watch/watch.js";
-import type { Parts } from "./wiring.js";
+import type { FleetParts } from "./wiring.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
 import { bindAll } from "./sockets/listening-sockets.js";
@@ -16,7 +16,7 @@ import type { CertificateOptions, PartsOptions, SocketOptions } from "./supervis
  * Binds the addresses and opens the control channel. Returns false if the fleet was stopped in the meantime.
  * @throws PacelineError with the system's code if an address cannot be bound
  */
-export async function openSockets(parts: Parts, options: SocketOptions): Promise<boolean> {
+export async function openSockets(parts: FleetParts, options: SocketOptions): Promise<boolean> {
   const listen = addressesOf(parts.configs.fleet, options.adoption);
   const mayBeHeld = hasBalancer(options.adoption);
   const sockets = options.boundSockets ?? (await bindAll(listen, options.inheritedSockets, { mayBeHeld }));
@@ -42,7 +42,7 @@ export async function openSockets(parts: Parts, options: SocketOptions): Promise
 }
 
 /** Running instances in direct mode have the sockets of their slots. */
-function recoverSlotSockets({ children, configs, slotSockets }: Parts): void {
+function recoverSlotSockets({ children, configs, slotSockets }: FleetParts): void {
   for (const { pool, generation, name, pid } of children.alive()) {
     const { bind } = configs.generation(pool, generation)?.pool ?? {};
     if (bind !== undefined && pid !== null) slotSockets.recover(name, pid, bind);
@@ -50,7 +50,7 @@ function recoverSlotSockets({ children, configs, slotSockets }: Parts): void {
 }
 
 /** Starts the monitoring of the processes, and reports that the fleet has started. */
-export function startParts(parts: Parts, { config: { user } }: Pick<PartsOptions, "config">): void {
+export function startParts(parts: FleetParts, { config: { user } }: Pick<PartsOptions, "config">): void {
   parts.outputs.start();
   parts.usage.start();
   parts.liveness.start();
@@ -64,7 +64,7 @@ export function startParts(parts: Parts, { config: { user } }: Pick<PartsOptions
 
 /** Reads the certificates of https addresses before a balancer needs them. Their code is only loaded if there are such addresses. */
 export async function openCertificates(
-  parts: Parts,
+  parts: FleetParts,
   { runDir, adoption, certificatesAsRoot: asRoot, version }: CertificateSources,
 ): Promise<void> {
   const { fleet } = parts.configs;
@@ -92,7 +92,7 @@ export async function openCertificates(
 type CertificateSources = Pick<PartsOptions, "runDir" | "adoption"> & CertificateOptions & { version: string };
 
 /** Adds all pools before the first snapshot, which must contain every route. */
-export function layOut(parts: Parts, { config, environment }: Pick<PartsOptions, "config" | "environment">): void {
+export function layOut(parts: FleetParts, { config, environment }: Pick<PartsOptions, "config" | "environment">): void {
   const { runner, configs } = parts;
   runner.set(addPool(runner.fleet, BALANCER_POOL, 1));
   for (const pool of config.pools) {
@@ -107,7 +107,7 @@ export function layOut(parts: Parts, { config, environment }: Pick<PartsOptions,
 
 /** Reloads pools when their files change. Resolves with undefined if the fleet was stopped in the meantime. */
 export async function watchFiles(
-  parts: Parts,
+  parts: FleetParts,
   { configFile, runDir }: NonNullable<PartsOptions["watch"]> & { runDir: string },
   reload: (pool: string | undefined) => Promise<OperationResult>,
 ): Promise<Watch | undefined> {

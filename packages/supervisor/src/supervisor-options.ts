@@ -1,6 +1,6 @@
 /** What a supervisor is given, and what the process that starts it sees of it. */
 import type { ReadFiles } from "./certificates/watched-files.js";
-import type { DeployRequest, Heir, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
+import type { DeployRequest, SupervisorProgram, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
 import type { Caller } from "./core/history.js";
 import type { FleetConfig } from "./core/model.js";
 import type { DeployLoad } from "./operations/deploy-trials.js";
@@ -68,7 +68,7 @@ export interface SupervisorOptions extends PartsOptions, SocketOptions, Certific
   /** Paceline's version. */
   version: string;
   /** How this supervisor was started, without our arguments. */
-  program?: Omit<Heir, "version">;
+  program?: Omit<SupervisorProgram, "version">;
   /** Called when all pools run the config that was read last; must not throw. */
   onReloaded?(): void;
   /**
@@ -129,7 +129,7 @@ export type FleetOutcome = { failed: boolean } | HandOver;
 
 /** The fleet continues without this supervisor. The sockets stay open. */
 export interface HandOver {
-  heir: Heir;
+  next: SupervisorProgram;
   sockets: readonly ListeningSocket[];
   /** Whether a stop was requested in the meantime. */
   readonly wantsStop: boolean;

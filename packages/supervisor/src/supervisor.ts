@@ -1,18 +1,18 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts, fleet-view.ts has what clients see. */
 import { AdminListener } from "./control/admin-listener.js";
-import type { Heir, OperationResult, ProgressListener, SupervisorApi } from "./control/api.js";
+import type { SupervisorProgram, OperationResult, ProgressListener, SupervisorApi } from "./control/api.js";
 import { type Fleet, findPool } from "./core/fleet.js";
 import type { Caller } from "./core/history.js";
 import { HAS_STOPPED } from "./core/words.js";
-import { endFleet, freezeForHeir, stopPools } from "./ending.js";
+import { endFleet, freezeForNextSupervisor, stopPools } from "./ending.js";
 import { FleetView } from "./fleet-view.js";
 import { readiness, wantedSlots, wereAllReady } from "./operations/fleet-questions.js";
 import { callerVia } from "./operations/history.js";
-import { Observers } from "./operations/receivers.js";
+import { Receivers } from "./operations/receivers.js";
 import { STOPPING } from "./operations/scale-and-restart.js";
 import { OperatorCommands } from "./operations/operator-commands.js";
 import { watchSignals } from "./operations/signals.js";
-import { Parts } from "./wiring.js";
+import { FleetParts } from "./wiring.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { layOut, openCertificates, openSockets, startParts, watchFiles } from "./starting.js";
 import type { FleetOutcome, Supervisor, SupervisorOptions } from "./supervisor-options.js";
@@ -20,7 +20,7 @@ import { TakeOver } from "./take-over.js";
 
 /** Creates a supervisor; nothing is started yet. */
 export function createSupervisor(options: SupervisorOptions): Supervisor {
-  return new FleetSupervisor(new Parts(options), options);
+  return new FleetSupervisor(new FleetParts(options), options);
 }
 
 class FleetSupervisor extends FleetView implements Supervisor {
@@ -28,14 +28,14 @@ class FleetSupervisor extends FleetView implements Supervisor {
   private resolveEnded: (end: FleetOutcome) => void = () => {};
   private readonly commands: OperatorCommands;
   private readonly admin: AdminListener;
-  private readonly observers: Observers;
+  private readonly receivers: Receivers;
   private stopping: Promise<OperationResult> | undefined;
   private unwatchSignals = () => {};
   /** What a stop does after the fleet was handed over. */
   private stopInstead: (() => void) | undefined;
   private takeOver: TakeOver | undefined;
 
-  constructor(parts: Parts, options: SupervisorOptions) {
+  constructor(parts: FleetParts, options: SupervisorOptions) {
     super(parts, options);
     this.ended = new Promise((resolve) => {
       this.resolveEnded = resolve;
@@ -58,14 +58,14 @@ class FleetSupervisor extends FleetView implements Supervisor {
     const warn = (message: string) => this.warn(message);
     this.admin = new AdminListener({ warn, supervisor: this, token: () => this.tokenOfPage() });
     const { runDir, version, environment } = options;
-    this.observers = new Observers({
+    this.receivers = new Receivers({
       ...parts,
       ...{ runDir: runDir.path, version, environment, isStopping: () => parts.isStopping },
       families: () => this.families(),
       problem: () => this.problem(),
       logStatus: () => options.logStatus?.() ?? null,
     });
-    parts.onSpans = (recorded) => this.observers.heard(recorded);
+    parts.onSpans = (recorded) => this.receivers.heard(recorded);
   }
 
   // Start:
@@ -74,7 +74,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     const { parts, options } = this;
     if (!(await openSockets(parts, options))) return;
     // Before the first event.
-    await this.observers.follow();
+    await this.receivers.follow();
     this.watchSignals();
     startParts(parts, options);
     await openCertificates(parts, options);
@@ -98,7 +98,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     if (this.parts.isStopping) return;
     agentCheck.listen(configs.fleet.agentCheck ?? null);
     this.admin.listen(configs.fleet.admin?.listen ?? null);
-    void this.observers.follow();
+    void this.receivers.follow();
   }
 
   private recordStart(): void {
@@ -162,11 +162,11 @@ class FleetSupervisor extends FleetView implements Supervisor {
   }
 
   alerts(): ReturnType<SupervisorApi["alerts"]> {
-    return { alerts: this.observers.alertStatus() };
+    return { alerts: this.receivers.alertStatus() };
   }
 
   testAlerts(onProgress: ProgressListener): Promise<OperationResult> {
-    return this.observers.testAlerts(onProgress);
+    return this.receivers.testAlerts(onProgress);
   }
 
   lock(...args: Parameters<SupervisorApi["lock"]>): OperationResult {
@@ -182,14 +182,14 @@ class FleetSupervisor extends FleetView implements Supervisor {
     return replaceConfig === undefined ? "the config of this fleet cannot be replaced" : replaceConfig(config);
   }
 
-  async handOver(heir: Heir, by?: Caller): Promise<OperationResult> {
+  async handOver(next: SupervisorProgram, by?: Caller): Promise<OperationResult> {
     const { parts } = this;
     const isRunning = !parts.isStopping && wereAllReady(parts.runner.fleet, parts.slots);
-    const begin = { command: "upgrade", detail: `from ${this.options.version} to ${heir.version}`, by } as const;
+    const begin = { command: "upgrade", detail: `from ${this.options.version} to ${next.version}`, by } as const;
     const result = await parts.history.record(
       begin,
       () => {},
-      async () => parts.locking.refusal() ?? freezeForHeir(parts, heir, { version: this.options.version, isRunning }),
+      async () => parts.locking.refusal() ?? freezeForNextSupervisor(parts, next, { version: this.options.version, isRunning }),
     );
     if (!result.ok) return result;
     this.watch?.stop();
@@ -197,9 +197,9 @@ class FleetSupervisor extends FleetView implements Supervisor {
     // The sockets stay open for the next supervisor, and for this process if the next supervisor fails.
     parts.sockets = [];
     this.admin.close();
-    this.observers.close();
+    this.receivers.close();
     parts.close();
-    const handOver = { heir, sockets, wantsStop: false, forget: () => this.unwatchSignals() };
+    const handOver = { next, sockets, wantsStop: false, forget: () => this.unwatchSignals() };
     this.stopInstead = () => {
       handOver.wantsStop = true;
     };
@@ -286,7 +286,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     const result = await endFleet(parts, options.runDir.channelSocket);
     this.unwatchSignals();
     this.admin.close();
-    this.observers.close();
+    this.receivers.close();
     parts.close();
     const said = result.ok ? HAS_STOPPED : "gave up: a process does not exit";
     parts.log.event(result.ok ? "info" : "error", "paceline", said);

@@ -6,7 +6,7 @@ import type { Process } from "./core/process.js";
 import type { FleetAdoption } from "./operations/adoption.js";
 import { counted, wantedSlots } from "./operations/fleet-questions.js";
 import { STOPPING } from "./operations/scale-and-restart.js";
-import type { Parts } from "./wiring.js";
+import type { FleetParts } from "./wiring.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 
 /** A start that takes over the fleet does not wait for a slot with this many consecutive failures. */
@@ -32,7 +32,7 @@ export class TakeOver {
   private keptBecause: string | undefined;
 
   constructor(
-    private readonly parts: Parts,
+    private readonly parts: FleetParts,
     private readonly adoption: FleetAdoption,
     private readonly options: TakeOverOptions,
   ) {

@@ -18,7 +18,7 @@ import { SeriesKeeper } from "./operations/series-keeper.js";
 import { StateKeeper } from "./operations/state-keeper.js";
 import { Children, type ChildrenOptions } from "./processes/children.js";
 import { ControlGroups } from "./processes/control-groups.js";
-import { DeathWatch } from "./processes/death-reporter.js";
+import { DeathReporter } from "./processes/death-reporter.js";
 import { Effects, Timers } from "./processes/effects.js";
 import { FleetRunner } from "./processes/fleet-runner.js";
 import { HealthWatch, warmupOf } from "./processes/health-watch.js";
@@ -41,7 +41,7 @@ import type { PartsOptions } from "./supervisor-options.js";
 /** By this time, in milliseconds, a balancer follows a snapshot, unless it is stuck. */
 const MAX_APPLYING_MS = 5_000;
 
-export class Parts {
+export class FleetParts {
   /** The fleet's listening sockets; empty before the start. */
   sockets: readonly ListeningSocket[] = [];
   /** The sockets of pools in direct mode. */
@@ -98,7 +98,7 @@ export class Parts {
   readonly state: StateKeeper;
   /** The figures of the last minutes and hours. */
   readonly series: SeriesKeeper;
-  readonly deaths: DeathWatch;
+  readonly deaths: DeathReporter;
   readonly history: History;
   readonly hooks: FleetOperations["hooks"];
   readonly locking: FleetOperations["locking"];
@@ -249,7 +249,7 @@ export class Parts {
       serves: (pool) => pool === BALANCER_POOL || configs.pool(pool)?.serves !== false,
       isFront: (pool) => pool === BALANCER_POOL || configs.pool(pool)?.mode === "direct",
     });
-    this.deaths = new DeathWatch({
+    this.deaths = new DeathReporter({
       ...{ log, usage: this.usage },
       onDeath: ({ at, name, id }) => this.series.mark({ at, kind: "death", name, id }),
       files: new DeathFiles(runDir.deathsFolder),

@@ -8,7 +8,7 @@ import { canBeKept, canBeKeptToo, runKept } from "../../../test/support/commands
 import { freePort } from "../../../test/support/ports.js";
 import { testOnce } from "../../../test/support/test-once.js";
 import { ControlClient } from "../dist/control/client.js";
-import { readRecord } from "../dist/run-dir/fleet-file.js";
+import { readFleetFile } from "../dist/run-dir/fleet-file.js";
 import { listRunDirs } from "../dist/run-dir/registry.js";
 import { firstLine, makeFolder, PACELINE, RUNTIMES, run, start } from "./support.js";
 
@@ -30,7 +30,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
   const env = { ...process.env, PACELINE_RUNTIME: runtime };
   /** Returns the run directory of a test's fleet. */
   const runDirOf = (folder: string) =>
-    listRunDirs(process.env.PACELINE_STATE_DIR as string).find((path) => readRecord(path)?.folder === folder) ?? folder;
+    listRunDirs(process.env.PACELINE_STATE_DIR as string).find((path) => readFleetFile(path)?.folder === folder) ?? folder;
   const paceline = (cwd: string, ...args: string[]) =>
     canBeKept(args) || canBeKeptToo(args) ? runKept(args, cwd, env) : run(PACELINE, args, { cwd, env });
 

@@ -13,7 +13,7 @@ class Client implements Guest {
     readonly isKept = false,
   ) {}
 
-  giveWay(): void {
+  closeForOthers(): void {
     this.isClosed = true;
   }
 }
@@ -42,7 +42,7 @@ describe("who makes room", () => {
         return Number.POSITIVE_INFINITY;
       },
       isKept: false,
-      giveWay() {},
+      closeForOthers() {},
     }));
     const attacker = slow(5000);
     const crowd = new Crowd<Guest>(new Set<Guest>([...working, attacker]));

@@ -18,7 +18,7 @@ export interface Guest {
   /** Whether the client has had a response and has not begun a further request. */
   readonly isKept: boolean;
   /** Closes its connection to make room for another client. */
-  giveWay(): void;
+  closeForOthers(): void;
 }
 
 export class Door {
@@ -66,7 +66,7 @@ export class Door {
   /** Closes the client that has waited longest without a request in progress. Returns false if there is none. */
   makeRoom(): boolean {
     const client = this.crowd.choose(this.deadlines.now);
-    client?.giveWay();
+    client?.closeForOthers();
     return client !== undefined;
   }
 }

@@ -193,7 +193,7 @@ export class Acceptor {
   /** Resets the client that has waited longest for its refusal over TLS. Returns false if there is none. */
   private dropRefused(): boolean {
     for (const oldest of this.refused) {
-      oldest.giveWay();
+      oldest.closeForOthers();
       return true;
     }
     return false;

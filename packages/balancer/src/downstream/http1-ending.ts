@@ -38,7 +38,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
   protected readonly reading: ClientReading;
   protected readonly memory: ClientMemory;
   /** Whether the client of a tunnel may still send: it has not sent FIN. */
-  protected maySend = false;
+  protected clientMaySend = false;
 
   constructor(
     protected readonly relay: Relay,
@@ -63,7 +63,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
   protected abstract onLeft(): void;
 
   /** Closes the connection of a client that owes a request, to make room for another client. */
-  giveWay(): void {
+  closeForOthers(): void {
     if (this.input.length > 0) this.abort();
     else this.close();
   }
@@ -85,7 +85,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
   onEnd(): void {
     switch (this.state) {
       case "exchange":
-        this.maySend = false;
+        this.clientMaySend = false;
         if (this.exchange.isTunnel) {
           this.connection.keepAsking();
           return this.exchange.onRequestEnd();
@@ -109,7 +109,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
   /** Called each second, because a paused client can disconnect unnoticed. In a tunnel, its FIN comes after its remaining bytes. */
   lookIfLeft(): void {
     const isOwed = this.state === "exchange";
-    if (isOwed && this.exchange.isTunnel) this.reading.lookIfReset(!this.maySend);
+    if (isOwed && this.exchange.isTunnel) this.reading.lookIfReset(!this.clientMaySend);
     else if (this.reading.hasPeerLeft(isOwed)) this.onEnd();
   }
 

@@ -146,8 +146,8 @@ export class Http1Response implements DownstreamResponse {
   }
 
   /** Withdraws a response. Returns false if part of it was sent. */
-  takeBack(): boolean {
-    return this.writer.takeBack(this.connection);
+  withdrawHead(): boolean {
+    return this.writer.withdrawHead(this.connection);
   }
 
   endEarly(): "goodbye" | "whole" | undefined {

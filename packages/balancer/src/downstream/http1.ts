@@ -326,7 +326,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     const mayKeep = this.staysOpen && this.exchange.body.isWhole && !this.relay.isDraining;
     this.staysOpen = this.response.head(head, mayKeep, coded);
     if (head.status !== 101) return;
-    this.maySend = true;
+    this.clientMaySend = true;
     // Bytes that were sent before the 101 belong to the tunnel.
     if (this.input.length > 0) this.readBody();
   }
@@ -357,7 +357,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
       this.resumeBody();
       return this.readRequests();
     }
-    if (wasWhole && this.input.length === 0 && !this.maySend) return this.close();
+    if (wasWhole && this.input.length === 0 && !this.clientMaySend) return this.close();
     this.linger();
   }
 

@@ -79,7 +79,7 @@ export abstract class Http2Ending {
   }
 
   /** Closes the connection of a client that owes a request, to make room for another client. */
-  giveWay(): void {
+  closeForOthers(): void {
     this.leave(ErrorCode.NO_ERROR);
   }
 

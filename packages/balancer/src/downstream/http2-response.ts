@@ -251,7 +251,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   }
 
   /** A head cannot be withdrawn, since it has changed the table of the client's decoder. */
-  takeBack(): boolean {
+  withdrawHead(): boolean {
     return false;
   }
 

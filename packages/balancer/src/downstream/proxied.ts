@@ -106,7 +106,7 @@ export class ProxiedClient implements ConnectionOwner {
   readonly isKept = false;
 
   /** Closes the connection to make room for another client. */
-  giveWay(): void {
+  closeForOthers(): void {
     this.cut("others needed its place before it came");
   }
 

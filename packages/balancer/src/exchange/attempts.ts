@@ -86,12 +86,12 @@ export class Attempts implements Waiting {
   }
 
   /** Whether the request may be sent again if it has not started. */
-  get maySend(): boolean {
+  get hasSendsLeft(): boolean {
     return this.sends < MAX_SENDS;
   }
 
   /** Whether the request may be sent again although it may have started. */
-  get mayRepeat(): boolean {
+  get mayStartAgain(): boolean {
     const starts = 1 + (this.lostStarts?.count ?? 0);
     return mayStartAgain(this.isIdempotent, starts) && !this.isPoison && this.hasBudget;
   }
@@ -246,7 +246,7 @@ export class Attempts implements Waiting {
     if (startedAt !== undefined && this.pool?.retries.take() !== true) return 502;
     this.relay.counters.retriesTotal++;
     // A stale connection does not count against its upstream.
-    if (upstream !== undefined && loss !== "stale") this.tried = [...(this.tried ?? []), upstream];
+    if (upstream !== undefined && loss !== "staleConnection") this.tried = [...(this.tried ?? []), upstream];
     // A stalled process still has its clients' sessions; they are lost in all other cases.
     const { binding } = this;
     if (binding !== undefined && upstream?.home === binding.home && !isStall(loss)) binding.needsCookie = true;
@@ -269,7 +269,7 @@ export class Attempts implements Waiting {
 
 /** Whether the process may continue later. */
 function isStall(loss: UpstreamLoss): boolean {
-  return loss === "stalled" || loss === "freed" || loss === "stale";
+  return loss === "stalled" || loss === "behindStalled" || loss === "staleConnection";
 }
 
 interface LossFacts {

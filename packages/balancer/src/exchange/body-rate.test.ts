@@ -1,21 +1,21 @@
 /** How long a client may take for sending its body. */
 import { expect, it } from "vitest";
-import { BodyPace } from "./body-rate.js";
+import { BodyRate } from "./body-rate.js";
 
 /** Sends one byte every `everyMs`; returns when the deadline passed, or undefined if it did not within an hour. */
 function cutOf(
   everyMs: number,
   bytes: number,
   minBytesPerSecond: number,
-  during?: (pace: BodyPace, now: number) => void,
+  during?: (rate: BodyRate, now: number) => void,
 ) {
-  const pace = new BodyPace(60_000, minBytesPerSecond, 0);
-  let deadlineAt = pace.deadlineAt(0);
+  const rate = new BodyRate(60_000, minBytesPerSecond, 0);
+  let deadlineAt = rate.deadlineAt(0);
   for (let now = everyMs; now < 3_600_000; now += everyMs) {
     if (deadlineAt < now) return deadlineAt;
-    pace.add(bytes);
-    during?.(pace, now);
-    deadlineAt = pace.deadlineAt(now);
+    rate.add(bytes);
+    during?.(rate, now);
+    deadlineAt = rate.deadlineAt(now);
   }
   return undefined;
 }
@@ -31,10 +31,10 @@ it.each([
 });
 
 it("the time in which a client was paused does not count, nor the time before the instance accepted its body", () => {
-  expect(cutOf(1000, 1, 250, (pace, now) => now % 50_000 === 0 && pace.restart(now))).toBeUndefined();
-  const paused = (pace: BodyPace, now: number) => {
-    pace.pause(now - 999);
-    pace.resume(now);
+  expect(cutOf(1000, 1, 250, (rate, now) => now % 50_000 === 0 && rate.restart(now))).toBeUndefined();
+  const paused = (rate: BodyRate, now: number) => {
+    rate.pause(now - 999);
+    rate.resume(now);
   };
   expect(cutOf(1000, 1, 250, paused)).toBeUndefined();
 });

@@ -1,6 +1,6 @@
 /** How fast a client must send its body: the deadline for the next piece, and the minimum average rate. Pure. */
 
-export class BodyPace {
+export class BodyRate {
   private bytes = 0;
   /** Since when the client is paused. */
   private pausedAt = 0;

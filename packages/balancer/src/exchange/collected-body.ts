@@ -2,7 +2,7 @@
 import type { Downstream } from "./downstream.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
-import { BodyPace } from "./body-rate.js";
+import { BodyRate } from "./body-rate.js";
 import { CollectedBytes } from "./buffered-body.js";
 import type { Relay } from "./relay.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
@@ -28,7 +28,7 @@ export function isToBeCollected(head: RequestHead, { limits, spool }: Relay): bo
 export class CollectedBody implements SpooledBodyOwner {
   /** The bytes that are not in the spool yet. */
   private readonly held: CollectedBytes;
-  private readonly pace: BodyPace;
+  private readonly rate: BodyRate;
   private spooled: SpooledBody | undefined;
   /** Whether the client is paused because the disk is too slow. */
   private isBlocked = false;
@@ -44,7 +44,7 @@ export class CollectedBody implements SpooledBodyOwner {
   ) {
     const { budget, limits, deadlines } = relay;
     this.held = new CollectedBytes(budget, limits.bufferBytes);
-    this.pace = new BodyPace(limits.bodyTimeoutMs, limits.minBodyBytesPerSecond, deadlines.now);
+    this.rate = new BodyRate(limits.bodyTimeoutMs, limits.minBodyBytesPerSecond, deadlines.now);
   }
 
   /** Whether the body is in the spool, so that `send` has to send it. */
@@ -69,7 +69,7 @@ export class CollectedBody implements SpooledBodyOwner {
   }
 
   private awaitMore(): void {
-    this.client.deadlineAt = this.pace.deadlineAt(this.relay.deadlines.now);
+    this.client.deadlineAt = this.rate.deadlineAt(this.relay.deadlines.now);
   }
 
   /** Pauses the deadline: the disk is slow, not the client. */
@@ -79,7 +79,7 @@ export class CollectedBody implements SpooledBodyOwner {
 
   /** Returns false if the piece was not taken. The owner was notified, and the rest of the body follows as the client sends it. */
   add(bytes: Uint8Array, start: number, end: number): boolean {
-    this.pace.add(end - start);
+    this.rate.add(end - start);
     if (this.spooled !== undefined) this.spool(this.spooled, bytes, start, end);
     else if (this.held.add(bytes, start, end)) this.awaitMore();
     else if (this.relay.spool.isOn) this.spill(bytes, start, end);
@@ -108,7 +108,7 @@ export class CollectedBody implements SpooledBodyOwner {
         if (!this.isBlocked) this.awaitMore();
         return true;
       case "wait":
-        if (!this.isBlocked) this.pace.pause(deadlines.now);
+        if (!this.isBlocked) this.rate.pause(deadlines.now);
         this.isBlocked = true;
         this.client.pauseBody();
         this.awaitDisk();
@@ -169,7 +169,7 @@ export class CollectedBody implements SpooledBodyOwner {
     }
     if (!this.isBlocked) return;
     this.isBlocked = false;
-    this.pace.resume(this.relay.deadlines.now);
+    this.rate.resume(this.relay.deadlines.now);
     this.awaitMore();
     this.client.resumeBody();
   }

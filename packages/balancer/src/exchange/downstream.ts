@@ -50,7 +50,7 @@ export interface DownstreamResponse {
   /** Sends the end of a compressed body, before `Downstream.endResponse`. */
   endCoding(): void;
   /** Withdraws the head of a response. Returns false if part of it was sent. */
-  takeBack(): boolean;
+  withdrawHead(): boolean;
   /** The pool's page for a response that the balancer generates itself; undefined: a line of text. */
   page: LocalPage | undefined;
   /** Returns the size of the body for this client if the balancer itself responds. */

@@ -48,7 +48,7 @@ export class Exchange extends RequestSide {
 
   /** Returns whether no byte of a response was sent. Withdraws a response that was built but not sent. */
   private isUnsent(): boolean {
-    return this.client.response.takeBack() || !this.hasResponse;
+    return this.client.response.withdrawHead() || !this.hasResponse;
   }
 
   onDeadline(): void {
@@ -184,7 +184,7 @@ export class Exchange extends RequestSide {
       this.outcome.noteLost(upstream, loss, "reassigned");
       return this.hedge.overtake();
     }
-    const isBodyBuffered = this.body.canRepeat;
+    const isBodyBuffered = this.body.isBuffered;
     const status = this.attempts.onLost(loss, upstream, { startedAt, isOnlyLoss, wasSent, isBodyBuffered });
     this.outcome.noteLost(wasSent ? upstream : undefined, loss, status === undefined ? "reassigned" : "failed");
     if (status !== undefined) return this.respond(status);

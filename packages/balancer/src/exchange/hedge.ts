@@ -108,8 +108,8 @@ export class Hedge implements ResponseReceiver, WaitingRequest {
 
   // Called by the second upstream:
 
-  readonly canMove = false;
-  readonly canRepeat = false;
+  readonly canReassign = false;
+  readonly canRunAgain = false;
   readonly mayHaveStartedElsewhere = false;
 
   get request(): ResponseReceiver["request"] {

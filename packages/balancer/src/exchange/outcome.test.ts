@@ -82,7 +82,7 @@ describe("a response that is cut off counts by who is at fault", () => {
     ["instance-lost", false, "instance-lost 502", [502], ["502"]],
     ["balancer", false, "refused 502", [502], ["cut 200"]],
     ["balancer", true, "refused 502", [502], ["cut 200"]],
-  ])("%s, nothing sent: %s", (cut, isTakenBack, logged, ofFleet, ofInstance) => {
+  ])("%s, nothing sent: %s", (cut, isWithdrawn, logged, ofFleet, ofInstance) => {
     const [lines, fleet, instance] = [[] as string[], [] as number[], [] as string[]];
     const relay = {
       accessLog: {
@@ -98,7 +98,7 @@ describe("a response that is cut off counts by who is at fault", () => {
     outcome.begin();
     outcome.found(upstream);
     outcome.responded({ status: 200 } as ResponseHead);
-    const status = outcome.cut(cut, upstream, isTakenBack, false);
+    const status = outcome.cut(cut, upstream, isWithdrawn, false);
     outcome.end(status === 502 ? 0 : status, upstream, undefined, "response");
     expect([lines, fleet, instance]).toEqual([[logged], ofFleet, ofInstance]);
   });

@@ -75,7 +75,7 @@ describe("the book of requests that crash their processes", () => {
 });
 
 describe("a request that was lost", () => {
-  const started = ["lost", "fatal", "bystander", "behind", "stalled", "stale"] as const;
+  const started = ["closed", "fatal", "bystander", "behindAbandoned", "stalled", "staleConnection"] as const;
   const lost = { sends: 1, starts: 1, wasSent: true, isIdempotent: true, isBodyBuffered: true, isPoison: false };
 
   it.each(started)("%s: goes to one more process if it may be repeated and has not crashed others", (loss) => {
@@ -86,7 +86,7 @@ describe("a request that was lost", () => {
     }
   });
 
-  it.each(["refused", "notStarted", "freed"] as const)("%s: goes on freely", (loss) => {
+  it.each(["refused", "notStarted", "behindStalled"] as const)("%s: goes on freely", (loss) => {
     expect(mayHaveStarted(loss)).toBe(false);
     expect(mayTryElsewhere(loss, { ...lost, sends: 19, starts: 2, isPoison: true, isIdempotent: false })).toBe(true);
     expect(mayTryElsewhere(loss, { ...lost, isBodyBuffered: false })).toBe(false);

@@ -2,7 +2,7 @@
 import { SlowReader } from "@paceline/wire";
 import type { Downstream } from "./downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
-import { BodyPace } from "./body-rate.js";
+import { BodyRate } from "./body-rate.js";
 import { BufferedBody } from "./buffered-body.js";
 import { CollectedBody, type CollectedBodyOwner } from "./collected-body.js";
 import type { Relay } from "./relay.js";
@@ -44,7 +44,7 @@ export class RequestBody implements CollectedBodyOwner {
   /** Whether the current deadline is the reader's next check. */
   private isWatchingUpstream = false;
   /** Measures how fast the client sends, while the upstream takes the bytes. Created for the first body. */
-  private pace: BodyPace | undefined;
+  private rate: BodyRate | undefined;
 
   constructor(
     private readonly relay: Relay,
@@ -64,7 +64,7 @@ export class RequestBody implements CollectedBodyOwner {
   }
 
   /** Whether the body received so far can be sent again. */
-  get canRepeat(): boolean {
+  get isBuffered(): boolean {
     return this.buffered === undefined || this.buffered.isWhole;
   }
 
@@ -131,16 +131,16 @@ export class RequestBody implements CollectedBodyOwner {
 
   private startPace(): void {
     const { limits, deadlines } = this.relay;
-    this.pace ??= new BodyPace(limits.bodyTimeoutMs, limits.minBodyBytesPerSecond, 0);
-    this.pace.restart(deadlines.now);
+    this.rate ??= new BodyRate(limits.bodyTimeoutMs, limits.minBodyBytesPerSecond, 0);
+    this.rate.restart(deadlines.now);
   }
 
   /** Counts a piece of the body. Returns how long the client may take to send the next one, in milliseconds. */
   countPiece(bytes: number): number {
-    const { pace, relay } = this;
-    if (pace === undefined) return relay.limits.bodyTimeoutMs;
-    pace.add(bytes);
-    return pace.deadlineAt(relay.deadlines.now) - relay.deadlines.now;
+    const { rate, relay } = this;
+    if (rate === undefined) return relay.limits.bodyTimeoutMs;
+    rate.add(bytes);
+    return rate.deadlineAt(relay.deadlines.now) - relay.deadlines.now;
   }
 
   send(bytes: Uint8Array, start: number, end: number): void {
@@ -207,7 +207,7 @@ export class RequestBody implements CollectedBodyOwner {
   unblock(): void {
     this.isUpstreamBlocked = false;
     // The client was paused for part of the time; it is not known how long.
-    this.pace?.restart(this.relay.deadlines.now);
+    this.rate?.restart(this.relay.deadlines.now);
     this.countWaiting(0);
   }
 

@@ -31,7 +31,7 @@ export type OwnStatus = 400 | 404 | 408 | 501 | 413 | 429 | 502 | 503 | 504;
 export abstract class RequestSide
   implements BodySink, State.ExchangeContext, AttemptsOwner, RequestBodyOwner, ResponseFlowOwner, HedgeOwner
 {
-  protected state: State.State = State.IDLE;
+  protected state: State.ExchangeState = State.IDLE;
   pool: Pool | undefined;
   protected upstream: Upstream | undefined;
   stream: UpstreamStream | undefined;
@@ -74,17 +74,17 @@ export abstract class RequestSide
   abstract respond(status: OwnStatus): void;
   abstract abort(cut: Cut): void;
 
-  get canRepeat(): boolean {
-    return this.canMove && this.attempts.mayRepeat;
+  get canRunAgain(): boolean {
+    return this.canReassign && this.attempts.mayStartAgain;
   }
 
   get mayHaveStartedElsewhere(): boolean {
     return this.attempts.mayHaveStartedElsewhere;
   }
 
-  get canMove(): boolean {
+  get canReassign(): boolean {
     const { attempts } = this;
-    return this.state.mayMove && this.body.canRepeat && attempts.maySend && !attempts.staysAt(this.upstream);
+    return this.state.awaitsResponse && this.body.isBuffered && attempts.hasSendsLeft && !attempts.staysAt(this.upstream);
   }
 
   get isTunnel(): boolean {

@@ -36,18 +36,18 @@ function blamed(losses: Loss[], knownBefore = 0): number {
 
 describe("a request that was lost where it may have started is assumed to have crashed the process", () => {
   const cases: [string, Loss[], number, number?][] = [
-    ["if it was the only one there", [["lost", ALONE]], 1],
+    ["if it was the only one there", [["closed", ALONE]], 1],
     ["if its handler was being called", [["fatal", AMONG_OTHERS]], 1],
-    ["not if it is one of several", [["lost", AMONG_OTHERS]], 0],
+    ["not if it is one of several", [["closed", AMONG_OTHERS]], 0],
     [
       "if it is one of several for the second time, of both then",
       [
-        ["lost", AMONG_OTHERS],
-        ["lost", AMONG_OTHERS],
+        ["closed", AMONG_OTHERS],
+        ["closed", AMONG_OTHERS],
       ],
       2,
     ],
-    ["if it is one of several and known for it", [["lost", AMONG_OTHERS]], 1, 2],
+    ["if it is one of several and known for it", [["closed", AMONG_OTHERS]], 1, 2],
     ["not if another's handler was being called", [["bystander", ALONE]], 0],
     [
       "not for the second time either",
@@ -60,22 +60,22 @@ describe("a request that was lost where it may have started is assumed to have c
     [
       "not if it may have waited for a request whose client had gone, also twice",
       [
-        ["behind", ALONE],
-        ["behind", ALONE],
+        ["behindAbandoned", ALONE],
+        ["behindAbandoned", ALONE],
       ],
       0,
     ],
     ["not if the process only fell silent", [["stalled", ALONE]], 0],
-    ["not if the connection may have been closed before", [["stale", ALONE]], 0],
+    ["not if the connection may have been closed before", [["staleConnection", ALONE]], 0],
     [
       "then with the next loss, of both",
       [
-        ["stale", ALONE],
-        ["lost", ALONE],
+        ["staleConnection", ALONE],
+        ["closed", ALONE],
       ],
       2,
     ],
-    ["not if the process drained", [["lost", ALONE, DRAINING]], 0],
+    ["not if the process drained", [["closed", ALONE, DRAINING]], 0],
     ["not if the process was a canary, whose release is taken back", [["fatal", ALONE, CANARY]], 0],
     [
       "if it ended a process in service as well, of both",
@@ -100,6 +100,6 @@ describe("a request that may have started", () => {
   ])("at %s upstreams, idempotent: %s, may start at another: %s", (starts, isIdempotent, isAllowed) => {
     expect(mayStartAgain(isIdempotent, starts)).toBe(isAllowed);
     const attempted = { sends: 1, starts, wasSent: true, isIdempotent, isBodyBuffered: true, isPoison: false };
-    expect(mayTryElsewhere("lost", attempted)).toBe(isAllowed);
+    expect(mayTryElsewhere("closed", attempted)).toBe(isAllowed);
   });
 });

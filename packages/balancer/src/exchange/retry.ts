@@ -44,14 +44,14 @@ export function mayTryElsewhere(loss: UpstreamLoss, attempted: Attempted): boole
     case "refused":
       return true;
     case "notStarted":
-    case "freed":
+    case "behindStalled":
       return sends < MAX_SENDS;
-    case "lost":
+    case "closed":
     case "fatal":
     case "bystander":
-    case "behind":
+    case "behindAbandoned":
     case "stalled":
-    case "stale":
+    case "staleConnection":
       return !wasSent || (mayStartAgain(isIdempotent, starts) && !isPoison);
   }
 }
@@ -69,15 +69,15 @@ export function mayHaveStarted(loss: UpstreamLoss): boolean {
   switch (loss) {
     case "refused":
     case "notStarted":
-    case "freed":
+    case "behindStalled":
       return false;
     case "broken":
-    case "lost":
+    case "closed":
     case "fatal":
     case "bystander":
-    case "behind":
+    case "behindAbandoned":
     case "stalled":
-    case "stale":
+    case "staleConnection":
       return true;
   }
 }
@@ -103,7 +103,7 @@ export class LostStarts {
    */
   note(loss: UpstreamLoss, upstream: Upstream, isOnlyLoss: boolean, pool: string, described: string): void {
     this.count++;
-    if (loss === "bystander" || loss === "behind" || loss === "stalled" || loss === "broken") return;
+    if (loss === "bystander" || loss === "behindAbandoned" || loss === "stalled" || loss === "broken") return;
     const { poison, deadlines } = this.relay;
     // A draining process exits at its deadline, whatever it is still running.
     if (upstream.isDraining(deadlines.now) && loss !== "fatal") return;
@@ -112,7 +112,7 @@ export class LostStarts {
     // A canary's release is rolled back. A request that crashes it may be harmless to the version in service.
     if (upstream.isCanary) return;
     // A server that closes idle connections sometimes loses a request. Only a second loss is evidence.
-    if (loss === "stale" && endedProcess === undefined) return;
+    if (loss === "staleConnection" && endedProcess === undefined) return;
     const isSure = loss === "fatal" || isOnlyLoss || endedProcess !== undefined;
     // If several requests were lost together, only one of them caused it: one that is lost again, or is already known.
     if (!isSure && !isPoison(this.relay, pool, described)) return;

@@ -25,15 +25,15 @@ export interface ExchangeContext {
   abort(cut: Cut): void;
 }
 
-export class State {
+export class ExchangeState {
   /** The name of the state in the access log. */
   readonly phase: AccessPhase = "head";
 
   /** Whether the response's head was sent to the client. */
   readonly hasResponse: boolean = false;
 
-  /** Whether no response has started, so that the request could go to another upstream. */
-  readonly mayMove: boolean = false;
+  /** Whether the request is at an upstream that has not begun to respond. */
+  readonly awaitsResponse: boolean = false;
 
   /** Handles a piece of the request's body. */
   onRequestBody(_exchange: ExchangeContext, _bytes: Uint8Array, _start: number, _end: number): void {}
@@ -44,7 +44,7 @@ export class State {
 }
 
 /** The body is collected before an upstream is picked. */
-class Collecting extends State {
+class Collecting extends ExchangeState {
   override readonly phase = "body";
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
@@ -62,7 +62,7 @@ class Collecting extends State {
 }
 
 /** The request is in the request queue. */
-class Queued extends State {
+class Queued extends ExchangeState {
   override readonly phase: AccessPhase = "queue";
 
   override onRequestBody({ body }: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
@@ -78,7 +78,7 @@ class Queued extends State {
 /** An upstream was picked, and a connection to it is being made. */
 class Connecting extends Queued {
   override readonly phase: AccessPhase = "connect";
-  override readonly mayMove = true;
+  override readonly awaitsResponse = true;
 
   override onDeadline(exchange: ExchangeContext): void {
     exchange.respond(503);
@@ -86,9 +86,9 @@ class Connecting extends Queued {
 }
 
 /** The head was sent; no response has started. */
-class Sent extends State {
+class Sent extends ExchangeState {
   override readonly phase = "wait";
-  override readonly mayMove = true;
+  override readonly awaitsResponse = true;
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
     exchange.body.keep(bytes, start, end);
@@ -108,7 +108,7 @@ class Sent extends State {
 }
 
 /** The response names a file; the rest of the response is dropped. */
-class Discarding extends State {
+class Discarding extends ExchangeState {
   override readonly phase = "wait";
 
   override onDeadline(exchange: ExchangeContext): void {
@@ -116,7 +116,7 @@ class Discarding extends State {
   }
 }
 
-class Responding extends State {
+class Responding extends ExchangeState {
   override readonly phase = "response";
   override readonly hasResponse = true;
 
@@ -138,7 +138,7 @@ class Responding extends State {
 }
 
 /** The upstream has finished; the client is still receiving. */
-class Delivering extends State {
+class Delivering extends ExchangeState {
   override readonly phase = "delivery";
   override readonly hasResponse = true;
 
@@ -150,7 +150,7 @@ class Delivering extends State {
 }
 
 /** The connection is a tunnel after a 101. */
-class Tunnel extends State {
+class Tunnel extends ExchangeState {
   override readonly phase = "tunnel";
   override readonly hasResponse = true;
 
@@ -193,7 +193,7 @@ function lookAtClient(exchange: ExchangeContext): void {
   else exchange.abort("client-late");
 }
 
-export const IDLE = new State();
+export const IDLE = new ExchangeState();
 export const COLLECTING = new Collecting();
 export const QUEUED = new Queued();
 export const CONNECTING = new Connecting();

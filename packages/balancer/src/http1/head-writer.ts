@@ -99,7 +99,7 @@ export class HeadWriter {
   }
 
   /** Withdraws a response. Returns false if part of it was sent. */
-  takeBack(connection: Connection): boolean {
+  withdrawHead(connection: Connection): boolean {
     if (!this.holdsHead || this.connection !== connection) return false;
     this.length = 0;
     this.chunkEnd = -1;

@@ -129,7 +129,7 @@ export class LogFile {
     this.toldInWrite = this.told;
     this.told = 0;
     this.settleRest();
-    if (this.lost > 0) this.tellLost();
+    if (this.lost > 0) this.reportLost();
     this.write(filled, 0, length);
   }
 
@@ -184,7 +184,7 @@ export class LogFile {
     else if (this.length > 0) this.timer ??= setTimeout(() => this.flush(), FLUSH_AFTER_MS);
   }
 
-  private tellLost(): void {
+  private reportLost(): void {
     this.length += this.filled.write(this.options.lostLine(this.lost), this.length, "latin1");
     this.told = this.lost;
     this.lost = 0;

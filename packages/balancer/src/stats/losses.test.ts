@@ -12,7 +12,7 @@ test("losses at the same moment are reported together, for each upstream", () =>
   const reports: LostRequests[] = [];
   const losses = new Losses((lost) => void reports.push(lost));
   losses.add("web.1#1", "fatal", request("/a"));
-  losses.add("web.2#1", "lost", request("/b"));
+  losses.add("web.2#1", "closed", request("/b"));
   losses.add("web.1#1", "notStarted", request("/c"));
   expect(reports).toEqual([]);
   vi.runAllTimers();
@@ -30,14 +30,14 @@ test("beyond a few, losses are only counted, not described", () => {
   const losses = new Losses((lost) => void reports.push(lost));
   const describe = vi.fn(request("/"));
   const timers = vi.getTimerCount();
-  for (let n = 0; n < 1000; n++) losses.add("web.1#1", "lost", describe);
+  for (let n = 0; n < 1000; n++) losses.add("web.1#1", "closed", describe);
   losses.flush();
   expect(reports).toMatchObject([{ omitted: 1000 - 32 }]);
   expect(describe).toHaveBeenCalledTimes(32);
   expect(vi.getTimerCount()).toBe(timers);
 });
 
-test.each<UpstreamLoss>(["refused", "stale", "stalled", "freed"])(
+test.each<UpstreamLoss>(["refused", "staleConnection", "stalled", "behindStalled"])(
   "%s does not mean that a process has ended",
   (loss) => {
     const report = vi.fn();

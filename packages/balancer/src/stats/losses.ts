@@ -12,13 +12,13 @@ const STATES: Record<UpstreamLoss, LostRequest["state"] | undefined> = {
   fatal: "running",
   bystander: "started",
   broken: "started",
-  lost: "unknown",
-  behind: "unknown",
+  closed: "unknown",
+  behindAbandoned: "unknown",
   notStarted: "notStarted",
   refused: undefined,
-  stale: undefined,
+  staleConnection: undefined,
   stalled: undefined,
-  freed: undefined,
+  behindStalled: undefined,
 };
 
 /** Whether a process or its connection failed, as opposed to the choice of the process. */

@@ -96,7 +96,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   readonly owesRequestSince = Number.POSITIVE_INFINITY;
   readonly isKept = false;
 
-  giveWay(): void {
+  closeForOthers(): void {
     this.end();
   }
 

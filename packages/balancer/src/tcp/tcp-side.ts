@@ -1,6 +1,6 @@
 /** One of the two connections that are joined in tcp mode. Passes on the bytes of its peer as fast as the other peer reads. */
 
-import { PacedReading, Pause, type TurnShare } from "../transport/reading.js";
+import { FairReading, Pause, type TurnShare } from "../transport/reading.js";
 import { type UnreadBytes, type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
 
@@ -26,7 +26,7 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
   /** Whether its peer has sent bytes. */
   hasSent = false;
   private isClosed = false;
-  private readonly reading: PacedReading<Connection>;
+  private readonly reading: FairReading<Connection>;
   private readonly place = new UnreadPlace(this);
   /** Set by `join`. */
   private other: TcpSide = this;
@@ -37,7 +37,7 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
     private readonly unread: UnreadBytes,
     private readonly owner: JoinedOwner,
   ) {
-    this.reading = new PacedReading(connection, turnShare);
+    this.reading = new FairReading(connection, turnShare);
   }
 
   static join(one: TcpSide, other: TcpSide): void {

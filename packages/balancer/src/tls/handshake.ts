@@ -201,7 +201,7 @@ export class Handshake implements ConnectionOwner {
   readonly isKept = false;
 
   /** Closes the connection to make room for another client. */
-  giveWay(): void {
+  closeForOthers(): void {
     this.cut();
   }
 

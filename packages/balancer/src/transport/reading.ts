@@ -107,7 +107,7 @@ export const Pause = {
 } as const;
 
 /** Reads one peer, a client or an upstream's connection, unless there is a reason to pause. */
-export class PacedReading<Peer extends Connection | undefined = Connection | undefined> implements Sharer {
+export class FairReading<Peer extends Connection | undefined = Connection | undefined> implements Sharer {
   /** Bits of Pause. */
   protected pauses = 0;
   /** Whether it is limited to its share of turns: it sends a body in many pieces, or many requests. */
@@ -191,7 +191,7 @@ export class PacedReading<Peer extends Connection | undefined = Connection | und
 }
 
 /** Reads a client, and detects that it disconnected while it was paused. */
-export class ClientReading extends PacedReading<Connection> implements Reader {
+export class ClientReading extends FairReading<Connection> implements Reader {
   /** Whether it was paused at the last check for a disconnect. */
   private wasPaused = false;
   private sendsAhead = false;

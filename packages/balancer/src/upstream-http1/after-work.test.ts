@@ -163,8 +163,8 @@ it("reads the report when the place is needed, at a tick, or to detect overdue r
 });
 
 it.each([
-  ["before its report, perhaps by the request before", [], "behind"],
-  ["after it", [DONE], "lost"],
+  ["before its report, perhaps by the request before", [], "behindAbandoned"],
+  ["after it", [DONE], "closed"],
   ["in the middle of the response", [DONE + RESPONSE.slice(0, -1)], "broken"],
 ])("reports how a following request was lost: %s", (_, said, loss) => {
   const bench = Bench.proven();
@@ -235,10 +235,10 @@ it.each([
   ["goes elsewhere if nothing of its response has come", true, "", "stalled"],
   ["stays if it may not run twice", false, "", undefined],
   ["stays once its response has begun", true, "HTTP/1.1 200 OK\r\n", undefined],
-])("a request that is to be reassigned %s", (_, canRepeat, heard, loss) => {
+])("a request that is to be reassigned %s", (_, canRunAgain, heard, loss) => {
   const bench = new Bench();
   const asked = bench.ask();
-  asked.canRepeat = canRepeat;
+  asked.canRunAgain = canRunAgain;
   if (heard !== "") bench.says(heard);
   bench.client.reassignWaiting();
   // The instance may still run the request.

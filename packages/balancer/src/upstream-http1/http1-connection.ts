@@ -313,7 +313,7 @@ export class Http1UpstreamConnection
   /** Reassigns a request without any byte of a response, if it may run twice. The upstream keeps it as an abandoned one. */
   reassign(): void {
     const { receiver } = this;
-    if (this.state !== "head" || this.hasHeard || !this.isRequestSent || receiver?.canRepeat !== true) return;
+    if (this.state !== "head" || this.hasHeard || !this.isRequestSent || receiver?.canRunAgain !== true) return;
     this.cancel();
     receiver.onUpstreamLost("stalled");
   }
@@ -372,9 +372,9 @@ export class Http1UpstreamConnection
 
   private lossByClose(): UpstreamLoss {
     const isKept = this.state === "idle" || (this.isReused && !this.hasHeard);
-    if (isKept && this.upstream.closedWhileKept(this)) return "stale";
+    if (isKept && this.upstream.closedWhileKept(this)) return "staleConnection";
     if (this.hasHeard) return "broken";
-    return this.followsWork || this.upstream.leftAtWork !== undefined ? "behind" : "lost";
+    return this.followsWork || this.upstream.leftAtWork !== undefined ? "behindAbandoned" : "closed";
   }
 
   private lose(loss: UpstreamLoss): void {

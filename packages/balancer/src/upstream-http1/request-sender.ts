@@ -1,7 +1,7 @@
 /** The sending half of a connection to an upstream: writes one request's head and body. */
 import type { ProxyVersion } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
-import { PacedReading, type TurnShare } from "../transport/reading.js";
+import { FairReading, type TurnShare } from "../transport/reading.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Framing, RequestHead } from "../http1/request-head.js";
@@ -48,7 +48,7 @@ export interface UpstreamConnections<UpstreamConnection> {
 }
 
 export abstract class RequestSender<UpstreamConnection> {
-  protected readonly reading: PacedReading;
+  protected readonly reading: FairReading;
   protected isHeadRequest = false;
   protected requestFraming: Framing = "none";
   protected isRequestSent = false;
@@ -57,7 +57,7 @@ export abstract class RequestSender<UpstreamConnection> {
   protected progressAt: number;
 
   constructor(readonly upstream: UpstreamConnections<UpstreamConnection>) {
-    this.reading = new PacedReading(undefined, upstream.turnShare);
+    this.reading = new FairReading(undefined, upstream.turnShare);
     this.progressAt = upstream.deadlines.now;
   }
 

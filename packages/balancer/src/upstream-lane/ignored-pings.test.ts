@@ -70,7 +70,7 @@ describe("an instance that sends bytes and no PONG", () => {
       const seconds = tickUntilBroken(() => bench.link.countStall(1), connection, bytes, BROKEN_WITHIN_SECONDS);
       expect(seconds).toBeLessThan(BROKEN_WITHIN_SECONDS);
       expect(bench.problems).toEqual([expect.stringContaining("other bytes after each of 3 PINGs, and no PONG")]);
-      expect(asked.map(({ loss }) => loss)).toEqual(["lost", "lost"]);
+      expect(asked.map(({ loss }) => loss)).toEqual(["closed", "closed"]);
     },
   );
 
@@ -82,7 +82,7 @@ describe("an instance that sends bytes and no PONG", () => {
       await turnEnd();
       if (pings(connection).length > 0) connection.owner.onData(WRONGS[0]?.[1] as Buffer);
     }
-    expect([connection.isClosed, asked.loss]).toEqual([true, "lost"]);
+    expect([connection.isClosed, asked.loss]).toEqual([true, "closed"]);
   });
 
   it.each([...WRONGS, ["a frame without end", ENDLESS] as [string, Buffer]])(

@@ -63,9 +63,9 @@ export abstract class LaneStalls extends LaneConnection {
     const upTo = this.sentAtTicks.before(Math.ceil(moveAfterMs / STALL_TICK_MS));
     if (upTo === 0 || unanswered[0] === undefined || unanswered[0].sequence > upTo) return;
     for (const stream of waitingFor(unanswered, readScoreboard(this.path, this.number), upTo)) {
-      if (stream.receiver?.canMove !== true) continue;
+      if (stream.receiver?.canReassign !== true) continue;
       this.sendCancel(stream);
-      stream.lose("freed");
+      stream.lose("behindStalled");
     }
     this.output.flushSoon();
   }
@@ -73,7 +73,7 @@ export abstract class LaneStalls extends LaneConnection {
   /** Reassigns the requests of a stalled instance that have not started: idempotent ones at once, others once the instance confirms it. */
   reassign(): void {
     for (const stream of this.streams.underWay()) {
-      if (stream.state === "connecting" && stream.receiver?.canMove === true) stream.lose("refused");
+      if (stream.state === "connecting" && stream.receiver?.canReassign === true) stream.lose("refused");
     }
     const unanswered = this.streams.unanswered();
     const work = readScoreboard(this.path, this.number);
@@ -81,7 +81,7 @@ export abstract class LaneStalls extends LaneConnection {
     for (const [at, stream] of unanswered.entries()) {
       const decision = decisions[at];
       const { receiver } = stream;
-      const mayGo = decision === "uncertain" && stream.isIdempotent ? receiver?.canRepeat : receiver?.canMove;
+      const mayGo = decision === "uncertain" && stream.isIdempotent ? receiver?.canRunAgain : receiver?.canReassign;
       if (decision === "stays" || mayGo !== true) continue;
       if (!stream.isIdempotent) {
         stream.isWithdrawn = true;
@@ -90,7 +90,7 @@ export abstract class LaneStalls extends LaneConnection {
         continue;
       }
       this.sendCancel(stream);
-      stream.lose(decision === "freed" ? "freed" : "stalled");
+      stream.lose(decision === "behindStalled" ? "behindStalled" : "stalled");
     }
     this.output.flushSoon();
   }

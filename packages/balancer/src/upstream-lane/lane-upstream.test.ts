@@ -131,7 +131,7 @@ describe("the balancer's lane", () => {
     connection.owner.onData(Buffer.from(hex, "hex"));
     expect(bench.problems).toEqual([expect.stringContaining("no HELLO at the start")]);
     expect(connection.isClosed).toBe(true);
-    expect(asked.loss).toBe("lost");
+    expect(asked.loss).toBe("closed");
   });
 
   it("ends a request once if its receiver abandons it when it gets the head", async () => {
@@ -156,7 +156,7 @@ describe("the balancer's lane", () => {
     expect([bench.problems, other.loss]).toEqual([[], undefined]);
     for (let n = 0; n < 4 && !connection.isClosed; n++) give(data);
     expect(bench.problems).toEqual([expect.stringContaining("more of a body than was on its way")]);
-    expect([connection.isClosed, other.loss]).toEqual([true, "lost"]);
+    expect([connection.isClosed, other.loss]).toEqual([true, "closed"]);
   });
 
   it("ignores all frames after an invalid one, even if a request is started again in the meantime", () => {
@@ -212,7 +212,7 @@ describe("the balancer's lane", () => {
     // Lane 3, counted from its HELLO, runs the second of these; one request came before them.
     writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([3, 3, 0, 0, 3, 0]));
     bench.link.reassign();
-    expect(asked.map(({ loss }) => loss)).toEqual(["stalled", undefined, "freed"]);
+    expect(asked.map(({ loss }) => loss)).toEqual(["stalled", undefined, "behindStalled"]);
   });
 
   it("moves requests that have waited long behind a running handler, once, and cancels them there", async () => {
@@ -234,11 +234,11 @@ describe("the balancer's lane", () => {
     for (const weight of [1, 1 / 8, 1 / 8]) bench.link.countStall(weight);
     expect(losses()).toEqual([undefined, undefined, undefined, undefined]);
     bench.link.countStall(1);
-    expect(losses()).toEqual([undefined, "freed", undefined, undefined]);
+    expect(losses()).toEqual([undefined, "behindStalled", undefined, undefined]);
     connection.take();
-    (asked[3] as Asked).canMove = false;
+    (asked[3] as Asked).canReassign = false;
     for (let tick = 0; tick < 3; tick++) bench.link.countStall(1);
-    expect(losses()).toEqual([undefined, "freed", undefined, undefined]);
+    expect(losses()).toEqual([undefined, "behindStalled", undefined, undefined]);
   });
 
   it("does not name or blame a request that waits behind one whose client has gone", async () => {
@@ -261,7 +261,7 @@ describe("the balancer's lane", () => {
     other.stream.cancel();
     expect(bench.link.runningRequest()).toBeUndefined();
     connection.owner.onClose();
-    expect(waits.loss).toBe("behind");
+    expect(waits.loss).toBe("behindAbandoned");
   });
 
   it("counts its requests from the start when its lane is opened again", async () => {
@@ -277,7 +277,7 @@ describe("the balancer's lane", () => {
     writeFileSync(join(folder, "instance.scoreboard"), new Uint32Array([0, 2, 0, 0, 1, 0]));
     bench.link.reassign();
     // They may be sent in either order.
-    expect(asked.map(({ loss }) => loss).sort()).toEqual(["freed", undefined]);
+    expect(asked.map(({ loss }) => loss).sort()).toEqual(["behindStalled", undefined]);
   });
 
   it("treats a GET that was stalled elsewhere as not started until STARTED arrives, and then as running", async () => {
@@ -296,7 +296,7 @@ describe("the balancer's lane", () => {
     const next = bench.ask(GET, true);
     await turnEnd();
     connection.owner.onClose();
-    expect([started.loss, next.loss]).toEqual(["lost", "notStarted"]);
+    expect([started.loss, next.loss]).toEqual(["closed", "notStarted"]);
   });
 
   it("sends no more of a body than the instance allows, and all of it as the instance allows more", async () => {
@@ -533,9 +533,9 @@ describe("the balancer's lane", () => {
     give(frame(FrameType.STARTED, idOf(begun)), response(idOf(answering), 200, 0));
     connection.owner.onEnd();
     expect([begun, notStarted, idempotent, answering].map(({ loss }) => loss)).toEqual([
-      "lost",
+      "closed",
       "notStarted",
-      "lost",
+      "closed",
       "broken",
     ]);
   });
@@ -544,7 +544,7 @@ describe("the balancer's lane", () => {
     const { bench, give } = open();
     const post = bench.ask(POST);
     give(frame(FrameType.PONG, 0, [0, 0, 0, 0]), frame(0, 0));
-    expect(post.loss).toBe("lost");
+    expect(post.loss).toBe("closed");
   });
 
   it("makes room for the next unsafe request when one has started, has its response, was abandoned or was lost", () => {
@@ -609,7 +609,7 @@ describe("the balancer's lane", () => {
     expect(typesIn(connection.take()).map(([type]) => type)).toEqual([FrameType.GOAWAY]);
     give(...Array.from({ length: 1000 }, () => frame(FrameType.CLOSE, 0, Buffer.from("enough"))));
     expect(bench.problems).toEqual([expect.stringContaining("enough")]);
-    expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
+    expect([asked.loss, connection.isClosed]).toEqual(["closed", true]);
   });
 
   it("fails when a PONG arrives without a PING: an instance that sends only PONGs does not hold its requests", async () => {
@@ -618,7 +618,7 @@ describe("the balancer's lane", () => {
     await turnEnd();
     expect([asked.loss, connection.isClosed]).toEqual([undefined, false]);
     give(number(FrameType.PONG, 0, 1));
-    expect([asked.loss, connection.isClosed]).toEqual(["lost", true]);
+    expect([asked.loss, connection.isClosed]).toEqual(["closed", true]);
   });
 
   it("sends little of each body to an instance that holds much of all of them", async () => {

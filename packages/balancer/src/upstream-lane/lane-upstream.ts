@@ -153,7 +153,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   }
 
   protected onBroken(): void {
-    for (const stream of this.streams.underWay()) stream.lose("lost");
+    for (const stream of this.streams.underWay()) stream.lose("closed");
     this.onEmpty?.();
   }
 

@@ -11,18 +11,18 @@ describe("the requests of a stalled instance", () => {
       { on: "ours", started: 6, request: 6 },
       false,
       [5, 6, 7],
-      ["uncertain", "stays", "freed"],
+      ["uncertain", "stays", "behindStalled"],
     ],
     [
       "those not called are free of the request of another lane",
       { on: "another", started: 6 },
       false,
       [5, 6, 7],
-      ["uncertain", "uncertain", "freed"],
+      ["uncertain", "uncertain", "behindStalled"],
     ],
-    ["what it has called has begun", { on: "none", started: 6 }, false, [5, 6, 7], ["stays", "stays", "freed"]],
-    ["one that was never called is free", { on: "none", started: 0 }, false, [1, 2], ["freed", "freed"]],
-    ["numbers wrap around", { on: "none", started: 1 }, false, [2 ** 32 - 1, 2 ** 32 + 2], ["stays", "freed"]],
+    ["what it has called has begun", { on: "none", started: 6 }, false, [5, 6, 7], ["stays", "stays", "behindStalled"]],
+    ["one that was never called is free", { on: "none", started: 0 }, false, [1, 2], ["behindStalled", "behindStalled"]],
+    ["numbers wrap around", { on: "none", started: 1 }, false, [2 ** 32 - 1, 2 ** 32 + 2], ["stays", "behindStalled"]],
     ["without a mark it is the oldest", undefined, false, [5, 6, 7], ["stays", "uncertain", "uncertain"]],
     ["or none of these, when another was said to begin", undefined, true, [5, 6], ["uncertain", "uncertain"]],
   ];
@@ -49,9 +49,9 @@ describe("the requests of an instance that ended", () => {
   ][] = [
     ["not sent", 0, plain, false, undefined, "notStarted"],
     ["announced, and its start was not heard", 3, announced, false, undefined, "notStarted"],
-    ["announced, and its start was heard", 3, announced, true, undefined, "lost"],
-    ["without a mark it may have started", 3, plain, false, undefined, "lost"],
-    ["without a mark, and the client of another one has gone", 3, plain, false, undefined, "behind", true],
+    ["announced, and its start was heard", 3, announced, true, undefined, "closed"],
+    ["without a mark it may have started", 3, plain, false, undefined, "closed"],
+    ["without a mark, and the client of another one has gone", 3, plain, false, undefined, "behindAbandoned", true],
     ["never called", 3, plain, false, { on: "ours", started: 2, request: 2 }, "notStarted"],
     ["never called, while another lane's was", 3, plain, false, { on: "another", started: 2 }, "notStarted"],
     ["the one that was being called", 3, plain, false, { on: "ours", started: 3, request: 3 }, "fatal"],
@@ -65,7 +65,7 @@ describe("the requests of an instance that ended", () => {
       "bystander",
     ],
     ["called, while another lane's was being called", 2, plain, false, { on: "another", started: 3 }, "bystander"],
-    ["called, while none was", 2, plain, false, { on: "none", started: 3 }, "lost"],
+    ["called, while none was", 2, plain, false, { on: "none", started: 3 }, "closed"],
   ];
   it.each(cases)("%s", (_, sequence, isAnnounced, hasStarted, work, loss, isBehind) => {
     expect(lossAtEnd({ sequence, isAnnounced, hasStarted }, work, isBehind)).toBe(loss);

@@ -61,7 +61,7 @@ type Decision =
   /** The request is not reassigned: it is, or may be, the one that stalls the instance, and would stall the next instance too. */
   | "stays"
   /** The request is reassigned: the instance runs another request, and has not started this one. */
-  | "freed"
+  | "behindStalled"
   /** The request is reassigned once, although it may have started: it may be running, or may wait for something. */
   | "uncertain";
 
@@ -79,13 +79,13 @@ export function decideOnStalled(
   switch (work?.on) {
     case "ours":
       return unanswered.map(({ sequence }) =>
-        sequence >>> 0 === work.request ? "stays" : isUpTo(sequence, work.started) ? "uncertain" : "freed",
+        sequence >>> 0 === work.request ? "stays" : isUpTo(sequence, work.started) ? "uncertain" : "behindStalled",
       );
     case "another":
-      return unanswered.map(({ sequence }) => (isUpTo(sequence, work.started) ? "uncertain" : "freed"));
+      return unanswered.map(({ sequence }) => (isUpTo(sequence, work.started) ? "uncertain" : "behindStalled"));
     case "none":
       // Requests whose handler was called have started. They may continue after a promise, or respond at the end of the turn.
-      return unanswered.map(({ sequence }) => (isUpTo(sequence, work.started) ? "stays" : "freed"));
+      return unanswered.map(({ sequence }) => (isUpTo(sequence, work.started) ? "stays" : "behindStalled"));
     case undefined: {
       // The handler of the oldest one is called first.
       const atWork = isAtWorkSaid ? undefined : unanswered.find(({ isAnnounced }) => !isAnnounced);
@@ -117,8 +117,8 @@ export function lossAtEnd(
 ): UpstreamLoss {
   // An announced request starts only after STARTED was sent, and everything that was sent has been read.
   if (sequence === 0 || (isAnnounced && !hasStarted)) return "notStarted";
-  if (work === undefined) return isBehind ? "behind" : "lost";
+  if (work === undefined) return isBehind ? "behindAbandoned" : "closed";
   if (!hasStarted && !isUpTo(sequence, work.started)) return "notStarted";
-  if (work.on === "none") return "lost";
+  if (work.on === "none") return "closed";
   return work.on === "ours" && sequence >>> 0 === work.request ? "fatal" : "bystander";
 }

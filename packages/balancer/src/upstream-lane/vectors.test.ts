@@ -89,8 +89,8 @@ describe("the balancer's end of a lane", () => {
       expect(last[3]).toBe(FrameType.CLOSE);
       expect(last.toString("utf8", 8)).toContain(problem);
       expect(connection.isClosed).toBe(true);
-      expect(["lost", "broken"]).toContain(asked.loss);
-      for (const { loss } of others) expect(loss).toBe("lost");
+      expect(["closed", "broken"]).toContain(asked.loss);
+      for (const { loss } of others) expect(loss).toBe("closed");
       for (const { heads } of [asked, ...others]) expect(heads).toEqual([]);
     },
   );

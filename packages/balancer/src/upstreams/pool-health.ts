@@ -159,7 +159,7 @@ export class PoolHealth {
       this.pool.retries.earn(Math.max(0, sent - this.sent), passedMs / 1000);
       this.pool.hedging?.earn(sent - this.sent, passedMs / 1000);
       this.sent = sent;
-      this.tellOfBudget();
+      this.reportBudget();
       if (this.compare()) hasChanged = true;
       this.decay(passedMs);
     }
@@ -172,7 +172,7 @@ export class PoolHealth {
     this.options.onChange();
   }
 
-  private tellOfBudget(): void {
+  private reportBudget(): void {
     this.refused += this.pool.retries.takeRefused();
     const { now } = this.options.clock;
     if (this.refused === 0 || now < this.toldAt + TELL_EVERY_MS) return;
@@ -196,8 +196,8 @@ export class PoolHealth {
     this.vitals.decay(kept);
     const { pool, times } = this;
     // With an exact order, or without another upstream, it stays.
-    const mayMove = !pool.isExact && this.upstreams.some(({ isOutOfTurn }, at) => at > 0 && !isOutOfTurn);
-    pool.work.moveAfterMs = mayMove ? moveAfterMs(times.p95Ms, this.options.stallAfterMs) : Number.POSITIVE_INFINITY;
+    const hasOthers = !pool.isExact && this.upstreams.some(({ isOutOfTurn }, at) => at > 0 && !isOutOfTurn);
+    pool.work.moveAfterMs = hasOthers ? moveAfterMs(times.p95Ms, this.options.stallAfterMs) : Number.POSITIVE_INFINITY;
     times.decay(kept);
   }
 

@@ -9,23 +9,23 @@ import type { Connector, Ends } from "../transport/transport.js";
 export type UpstreamLoss =
   /** There was no connection, so nothing was sent. */
   | "refused"
-  /** The connection ended before the first byte of the response. */
-  | "lost"
-  /** Like "lost", and the instance was running this request's handler when it exited. */
+  /** The connection was closed before the first byte of the response. */
+  | "closed"
+  /** Like "closed", and the instance was running this request's handler when it exited. */
   | "fatal"
-  /** Like "lost", and the instance was running the handler of another request when it exited. */
+  /** Like "closed", and the instance was running the handler of another request when it exited. */
   | "bystander"
-  /** Like "lost", but the instance may have been running a request whose client had left. */
-  | "behind"
-  /** Like "lost", on a kept connection to a program that had probably closed it before the request arrived. */
-  | "stale"
+  /** Like "closed", but the instance may have been running an abandoned request. */
+  | "behindAbandoned"
+  /** Like "closed", on a kept connection that the program had probably closed before the request arrived. */
+  | "staleConnection"
   /** Its upstream stalled, and may be running this request or another one. */
   | "stalled"
   /** Its upstream stalled while it was running another request. */
-  | "freed"
+  | "behindStalled"
   /** It was sent, but its handler has provably not been called and will not be. */
   | "notStarted"
-  /** The connection ended, or invalid data arrived, after the first byte of the response. */
+  /** The connection was closed, or invalid data arrived, after the first byte of the response. */
   | "broken";
 
 /** The method and path of a request, for display. */
@@ -37,10 +37,10 @@ interface DescribedRequest {
 
 /** Receives the response to one request, or its loss. */
 export interface ResponseReceiver {
-  /** Whether the request could be sent to another upstream now, if it has not started. */
-  readonly canMove: boolean;
-  /** Whether it could be sent even if it may have started. */
-  readonly canRepeat: boolean;
+  /** Whether the request may be sent to another upstream, if it has not started. */
+  readonly canReassign: boolean;
+  /** Whether the request may be sent to another upstream even if it may have started. */
+  readonly canRunAgain: boolean;
   /** Whether it may have started at an upstream that exited or stalled; the next upstream must then send STARTED first. */
   readonly mayHaveStartedElsewhere: boolean;
   readonly request: DescribedRequest;

@@ -10,8 +10,8 @@ it("counts consecutive failures, and calls back from the second on; simultaneous
   vitals.countResponse(500, 1);
   vitals.countResponse(404, 1);
   for (const status of [503, 504]) vitals.countResponse(status, 1);
-  for (const loss of ["lost", "bystander", "refused"] as const) vitals.lost(loss);
-  for (const loss of ["notStarted", "stale", "stalled", "freed"] as const) vitals.lost(loss);
+  for (const loss of ["closed", "bystander", "refused"] as const) vitals.lost(loss);
+  for (const loss of ["notStarted", "staleConnection", "stalled", "behindStalled"] as const) vitals.lost(loss);
   clock.now += 100;
   vitals.lost("broken");
   expect(rows).toEqual([2, 3, 4]);

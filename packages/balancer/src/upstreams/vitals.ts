@@ -9,15 +9,15 @@ const TOGETHER_MS = 100;
 /** Whether a loss is the upstream's fault, as opposed to a choice of the balancer or a coincidence. */
 const IS_FAILURE: Record<UpstreamLoss, boolean> = {
   refused: true,
-  lost: true,
+  closed: true,
   fatal: true,
   bystander: true,
-  behind: true,
+  behindAbandoned: true,
   broken: true,
   notStarted: false,
-  stale: false,
+  staleConnection: false,
   stalled: false,
-  freed: false,
+  behindStalled: false,
 };
 
 /** The counts of all upstreams of a pool, for the comparison of one with the others. */

@@ -27,8 +27,8 @@ export class Asked implements ResponseReceiver {
   readonly request = { describe: () => this.target, describeLater: () => () => this.target };
 
   readonly stream: UpstreamStream;
-  canMove = true;
-  canRepeat = true;
+  canReassign = true;
+  canRunAgain = true;
   isEnded = false;
   loss: UpstreamLoss | undefined;
   readonly heads: { status: number; contentLength: number; framing: string; reason: string; fields: string[][] }[] = [];

@@ -82,7 +82,7 @@ export class ListenWatch {
       if (taken !== undefined) return taken;
       const server = serve(options as never);
       const isOfApp = !ownServers.has(options) && this.listening === 0;
-      if (isOfApp && server.port !== undefined) this.tellOf(`${server.hostname}:${server.port}`);
+      if (isOfApp && server.port !== undefined) this.report(`${server.hostname}:${server.port}`);
       return server;
     }) as never;
     this.restores.push(() => {
@@ -189,11 +189,11 @@ export class ListenWatch {
     setImmediate(() => {
       if (address === null || !server.listening) return;
       const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
-      this.tellOf(`${host}:${address.port}`);
+      this.report(`${host}:${address.port}`);
     });
   }
 
-  private tellOf(place: string): void {
+  private report(place: string): void {
     this.onNotice(
       `the app also listens on ${place}: clients there bypass Paceline, and the next instance needs another port`,
     );

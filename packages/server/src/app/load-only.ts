@@ -8,7 +8,7 @@ const [, , workload = "{}", timeoutMs] = process.argv;
 let awaited = "";
 let isLate = false;
 
-const sayWait = () =>
+const reportWait = () =>
   void waitText(awaited).then(
     // `paceline check` looks for this line.
     (text) => console.error(`still loading: ${text}`),
@@ -18,7 +18,7 @@ if (timeoutMs !== undefined)
   setTimeout(
     () => {
       isLate = true;
-      if (awaited !== "") sayWait();
+      if (awaited !== "") reportWait();
     },
     lateAfterMs(Number(timeoutMs)),
   ).unref();
@@ -27,7 +27,7 @@ const hooks = {
   ...HOOKS_ALONE,
   onWait: (next: string) => {
     awaited = next;
-    if (isLate) sayWait();
+    if (isLate) reportWait();
   },
 };
 

@@ -45,7 +45,7 @@ function write(this: Counted, chunk: unknown, encoding?: BufferEncoding | Callba
     this[WRITTEN] = (this[WRITTEN] ?? 0) + size;
     return isFlowing;
   }
-  tellOnce(this, "more");
+  reportOnce(this, "more");
   const then = typeof encoding === "function" ? encoding : callback;
   if (room === 0) {
     if (then !== undefined) process.nextTick(then);
@@ -68,11 +68,11 @@ function end(
   const size = typeof chunk === "function" ? 0 : sizeOf(chunk, encoding);
   if (size === room) return base.call(this, chunk, encoding, callback);
   if (size > room) {
-    tellOnce(this, "more");
+    reportOnce(this, "more");
     const then = typeof encoding === "function" ? encoding : callback;
     return room === 0 ? base.call(this, then) : base.call(this, bytesOf(chunk, encoding).subarray(0, room), then);
   }
-  tellOnce(this, "less");
+  reportOnce(this, "less");
   base.call(this, chunk, encoding, callback);
   // The client must see that the rest is missing.
   if (this.socket !== null) cut(this.socket);
@@ -90,7 +90,7 @@ function roomOf(response: Counted): number | undefined {
   return Number.isSafeInteger(length) && length >= 0 ? length - (response[WRITTEN] ?? 0) : undefined;
 }
 
-function tellOnce(response: Counted, what: "more" | "less"): void {
+function reportOnce(response: Counted, what: "more" | "less"): void {
   const { req, [TELL]: tell } = response;
   response[TELL] = undefined;
   const declared = response._contentLength ?? response.getHeader("content-length");

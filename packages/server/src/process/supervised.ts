@@ -110,7 +110,7 @@ class Instance {
       role: "instance",
       helloState: () => ({ phase: this.phase, protocol: this.protocol }),
       onWelcome: () => {
-        this.sayReady();
+        this.reportReady();
         // A new supervisor knows only older counts.
         this.reporter?.reportNow();
       },
@@ -201,7 +201,7 @@ class Instance {
       },
       everyMs: spec.reportEveryMs,
     });
-    this.sayReady();
+    this.reportReady();
     this.reporter.start();
   }
 
@@ -267,7 +267,7 @@ class Instance {
   }
 
   /** Reports that the server listens. Changes the phase only after that, so that a hello never replaces the report. */
-  private sayReady(): void {
+  private reportReady(): void {
     if (this.server === undefined || this.phase !== "starting" || this.isFailing) return;
     if (!this.channel.send({ type: "ready", protocol: this.protocol })) return;
     this.phase = "ready";

@@ -8,7 +8,7 @@ import {
   beginOrder,
   failOrder,
   forceOrder,
-  hearCa,
+  endCaPause,
   isInRound,
   isRecalled,
   learnWindow,
@@ -124,7 +124,7 @@ export class AutomaticCertificates {
       // After a change of the configuration, failed orders are retried at once.
       if (isChanged) this.plans.set(name, retryNow(this.planOf(name)));
     }
-    if (isChanged) this.budget = hearCa(this.budget);
+    if (isChanged) this.budget = endCaPause(this.budget);
     this.publish();
     this.look();
   }
@@ -168,7 +168,7 @@ export class AutomaticCertificates {
     for (const name of this.kept.wanted()) {
       if (this.running.has(name)) continue;
       const plan = this.planOf(name);
-      this.sayRecall(plan, now);
+      this.reportRecall(plan, now);
       const step = nextStep(plan, this.budget, this.rules(config), now);
       if (step.do === "wait") next = Math.min(next, step.until);
       else if (this.running.size < MAX_ORDERS_AT_ONCE) this.run(name, step, config);
@@ -177,7 +177,7 @@ export class AutomaticCertificates {
     this.timer.unref();
   }
 
-  private sayRecall(plan: NamePlan, now: number): void {
+  private reportRecall(plan: NamePlan, now: number): void {
     const { name, window } = plan;
     if (!isRecalled(plan, now)) {
       this.recalled.delete(name);
@@ -240,7 +240,7 @@ export class AutomaticCertificates {
     try {
       const replaces = kept?.directory === directory ? kept.certificatePem : undefined;
       const obtained = await this.attempts.order(config, { name, challenges, directory, onStaging, replaces });
-      this.budget = hearCa(this.budget);
+      this.budget = endCaPause(this.budget);
       this.issued(name, obtained, directory, onStaging);
     } catch (error) {
       if (!this.closing.signal.aborted) this.failed(name, failureOf(error as Error, onStaging), config);

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import type { CertificateEntry } from "@paceline/wire";
 import { readCertificate } from "../config/certificate-files.js";
 import type { ListenAddress, TlsConfig } from "../core/model.js";
-import { readRecord } from "../run-dir/fleet-file.js";
+import { readFleetFile } from "../run-dir/fleet-file.js";
 import { replaceFile } from "../run-dir/run-dir-files.js";
 import { type IssuedCertificate, issueCertificate } from "./x509.js";
 
@@ -98,7 +98,7 @@ export function trustText(path: string): string {
 
 /** The same for the authority of a running fleet; undefined if it has none. */
 export function trustHint(runDir: string): string | undefined {
-  const folder = readRecord(runDir)?.deathsFolder;
+  const folder = readFleetFile(runDir)?.deathsFolder;
   const root = folder === undefined ? undefined : join(dirname(folder), "tls", ROOT);
   return root !== undefined && existsSync(root) ? trustText(root) : undefined;
 }

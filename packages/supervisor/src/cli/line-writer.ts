@@ -100,7 +100,7 @@ export class LineWriter {
         this.lose(line.name, weightOf(line));
         if (this.retry === undefined) this.say(TOO_SLOW);
       } else {
-        this.tellLost();
+        this.reportLost();
         this.push(line);
       }
     }
@@ -114,7 +114,7 @@ export class LineWriter {
       // Tries once more, so that lost lines are reported.
       clearTimeout(this.retry);
       this.retry = undefined;
-      this.tellLost();
+      this.reportLost();
       this.start();
     }
     if (this.writing === undefined) return Promise.resolve();
@@ -164,7 +164,7 @@ export class LineWriter {
     if (room.length === BATCH_BYTES) this.spare = room;
   }
 
-  private tellLost(): void {
+  private reportLost(): void {
     if (this.unreported.size === 0) return;
     const at = Date.now();
     const why = `the log could not be written${this.problem === null ? "" : `: ${this.problem}`}`;
@@ -226,7 +226,7 @@ export class LineWriter {
 
   private succeeded(): void {
     this.release(this.writing as Writing);
-    if (this.waiting.length === 0 && this.unreported.size > 0) this.tellLost();
+    if (this.waiting.length === 0 && this.unreported.size > 0) this.reportLost();
     if (this.unreported.size === 0 && this.waitingBytes < MAX_WAITING_BYTES / 2) this.problem = null;
     this.start();
   }
@@ -244,7 +244,7 @@ export class LineWriter {
     }
     this.retry = setTimeout(() => {
       this.retry = undefined;
-      this.tellLost();
+      this.reportLost();
       this.start();
     }, this.options.retryMs ?? 1_000);
     this.retry.unref();

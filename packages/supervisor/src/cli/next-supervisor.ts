@@ -9,12 +9,12 @@ import type { LoadedFleet } from "../config/load.js";
 import type { PreparedStart } from "../fleet/prepare-start.js";
 import { StarterEnd } from "../fleet/starter-link.js";
 import { originArguments, waitForNotice } from "../fleet/supervisor-process.js";
-import { type HandOverMark, TAKE_OVER_MS } from "../run-dir/hand-over.js";
+import { type OpenHandOver, TAKE_OVER_MS } from "../run-dir/hand-over.js";
 import { forRuntime, inheritable, processTitle } from "../runtime/runtimes.js";
 import type { HandOver } from "../supervisor-options.js";
 import { type StartOptions, startOf } from "./options.js";
 import { EXIT, type ExitStatus } from "./output.js";
-import { type Invitation, sayMainPid } from "./service-manager.js";
+import { type Invitation, reportMainPid } from "./service-manager.js";
 import { passSignalsOn } from "./start-as-client.js";
 import type { Starter } from "./starter.js";
 
@@ -27,14 +27,14 @@ interface Surroundings {
   options: StartOptions;
   target: string;
   channelSocket: string;
-  mark: HandOverMark;
+  mark: OpenHandOver;
   starter: Starter | undefined;
   invitation: Invitation | undefined;
 }
 
 /** Returns the exit status of this process after the fleet was handed over, or the reason why it was not. */
-export async function launchHeir(handOver: HandOver, from: Surroundings): Promise<ExitStatus | { problem: string }> {
-  const { heir, sockets } = handOver;
+export async function startNextSupervisor(handOver: HandOver, from: Surroundings): Promise<ExitStatus | { problem: string }> {
+  const { next, sockets } = handOver;
   const { prepared, fleet, options, starter, invitation, channelSocket } = from;
   const fds = sockets.map(({ fd }) => fd);
   const folder = dirname(channelSocket);
@@ -45,7 +45,7 @@ export async function launchHeir(handOver: HandOver, from: Surroundings): Promis
   if (fleetFile !== undefined) writeFileSync(fleetFile, JSON.stringify(fleet), { mode: 0o600 });
   const { cwd, environment } = prepared.request;
   const args = [
-    ...["start", "--heir", "--listen-fds", String(fds.length), "--notify-fd", String(FIRST_FD + fds.length)],
+    ...["start", "--next-supervisor", "--listen-fds", String(fds.length), "--notify-fd", String(FIRST_FD + fds.length)],
     ...["--log-format", options.logFormat ?? "text", "--run-dir", prepared.runDirPath],
     ...(fleetFile === undefined ? [] : ["--fleet-file", fleetFile]),
     ...(link === undefined ? [] : ["--starter", link]),
@@ -54,7 +54,7 @@ export async function launchHeir(handOver: HandOver, from: Surroundings): Promis
     ...originArguments(startOf(from.target, options)),
   ];
   const written = ownOutput();
-  const child = spawn(heir.command, [...heir.args, ...args], {
+  const child = spawn(next.command, [...next.args, ...args], {
     cwd,
     argv0: processTitle("supervisor", fleet.config.name),
     env: forRuntime(
@@ -91,7 +91,7 @@ export async function launchHeir(handOver: HandOver, from: Surroundings): Promis
   if (handOver.wantsStop) kill("SIGTERM");
   // The copies of this process would stay open after a stop.
   for (const fd of fds) closeSync(fd);
-  if (invitation !== undefined && pid !== undefined) await sayMainPid(invitation, pid);
+  if (invitation !== undefined && pid !== undefined) await reportMainPid(invitation, pid);
   starter?.link?.handOver();
   child.unref();
   if (stay === undefined) return EXIT.done;

@@ -65,7 +65,7 @@ export function readHosts(words: readonly string[], environment: NodeJS.ProcessE
     throw new PacelineError("usage", `-H ${hosts[0]}: ${command} does not run on other machines; these do: ${known}`);
   }
   if (isParallel && effect === "changes") {
-    const why = "it changes fleets, and stops at the first box that refuses";
+    const why = "it changes fleets, and stops at the first machine that refuses";
     throw new PacelineError("usage", `--parallel is not valid with ${command}: ${why}`);
   }
   const boxes = [...new Set(hosts)];
@@ -76,15 +76,15 @@ export function readHosts(words: readonly string[], environment: NodeJS.ProcessE
 /** @throws PacelineError `usage` if the command would never end on the first machine */
 function refuseEndless(args: readonly string[], isParallel: boolean): void {
   const has = (...words: string[]) => words.some((word) => args.includes(word));
-  if (wantsScreen(args)) throw new PacelineError("usage", "top shows one box: add --plain for several");
+  if (wantsScreen(args)) throw new PacelineError("usage", "top shows one machine: add --plain for several");
   const isEndless = has("-f", "--follow") || (args[0] === "top" && !has("--once"));
   if (isEndless && has("--json"))
     throw new PacelineError(
       "usage",
-      "--json of several boxes is printed when each has ended: omit --follow, or add --once",
+      "--json of several machines is printed when each has ended: omit --follow, or add --once",
     );
   if (isEndless && !isParallel)
-    throw new PacelineError("usage", `${args[0]} would never end on the first box: add --parallel before the command`);
+    throw new PacelineError("usage", `${args[0]} would never end on the first machine: add --parallel before the command`);
 }
 
 function wantsScreen([command, ...options]: readonly string[]): boolean {

@@ -82,7 +82,7 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   /** The number of listening sockets that this process inherits from its fleet. */
   listenFds?: number;
   /** Whether a supervisor of this fleet has handed over to this one. */
-  heir?: boolean;
+  nextSupervisor?: boolean;
   /** Whether to stop when the starting command ends. */
   stopWithClient?: boolean;
 }

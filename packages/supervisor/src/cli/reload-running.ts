@@ -10,7 +10,7 @@ import type { OperationDone, OperationOptions } from "../fleet/api.js";
 import type { FleetClient } from "../fleet/fleet.js";
 import { type PreparedStart, prepareStart } from "../fleet/prepare-start.js";
 import { isStopped, lockHolder, silentText } from "../run-dir/lock.js";
-import { type FleetRecord, readRecord } from "../run-dir/fleet-file.js";
+import { type FleetFile, readFleetFile } from "../run-dir/fleet-file.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { operate } from "./operate.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
@@ -37,7 +37,7 @@ export async function reloadOrStart(
     const prepared = await prepareStart(startOf(target, options), { endsSoon: options.detach === true });
     const { runDirPath } = prepared;
     if (await isUp(runDirPath, deadline)) {
-      checkOptions(prepared, options, readRecord(runDirPath));
+      checkOptions(prepared, options, readFleetFile(runDirPath));
       const left = () => (timeoutMs === undefined ? undefined : Math.max(1, deadline - performance.now()));
       const timeout = left();
       const selected = {
@@ -70,7 +70,7 @@ export async function reloadOrStart(
  * Checks that a reload does not ignore an option of this command.
  * @throws PacelineError `usage`
  */
-function checkOptions({ fleet, options }: PreparedStart, given: StartOptions, record: FleetRecord | undefined): void {
+function checkOptions({ fleet, options }: PreparedStart, given: StartOptions, record: FleetFile | undefined): void {
   if (record?.options === undefined) return;
   const { name, pid, listen = [], options: former } = record;
   const differing = Object.entries(options).flatMap(([option, value]) => {

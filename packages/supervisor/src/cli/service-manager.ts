@@ -145,7 +145,7 @@ export class ServiceManager implements FleetObserver {
 }
 
 /** Tells systemd that another process is the unit's main process. Resolves when systemd knows it, or cannot be told. */
-export async function sayMainPid({ socket }: Invitation, pid: number): Promise<void> {
+export async function reportMainPid({ socket }: Invitation, pid: number): Promise<void> {
   // The next supervisor reports it again when it is ready.
   await sendByProgram(socket, [`MAINPID=${pid}`]).catch(() => {});
 }

@@ -15,7 +15,7 @@ import { describeFleet, lateMessage, type PreparedStart, prepareStart } from "..
 import { launchByBalancer, restartCommandOf, UP } from "../fleet/supervisor-process.js";
 import { builtFile, version } from "../package.js";
 import { userToBecome } from "../run-dir/fleet-user.js";
-import { markHandOver } from "../run-dir/hand-over.js";
+import { beginHandOver } from "../run-dir/hand-over.js";
 import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registry.js";
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import { isDiskFull } from "../run-dir/run-dir-files.js";
@@ -25,7 +25,7 @@ import type { ListeningSocket } from "../sockets/listening-sockets.js";
 import { createSupervisor } from "../supervisor.js";
 import type { HandOver, Supervisor } from "../supervisor-options.js";
 import { SourceInForce } from "./deploy-source.js";
-import { launchHeir } from "./next-supervisor.js";
+import { startNextSupervisor } from "./next-supervisor.js";
 import { type LogPrinter, openLogPrinter } from "./line-writer.js";
 import { openLogFile } from "./log-file.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
@@ -53,7 +53,7 @@ export async function startForeground(target: string, options: StartOptions): Pr
 }
 
 async function run(target: string, options: StartOptions, starter: Starter | undefined): Promise<ExitStatus> {
-  const isMain = starter === undefined || options.heir === true;
+  const isMain = starter === undefined || options.nextSupervisor === true;
   // Done first, because after this the environment is passed on.
   const service = takeService(isMain, options);
   const start = startOf(target, options);
@@ -108,10 +108,10 @@ async function runOn(
       const end = await runFleet(prepared, present, options, { ...from, recordError });
       if (typeof end === "number") return end;
       const { channelSocket } = present.paths;
-      const mark = markHandOver(prepared.runDirPath, end.heir.version);
+      const mark = beginHandOver(prepared.runDirPath, end.next.version);
       present.handOver();
       const surroundings = { ...{ prepared, options, target, channelSocket, mark }, ...outside, fleet: end.fleet };
-      const outcome = await launchHeir(end, surroundings);
+      const outcome = await startNextSupervisor(end, surroundings);
       if (typeof outcome === "number") return outcome;
       present = await openRunDir(prepared.runDirPath, { source: prepared.identity.source });
       mark.remove();
@@ -228,7 +228,7 @@ async function runFleet(
     ...(serviceManager === undefined ? {} : { observer: serviceManager }),
     inheritedSockets: service.sockets,
     ...{ boundSockets, certificatesAsRoot, rolledBack },
-    startedBy: options.heir || rolledBack !== null ? undefined : callerOf(request.environment),
+    startedBy: options.nextSupervisor || rolledBack !== null ? undefined : callerOf(request.environment),
     problem: () => keeper.problem ?? record.problem ?? configProblem ?? null,
     configProblem,
     // After a failed upgrade, it is the fleet of this process.
@@ -366,7 +366,7 @@ async function untilEnd(
   }
   if (ready !== undefined) onServing();
   const end = await supervisor.ended;
-  if ("heir" in end) return end;
+  if ("next" in end) return end;
   return end.failed ? EXIT.failed : EXIT.done;
 }
 

@@ -38,11 +38,11 @@ export function starterOf({ notifyFd, starter }: StartOptions): Starter | undefi
  * even after an upgrade: by a service manager, or by the program that waits for the process that has stayed beside the supervisor.
  */
 export function isNobodys(
-  { heir, starter, stopWithClient }: Pick<StartOptions, "heir" | "starter" | "stopWithClient">,
+  { nextSupervisor, starter, stopWithClient }: Pick<StartOptions, "nextSupervisor" | "starter" | "stopWithClient">,
   hasServiceManager: boolean,
 ): boolean {
   if (stopWithClient === true) return false;
-  return heir !== true || (!hasServiceManager && starter === undefined);
+  return nextSupervisor !== true || (!hasServiceManager && starter === undefined);
 }
 
 /** The time for the last messages, in milliseconds. */

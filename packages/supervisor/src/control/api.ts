@@ -169,8 +169,8 @@ export interface FleetDiff {
   runtimes: { pool: string; pid: number; program: string }[];
 }
 
-/** The supervisor of another version that should take over. */
-export interface Heir {
+/** A version of Paceline, and how to start it as the next supervisor of a fleet. */
+export interface SupervisorProgram {
   version: string;
   /** The absolute path of its runtime. */
   command: string;
@@ -300,7 +300,7 @@ export interface SupervisorApi {
   lock(reason: string, by?: Caller): OperationResult;
   unlock(by?: Caller): OperationResult;
   /** Hands the fleet over. Resolves before the next supervisor is started; the caller sees in the status whether it has taken over. */
-  handOver(heir: Heir, by?: Caller): Promise<OperationResult>;
+  handOver(next: SupervisorProgram, by?: Caller): Promise<OperationResult>;
   /** Writes a dump of a process into a file of the run directory (`details.path`), or its stack into the message. */
   dump(target: string, what: DumpKind, durationMs: number): Promise<OperationResult>;
   /** Resolves when the whole fleet has stopped; the process exits soon after. */

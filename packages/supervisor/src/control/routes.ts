@@ -1,14 +1,14 @@
 /** Every route of the control socket in one list; docs/http-api.md explains each. */
 import type { DumpKind } from "@paceline/wire";
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
-import type { Heir, NamedRelease, Status, SupervisorApi } from "./api.js";
+import type { SupervisorProgram, NamedRelease, Status, SupervisorApi } from "./api.js";
 import { ControlError, jsonForAll } from "./responses.js";
 import { type Route, route } from "./route.js";
 
 /** The only program to which a fleet is handed over, of any version. */
 const SUPERVISOR = "/programs/cli/main.js";
 
-function isSupervisor({ command, args }: Pick<Heir, "command" | "args">): boolean {
+function isSupervisor({ command, args }: Pick<SupervisorProgram, "command" | "args">): boolean {
   return command.startsWith("/") && args.at(-1)?.endsWith(SUPERVISOR) === true;
 }
 

@@ -79,7 +79,7 @@ export interface InstanceStatus extends InstanceFigureValues {
   outOfTurn: "drained" | "ejected" | "failing" | null;
   /** The balancers that have ejected it because it was worse than the others, the reasons, and how much longer the ejections last. */
   ejections: { balancer: string; reason: string; forSeconds: number }[];
-  /** How often balancers have ejected its process; each of them judges separately. */
+  /** How often balancers have ejected its process; each of them decides separately. */
   ejectionsTotal: number;
   /** Its weight relative to the other instances of its pool; null for an instance that gets no requests. */
   weight: number | null;

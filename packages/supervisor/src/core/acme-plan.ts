@@ -220,7 +220,7 @@ export function beginOrder(plan: NamePlan, budget: OrderBudget, now: number): { 
 }
 
 /** Called when the CA responded as expected. */
-export function hearCa(budget: OrderBudget): OrderBudget {
+export function endCaPause(budget: OrderBudget): OrderBudget {
   return { ...budget, pausedUntil: 0, failures: 0 };
 }
 
@@ -283,9 +283,9 @@ export function failOrder(
       };
     }
     case "limited":
-      return { plan: later(retryAfter(retryAfterMs, DEFAULT_LIMITED_MS)), budget: hearCa(budget) };
+      return { plan: later(retryAfter(retryAfterMs, DEFAULT_LIMITED_MS)), budget: endCaPause(budget) };
     case "refused":
-      return { plan: nextRound(), budget: hearCa(budget) };
+      return { plan: nextRound(), budget: endCaPause(budget) };
     case "account": {
       const pause = Math.min(10 * MINUTE * 2 ** Math.min(budget.failures, 12), MAX_PAUSE_MS);
       return {
@@ -303,7 +303,7 @@ export function failOrder(
       // A renewal forced by an operator also tries each kind.
       const isForced = plan.issued !== null && (plan.renewAt ?? 0) > now;
       const next = isOver ? nextRound() : { ...told, tried, isForced, retryAt: now + NEXT_CHALLENGE_MS };
-      return { plan: { ...next, failedChallenges }, budget: hearCa(budget) };
+      return { plan: { ...next, failedChallenges }, budget: endCaPause(budget) };
     }
     default:
       return failure satisfies never;

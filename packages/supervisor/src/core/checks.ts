@@ -1,4 +1,4 @@
-/** Judges the checks of an instance: consecutive health checks, and the rounds of its warm-up. Pure. */
+/** Counts the checks of an instance, health checks and rounds of its warm-up, and decides what follows. Pure. */
 
 export interface CheckRule {
   /** It is killed after this many consecutive failures; 0: never. */

@@ -37,9 +37,9 @@ test.each([
   [["pass", "pass"], false, "promote", { do: "promote", isTold: true }],
   [["pass", "wait"], false, "promote", { do: "wait" }],
   [["wait"], true, "promote", { do: "promote", isTold: false }],
-  [["wait"], true, "rollback", { do: "takeBack", isTold: false }],
-  [["pass", "fail"], false, "promote", { do: "takeBack", isTold: true }],
-  [["fail"], true, "promote", { do: "takeBack", isTold: true }],
+  [["wait"], true, "rollback", { do: "rollBack", isTold: false }],
+  [["pass", "fail"], false, "promote", { do: "rollBack", isTold: true }],
+  [["fail"], true, "promote", { do: "rollBack", isTold: true }],
 ] as const)("pools that %j, with the time over: %s, else %s: %j", (verdicts, isOver, onNoTraffic, expected) => {
   const judgements = new Map(verdicts.map((verdict, at) => [`pool${at}`, judged(verdict)]));
   expect(nextStep(judgements, isOver ? "over" : "some", onNoTraffic)).toMatchObject(expected);
@@ -47,8 +47,8 @@ test.each([
 
 test.each([
   ["some", { do: "wait" }],
-  ["over", { do: "takeBack", isTold: true }],
-  ["none", { do: "takeBack", isTold: true }],
+  ["over", { do: "rollBack", isTold: true }],
+  ["none", { do: "rollBack", isTold: true }],
 ] as const)("a release that responds to nothing, with time left: %s", (left, expected) => {
   const silent = judged("wait", { canaryRequests: 0, isClear: false, unended: 3 });
   expect(nextStep(new Map([["api", silent]]), left, "promote")).toMatchObject(expected);
@@ -60,8 +60,8 @@ test.each([
 
 const WAIT: NextStep = { do: "wait" };
 const PROMOTE: NextStep = { do: "promote", isTold: true };
-const UNTOLD: NextStep = { do: "takeBack", isTold: false, reason: "could not tell" };
-const WORSE: NextStep = { do: "takeBack", isTold: true, reason: "worse" };
+const UNTOLD: NextStep = { do: "rollBack", isTold: false, reason: "could not tell" };
+const WORSE: NextStep = { do: "rollBack", isTold: true, reason: "worse" };
 
 test.each([
   [WAIT, {}, WAIT],
@@ -169,8 +169,8 @@ test("never continues with a pool that fails, never ends before its time without
     fc.property(fc.array(verdict, { minLength: 1, maxLength: 4 }), fc.boolean(), (verdicts, isOver) => {
       const judgements = new Map(verdicts.map((each, at) => [`${at}`, judged(each)]));
       const step = nextStep(judgements, isOver ? "over" : "some", "rollback");
-      if (verdicts.includes("fail")) expect(step).toMatchObject({ do: "takeBack", isTold: true });
-      else if (verdicts.includes("wait")) expect(step.do).toBe(isOver ? "takeBack" : "wait");
+      if (verdicts.includes("fail")) expect(step).toMatchObject({ do: "rollBack", isTold: true });
+      else if (verdicts.includes("wait")) expect(step.do).toBe(isOver ? "rollBack" : "wait");
       else expect(step).toEqual({ do: "promote", isTold: true });
     }),
   );

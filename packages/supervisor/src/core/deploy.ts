@@ -75,7 +75,7 @@ export type NextStep =
   | { do: "wait" }
   | { do: "promote"; isTold: true }
   | { do: "promote"; isTold: false; reason: string }
-  | { do: "takeBack"; isTold: boolean; reason: string };
+  | { do: "rollBack"; isTold: boolean; reason: string };
 
 export function nextStep(
   judgements: ReadonlyMap<string, Judgement>,
@@ -84,17 +84,17 @@ export function nextStep(
 ): NextStep {
   const all = [...judgements];
   for (const [pool, { verdict, tests }] of all)
-    if (verdict === "fail") return { do: "takeBack", isTold: true, reason: failureText(pool, tests) };
+    if (verdict === "fail") return { do: "rollBack", isTold: true, reason: failureText(pool, tests) };
   if (all.every(([, { verdict }]) => verdict === "pass")) return { do: "promote", isTold: true };
   if (left !== "some")
     for (const [pool, { unended }] of all)
-      if (unended > 0) return { do: "takeBack", isTold: true, reason: unendedText(pool, unended) };
+      if (unended > 0) return { do: "rollBack", isTold: true, reason: unendedText(pool, unended) };
   if (left === "some" || (left === "over" && all.some(([, each]) => mayBecomeClear(each)))) return { do: "wait" };
   const reason = all.flatMap(([pool, judgement]) =>
     judgement.verdict === "wait" ? undecidedText(pool, judgement) : [],
   );
   if (onNoTraffic === "promote") return { do: "promote", isTold: false, reason: reason.join("; ") };
-  return { do: "takeBack", isTold: false, reason: `could not tell: ${reason.join("; ")}` };
+  return { do: "rollBack", isTold: false, reason: `could not tell: ${reason.join("; ")}` };
 }
 
 /** An operator's wishes for a deploy whose canaries are being judged. */
@@ -107,7 +107,7 @@ interface Steering {
 
 /** A worse release is rolled back, whatever the operator wants. */
 export function steered(step: NextStep, { isHeld, wantsPromotion, mayPromote }: Steering): NextStep {
-  if (step.do === "takeBack" && step.isTold) return step;
+  if (step.do === "rollBack" && step.isTold) return step;
   if (wantsPromotion) return mayPromote ? { do: "promote", isTold: true } : { do: "wait" };
   return isHeld ? { do: "wait" } : step;
 }

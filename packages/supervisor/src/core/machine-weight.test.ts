@@ -1,14 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type BoxFacts, type BoxLoad, weigh } from "./machine-weight.js";
+import { type FleetLoadFacts, type MachineLoad, weigh } from "./machine-weight.js";
 
-const CALM: BoxFacts = { isStopping: false, serving: 4, wanted: 4, cpu: 0.2, inFlight: 3, waiting: 0 };
-const RAN: BoxLoad = { at: 0, load: 0.2 };
+const CALM: FleetLoadFacts = { isStopping: false, serving: 4, wanted: 4, cpu: 0.2, inFlight: 3, waiting: 0 };
+const RAN: MachineLoad = { at: 0, load: 0.2 };
 /** Long enough for the load to settle. */
 const LATER = 120_000;
 
 describe("what HAProxy receives", () => {
-  it.each<[what: string, facts: Partial<BoxFacts>, line: string]>([
+  it.each<[what: string, facts: Partial<FleetLoadFacts>, line: string]>([
     ["a calm fleet", {}, "up ready 100%"],
     ["half of the CPU time", { cpu: 0.5 }, "up ready 100%"],
     ["three quarters of the CPU time", { cpu: 0.75 }, "up ready 55%"],
@@ -62,7 +62,7 @@ describe("what HAProxy receives", () => {
 
   it("stabilizes between two machines that share a load", () => {
     for (const demand of [0.4, 1, 1.4, 1.8, 1.96]) {
-      let loads: (BoxLoad | undefined)[] = [undefined, undefined];
+      let loads: (MachineLoad | undefined)[] = [undefined, undefined];
       // One machine starts with the whole load.
       let shares = [1, 0];
       const moves: number[] = [];

@@ -1,7 +1,7 @@
 /** The reply of this fleet to HAProxy's agent-check: whether it takes requests, and a weight by its load. Pure. */
 
 /** The facts about the fleet at one moment. */
-export interface BoxFacts {
+export interface FleetLoadFacts {
   /** Whether the fleet is stopping. */
   isStopping: boolean;
   /** Instances of the pools that get requests: those that serve; below, all. */
@@ -15,7 +15,7 @@ export interface BoxFacts {
 }
 
 /** The smoothed load that the weight follows; `at` is in milliseconds. */
-export interface BoxLoad {
+export interface MachineLoad {
   at: number;
   load: number;
 }
@@ -32,10 +32,10 @@ const SETTLE_MS = 10_000;
 
 /** Returns the line for HAProxy, and the load for the next call. */
 export function weigh(
-  facts: BoxFacts,
-  before: BoxLoad | undefined,
+  facts: FleetLoadFacts,
+  before: MachineLoad | undefined,
   now: number,
-): { line: string; load: BoxLoad | undefined } {
+): { line: string; load: MachineLoad | undefined } {
   const { isStopping, serving, wanted } = facts;
   if (isStopping) return { line: "drain", load: before };
   if (serving === 0) return { line: "down #no instance serves", load: undefined };
@@ -48,12 +48,12 @@ export function weigh(
 }
 
 /** Either the CPUs of the machine or the instances may be exhausted. The one closer to its limit counts. */
-function loadOf({ cpu, inFlight, waiting }: BoxFacts): number {
+function loadOf({ cpu, inFlight, waiting }: FleetLoadFacts): number {
   const queued = inFlight > 0 ? waiting / inFlight : 0;
   return Math.min(1, Math.max(0, cpu ?? 0, queued));
 }
 
-function settle(load: number, before: BoxLoad | undefined, now: number): BoxLoad {
+function settle(load: number, before: MachineLoad | undefined, now: number): MachineLoad {
   if (before === undefined) return { at: now, load };
   const weight = 1 - Math.exp(-Math.max(0, now - before.at) / SETTLE_MS);
   return { at: now, load: before.load + weight * (load - before.load) };

@@ -204,12 +204,12 @@ describe("a deploy", () => {
   });
 
   test("can be rolled back at any time: immediately while it is held, slot by slot afterwards; kept processes need no start", () => {
-    const takeBack: RolloutEvent = { type: "takeBack", reason: "5xx: +9.8 pp" };
+    const rollBack: RolloutEvent = { type: "rollBack", reason: "5xx: +9.8 pp" };
     const { rollout } = play(deploy(4, 10), [began, ...turn(2), ...held(1)]);
-    const back = play(rollout, [takeBack]);
+    const back = play(rollout, [rollBack]);
     expect(back.actions).toEqual(["discardReplacement 1"]);
     expect(back.rollout).toMatchObject({ done: [], outcome: { ok: false, reason: "5xx: +9.8 pp" } });
-    const half = play(rollout, [{ type: "promote" }, { type: "outgoingGone", index: 1 }, ...turn(2), takeBack]);
+    const half = play(rollout, [{ type: "promote" }, { type: "outgoingGone", index: 1 }, ...turn(2), rollBack]);
     expect(half.actions.slice(-3)).toEqual(["startReplacement 3", "discardReplacement 3", "startReplacement 2 back"]);
     const restored = play(half.rollout, [
       { type: "restored", index: 2 },
@@ -232,7 +232,7 @@ describe("a deploy", () => {
   const deployEvent: fc.Arbitrary<RolloutEvent> = fc.oneof(
     { weight: 12, arbitrary: anyEvent },
     { weight: 2, arbitrary: fc.constant<RolloutEvent>({ type: "promote" }) },
-    { weight: 1, arbitrary: fc.constant<RolloutEvent>({ type: "takeBack", reason: "x" }) },
+    { weight: 1, arbitrary: fc.constant<RolloutEvent>({ type: "rollBack", reason: "x" }) },
     {
       weight: 1,
       arbitrary: fc.integer({ min: 1, max: 4 }).map((index): RolloutEvent => ({ type: "restored", index })),

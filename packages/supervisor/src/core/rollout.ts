@@ -63,7 +63,7 @@ export type RolloutEvent =
   /** The verdict on a deploy whose canaries are all held: it continues with the other slots. */
   | { type: "promote" }
   /** A deploy returns to the former generation, at any time before its end. */
-  | { type: "takeBack"; reason: string }
+  | { type: "rollBack"; reason: string }
   /** The fleet is stopping. */
   | { type: "abandon"; reason: string };
 
@@ -156,7 +156,7 @@ export function advance(rollout: Rollout, event: RolloutEvent): RolloutStep {
       return restored(rollout, event.index);
     case "promote":
       return promote(rollout);
-    case "takeBack":
+    case "rollBack":
       return rollout.direction === "forward" ? goBack(rollout, event.reason) : { rollout, actions: [] };
     case "outgoingGone":
       return stepOf(rollout, event.index) === "leaving" ? finishSlot(rollout, event.index) : { rollout, actions: [] };

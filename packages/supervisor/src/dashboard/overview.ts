@@ -85,7 +85,7 @@ function graphBlock(model: Model, width: number, height: number): Line[] {
   ];
 }
 
-interface Parts {
+interface FleetParts {
   pools: number;
   balancers: number;
   blanks: boolean;
@@ -94,7 +94,7 @@ interface Parts {
 }
 
 /** Divides the lines below the graphs; one of them is the head of the table. */
-function divide({ pools, balancers }: Table, room: number, height: number, leastRows: number, troubles: number): Parts {
+function divide({ pools, balancers }: Table, room: number, height: number, leastRows: number, troubles: number): FleetParts {
   const least = height < 14 ? 0 : height < 20 ? 3 : 5;
   const ofBalancers = Math.min(balancers.length, Math.max(1, Math.floor((room - 1) / 4)));
   // What needs attention gets half of the lines, and has precedence over blank lines.
@@ -120,7 +120,7 @@ function nothingLine({ status, filter }: Model, width: number): Line {
 const BLANK: TableRow = { name: null, entry: null, startsPool: false };
 
 /** Returns the rows around the selected one, then those of the balancers. */
-function scrolled(table: Table, model: Model, parts: Parts): { rows: TableRow[]; position: string } {
+function scrolled(table: Table, model: Model, parts: FleetParts): { rows: TableRow[]; position: string } {
   const { pools, balancers } = table;
   const rows: TableRow[] = [];
   let position = "";

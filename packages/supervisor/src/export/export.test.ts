@@ -161,7 +161,7 @@ describe("notes", () => {
   });
 
   it.each<[change: object, front: RegExp | "", container: RegExp | ""]>([
-    [{ listen: "8080" }, /127\.0\.0\.1:8080 only, which no other box can reach/, /--listen replaces it/],
+    [{ listen: "8080" }, /127\.0\.0\.1:8080 only, which no other machine can reach/, /--listen replaces it/],
     [{ listen: "10.0.0.5:80" }, "", /--listen replaces it/],
     [{ listen: "unix:/run/a" }, /unix sockets only/, /--listen replaces it/],
     [{ listen: [":80", "unix:/run/a"] }, /Only one of the 2 addresses/, /Only one of the 2 addresses/],
@@ -206,7 +206,7 @@ describe("notes", () => {
     expect(findings).toEqual([]);
     for (const place of ["front", "container"] as const) {
       expect(notesFor(place, config).join("\n")).toMatch(
-        /`night` runs at its times once on EACH box[\s\S]*The worker `mail` runs on every box/,
+        /`night` runs at its times once on EACH machine[\s\S]*The worker `mail` runs on every machine/,
       );
     }
   });

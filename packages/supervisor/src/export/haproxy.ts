@@ -30,12 +30,12 @@ export function haproxy(input: ExportInput): string {
   const sticky = stickyOf(config);
   const lines = [
     ...comments([
-      `HAProxy (2.4 or later) in front of the fleet ${config.name} on several boxes: paceline export haproxy`,
-      `Check it with haproxy -c -f FILE. Name the boxes with --box box1=10.0.0.1 --box box2=10.0.0.2.`,
+      `HAProxy (2.4 or later) in front of the fleet ${config.name} on several machines: paceline export haproxy`,
+      `Check it with haproxy -c -f FILE. Name the machines with --box box1=10.0.0.1 --box box2=10.0.0.2.`,
       ...notesFor("front", config),
       ...(config.agentCheck === null
         ? [
-            "`agentCheck` is not set: with it, the weight of a box follows its load, and a stop is noticed within a second.",
+            "`agentCheck` is not set: with it, the weight of a machine follows its load, and a stop is noticed within a second.",
           ]
         : []),
     ]),
@@ -67,12 +67,12 @@ export function haproxy(input: ExportInput): string {
     `    balance ${balanceOf(sticky?.rule, config.agentCheck !== null)}`,
     ...(sticky?.rule.by === "cookie" ? ["    cookie PACELINE_BOX insert indirect nocache httponly"] : []),
     ...checks(input),
-    "    # A box that does not respond any more, as after a power failure, is abandoned after this time, with its requests.",
+    "    # A machine that does not respond any more, as after a power failure, is abandoned after this time, with its requests.",
     "    option srvtcpka",
     `    srvtcpka-idle ${SILENT_S}s`,
     "    srvtcpka-intvl 1s",
     "    srvtcpka-cnt 3",
-    "    # Another box gets any request that no box has read, and an idempotent request without a response.",
+    "    # Another machine gets any request that no machine has read, and an idempotent request without a response.",
     "    retries 3",
     "    option redispatch 1",
     "    retry-on conn-failure empty-response 503",
@@ -96,7 +96,7 @@ function balanceOf(rule: { by: string; name?: string } | undefined, hasWeights: 
 
 function checks({ config }: ExportInput): string[] {
   const { probes, preDrainMs } = config.balancer;
-  if (probes?.ready === undefined) return ["    # A box is up while its port accepts connections."];
+  if (probes?.ready === undefined) return ["    # A machine is up while its port accepts connections."];
   return [
     ...(preDrainMs >= NOTICE_MS
       ? [`    # A stop: not ready for ${preDrainMs} ms, then the sockets close. Two checks notice it before.`]

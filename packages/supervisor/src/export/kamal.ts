@@ -77,7 +77,7 @@ export function kamal(input: ExportInput): string {
       ...(serves && probes?.ready === undefined
         ? ["Kamal needs a health check: without `balancer.probes`, it asks the app itself."]
         : []),
-      ...(outside.length > 0 ? [`Put the files of secrets and env files on each box, in /etc/${name}.`] : []),
+      ...(outside.length > 0 ? [`Put the files of secrets and env files on each machine, in /etc/${name}.`] : []),
       ...(credentials.length > 0
         ? [
             `systemd's credentials (${credentials.map(({ name }) => name).join(", ")}) do not exist in a container: use { file } in \`env\`.`,

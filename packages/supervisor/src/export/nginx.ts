@@ -21,13 +21,13 @@ export function nginx(input: ExportInput): string {
   const sticky = stickyOf(config);
   const lines = [
     ...[
-      `nginx (1.20 or later) in front of the fleet ${config.name} on several boxes: paceline export nginx`,
-      "A file for conf.d, within http {}; check it with nginx -t. Name the boxes with --box box1=10.0.0.1 --box box2=10.0.0.2.",
-      "nginx without a subscription sends no health checks: it notices a stopped or lost box by requests that fail, and tries another box.",
-      "A POST that a box may have read is not sent to another one. HAProxy loses less: paceline export haproxy.",
+      `nginx (1.20 or later) in front of the fleet ${config.name} on several machines: paceline export nginx`,
+      "A file for conf.d, within http {}; check it with nginx -t. Name the machines with --box box1=10.0.0.1 --box box2=10.0.0.2.",
+      "nginx without a subscription sends no health checks: it notices a stopped or lost machine by requests that fail, and tries another machine.",
+      "A POST that a machine may have read is not sent to another one. HAProxy loses less: paceline export haproxy.",
       ...notesFor("front", config),
       ...(config.agentCheck === null ? [] : ["`agentCheck` is not used: nginx has no such check."]),
-      ...(sticky?.rule.by === "cookie" ? ["Sticky by address: the cookie of a box needs a subscription."] : []),
+      ...(sticky?.rule.by === "cookie" ? ["Sticky by address: the cookie of a machine needs a subscription."] : []),
     ].map((text) => `# ${text}`),
     `upstream ${name}_boxes {`,
     `    zone ${name}_boxes 64k;`,

@@ -22,9 +22,9 @@ const NOTES: readonly Note[] = [
     text: (config) => {
       const address = tcpAddress(config);
       if (address === undefined)
-        return "The fleet listens on unix sockets only: set `listen` to an address of each box.";
+        return "The fleet listens on unix sockets only: set `listen` to an address of each machine.";
       return isLoopback(address.host)
-        ? `The fleet listens on ${hostPort(address.host, address.port)} only, which no other box can reach: set \`listen\` to an address of each box.`
+        ? `The fleet listens on ${hostPort(address.host, address.port)} only, which no other machine can reach: set \`listen\` to an address of each machine.`
         : undefined;
     },
   },
@@ -50,7 +50,7 @@ const NOTES: readonly Note[] = [
     text: ({ balancer, listen }) =>
       listen.length === 0 || balancer.probes?.ready !== undefined
         ? undefined
-        : "There is no readiness probe: set `balancer.probes: true`. Without it only a refused connection shows that a box is not ready.",
+        : "There is no readiness probe: set `balancer.probes: true`. Without it only a refused connection shows that a machine is not ready.",
   },
   {
     for: ["front"],
@@ -72,7 +72,7 @@ const NOTES: readonly Note[] = [
       const sticky = stickyOf(config);
       return sticky === undefined
         ? undefined
-        : `The pool ${sticky.pool} is sticky: its clients also stay on a box here. Sessions in memory end with their box.`;
+        : `The pool ${sticky.pool} is sticky: its clients also stay on a machine here. Sessions in memory end with their machine.`;
     },
   },
   {
@@ -81,14 +81,14 @@ const NOTES: readonly Note[] = [
       const scheduled = pools.filter(({ cron }) => cron !== null).map(({ name }) => name);
       return scheduled.length === 0
         ? undefined
-        : `${list(scheduled)} runs at its times once on EACH box or in each container: give it a fleet of its own that exists once.`;
+        : `${list(scheduled)} runs at its times once on EACH machine or in each container: give it a fleet of its own that exists once.`;
     },
   },
   {
     for: EVERYWHERE,
     text: ({ pools }) => {
       const workers = pools.filter(({ serves, cron }) => !serves && cron === null).map(({ name }) => name);
-      return workers.length === 0 ? undefined : `The worker ${list(workers)} runs on every box or in every container.`;
+      return workers.length === 0 ? undefined : `The worker ${list(workers)} runs on every machine or in every container.`;
     },
   },
   {
@@ -115,7 +115,7 @@ const NOTES: readonly Note[] = [
   {
     for: ["container"],
     text: ({ agentCheck }) =>
-      agentCheck === null ? undefined : "`agentCheck` is for HAProxy in front of boxes; nothing asks it here.",
+      agentCheck === null ? undefined : "`agentCheck` is for HAProxy in front of machines; nothing asks it here.",
   },
 ];
 

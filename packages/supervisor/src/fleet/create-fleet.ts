@@ -4,7 +4,7 @@ import type { FleetConfig } from "../core/model.js";
 import { PacelineError, StartError } from "../errors.js";
 import { lockHolder, runningIn } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
-import { readRecord } from "../run-dir/fleet-file.js";
+import { readFleetFile } from "../run-dir/fleet-file.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import type { CreatedFleet, CreateFleetOptions, FleetEnd, OperationDone, OperationOptions } from "./api.js";
 import { FleetClient } from "./fleet.js";
@@ -142,7 +142,7 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
 
   /** Whether it continues the processes of a killed supervisor, which a failed start must not stop. */
   isTakenOver(): boolean {
-    const record = readRecord(this.runDir);
+    const record = readFleetFile(this.runDir);
     return record !== undefined && record.endedAt === null && record.startedAt < this.launchedAt;
   }
 
@@ -214,7 +214,7 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     await this.supervisor.stop();
     const output = this.supervisor.output();
     // A supervisor that was killed has stopped nothing.
-    const record = readRecord(this.runDir);
+    const record = readFleetFile(this.runDir);
     const left = record === undefined ? 0 : findOrphans(record.channelSocket).length;
     if (record === undefined || left === 0) return new StartError(code, message, { lastLines, output, isUndone: true });
     const loss = describeOrphans(this.runDir, record, record.channelSocket, left);

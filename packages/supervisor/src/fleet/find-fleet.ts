@@ -10,7 +10,7 @@ import { PacelineError } from "../errors.js";
 import { handOverIn, handOverText } from "../run-dir/hand-over.js";
 import { isStopped, lockHolder } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
-import { type FleetRecord, readRecord } from "../run-dir/fleet-file.js";
+import { type FleetFile, readFleetFile } from "../run-dir/fleet-file.js";
 import { namedRunDir, serviceRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { allowedOwner, type Distrust, distrust, userName } from "../run-dir/trust.js";
@@ -103,13 +103,13 @@ export async function findFleet(
   const named = namedRunDir(options.runDir, cwd, environment);
   if (named !== undefined) return inNamed(named, meant);
   const service = serviceRunDir(environment);
-  const isOfService = service !== undefined && distrust(service) === undefined && readRecord(service) !== undefined;
+  const isOfService = service !== undefined && distrust(service) === undefined && readFleetFile(service) !== undefined;
   if (isOfService && meant === undefined) return inspect(service);
   const own = listOwn(environment);
   // A link in the state folder may point to the same run directory as the service's.
   const runDirs = new Set([...(isOfService ? [service] : []), ...own.runDirs]);
   const open = new Set(own.open?.filter(hasProcess));
-  const known = [...runDirs, ...open].map((runDir) => ({ runDir, record: readRecord(runDir) }));
+  const known = [...runDirs, ...open].map((runDir) => ({ runDir, record: readFleetFile(runDir) }));
   const records = known.flatMap(({ runDir, record }) => (record === undefined ? [] : [{ runDir, record }]));
   const folder = meant === undefined ? cwd : folderOf(meant, cwd);
   const matching = meant === undefined ? nearest(records, cwd) : meantBy(options.config ?? "", meant, records);
@@ -137,7 +137,7 @@ export async function findFleet(
 }
 
 function hasProcess(runDir: string): boolean {
-  const channelSocket = channelSocketOf({ record: readRecord(runDir), runDir });
+  const channelSocket = channelSocketOf({ record: readFleetFile(runDir), runDir });
   return lockHolder(runDir) !== undefined || findOrphans(channelSocket).length > 0;
 }
 
@@ -167,7 +167,7 @@ function meantBy(config: string, meant: FleetSource, records: Known[]): Known[] 
 
 interface Known {
   runDir: string;
-  record: FleetRecord;
+  record: FleetFile;
 }
 
 /** Also accepts a config file that has been deleted or replaced, because its path still identifies the fleet. */
@@ -181,7 +181,7 @@ function sourceOf(config: string, cwd: string): FleetSource {
 }
 
 /** Compares paths as text: `current` and the release to which it points are the sources of two different fleets. */
-function isSource({ source, folder }: FleetRecord, meant: FleetSource): boolean {
+function isSource({ source, folder }: FleetFile, meant: FleetSource): boolean {
   const path = placeOf(meant);
   return source === path || (meant.kind === "static" && folder === path);
 }
@@ -189,7 +189,7 @@ function isSource({ source, folder }: FleetRecord, meant: FleetSource): boolean 
 /** Returns the fleets whose folder, as written or resolved, is the nearest one that contains `cwd`. */
 function nearest(records: Known[], cwd: string): Known[] {
   const here = [cwd, realPath(cwd) ?? cwd];
-  const depth = ({ folder, release }: FleetRecord) => {
+  const depth = ({ folder, release }: FleetFile) => {
     const keys = [folder, realPath(folder) ?? folder, release];
     const reaching = keys.filter((key) =>
       here.some((path) => path === key || path.startsWith(key === "/" ? key : `${key}/`)),
@@ -205,7 +205,7 @@ function nearest(records: Known[], cwd: string): Known[] {
 }
 
 /** Whether `path` resolves to the fleet's source or folder. */
-function leadsTo(path: string, { source, folder }: FleetRecord): boolean {
+function leadsTo(path: string, { source, folder }: FleetFile): boolean {
   const real = realPath(path);
   return real !== undefined && (real === realPath(source) || real === realPath(folder));
 }

@@ -4,7 +4,7 @@ import { copyOfConfig } from "../config/problems.js";
 import type {
   DeployRequest,
   FleetEvent,
-  Heir,
+  SupervisorProgram,
   LogLine,
   NamedRelease,
   OperationResult,
@@ -18,7 +18,7 @@ import { PacelineError } from "../errors.js";
 import { handOverIn } from "../run-dir/hand-over.js";
 import { isStopped, lockHolder, silentText } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { readRecord } from "../run-dir/fleet-file.js";
+import { readFleetFile } from "../run-dir/fleet-file.js";
 import type { Fleet, FleetChoice, LinesOptions, OperationDone, OperationOptions, ReloadOptions } from "./api.js";
 import { findRunningFleet } from "./find-fleet.js";
 import type { FoundFleet } from "./known-fleets.js";
@@ -160,12 +160,12 @@ export class FleetClient implements Fleet {
   }
 
   /** Hands the fleet over to the supervisor of another version, which the status then shows. */
-  handOver(heir: Heir, options: OperationOptions = {}): Promise<OperationDone> {
+  handOver(next: SupervisorProgram, options: OperationOptions = {}): Promise<OperationDone> {
     if (this.owner !== undefined) {
       const message = `the fleet is ${this.owner}'s: run paceline upgrade as that user`;
       throw new PacelineError("denied", message);
     }
-    return this.operate("POST", "/v1/hand-over", heir, options);
+    return this.operate("POST", "/v1/hand-over", next, options);
   }
 
   /**
@@ -301,7 +301,7 @@ export class FleetClient implements Fleet {
   private async explainLoss(error: unknown): Promise<never> {
     if (!(error instanceof PacelineError) || error.code !== "lost") return this.explainAbsence(error);
     const holder = await supervisorGone(this.runDir);
-    const channelSocket = readRecord(this.runDir)?.channelSocket;
+    const channelSocket = readFleetFile(this.runDir)?.channelSocket;
     const left = channelSocket === undefined || holder !== undefined ? 0 : findOrphans(channelSocket).length;
     const processes = left === 1 ? "1 process of the fleet keeps" : `${left} processes of the fleet keep`;
     const after =

@@ -7,7 +7,7 @@ import { writtenCwd } from "../config/identity.js";
 import { handOverIn } from "../run-dir/hand-over.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { type FleetRecord, readRecord } from "../run-dir/fleet-file.js";
+import { type FleetFile, readFleetFile } from "../run-dir/fleet-file.js";
 import {
   listOpenRunDirs,
   listRunDirs,
@@ -22,7 +22,7 @@ import { allowedOwner, type Distrust, distrust, NOT_WRITABLE, userName, usersWit
 export interface FoundFleet {
   runDir: string;
   controlSocket: string;
-  record: FleetRecord | undefined;
+  record: FleetFile | undefined;
   state: "up" | "starting" | "upgrading" | "orphaned" | "down";
   /** The other user's name when root uses their fleet; undefined for the caller's own. */
   owner: string | undefined;
@@ -32,7 +32,7 @@ export interface FoundFleet {
 
 /** Reads the state of the fleet in a trusted run directory. */
 export async function inspect(runDir: string): Promise<FoundFleet> {
-  const record = readRecord(runDir);
+  const record = readFleetFile(runDir);
   const controlSocket = record?.controlSocket ?? controlSocketIn(runDir);
   const fleet = { runDir, record, controlSocket, owner: ownerNameOf(runDir) };
   const { uid } = lstatSync(runDir);

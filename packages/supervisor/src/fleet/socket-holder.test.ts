@@ -8,7 +8,7 @@ import { CHANNEL_ENVIRONMENT, CHANNEL_VERSION } from "@paceline/wire";
 import { expect, onTestFinished, test } from "vitest";
 import { makeFolder } from "../../test/support.js";
 import { takeLock } from "../run-dir/lock.js";
-import { writeRecord } from "../run-dir/fleet-file.js";
+import { writeFleetFile } from "../run-dir/fleet-file.js";
 import { findSocketHolder } from "./socket-holder.js";
 
 const TOKEN = "t".repeat(32);
@@ -29,7 +29,7 @@ testOnLinux.each(["ready", "starting"])(
       controlSocket: join(runDir, "control.sock"),
     };
     const numbers = { version: 1, pid: 2 ** 22 + 1, startedAt: 0, orphanGraceMs: 1 } as const;
-    writeRecord(runDir, { ...texts, ...numbers, endedAt: null, channelSocket });
+    writeFleetFile(runDir, { ...texts, ...numbers, endedAt: null, channelSocket });
     const environment = { PACELINE_POOL: "balancer", PACELINE_INSTANCE: "balancer.1" };
     const { channel, token } = CHANNEL_ENVIRONMENT;
     const env = { ...environment, [channel]: channelSocket, [token]: TOKEN };

@@ -9,7 +9,7 @@ import { PacelineError } from "../errors.js";
 import { refuseDuringHandOver } from "../run-dir/hand-over.js";
 import { identify, isStopped, lockHolder, type RunDirLock, takeLock } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { readRecord } from "../run-dir/fleet-file.js";
+import { readFleetFile } from "../run-dir/fleet-file.js";
 import { distrust } from "../run-dir/trust.js";
 
 /**
@@ -44,7 +44,7 @@ export interface SocketHolder {
 export async function findSocketHolder(runDir: string, patience = PATIENCE): Promise<SocketHolder | undefined> {
   // The start itself reports why it is refused. A lock of root would keep the owner out.
   if (distrust(runDir) !== undefined) return undefined;
-  const record = readRecord(runDir);
+  const record = readFleetFile(runDir);
   if (record === undefined || record.endedAt !== null) return undefined;
   const { channelSocket } = record;
   const tokens = new Map(
@@ -75,7 +75,7 @@ async function lockAmongStarts(runDir: string, mostMs: number): Promise<RunDirLo
       if (!(error instanceof PacelineError) || error.code !== "running") throw error;
     }
     // A supervisor writes its record soon after it has taken the lock.
-    const record = readRecord(runDir);
+    const record = readFleetFile(runDir);
     const holder = lockHolder(runDir);
     if (holder !== undefined && holder.pid === record?.pid) return undefined;
     if (performance.now() - startedAt >= mostMs) return undefined;

@@ -12,7 +12,7 @@ import { builtFile } from "../package.js";
 import { actAs, claimRunDir, environmentOfUser, userToBecome } from "../run-dir/fleet-user.js";
 import { identify, lockHolder, runningIn } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { readRecord } from "../run-dir/fleet-file.js";
+import { readFleetFile } from "../run-dir/fleet-file.js";
 import { isDiskFull } from "../run-dir/run-dir-files.js";
 import { makePrivate } from "../run-dir/trust.js";
 import { forRuntime, inheritable, processTitle, runtimeCommand } from "../runtime/runtimes.js";
@@ -82,7 +82,7 @@ export async function launchSupervisor(
  */
 function refuseWithoutFleet(runDir: string): void {
   const holder = lockHolder(runDir);
-  const record = readRecord(runDir);
+  const record = readFleetFile(runDir);
   if (holder !== undefined && holder.pid === record?.pid) throw runningIn(runDir, holder.pid);
   const isOver = record === undefined || record.endedAt !== null || findOrphans(record.channelSocket).length === 0;
   if (isOver) throw new PacelineError("not-running", "there is no fleet to take over");

@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Heir, Status } from "../control/api.js";
+import type { SupervisorProgram, Status } from "../control/api.js";
 import { PacelineError } from "../errors.js";
 import { builtFile, version } from "../package.js";
 import { readState } from "../run-dir/fleet-state.js";
@@ -39,11 +39,11 @@ export async function upgradeFleet(
   const to = version();
   if (before.version === to && !processesOf(before).some(isOther(to)) && !force)
     return { ok: true, message: `the fleet runs Paceline ${to} already` };
-  let former: Heir | undefined;
+  let former: SupervisorProgram | undefined;
   if (before.version !== to || force) {
     check(fleet.runDir);
-    const { details } = await fleet.handOver(heirOf(to), { timeoutMs: left() });
-    former = details?.former as Heir | undefined;
+    const { details } = await fleet.handOver(programOf(to), { timeoutMs: left() });
+    former = details?.former as SupervisorProgram | undefined;
     const { pid } = await takenOver(fleet, before, deadline);
     onProgress(`the supervisor is Paceline ${to} (pid ${pid})`);
   }
@@ -68,7 +68,7 @@ async function replaceAll(fleet: FleetClient, { balancers }: Pick<Status, "balan
 
 interface Undo {
   before: Status;
-  former: Heir | undefined;
+  former: SupervisorProgram | undefined;
   how: How;
 }
 
@@ -166,7 +166,7 @@ function check(runDir: string): void {
   );
 }
 
-function heirOf(to: string): Heir {
+function programOf(to: string): SupervisorProgram {
   const runtimes = findRuntimes();
   const { command, args } = runtimeCommand(runtimes, runtimes.preferred, {
     entry: builtFile(ENTRY),

@@ -46,7 +46,7 @@ export class ReadPositions {
       this.row.writeDoubleLE(position);
       writeSync(this.fd, this.row, 0, ROW_BYTES, row * ROW_BYTES);
     } catch (error) {
-      this.tellOnce((error as Error).message);
+      this.reportOnce((error as Error).message);
     }
   }
 
@@ -66,8 +66,8 @@ export class ReadPositions {
     rmSync(this.path, { force: true });
   }
 
-  private tellOnce(message: string): void {
-    this.tellOnce = () => {};
+  private reportOnce(message: string): void {
+    this.reportOnce = () => {};
     this.onProblem(`if the supervisor ends now, the next one logs some lines twice: ${message}`);
   }
 }

@@ -3,7 +3,7 @@
  * all balancers.
  */
 import { createServer, type Socket } from "node:net";
-import { type BoxFacts, type BoxLoad, weigh } from "../core/machine-weight.js";
+import { type FleetLoadFacts, type MachineLoad, weigh } from "../core/machine-weight.js";
 import type { Pool } from "../core/fleet.js";
 import { servingOf } from "../core/serving.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -33,7 +33,7 @@ const FRESH_MS = 500;
 
 export class AgentCheck {
   private readonly listener: LateListener;
-  private load: BoxLoad | undefined;
+  private load: MachineLoad | undefined;
   private said = { at: Number.NEGATIVE_INFINITY, line: "" };
   private times: { busy: number; all: number } | undefined;
   private readonly sockets = new Set<Socket>();
@@ -91,7 +91,7 @@ export class AgentCheck {
     return line;
   }
 
-  private size(): Pick<BoxFacts, "serving" | "wanted"> {
+  private size(): Pick<FleetLoadFacts, "serving" | "wanted"> {
     const pools = this.options.pools();
     return {
       serving: pools.reduce((all, pool) => all + servingOf(pool).serving, 0),
@@ -108,7 +108,7 @@ export class AgentCheck {
     return before === undefined || all <= 0 ? null : (times.busy - before.busy) / all;
   }
 
-  private requests(now: number): Pick<BoxFacts, "inFlight" | "waiting"> {
+  private requests(now: number): Pick<FleetLoadFacts, "inFlight" | "waiting"> {
     const sums = { inFlight: 0, waiting: 0 };
     for (const { inFlight, waiting } of this.options.loads(now)) {
       sums.inFlight += inFlight;

@@ -95,7 +95,7 @@ export interface Trial {
   /** The pools whose rollout has started, until the deploy is in service or rolled back. */
   readonly begun: Set<string>;
   /** The reason if an operator wants it rolled back. */
-  takenBack: string | undefined;
+  rolledBack: string | undefined;
   /** Whether an operator wants it to wait after the verdict; below, to continue without it. */
   isHeld: boolean;
   wantsPromotion: boolean;
@@ -137,9 +137,9 @@ export class Canaries {
     });
     for (let said = ""; ; await this.pause(trial)) {
       // A canary that is lost ends the rollout of its pool, and so the deploy.
-      if (hasEnded) return { rolls, told: { do: "takeBack", isTold: true, reason: SECONDARY } };
-      if (trial.takenBack !== undefined)
-        return { rolls, told: { do: "takeBack", isTold: true, reason: trial.takenBack } };
+      if (hasEnded) return { rolls, told: { do: "rollBack", isTold: true, reason: SECONDARY } };
+      if (trial.rolledBack !== undefined)
+        return { rolls, told: { do: "rollBack", isTold: true, reason: trial.rolledBack } };
       for (const { part, judge } of judges) this.look(trial, part, judge);
       if (waiting.size === 0 && trial.judgeBy === null) this.beginJudging(trial, onProgress);
       const found = this.stepOf(trial, onProgress);
@@ -149,8 +149,8 @@ export class Canaries {
       if (trial.judgeBy !== null) said = text;
       if (step.do === "promote") {
         const problem = await this.problemOf(tried, trial, () => hasEnded);
-        if (hasEnded || trial.takenBack !== undefined || trial.isHeld) continue;
-        if (problem !== undefined) return { rolls, told: { do: "takeBack", isTold: true, reason: problem } };
+        if (hasEnded || trial.rolledBack !== undefined || trial.isHeld) continue;
+        if (problem !== undefined) return { rolls, told: { do: "rollBack", isTold: true, reason: problem } };
       }
       if (step.do === "wait") continue;
       if (trial.config.judgeMs > 0)
@@ -175,7 +175,7 @@ export class Canaries {
         }),
       );
       const problem = found.find((each) => each !== undefined);
-      if (problem === undefined || isOver() || trial.takenBack !== undefined || performance.now() >= until)
+      if (problem === undefined || isOver() || trial.rolledBack !== undefined || performance.now() >= until)
         return problem;
       await this.pause(trial);
     }
@@ -262,7 +262,7 @@ export class Canaries {
     const { rollouts } = this.options;
     const results = rolls.map(async ({ part, result }): Promise<[Part, OperationResult]> => {
       const outcome = await result;
-      if (!outcome.ok) for (const { name } of trial.parts) if (name !== part.name) rollouts.takeBack(name, SECONDARY);
+      if (!outcome.ok) for (const { name } of trial.parts) if (name !== part.name) rollouts.rollBack(name, SECONDARY);
       return [part, outcome];
     });
     return Promise.all(results);

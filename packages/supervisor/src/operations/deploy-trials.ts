@@ -68,7 +68,7 @@ export class DeployTrials {
       if (result.ok || !isOfRelease(result.code)) return result;
       // The last requests of a process are reported after it has exited. A process that was never ready had no client. A release that was
       // in all slots counts as seen.
-      const isAsked = trial.takenBack !== undefined;
+      const isAsked = trial.rolledBack !== undefined;
       const isInService = trial.isWhole && isAsked;
       const hadCanaries = judges.some(({ seen }) => seen.size > 0);
       if (hadCanaries && !isInService && !wasSeen()) await new Promise((resolve) => setTimeout(resolve, 2 * periodMs));
@@ -96,23 +96,23 @@ export class DeployTrials {
     const { rolls, told } = await this.canaries.try(trial, judges, onProgress);
     trial.phase = told.do === "promote" ? "rolling" : "back";
     if (told.do === "promote") for (const { name } of tried) rollouts.promote(name);
-    else for (const { name } of tried) rollouts.takeBack(name, told.reason);
+    else for (const { name } of tried) rollouts.rollBack(name, told.reason);
     const results = await this.canaries.settle(trial, rolls);
     if (isStopping()) return STOPPING;
     // Pools without canaries, for example workers, follow when the others have succeeded.
     for (const part of trial.parts.filter(({ isTried }) => !isTried)) {
-      if (results.some(([, { ok }]) => !ok) || trial.takenBack !== undefined) break;
+      if (results.some(([, { ok }]) => !ok) || trial.rolledBack !== undefined) break;
       this.planning.renew(part);
       results.push([part, await this.canaries.roll(part, trial, onProgress)]);
     }
     const failed = failureOf(results);
     const unsaid = told.isTold ? [] : [`there was no verdict in time: ${told.reason}`];
-    const failure = failed ?? (trial.takenBack === undefined ? undefined : asked(trial.takenBack));
+    const failure = failed ?? (trial.rolledBack === undefined ? undefined : asked(trial.rolledBack));
     if (failure !== undefined && !failure.ok) {
       trial.phase = "back";
       const done = results.flatMap(([part, { ok }]) => (ok ? [part] : []));
       const stuck = await this.last.rollBack(done, onProgress);
-      const isUntold = told.do === "takeBack" && !told.isTold;
+      const isUntold = told.do === "rollBack" && !told.isTold;
       const outcome = isUntold ? { ...failure, code: "untold" as const, message: told.reason } : failure;
       return stuck === undefined ? outcome : { ...outcome, message: `${outcome.message}; ${backText(stuck)}` };
     }

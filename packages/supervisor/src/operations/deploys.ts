@@ -113,7 +113,7 @@ export class Deploys {
   /** Lets an operator continue without the verdict, or wait after it. A failing release is rolled back all the same. */
   steer(what: DeploySteering): OperationResult {
     const { trial } = this;
-    if (trial === undefined || trial.phase === "rolling" || trial.phase === "back" || trial.takenBack !== undefined)
+    if (trial === undefined || trial.phase === "rolling" || trial.phase === "back" || trial.rolledBack !== undefined)
       return { ok: false, code: "invalid", message: "no canary is being judged" };
     if (what !== "resume") trial.wantsPromotion = what === "promote";
     trial.isHeld = what === "hold";
@@ -131,7 +131,7 @@ export class Deploys {
     if (refusal !== undefined) return refusal;
     const trial: Trial = {
       ...{ parts: [], config: DEPLOY_DEFAULTS, since: performance.now(), phase: "loading" },
-      ...{ judgedSince: null, judgeBy: null, judgements: new Map(), takenBack: undefined, wake: () => {} },
+      ...{ judgedSince: null, judgeBy: null, judgements: new Map(), rolledBack: undefined, wake: () => {} },
       ...{ isHeld: false, wantsPromotion: false, isWhole: false, begun: new Set(), loading: new AbortController() },
     };
     this.trial = trial;
@@ -152,7 +152,7 @@ export class Deploys {
     try {
       onProgress("reading the config of the release");
       const loaded = await source.load(request, configs.fleet.name, trial.loading.signal);
-      if (trial.takenBack !== undefined) return { ok: false, code: "release-refused", message: trial.takenBack };
+      if (trial.rolledBack !== undefined) return { ok: false, code: "release-refused", message: trial.rolledBack };
       if (!loaded.ok) return { ok: false, code: "release-refused", message: loaded.problems.join("\n") };
       if (loaded.note !== undefined) onProgress(loaded.note);
       const objection = this.busyPool(loaded.config) ?? this.refusalOf(loaded.config);
@@ -160,15 +160,15 @@ export class Deploys {
         return { ...objection, code: objection.code === "busy" ? "busy" : "release-refused" };
       const about: HookContext = {
         ...this.hookContext(loaded.config, onProgress),
-        takenBack: () => trial.takenBack,
+        rolledBack: () => trial.rolledBack,
       };
       const result = await hooks.around(about, "release-refused", async () => {
-        if (trial.takenBack !== undefined) return { ok: false, code: "release-refused", message: trial.takenBack };
+        if (trial.rolledBack !== undefined) return { ok: false, code: "release-refused", message: trial.rolledBack };
         trial.parts = this.planning.plan(loaded.config);
         trial.config = settings(loaded.config, request);
-        return this.unlessTakenBack(trial, await this.trials.run(trial, loaded, about), onProgress);
+        return this.unlessRolledBack(trial, await this.trials.run(trial, loaded, about), onProgress);
       });
-      const outcome = await this.unlessTakenBack(trial, result, onProgress);
+      const outcome = await this.unlessRolledBack(trial, result, onProgress);
       if (result.ok && !outcome.ok) await hooks.run("onFailure", { ...about, failure: outcome.message });
       return outcome;
     } finally {
@@ -180,15 +180,15 @@ export class Deploys {
   }
 
   /** An operator may request it as long as the deploy is in progress, even in its last hooks. */
-  private async unlessTakenBack(
+  private async unlessRolledBack(
     trial: Trial,
     result: OperationResult,
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
-    if (!result.ok || trial.takenBack === undefined || this.options.isStopping()) return result;
+    if (!result.ok || trial.rolledBack === undefined || this.options.isStopping()) return result;
     trial.phase = "back";
     const back = await this.last.undo(onProgress);
-    if (back.ok) return asked(`${trial.takenBack}: ${back.message}`);
+    if (back.ok) return asked(`${trial.rolledBack}: ${back.message}`);
     // The rollback gives the reason.
     return { ...result, message: `${result.message}; not rolled back: ${back.message}` };
   }
@@ -228,12 +228,12 @@ export class Deploys {
   }
 
   private async endTrial(trial: Trial, onProgress: ProgressListener): Promise<OperationResult> {
-    trial.takenBack = "rolled back by an operator";
+    trial.rolledBack = "rolled back by an operator";
     this.listeners.add(onProgress);
-    onProgress(this.options.hooks.takeBack(trial.takenBack) ?? "rolling the deploy back");
+    onProgress(this.options.hooks.rollBack(trial.rolledBack) ?? "rolling the deploy back");
     trial.loading.abort();
     trial.wake();
-    for (const { name } of trial.parts) this.options.rollouts.takeBack(name, trial.takenBack);
+    for (const { name } of trial.parts) this.options.rollouts.rollBack(name, trial.rolledBack);
     const result = await this.ended;
     // The deploy could not be rolled back while it was in progress.
     if (result?.ok) return this.rollback(undefined, onProgress);

@@ -22,7 +22,7 @@ export interface HookContext {
   /** For `onFailure`: the message of the operation. */
   failure?: string | undefined;
   /** Returns why the operation is being rolled back. From then on, only `onFailure` runs. */
-  takenBack?: () => string | undefined;
+  rolledBack?: () => string | undefined;
 }
 
 type HookFailure = OperationResult & { ok: false };
@@ -83,9 +83,9 @@ export class Hooks {
     const hook = config.hooks?.[name];
     const pool = config.pools[0];
     if (hook === undefined || pool === undefined || this.isEnded) return undefined;
-    const takenBack = name === "onFailure" ? undefined : context.takenBack?.();
-    if (takenBack !== undefined)
-      return { ok: false, code: "failed", message: `the hook ${name} did not run: ${takenBack}` };
+    const rolledBack = name === "onFailure" ? undefined : context.rolledBack?.();
+    if (rolledBack !== undefined)
+      return { ok: false, code: "failed", message: `the hook ${name} did not run: ${rolledBack}` };
     onProgress(`hook ${name}: ${hook.command.join(" ")}`);
     const startedAt = performance.now();
     const output = new HookOutput((line) => onProgress(`  | ${line}`));
@@ -125,7 +125,7 @@ export class Hooks {
   }
 
   /** Stops the running hook, because its operation is being rolled back; `onFailure` continues. Returns what the rollback waits for. */
-  takeBack(reason: string): string | undefined {
+  rollBack(reason: string): string | undefined {
     const [running] = this.running;
     if (running === undefined && this.former !== undefined && this.former.name !== "onFailure") {
       this.former.kill();

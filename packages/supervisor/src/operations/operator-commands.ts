@@ -13,13 +13,13 @@ import type { Caller } from "../core/history.js";
 import type { Deploys } from "./deploys.js";
 import type { FleetLocking } from "./fleet-locking.js";
 import type { History } from "./history.js";
-import type { Operations } from "./scale-and-restart.js";
+import type { ScaleAndRestart } from "./scale-and-restart.js";
 import type { ReloadQueue } from "./reload-queue.js";
 import type { SlotTurns } from "./slot-turns.js";
 import type { StateKeeper } from "./state-keeper.js";
 
 interface CommandParts {
-  readonly operations: Operations;
+  readonly operations: ScaleAndRestart;
   readonly reloads: ReloadQueue;
   readonly deploys: Deploys;
   readonly turns: SlotTurns;
@@ -88,7 +88,7 @@ export class OperatorCommands
     const result = await history.record(begin, onProgress, run);
     state.changed();
     await state.saved();
-    this.tellUnsaved(onProgress);
+    this.reportUnsaved(onProgress);
     this.listeners.onConfigChanged();
     if (result.ok) this.listeners.onConfigInService();
     return result;
@@ -100,7 +100,7 @@ export class OperatorCommands
     const result = await history.record({ command: "rollback", detail: release, by }, onProgress, run);
     state.changed();
     await state.saved();
-    this.tellUnsaved(onProgress);
+    this.reportUnsaved(onProgress);
     this.listeners.onConfigChanged();
     return result;
   }
@@ -128,11 +128,11 @@ export class OperatorCommands
   private async saved(operation: Promise<OperationResult>, onProgress: ProgressListener): Promise<OperationResult> {
     const result = await operation;
     await this.parts.state.saved();
-    this.tellUnsaved(onProgress);
+    this.reportUnsaved(onProgress);
     return result;
   }
 
-  private tellUnsaved(onProgress: ProgressListener): void {
+  private reportUnsaved(onProgress: ProgressListener): void {
     const { problem } = this.parts.state;
     if (problem !== null)
       onProgress(`warning: ${problem}; if the supervisor ends now, the next one finds an older state`);

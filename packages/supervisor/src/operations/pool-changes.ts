@@ -11,13 +11,13 @@ import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
 import { firstSizeOf, sizeWithin } from "./autoscaling.js";
 import { counted, generationsInUse, longestEndMs } from "./fleet-questions.js";
-import { type Operations, STOPPING, wantedIndexes } from "./scale-and-restart.js";
+import { type ScaleAndRestart, STOPPING, wantedIndexes } from "./scale-and-restart.js";
 import type { Rollouts } from "./rollouts.js";
 
 export interface PoolChangesOptions {
   runner: FleetRunner;
   rollouts: Rollouts;
-  operations: Operations;
+  operations: ScaleAndRestart;
   configs: PoolConfigs;
   slots: SlotBook;
   stats: StatsBook;

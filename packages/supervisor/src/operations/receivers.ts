@@ -10,7 +10,7 @@ import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { Alerts } from "./alerts.js";
 import type { OtlpExporter } from "./otlp-exporter.js";
 
-interface ObserverSources {
+interface ReceiverSources {
   log: EventLog;
   configs: PoolConfigs;
   runner: FleetRunner;
@@ -29,12 +29,12 @@ const NO_ALERTS = {
   message: "the configuration has no alerts; see docs/alerts.md",
 } as const;
 
-export class Observers {
+export class Receivers {
   private alerts: Alerts | undefined;
   private exporter: OtlpExporter | undefined;
   private unwatch = () => {};
 
-  constructor(private readonly sources: ObserverSources) {}
+  constructor(private readonly sources: ReceiverSources) {}
 
   /** Applies the configuration in service. */
   async follow(): Promise<void> {

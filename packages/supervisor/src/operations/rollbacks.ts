@@ -10,7 +10,7 @@ import type { Deployed } from "../run-dir/fleet-state.js";
 import { sizeWithin } from "./autoscaling.js";
 import type { Part } from "./canaries.js";
 import { counted } from "./fleet-questions.js";
-import { type Operations, wantedIndexes } from "./scale-and-restart.js";
+import { type ScaleAndRestart, wantedIndexes } from "./scale-and-restart.js";
 import type { Reload } from "./reload.js";
 import type { Rollouts } from "./rollouts.js";
 import { isWarm } from "./warm-memory.js";
@@ -18,7 +18,7 @@ import { isWarm } from "./warm-memory.js";
 export interface RollbacksOptions {
   runner: FleetRunner;
   rollouts: Rollouts;
-  operations: Operations;
+  operations: ScaleAndRestart;
   reload: Reload;
   configs: PoolConfigs;
   source: {

@@ -27,7 +27,7 @@ export interface RolloutSlotsOptions {
 export interface RolloutWays {
   /** The generation to which completed slots return if a replacement fails. Default: none. */
   formerGeneration?: number | undefined;
-  /** The percentage of the slots that become canaries, and the percentage of the requests that they get, until `promote` or `takeBack`. */
+  /** The percentage of the slots that become canaries, and the percentage of the requests that they get, until `promote` or `rollBack`. */
   canary?: { ofSlots: number; percent: number; hasControls: boolean; onHeld(): void } | undefined;
   /** Returns how long a replaced process is kept warm from now on, in milliseconds. Default: not at all. */
   keepWarmMs?(): number;

@@ -72,8 +72,8 @@ export class Rollouts {
   }
 
   /** Returns the slots of a deploy in progress to the former generation. */
-  takeBack(pool: string, reason: string): void {
-    this.running.get(pool)?.send({ type: "takeBack", reason });
+  rollBack(pool: string, reason: string): void {
+    this.running.get(pool)?.send({ type: "rollBack", reason });
   }
 
   /** Replaces the slots' processes by ones of that generation, `maxSurge` at a time. */

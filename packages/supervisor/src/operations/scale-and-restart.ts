@@ -31,7 +31,7 @@ interface OperationsOptions {
 
 export const STOPPING: Refusal = { ok: false, code: "failed", message: "the fleet is stopping" };
 
-export class Operations {
+export class ScaleAndRestart {
   /** The pools that are being scaled, with the number of operations. */
   private readonly scaling = new Map<string, number>();
 

@@ -27,7 +27,7 @@ import { marksOf, mediansOf } from "../core/marks.js";
 import { unservedReason } from "../core/serving.js";
 import { slownessOf, slowRoutes } from "../core/slowness.js";
 import type { Children } from "../processes/children.js";
-import type { DeathWatch } from "../processes/death-reporter.js";
+import type { DeathReporter } from "../processes/death-reporter.js";
 import { outForHealth } from "../processes/ejections.js";
 import { BALANCER_POOL, type LiveProcess, shimKey, type Template } from "../processes/live-process.js";
 import type { LivenessWatch } from "../processes/liveness-watch.js";
@@ -77,7 +77,7 @@ interface StatusSources {
   usage: UsageSampler;
   liveness: LivenessWatch;
   pss: PssSampler;
-  deaths: DeathWatch;
+  deaths: DeathReporter;
   series: SeriesKeeper;
   locking: FleetLocking;
   certificates: { readonly summary: CertificateSummary } | undefined;

@@ -2,12 +2,12 @@ import type { LostRequests } from "@paceline/wire";
 import { expect, onTestFinished, test } from "vitest";
 import type { DeathReport } from "../core/deaths.js";
 import { EventLog } from "../logs/event-log.js";
-import { DeathWatch } from "./death-reporter.js";
+import { DeathReporter } from "./death-reporter.js";
 
 test("lost requests are added to the newest reports, even after a storm of deaths", () => {
   const updated: string[] = [];
   let added = 0;
-  const watch = new DeathWatch({
+  const watch = new DeathReporter({
     files: {
       add: (report: Omit<DeathReport, "id">) => ({ ...report, id: ++added }),
       update: ({ process }: DeathReport) => updated.push(process),

@@ -8,7 +8,7 @@ import type { UsageSampler } from "../stats/usage.js";
 import { DeathNotes, SAMPLE_EVERY_MS, TOGETHER_MS } from "./death-notes.js";
 import type { Ending, LiveProcess, Template } from "./live-process.js";
 
-interface DeathWatchOptions {
+interface DeathReporterOptions {
   files: DeathFiles;
   log: EventLog;
   usage: UsageSampler;
@@ -34,7 +34,7 @@ interface OpenReport {
 /** The maximum number of reports that may still be completed: a storm of deaths would keep thousands in memory. */
 const MAX_OPEN = 256;
 
-export class DeathWatch {
+export class DeathReporter {
   private timer: NodeJS.Timeout | undefined;
   /** Reports that may still be completed. */
   private readonly open = new Set<OpenReport>();
@@ -42,7 +42,7 @@ export class DeathWatch {
   private hasFailed = false;
   private isClosed = false;
 
-  constructor(private readonly options: DeathWatchOptions) {}
+  constructor(private readonly options: DeathReporterOptions) {}
 
   /** Starts sampling. */
   start(): void {

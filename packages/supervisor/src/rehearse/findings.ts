@@ -58,7 +58,7 @@ const RULES: Readonly<
     });
   },
   repeated: (phase) =>
-    phase.repeated < LEAST_ERRORS || phaseOf(phase.name).mayRepeat
+    phase.repeated < LEAST_ERRORS || phaseOf(phase.name).maySendAgain
       ? []
       : [
           {

@@ -6,18 +6,18 @@ interface Phase {
   /** The promise in docs/operations.md about the requests of this phase. */
   promise: string;
   /** Whether a request may be sent to a second instance. */
-  mayRepeat: boolean;
+  maySendAgain: boolean;
   /** Whether requests may take much longer than without the act. */
   mayBeSlow: boolean;
 }
 
 /** @param limits what differs from the default: a request may be sent again, and may take much longer */
 const phase = (does: string, promise: string, limits: Partial<Phase> = {}): Phase => {
-  return { does, promise, mayRepeat: true, mayBeSlow: true, ...limits };
+  return { does, promise, maySendAgain: true, mayBeSlow: true, ...limits };
 };
 
 const PHASES = {
-  steady: phase("nothing happens", "every request gets its response, at the first try", { mayRepeat: false }),
+  steady: phase("nothing happens", "every request gets its response, at the first try", { maySendAgain: false }),
   reload: phase("all instances are replaced by new code", "no request is lost", { mayBeSlow: false }),
   restart: phase("all instances are restarted", "no request is lost", { mayBeSlow: false }),
   balancer: phase("the balancers are replaced", "no request is lost, no connection refused", { mayBeSlow: false }),

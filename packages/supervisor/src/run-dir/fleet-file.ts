@@ -3,7 +3,7 @@ import { closeSync, constants, existsSync, ftruncateSync, openSync, readSync, rm
 import { join } from "node:path";
 import { replaceFile } from "./run-dir-files.js";
 
-export interface FleetRecord {
+export interface FleetFile {
   version: 1;
   /** The fleet's identity; see FleetIdentity. */
   source: string;
@@ -35,14 +35,14 @@ const MAX_BYTES = 64 << 10;
  * Atomically replaces the record in the run directory `path`.
  * @throws PacelineError with the system's code, for example `ENOSPC`
  */
-export function writeRecord(path: string, record: FleetRecord): void {
+export function writeFleetFile(path: string, record: FleetFile): void {
   replaceFile(join(path, NAME), textOf(record));
 }
 
 /** Writes the last record of a stopped fleet. If the disk is full, it overwrites the old record, or else removes it. */
-export function writeLastRecord(path: string, record: FleetRecord): void {
+export function writeLastFleetFile(path: string, record: FleetFile): void {
   try {
-    writeRecord(path, record);
+    writeFleetFile(path, record);
   } catch {
     if (!overwrite(join(path, NAME), textOf(record))) rmSync(join(path, NAME), { force: true });
   }
@@ -63,17 +63,17 @@ function overwrite(file: string, text: string): boolean {
   }
 }
 
-function textOf(record: FleetRecord): string {
+function textOf(record: FleetFile): string {
   return `${JSON.stringify(record, null, 2)}\n`;
 }
 
 /** Whether there is a record, even one that this version cannot read. */
-export function hasRecord(path: string): boolean {
+export function hasFleetFile(path: string): boolean {
   return existsSync(join(path, NAME));
 }
 
 /** Returns the record in the run directory `path`; undefined if there is none that this version can read. */
-export function readRecord(path: string): FleetRecord | undefined {
+export function readFleetFile(path: string): FleetFile | undefined {
   let fd: number;
   try {
     fd = openSync(join(path, NAME), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -83,7 +83,7 @@ export function readRecord(path: string): FleetRecord | undefined {
   try {
     const buffer = Buffer.allocUnsafe(MAX_BYTES);
     const length = readSync(fd, buffer, 0, MAX_BYTES, 0);
-    const record = JSON.parse(buffer.toString("utf8", 0, length)) as FleetRecord;
+    const record = JSON.parse(buffer.toString("utf8", 0, length)) as FleetFile;
     return isRecord(record) ? record : undefined;
   } catch {
     return undefined; // return undefined; // For example cut off because the disk was full.
@@ -92,7 +92,7 @@ export function readRecord(path: string): FleetRecord | undefined {
   }
 }
 
-function isRecord(value: Partial<FleetRecord> | null): value is FleetRecord {
+function isRecord(value: Partial<FleetFile> | null): value is FleetFile {
   if (value?.version !== 1) return false;
   const texts = [value.source, value.folder, value.release, value.name, value.controlSocket, value.channelSocket];
   const numbers = [value.pid, value.startedAt, value.orphanGraceMs];

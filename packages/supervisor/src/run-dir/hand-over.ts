@@ -18,7 +18,7 @@ const MAX_BYTES = 64 << 10;
  */
 export const TAKE_OVER_MS = 30_000;
 
-interface Mark {
+interface HandOverFile {
   /** The version of the next supervisor. */
   version: string;
   from: ProcessIdentity;
@@ -27,19 +27,19 @@ interface Mark {
   until: number;
 }
 
-export interface HandOverMark {
+export interface OpenHandOver {
   /** Called when the next supervisor runs. */
   started(pid: number): void;
   remove(): void;
 }
 
 /** Marks that this process hands over to another version. If the disk is full, there is no mark. */
-export function markHandOver(runDir: string, version: string): HandOverMark {
+export function beginHandOver(runDir: string, version: string): OpenHandOver {
   const path = join(runDir, NAME);
   const from = identify(process.pid);
   const until = Date.now() + TAKE_OVER_MS;
   const write = (to?: ProcessIdentity) =>
-    attempt(() => from && replaceFile(path, JSON.stringify({ version, from, to, until } satisfies Mark)));
+    attempt(() => from && replaceFile(path, JSON.stringify({ version, from, to, until } satisfies HandOverFile)));
   write();
   return { started: (pid) => write(identify(pid)), remove: () => attempt(() => rmSync(path, { force: true })) };
 }
@@ -57,7 +57,7 @@ interface HandOverUnderWay {
 /** Returns the hand-over that is in progress in this run directory. */
 export function handOverIn(runDir: string): HandOverUnderWay | undefined {
   const mark = attempt(
-    () => JSON.parse(readRegularFile(join(runDir, NAME), { maxBytes: MAX_BYTES }).toString()) as Partial<Mark>,
+    () => JSON.parse(readRegularFile(join(runDir, NAME), { maxBytes: MAX_BYTES }).toString()) as Partial<HandOverFile>,
   );
   const { version, from, to, until } = mark ?? {};
   if (typeof version !== "string" || from === undefined || typeof until !== "number") return undefined;

@@ -5,7 +5,7 @@ import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, s
 import { PacelineError } from "../errors.js";
 import { readState } from "./fleet-state.js";
 import { bootId, identify, isRunning, type ProcessIdentity } from "./lock.js";
-import type { FleetRecord } from "./fleet-file.js";
+import type { FleetFile } from "./fleet-file.js";
 import { fleetTag } from "./run-dir-files.js";
 
 /** The part of a ChildSpec that is needed here. */
@@ -183,7 +183,7 @@ export const HOW_TO_REPLACE =
 
 export function describeOrphans(
   runDir: string,
-  record: FleetRecord | undefined,
+  record: FleetFile | undefined,
   channelSocket: string,
   count: number,
 ): string {
@@ -206,7 +206,7 @@ export function howToGoOn(canGoOn: boolean, revives: boolean): string {
 }
 
 /** Describes in one line, without advice, that the supervisor was lost. */
-export function describeLoss(record: FleetRecord | undefined, channelSocket: string, count: number): string {
+export function describeLoss(record: FleetFile | undefined, channelSocket: string, count: number): string {
   const lostAt = statSync(lostMarkPath(channelSocket), { throwIfNoEntry: false })?.mtimeMs;
   const who = record === undefined ? "the supervisor" : `the supervisor of ${record.name} (pid ${record.pid})`;
   const since = lostAt === undefined ? "" : ` at ${clock(lostAt)}`;

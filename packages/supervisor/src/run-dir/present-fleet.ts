@@ -6,7 +6,7 @@ import type { PoolConfig } from "../core/model.js";
 import { type FleetState, readState, type SavedProcess } from "./fleet-state.js";
 import { identify, lockHolder } from "./lock.js";
 import { isForeign } from "./orphans.js";
-import { readRecord } from "./fleet-file.js";
+import { readFleetFile } from "./fleet-file.js";
 import { distrust } from "./trust.js";
 
 /**
@@ -16,7 +16,7 @@ import { distrust } from "./trust.js";
 export function presentFleet(runDir: string, source: string): Pick<LoadedFleet, "config" | "release"> | undefined {
   // Root must not follow the files of another user.
   if (distrust(runDir) !== undefined || lockHolder(runDir) !== undefined) return undefined;
-  const record = readRecord(runDir);
+  const record = readFleetFile(runDir);
   if (record === undefined || record.endedAt !== null || record.source !== source) return undefined;
   const { state } = readState(runDir);
   if (state === undefined) return undefined;
@@ -35,7 +35,7 @@ export function fleetAt(
   runDir: string,
   source: string,
 ): { pid?: number | undefined; present?: ReturnType<typeof presentFleet> } {
-  if (distrust(runDir) !== undefined || readRecord(runDir)?.source !== source) return {};
+  if (distrust(runDir) !== undefined || readFleetFile(runDir)?.source !== source) return {};
   const pid = lockHolder(runDir)?.pid;
   return pid === undefined ? { present: presentFleet(runDir, source) } : { pid };
 }

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { HOW_TO_REPLACE, howToGoOn } from "./orphans.js";
-import { writeRecord } from "./fleet-file.js";
+import { writeFleetFile } from "./fleet-file.js";
 import { listRunDirs, pruneLasting, pruneRunDirs } from "./registry.js";
 
 const DAY_MS = 24 * 3_600_000;
@@ -71,7 +71,7 @@ test("run directories that nobody will need are removed, each after its time", (
     const channelSocket = join(path, "channel.sock");
     const sockets = { controlSocket: join(path, "control.sock"), channelSocket };
     const whose = { source: join(folder, "app.js"), folder, release: folder, name };
-    writeRecord(path, { version: 1, ...whose, pid: 1, startedAt: 0, endedAt, orphanGraceMs: 1, ...sockets });
+    writeFleetFile(path, { version: 1, ...whose, pid: 1, startedAt: 0, endedAt, orphanGraceMs: 1, ...sockets });
   };
   fleet("killed", gone, null);
   fleet("killed-here", here, null);

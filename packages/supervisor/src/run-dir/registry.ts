@@ -20,7 +20,7 @@ import { type FleetIdentity, runDirName } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
 import { lockHolder } from "./lock.js";
 import { findOrphans } from "./orphans.js";
-import { hasRecord, readRecord } from "./fleet-file.js";
+import { hasFleetFile, readFleetFile } from "./fleet-file.js";
 import { allowedOwner, distrust, HOW_TO_NAME, homeOf, makeFolder, NOT_WRITABLE } from "./trust.js";
 
 const DAY_MS = 24 * 3_600_000;
@@ -84,10 +84,10 @@ export function pruneRunDirs(folder: string, now = Date.now()): void {
 /** Whether nothing is running in a run directory, and nobody will need its files any more. */
 function isForgotten(path: string, now: number): boolean {
   if (lockHolder(path) !== undefined) return false;
-  const record = readRecord(path);
+  const record = readFleetFile(path);
   if (record === undefined) {
     // A record that this version cannot read belongs to another version, and a folder without a lock is not a run directory.
-    const isOurs = !hasRecord(path) && namesIn(path).some((name) => name.startsWith("lock."));
+    const isOurs = !hasFleetFile(path) && namesIn(path).some((name) => name.startsWith("lock."));
     return isOurs && now - lastSign(path) >= UNENDED_KEPT_MS && !isServed(join(path, "channel.sock"));
   }
   if (existsSync(record.folder)) return false;

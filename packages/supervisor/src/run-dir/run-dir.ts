@@ -19,7 +19,7 @@ import {
   isForeign,
   type Orphan,
 } from "./orphans.js";
-import { type FleetRecord, readRecord, writeLastRecord, writeRecord } from "./fleet-file.js";
+import { type FleetFile, readFleetFile, writeLastFleetFile, writeFleetFile } from "./fleet-file.js";
 import { lastingFolderOf } from "./registry.js";
 import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
 import { closeAgain, distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
@@ -47,7 +47,7 @@ export interface RunDir {
    */
   describe(
     fleet: Pick<
-      FleetRecord,
+      FleetFile,
       "source" | "folder" | "release" | "name" | "orphanGraceMs" | "listen" | "options" | "accessLogFile"
     >,
   ): void;
@@ -155,7 +155,7 @@ function runDirOf(
     historyFolder: join(lastingFolderOf(path, process.env), "history"),
     tlsFolder: join(lastingFolderOf(path, process.env), "tls"),
   };
-  let record: FleetRecord | undefined;
+  let record: FleetFile | undefined;
   let isHandedOver = false;
   return {
     ...{ paths, adoption, warnings },
@@ -173,7 +173,7 @@ function runDirOf(
         channelSocket,
         deathsFolder,
       } as const;
-      writeRecord(path, next);
+      writeFleetFile(path, next);
       record = next;
     },
     remake: () => {
@@ -181,7 +181,7 @@ function runDirOf(
       lock = takeLock(path);
       makePrivate(own);
       if (short !== undefined && !existsSync(`${own}.sockets`)) symlinkSync(short, `${own}.sockets`);
-      if (record !== undefined) writeRecord(path, record);
+      if (record !== undefined) writeFleetFile(path, record);
     },
     handOver: () => {
       isHandedOver = true;
@@ -193,7 +193,7 @@ function runDirOf(
       rmSync(own, { recursive: true, force: true });
       if (short !== undefined) rmSync(short, { recursive: true, force: true });
       rmSync(`${own}.sockets`, { force: true });
-      if (record !== undefined) writeLastRecord(path, { ...record, endedAt: Date.now() });
+      if (record !== undefined) writeLastFleetFile(path, { ...record, endedAt: Date.now() });
       lock.release();
     },
   };
@@ -229,7 +229,7 @@ async function settleOrphans(
   source: string | undefined,
   timeoutMs: number | undefined,
 ): Promise<Settled> {
-  const record = readRecord(path);
+  const record = readFleetFile(path);
   const channelSocket = record?.channelSocket ?? join(path, CHANNEL_SOCKET);
   const orphans = findOrphans(channelSocket);
   const { state, problem, isUnreadable = false } = readState(path);
@@ -266,7 +266,7 @@ async function settleOrphans(
   const left = await endOrphans(channelSocket, timeoutMs);
   if (left.length === 0) {
     removeState(path);
-    if (record !== undefined) writeLastRecord(path, { ...record, endedAt: Date.now() });
+    if (record !== undefined) writeLastFleetFile(path, { ...record, endedAt: Date.now() });
     return {};
   }
   const names = left.map(({ name, pid }) => `${name} (pid ${pid})`).join(", ");
@@ -340,5 +340,5 @@ export async function isListening(path: string): Promise<boolean> {
 
 /** Returns the path of the control socket of a run directory, even of one without a record. */
 export function controlSocketIn(path: string): string {
-  return readRecord(path)?.controlSocket ?? join(path, CONTROL_SOCKET);
+  return readFleetFile(path)?.controlSocket ?? join(path, CONTROL_SOCKET);
 }

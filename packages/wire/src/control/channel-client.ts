@@ -175,7 +175,7 @@ export class ChannelClient {
   private connect(): void {
     const framer = new LineFramer((line) => this.hear(socket, line));
     const socket: StreamSocket = connectLocally(this.options.identity.channel, {
-      onOpen: () => this.sayHello(socket),
+      onOpen: () => this.sendHello(socket),
       onData: (chunk) => {
         if (!framer.push(chunk)) this.lose(socket, "the supervisor wrote a line that is too long");
       },
@@ -185,7 +185,7 @@ export class ChannelClient {
     this.state = { kind: "connecting", socket };
   }
 
-  private sayHello(socket: StreamSocket): void {
+  private sendHello(socket: StreamSocket): void {
     if (!this.isCurrent(socket)) return;
     this.state = { kind: "open", socket, welcomed: false };
     if (!this.isKept) socket.keepAlive(false);

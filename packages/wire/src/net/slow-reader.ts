@@ -1,4 +1,4 @@
-/** Judges whether a slow peer reads at all, by its kernel's acknowledgements. */
+/** Finds out whether a slow peer reads at all, by its kernel's acknowledgements. */
 
 /** The part of a connection that is needed for this. */
 export interface AcknowledgingConnection {

@@ -113,7 +113,7 @@ export class Exchange {
     request.once("response", (upstreamResponse) => this.onResponse(upstreamResponse));
     request.on("error", (error) => {
       if (this.isOver || request !== this.request || this.upstreamResponse?.complete) return;
-      if (this.mayRepeat(request, wait, error)) this.send(target, this.upstream.fresh);
+      if (this.maySendAgain(request, wait, error)) this.send(target, this.upstream.fresh);
       else this.fail(faultOf(error));
     });
     request.once("close", () => {
@@ -122,7 +122,7 @@ export class Exchange {
   }
 
   /** Whether the request may be repeated: a kept connection may close just when it is used, so an idempotent request is repeated once. */
-  private mayRepeat(request: ClientRequest, wait: UpstreamWait, { code }: NodeJS.ErrnoException): boolean {
+  private maySendAgain(request: ClientRequest, wait: UpstreamWait, { code }: NodeJS.ErrnoException): boolean {
     if (!request.reusedSocket || wait.hasHeard || this.hasBody) return false;
     return CLOSED.has(code) && IDEMPOTENT_METHODS.has(this.incoming.method);
   }

@@ -16,7 +16,7 @@ export const exportUnit: DefineCommand = (program, action) => {
       .addArgument(new Argument("<format>", "what to print").choices(["systemd", ...Object.keys(FORMATS)])),
   )
     .option("--user <name>", "systemd: the user who runs the fleet (default: the key user, or the owner of its folder)")
-    .option("--box <address>", "haproxy, nginx, kamal: a box, such as box1=10.0.0.1:8080; may be repeated", collect)
+    .option("--box <address>", "haproxy, nginx, kamal: a machine, such as box1=10.0.0.1:8080; may be repeated", collect)
     .option("--bind <address>", "haproxy, nginx: where the front listens (default: :80)")
     .option("--image <name>", "kubernetes, compose, kamal: the image that has the fleet's folder")
     .option("--workdir <path>", "kubernetes, compose: where that folder is in the image (default: /app)")

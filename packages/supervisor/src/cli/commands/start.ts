@@ -34,7 +34,7 @@ export const start: DefineCommand = (program, action) => {
     .addOption(new Option("--fleet-fd <fd>").argParser(parseCount).hideHelp())
     .addOption(new Option("--starter <path>").hideHelp())
     .addOption(new Option("--fleet-file <path>").hideHelp())
-    .addOption(new Option("--heir").hideHelp())
+    .addOption(new Option("--next-supervisor").hideHelp())
     .addOption(new Option("--listen-fds <n>").argParser(parseCount).hideHelp());
   withTimeout(withJson(command)).action(
     action(async (given: string, args: string[], startOptions: StartOptions) => {

@@ -174,7 +174,7 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
       ({ pools: [web] }) => web?.ready === 3 && web.generation > 1,
       60_000,
     );
-    expect(await project.events()).toContain("this start has another configuration than what runs");
+    expect(await project.events()).toContain("the configuration differs from the running one: reloading");
     await project.statusWhere("the end of the reload", ({ pools }) => pools.every(({ rollout }) => rollout === null));
     expect(grown.pools[1]?.instances[0]?.restarts).toBe(0);
 

@@ -351,7 +351,7 @@ describe("a FAPWS start script", () => {
     const project = await Project.make({ runtime, app: "", files });
     for (const [args, why] of [
       [["--fapws", "./gone.py"], "there is no such file"],
-      [["./app.js", "--fapws", "./start.py"], "is one argument too many beside a start script"],
+      [["./app.js", "--fapws", "./start.py"], "--fapws already names a start script: omit ./app.js"],
       [["--static", ".", "--fapws", "./start.py"], "--static cannot be combined with --fapws"],
     ] as const) {
       const refused = await project.cli(["start", ...args, "--detach"]);

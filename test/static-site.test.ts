@@ -39,7 +39,7 @@ describe.each(RUNTIMES)("a folder of files on %s", (runtime) => {
     expect(gone.output).toContain("there is no such folder");
     const both = await project.cli(["start", "./app.js", "--static", ".", "--detach"]);
     expect(both).toMatchObject({ code: 2 });
-    expect(both.output).toContain("is one argument too many beside a folder of files");
+    expect(both.output).toContain("--static already names a folder of files: omit ./app.js");
   });
 
   test("has its route beside an app's, over a lane and over HTTP/1.1", async () => {

@@ -63,8 +63,8 @@ export class TakeOver {
     const isChanged =
       parts.reload.changes.areBalancersMixed || (!options.isDeployed() && !isSameConfig(before, options.config));
     if (!isChanged && options.reloadsAdopted !== true) return;
-    const why = isChanged ? "has another configuration than what runs" : "was told to reload what runs";
-    parts.log.event("info", "paceline", `this start ${why}: it is reloaded`);
+    const why = isChanged ? "the configuration differs from the running one" : "the start requests a reload";
+    parts.log.event("info", "paceline", `${why}: reloading`);
     const result = await options.reload();
     if (!result.ok) this.keptBecause = result.message;
   }
@@ -74,7 +74,7 @@ export class TakeOver {
     const { parts, adoption } = this;
     for (const { pool, slots, generation } of adoption.unfinished()) {
       if (parts.isStopping || parts.operations.refusal(pool) !== undefined) continue;
-      parts.log.event("warn", pool, "its rollout was cut off; the version in service is restored");
+      parts.log.event("warn", pool, "its rollout was interrupted; the version in service is restored");
       await parts.rollouts.run("reload", pool, slots, generation, () => {}, { usesWarm: true });
     }
     for (const { pool, slots, generation } of adoption.announced()) {

@@ -59,7 +59,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     [["start", "--listen", "nowhere", "./app.mjs"], /--listen: must be "HOST:PORT"/],
     [["start", "./missing.mjs"], /missing\.mjs: there is no such file or folder/],
     [["serve", "./app.mjs", "--runtime", "deno"], /must be bun or node/],
-    [["start", "-c", "a.toml", "b.toml"], /-c a\.toml: b\.toml is one argument too many/],
+    [["start", "-c", "a.toml", "b.toml"], /-c a\.toml: use either -c or an argument \(b\.toml\), not both/],
     [["start", "-c", "0 3 * * *"], /-c names the config; .* --cron "0 3 \* \* \*"/],
     [["start", "npm", "--", "start"], /a program follows after --: paceline start -- npm start\n/],
     [["start", "npm", "start"], /a program follows after --: paceline start -- npm start\n/],
@@ -75,8 +75,8 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     [["start", "app.mjs", "--name", "a/b"], /--name: must be 1 to 64 characters .*, not "a\/b"/],
     [["start", "app.mjs", "--name", "a\u001b[2J"], /--name: must be 1 to 64 characters/],
     [["start", "app.mjs", "--name", "n".repeat(65)], /--name: must be 1 to 64 characters/],
-    [["check", "-c", "app.mjs", "app.mjs"], /-c app\.mjs: app\.mjs is one argument too many/],
-    [["init", "simple"], /simple: there is no such folder; init finds out by itself/],
+    [["check", "-c", "app.mjs", "app.mjs"], /-c app\.mjs: use either -c or an argument \(app\.mjs\), not both/],
+    [["init", "simple"], /simple: there is no such folder; init takes a folder/],
   ])("%j is a usage error: exit status 2", async (args, expected) => {
     const folder = makeFolder({ "app.mjs": HELLO, "pub/index.html": "", "bare/package.json": "{}" });
     // A kept process finds them in the same way, but `serve` is a separate program.

@@ -1,6 +1,6 @@
 /**
- * The list of limits with their defaults. A new limit is one line here, and its range and description in the configuration's schema. All
- * code that passes on or checks limits uses this list.
+ * The list of limits with their defaults. A new limit is one line here; its range and description are in config/limit-fields.ts of the supervisor.
+ * All code that passes on or checks limits uses this list.
  */
 
 import { isAmount } from "./control/checks.js";

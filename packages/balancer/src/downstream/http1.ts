@@ -153,7 +153,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     this.reading.pause(Pause.UNREAD);
     this.reading.noteAhead();
     this.input.compact();
-    // The buffers of this size are no longer used.
+    // `compact` has dropped buffers of about this size. Bun frees them late unless they are counted as garbage.
     leaveToCollector(MUCH_UNREAD_BYTES);
     this.memory.countUnread();
     this.countAhead();

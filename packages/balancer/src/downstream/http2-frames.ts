@@ -185,7 +185,7 @@ export class Http2Frames extends ConnectionFrames implements FrameSink {
     }
   }
 
-  /** Whether no request has arrived on that stream, so that it can be refused without a reset. */
+  /** Whether the stream is idle (RFC 9113 §5.1): a frame on it ends the connection. After GOAWAY, higher ids were refused and are not idle. */
   private isIdle(id: number): boolean {
     return id > this.lastStream && !this.owner.takesNoMore;
   }

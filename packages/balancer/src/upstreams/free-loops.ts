@@ -8,7 +8,7 @@
 const MAX_LOOKS = 4;
 /** An instance has hardly started a request that was sent this recently, so its event loop is about to run. In milliseconds. */
 const ABOUT_TO_RUN_MS = 1;
-/** An instance that has said so recently that a handler has returned is at the end of that turn, and still running. In milliseconds. */
+/** An instance that reported the end of a handler this recently is at the end of that turn, and still running. In milliseconds. */
 const ABOUT_TO_REST_MS = 1;
 /** How often a request checks again that waits for an event loop, or for another balancer's request to end, in milliseconds. */
 export const LOOK_AGAIN_MS = 1;

@@ -98,7 +98,7 @@ export class PoolHealth {
   }
 
   /**
-   * Readmits those that an operator has readmitted since the last snapshot.
+   * Applies an operator's `readmit`: ends the ejection of each upstream whose counter of readmits has grown since the last snapshot.
    * @param described in the order of the upstreams
    */
   private readmitWanted(described: SnapshotPool["upstreams"], upstreams: readonly Upstream[]): void {

@@ -136,7 +136,7 @@ export interface UpstreamClient {
    * Default: 0.
    */
   readonly lasting?: number;
-  /** Reassigns its only request, which waits behind one of another balancer, if it may run twice. */
+  /** If the upstream's only request waits behind another balancer's, and may run twice, reassigns it. */
   reassignWaiting?(): void;
   /** Returns the request that a stalled upstream is running, for display; undefined if unknown. */
   runningRequest(): string | undefined;

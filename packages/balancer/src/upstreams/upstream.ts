@@ -80,7 +80,7 @@ export class Upstream {
   private wereSeveralLost = false;
   /** The figures of its responses; set if it does not report them itself. */
   private readonly responses: ResponseFigures | undefined;
-  /** Set while its pool decides about its ejection. */
+  /** Its counts for the ejection; undefined if its pool ejects no upstreams. */
   vitals: Vitals | undefined;
   /** How many of the operator's readmissions of its slot have taken effect. */
   readmits = 0;

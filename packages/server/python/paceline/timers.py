@@ -55,7 +55,7 @@ def after(delay_ms, fn):
 def _check(what, ms, least, fn):
     check_function("a timer", fn)
     if isinstance(ms, bool) or not isinstance(ms, (int, float)) or not least <= ms <= MAX_TIMER_MS:
-        raise ValueError(f"{what} is a number of milliseconds from {least} to {MAX_TIMER_MS}, not {ms!r}")
+        raise ValueError(f"{what} must be a number of milliseconds from {least} to {MAX_TIMER_MS}, not {ms!r}")
 
 
 # Called by the server:

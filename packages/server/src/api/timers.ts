@@ -30,11 +30,11 @@ export function after(delayMs: number, fn: () => unknown): Timer {
 }
 
 function check(what: string, ms: number, least: number, fn: unknown): void {
-  if (typeof fn !== "function") throw new ServerError("bad-argument", `a timer runs a function, not ${fn}`);
+  if (typeof fn !== "function") throw new ServerError("bad-argument", `the callback of a timer must be a function, not ${fn}`);
   if (typeof ms === "number" && ms >= least && ms <= MAX_TIMER_MS) return;
   throw new ServerError(
     "bad-argument",
-    `${what} is a number of milliseconds from ${least} to ${MAX_TIMER_MS}, not ${ms}`,
+    `${what} must be a number of milliseconds from ${least} to ${MAX_TIMER_MS}, not ${ms}`,
   );
 }
 

@@ -192,7 +192,7 @@ class RotatingFiles implements LineTarget {
     return this.file;
   }
 
-  /** Renames each file to the next number and deletes those beyond the number or total size. */
+  /** Renames each file to the next number, and deletes those above the maximum number or the maximum total size. */
   private rotate(): void {
     const { maxFiles, maxTotalBytes } = this.limits;
     for (const path of logFilesIn(this.folder).reverse()) {

@@ -63,7 +63,7 @@ function withWords(given: string, args: string[], options: StartOptions): Origin
   const isAlone = words.length === 0 && args.length === 0;
   const hasTarget = isAlone ? given !== "." : words.length === args.length;
   if (config !== undefined && hasTarget)
-    throw new PacelineError("usage", `-c ${config}: ${given} is one argument too many beside a config`);
+    throw new PacelineError("usage", `-c ${config}: use either -c or an argument (${given}), not both`);
   const target = config ?? given;
   if (isAlone) return { target, options };
   if (!hasTarget && words.length !== args.length + 1) {

@@ -161,7 +161,7 @@ export function deploySource(own: FleetSource, { dir, config }: { dir?: string; 
 }
 
 /**
- * Returns the config of a release: the one with the name that a reload will read, or another one.
+ * Returns the config of a release: the file with the same name as the running config, otherwise any other config file in the folder.
  * @throws ConfigError if it has none
  */
 function configOfRelease(own: string, dir: string): FleetSource {

@@ -127,7 +127,7 @@ export class ControlClient {
     if (path.length > MAX_PATH_BYTES) throw new PacelineError("invalid", TOO_LONG);
     // A supervisor that is stopped now would execute the request later.
     await untilRunning(this.supervisor, this.deadline);
-    const notRead = () => new PacelineError("lost", "the stream is no longer read");
+    const notRead = () => new PacelineError("lost", "the request was cancelled");
     if (signal?.aborted) throw notRead();
     return new Promise((resolve, reject) => {
       const text = body === undefined ? undefined : JSON.stringify(body);

@@ -251,7 +251,9 @@ function explainDeploy(id: number | null, facts: Facts): Explanation {
     ? "is under way"
     : entry.result === "done"
       ? "succeeded"
-      : `ended with ${JSON.stringify(entry.result)}`;
+      : entry.result === "failed"
+        ? "failed"
+        : `failed (${entry.result})`;
   return {
     ...base,
     summary: `The ${entry.command} of ${agoText(entry.at, facts.now)} by ${callerText(entry.by)} ${how}.`,

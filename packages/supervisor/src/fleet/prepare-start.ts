@@ -224,12 +224,12 @@ function checkOrigin(start: FleetStart): void {
   const worker = start.worker ? "worker" : start.cron && "cron";
   if (worker && first !== undefined) refuse(`--${worker} cannot be combined with --${first}`);
   if (start.command !== undefined && first !== undefined)
-    refuse(`--${first}: ${start.command.join(" ")} is one thing too many beside ${WHAT[first]}`);
+    refuse(`--${first} already names ${WHAT[first]}: omit ${start.command.join(" ")}`);
   if (start.config !== undefined && (given.length > 0 || start.command !== undefined || start.file !== undefined))
     refuse("a config as a value cannot be combined with another origin of the fleet");
   const hint = first === "fapws" ? " (arguments of the script follow after --)" : "";
   if (start.file !== undefined && first !== undefined)
-    refuse(`--${first}: ${start.file} is one argument too many beside ${WHAT[first]}${hint}`);
+    refuse(`--${first} already names ${WHAT[first]}: omit ${start.file}${hint}`);
 }
 
 /** Returns a line, for example `shop: 4 instances of examples/hello/app.ts on http://127.0.0.1:8080`. */

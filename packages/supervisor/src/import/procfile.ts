@@ -65,7 +65,7 @@ function importType(type: string, line: string, facts: ProjectFacts, result: Imp
     result.notes.push({
       app: "",
       key: type,
-      advice: "let it listen on 127.0.0.1: others could reach it past the balancer",
+      advice: "make it listen on 127.0.0.1; otherwise other machines can bypass the balancer",
     });
   const { port, ...pool } = type === "web" ? webPool(line, facts) : { worker: commandOf(line), instances: 1 };
   result.pools[poolName(type, Object.keys(result.pools))] = pool;

@@ -23,7 +23,7 @@ export const check: DefineCommand = (program, action) => {
     action(async (given: string, options: JsonOption & TimeoutOption & { load: boolean; config?: string }) => {
       const { config: named } = options;
       if (named !== undefined && given !== ".")
-        throw new PacelineError("usage", `-c ${named}: ${given} is one argument too many beside a config`);
+        throw new PacelineError("usage", `-c ${named}: use either -c or an argument (${given}), not both`);
       const [
         { loadFleet },
         { unreadConfigs },

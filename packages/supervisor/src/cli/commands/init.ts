@@ -24,13 +24,13 @@ export const init: DefineCommand = (program, action) => {
       if (kindOf(folder) !== "folder")
         throw new PacelineError(
           "usage",
-          `${given}: there is no such folder; init finds out by itself what a folder has`,
+          `${given}: there is no such folder; init takes a folder and detects the app in it`,
         );
       const importable = importableIn(folder);
       if (importable !== undefined)
         throw new PacelineError(
           "usage",
-          `${join(given, importable)} is here: run \`paceline import ${join(given, importable)}\``,
+          `${join(given, importable)} exists: to use its settings, run \`paceline import ${join(given, importable)}\``,
         );
       const at = (path: string) => join(folder, path);
       const proposal = proposeFor({

@@ -43,7 +43,7 @@ export function curveOf({ release, runs }, rate) {
     return sorted.length === 0 ? null : sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
   };
   return {
-    ...{ takenBack: part("fail"), passed: part("pass"), clear: part("clear"), unclear: part("untold") },
+    ...{ rolledBack: part("fail"), passed: part("pass"), clear: part("clear"), unclear: part("untold") },
     ...{ medianSeconds: quantile("seconds", 0.5), p95Seconds: quantile("seconds", 0.95) },
     ...{ medianSeen: quantile("seen", 0.5), p95Seen: quantile("seen", 0.95) },
   };
@@ -107,7 +107,7 @@ export function tableOf(rows) {
   const head = [
     "Release",
     "Requests/s",
-    "Taken back",
+    "Rolled back",
     "Passed",
     "No gross fault",
     "Unclear",
@@ -115,7 +115,7 @@ export function tableOf(rows) {
     "Requests to the canary",
   ];
   const lines = rows.map((row) => [
-    ...[row.name, row.rate, percent(row.takenBack), percent(row.passed)],
+    ...[row.name, row.rate, percent(row.rolledBack), percent(row.passed)],
     ...[percent(row.clear), percent(row.unclear)],
     row.medianSeconds === null ? "–" : `${row.medianSeconds} s (95 %: ${row.p95Seconds} s)`,
     row.medianSeen === null ? "–" : `${percent(row.medianSeen)} (95 %: ${percent(row.p95Seen)})`,

@@ -1,4 +1,4 @@
-/** Finds an upstream for a request, at once or through the request queue, and another one if that upstream fails. */
+/** Finds an upstream for a request, at once or through the request queue. If that upstream fails, finds another one. */
 import type { Downstream } from "./downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -126,7 +126,7 @@ export class Attempts implements Waiting {
     this.owner.onQueued();
     const { requestQueue } = pool;
     this.queuedSince ||= requestQueue.clock();
-    // First: what follows may parse a head into the relay's.
+    // Saved before the next line, which may parse another head into `relay.requestHead`.
     if (head !== undefined && head === this.relay.requestHead) this.savedHead.keepParsed(this.relay);
     const rank = rankOf(requestQueue.ranks, this.savedHead, this.relay.requestHead);
     this.queueEntry = new QueueEntry(this, home, rank, this.queuedSince);
@@ -242,12 +242,12 @@ export class Attempts implements Waiting {
     const attempted = { sends, starts: this.lostStarts?.count ?? 0, wasSent, isIdempotent, isBodyBuffered, isPoison };
     // 503 invites a retry, which is safe if the request has not started.
     if (!mayTryElsewhere(loss, attempted)) return loss === "notStarted" ? 503 : 502;
-    // A request that has not started makes no more work elsewhere than it would have made here, so it takes no retry token.
+    // A request that has not started costs as much elsewhere as it would have cost here, so it takes no retry token.
     if (startedAt !== undefined && this.pool?.retries.take() !== true) return 502;
     this.relay.counters.retriesTotal++;
     // A stale connection does not count against its upstream.
     if (upstream !== undefined && loss !== "staleConnection") this.tried = [...(this.tried ?? []), upstream];
-    // A stalled process still has its clients' sessions; they are lost in all other cases.
+    // A stalled process still has its clients' sessions. After all other losses the sessions are gone.
     const { binding } = this;
     if (binding !== undefined && upstream?.home === binding.home && !isStall(loss)) binding.needsCookie = true;
     return undefined;

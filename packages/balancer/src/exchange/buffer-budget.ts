@@ -14,7 +14,7 @@ const SCARCE_PART = 8;
 
 export class BufferBudget {
   private used = 0;
-  /** The part of them that clients have sent ahead of their responses. */
+  /** The bytes in use that clients have sent ahead of their responses. */
   private ahead = 0;
   /** Bytes reserved for expected reads. */
   private expected = 0;
@@ -24,7 +24,7 @@ export class BufferBudget {
 
   constructor(private readonly maxBytes: number) {}
 
-  /** Whether little of the budget is left, so that reads of bodies should be small: their instances may not read them. */
+  /** Whether reads of bodies should be small, because little of the budget is left and instances may not read the bodies. */
   get isScarce(): boolean {
     return this.used > this.maxBytes / SCARCE_PART;
   }
@@ -41,7 +41,7 @@ export class BufferBudget {
     return true;
   }
 
-  /** The same for bytes that a client has sent ahead, which may take at most half of the budget. */
+  /** Like `take`, for bytes that a client has sent ahead, which may take at most half of the budget. */
   takeAhead(bytes: number): boolean {
     if (this.ahead + bytes > this.maxBytes / 2 || !this.take(bytes)) return false;
     this.ahead += bytes;

@@ -61,7 +61,7 @@ export class BufferedBody {
     const { length } = this;
     if (length === 0) return this.begin(bytes, start, end, isHeld, isForced);
     const needed = length + end - start;
-    // This is little, because the client is paused soon.
+    // These are few bytes, because the client is paused soon.
     if ((!this.isOwn || needed > this.room.length) && !this.grow(needed, isHeld)) return false;
     this.room.set(bytes.subarray(start, end), length);
     this.length = needed;

@@ -142,7 +142,7 @@ export class CollectedBody implements SpooledBodyOwner {
     if (this.stream !== undefined) this.spooled?.pump();
   }
 
-  /** Called when the upstream has responded, so that the request will not be sent again. */
+  /** Called when the upstream has responded, after which the request is not sent again. */
   onResponse(): void {
     this.hasResponse = true;
     if (this.stream === undefined) this.spooled?.close();

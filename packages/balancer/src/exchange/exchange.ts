@@ -25,7 +25,7 @@ export class Exchange extends RequestSide {
   onClientDrain(): void {
     const wasBlocked = this.flow.isClientBlocked;
     this.flow.isClientBlocked = false;
-    // The client may have read bytes of an earlier response, whose deadlines do not apply here.
+    // The client may have read bytes of an earlier response. The deadlines of this one do not depend on them.
     if (!this.hasResponse && !(this.state === State.SENT && wasBlocked)) return;
     this.setDeadlineIn(this.requestTimeoutMs());
     this.flow.resume(this.stream);
@@ -103,7 +103,7 @@ export class Exchange extends RequestSide {
     this.pool = undefined;
     this.client.resumeBody();
     former.serveQueue();
-    // Only now: the queue may have made another head the relay's.
+    // Only now, because the queue may have put another head into `relay.requestHead`.
     const { internal, requestHead } = this.relay;
     const route = internal && this.request.redirect(redirect, internal, requestHead);
     if (route === undefined) return this.respond(404);
@@ -244,7 +244,7 @@ export class Exchange extends RequestSide {
     this.client.abort();
   }
 
-  /** Releases everything, counts the request, and serves the next one in the queue. */
+  /** Releases everything, counts the request, and serves the next request in the queue. */
   private end(loggedAs = 0): void {
     this.hedge?.end();
     this.flow.dropCoding(this.outcome);

@@ -14,7 +14,7 @@ export interface HedgeOwner extends ResponseReceiver {
   /** Called when the request is also sent to this second upstream. */
   onHedged(upstream: Upstream): void;
   sendAgain(stream: UpstreamStream): void;
-  /** Called when the second upstream takes over; it has had the request since `sentAtMs`. */
+  /** Called when the second upstream, which has had the request since `sentAtMs`, takes over. */
   onOvertaken(upstream: Upstream, stream: UpstreamStream, sentAtMs: number): void;
   /**
    * Called when the second upstream was lost, or its response is not wanted. The request is not sent to a third one.

@@ -18,7 +18,7 @@ export const CLIENT_CLOSED_REQUEST = 499;
 /** The status of a request whose connection was reset before its response started, because memory was short. */
 const NO_ROOM = 503;
 
-/** The side that caused a response of the balancer itself, unless a more exact cause is known. */
+/** Which side caused a response that the balancer itself generates, unless a more exact cause is known. */
 const BLAMED: Partial<Record<LocalStatus, AccessOutcome>> = {
   408: "client-late",
   502: "instance-lost",
@@ -41,7 +41,7 @@ export type Cut =
   | "idle"
   | "instance-late"
   | "instance-lost"
-  /** The balancer cannot continue: no memory, no disk space, or a failed compressor. */
+  /** The balancer cannot continue, because of its memory, its disk or a failed compressor. */
   | "balancer";
 
 interface CutRule {
@@ -85,7 +85,7 @@ export class Outcome implements Finished {
   readyAt = 0;
   /** The status that was counted while the client was still receiving the response; 0 before. */
   private counted = 0;
-  /** Whether the instance did not cause the end, so that only the status of its response counts for it. */
+  /** Whether the instance did not cause the end. Then only the status of its response counts for the instance. */
   private sparesInstance = false;
 
   constructor(

@@ -1,4 +1,4 @@
-/** Remembers requests that crash their processes, so that they are not sent to more of them. Pure. */
+/** Remembers requests that crash their processes, so that they are not sent to further processes. Pure. */
 
 /** How long an exited process counts, in milliseconds. */
 export const POISON_MS = 60_000;

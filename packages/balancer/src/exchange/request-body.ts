@@ -39,9 +39,9 @@ export class RequestBody implements CollectedBodyOwner {
   private waitingShare = 0;
   /** The body collected before an upstream was picked. */
   private collected: CollectedBody | undefined;
-  /** Measures how an upstream that fell behind reads, for as long as it has the request. */
+  /** Measures how an upstream reads that has fallen behind. Kept as long as the upstream has the request. */
   private reader: SlowReader | undefined;
-  /** Whether the current deadline is the reader's next check. */
+  /** Whether the current deadline is the next check of the upstream's reading. */
   private isWatchingUpstream = false;
   /** Measures how fast the client sends, while the upstream takes the bytes. Created for the first body. */
   private rate: BodyRate | undefined;
@@ -121,7 +121,7 @@ export class RequestBody implements CollectedBodyOwner {
       this.client.resumeBody();
       const { bytes } = buffered;
       const isTaken = stream.sendBody(bytes, 0, bytes.length);
-      // The bytes that wait for the upstream are counted in its place.
+      // Instead of this piece, the bytes that wait for the upstream are counted.
       buffered.trim();
       if (!isTaken && !this.blockClient()) return;
     }
@@ -216,7 +216,7 @@ export class RequestBody implements CollectedBodyOwner {
     this.collected?.pump();
   }
 
-  /** Called when the response has started, so that the request will not be sent again. */
+  /** Called when the response has started, after which the request is not sent again. */
   onResponse(): void {
     this.forget();
     this.countWaiting(this.stream?.waitingBytes ?? 0);

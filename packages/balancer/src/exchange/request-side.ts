@@ -46,7 +46,7 @@ export abstract class RequestSide
   protected isRetriedStart = false;
   /** Created for the client's first request to a pool with `hedge`. */
   protected hedge: Hedge | undefined;
-  /** Set if the response named a file that is sent in its place. */
+  /** Set if the response named a file, which is sent in place of its body. */
   protected redirect: FileRedirect | undefined;
 
   constructor(
@@ -126,7 +126,7 @@ export abstract class RequestSide
     return (this.pool as Pool).responseTimeoutMs;
   }
 
-  /** Whether these bytes, or a piece of a body in them, are kept to be sent (again). */
+  /** Whether these bytes, or a piece of a body in them, are kept to be sent later or again. */
   holds(bytes: Uint8Array): boolean {
     return this.request.isIn(bytes) || this.body.isIn(bytes);
   }
@@ -134,7 +134,7 @@ export abstract class RequestSide
   /** Starts a request. Its head was just parsed from these bytes, which are kept. */
   begin(head: RequestHead, bytes: Uint8Array, start: number, end: number): void {
     const probe = this.relay.probes?.statusOf(head) ?? 0;
-    // A probe is neither counted nor logged: it is not a request to the app.
+    // A probe is not a request to the app, so it is neither counted nor logged.
     if (probe !== 0) return this.client.respond(probe);
     this.outcome.begin();
     const isKept = this.request.keep(bytes, start, end, head);

@@ -111,7 +111,7 @@ export class LostStarts {
     this.endedProcess = upstream.id;
     // A canary's release is rolled back. A request that crashes it may be harmless to the version in service.
     if (upstream.isCanary) return;
-    // A server that closes idle connections sometimes loses a request. Only a second loss is evidence.
+    // A server that closes idle connections may lose a request by chance. Only a second loss is evidence.
     if (loss === "staleConnection" && endedProcess === undefined) return;
     const isSure = loss === "fatal" || isOnlyLoss || endedProcess !== undefined;
     // If several requests were lost together, only one of them caused it: one that is lost again, or is already known.

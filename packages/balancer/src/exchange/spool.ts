@@ -137,7 +137,7 @@ function prepareFolder(folder: string): void {
     try {
       unlinkSync(`${folder}/${name}`);
     } catch {
-      // Another balancer was faster, or the folder belongs to another user. The check below detects the latter.
+      // Another balancer has created the folder, or it belongs to another user. The check below detects the second case.
     }
   }
   // The file of another balancer that is starting may be removed here.

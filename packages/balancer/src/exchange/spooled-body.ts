@@ -3,7 +3,7 @@ import { fs } from "@paceline/wire";
 import { freeWritten, WaitingBytes } from "../transport/buffers.js";
 import type { Spool, SpoolUse } from "./spool.js";
 
-/** Fewer bytes stay in memory as long as more may arrive. */
+/** A smaller number of bytes stays in memory as long as more may arrive. */
 const LEAST_WRITE_BYTES = 32_768;
 /** With this many unwritten bytes, no more are accepted. */
 const MAX_WAITING_BYTES = 131_072;
@@ -135,7 +135,7 @@ export class SpooledBody {
     this.pump();
   }
 
-  /** Passes on the available bytes until the owner takes no more. */
+  /** Passes on available bytes until the owner takes no more. */
   pump(isWanted = true): void {
     this.isPumping = isWanted;
     while (this.isPumping && !this.isReading && !this.isClosed) {

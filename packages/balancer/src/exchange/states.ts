@@ -185,7 +185,7 @@ function endBody(exchange: ExchangeContext): void {
   else exchange.setDeadlineIn(exchange.requestTimeoutMs());
 }
 
-/** Continues as long as a slow client reads anything. */
+/** Sets the next deadline if a slow client has read anything; otherwise aborts. */
 function lookAtClient(exchange: ExchangeContext): void {
   const { client } = exchange;
   const nextLookAt = client.response.lookAtReading();

@@ -101,9 +101,9 @@ export interface Ejection {
 }
 
 interface Term {
-  /** How often it was ejected without a long time in turn between. */
+  /** How often the upstream was ejected without a long time in turn between the ejections. */
   times: number;
-  /** Since when it is ejected, or in turn again if `until` is 0. */
+  /** Since when the upstream is ejected; if `until` is 0, since when it is in turn again. */
   since: number;
   /** The end of the ejection; 0 if it is in turn. */
   until: number;
@@ -116,7 +116,7 @@ export class EjectionBook<Member extends object> {
 
   constructor(
     public rule: EjectionRule,
-    /** Whether it is out of turn for another reason, such as a drain. */
+    /** Whether the member is out of turn for another reason, such as a drain. */
     private readonly isOutAnyway: (member: Member) => boolean,
   ) {}
 
@@ -130,7 +130,7 @@ export class EjectionBook<Member extends object> {
     return ejected;
   }
 
-  /** Called when the members have changed. Forgets those that have left. */
+  /** Called when the members have changed. Forgets members that have left. */
   follow(members: readonly Member[]): void {
     this.members = members;
     if (this.known.size === 0) return;

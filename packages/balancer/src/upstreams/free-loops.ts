@@ -4,13 +4,13 @@
  * thread shows that it is working. Pure.
  */
 
-/** How many upstreams are checked for one pick: a check costs some microseconds. */
+/** How many upstreams are checked for one pick. A check costs some microseconds. */
 const MAX_LOOKS = 4;
 /** An instance has hardly started a request that was sent this recently, so its event loop is about to run. In milliseconds. */
 const ABOUT_TO_RUN_MS = 1;
 /** An instance that reported the end of a handler this recently is at the end of that turn, and still running. In milliseconds. */
 const ABOUT_TO_REST_MS = 1;
-/** How often a request checks again that waits for an event loop, or for another balancer's request to end, in milliseconds. */
+/** The interval at which a request that waits for an event loop, or for the end of another balancer's request, checks again. In milliseconds. */
 export const LOOK_AGAIN_MS = 1;
 /** The same interval for a request that has waited until only held upstreams are left, in milliseconds. */
 export const LOOK_AGAIN_LATE_MS = 16;
@@ -20,7 +20,7 @@ interface WatchedUpstream {
   /** The number of its requests, of all balancers as far as they are known. */
   readonly load: number;
   readonly isLoopRunning: boolean;
-  /** When it said last that a handler has returned, in milliseconds. */
+  /** When it last reported that a handler has returned, in milliseconds. */
   readonly returnedAtMs: number;
   /** The time of its last pick, in milliseconds. */
   pickedAtMs: number;

@@ -4,7 +4,7 @@ import { RetryBudget } from "./retry-budget.js";
 
 /** The percentage of a pool's requests that may be sent twice. */
 const BUDGET = { percent: 2, minPerSecond: 0 };
-/** If the first upstream responds within this time, a second one is hardly faster. In milliseconds. */
+/** If the first upstream responds within this time, a second upstream is hardly faster. In milliseconds. */
 const MIN_AFTER_MS = 5;
 /** How long response times are remembered, on average, in seconds. */
 const MEMORY_S = 30;

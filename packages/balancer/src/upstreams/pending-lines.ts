@@ -3,7 +3,7 @@ import type { SnapshotPool } from "@paceline/wire";
 import { Fifo } from "@paceline/wire/fifo";
 import { Router } from "../routing/router.js";
 
-/** The class of a request. Lower numbers go first. */
+/** The class of a request. Classes with lower numbers go first. */
 export const Rank = { HIGH: 0, NORMAL: 1, LOW: 2 } as const;
 
 export type Rank = (typeof Rank)[keyof typeof Rank];
@@ -16,7 +16,7 @@ export function ranksOf(priority: SnapshotPool["priority"]): Router<Rank> | unde
 }
 
 export interface QueuedRequest {
-  /** False if the request was abandoned or served in another way; it is then skipped. */
+  /** False if the request was abandoned or served in another way. Such requests are skipped. */
   readonly isWaiting: boolean;
   /** Non-idempotent requests also wait until few enough have not started (docs/lane.md). Others may overtake them. */
   readonly isIdempotent: boolean;
@@ -28,7 +28,7 @@ export interface QueuedRequest {
   readonly since?: number;
   /** Set on entry; orders all pending requests. */
   order: number;
-  /** Called when it has waited too long, or is displaced by others. It has left the queue. */
+  /** Called when the request has left the queue because it has waited too long, or because others displace it. */
   onRefused?(): void;
 }
 

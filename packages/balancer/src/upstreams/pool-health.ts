@@ -33,7 +33,7 @@ export const HEALTH_REASONS = OutOfTurn.UNHEALTHY | OutOfTurn.FAILS_CHECKS;
 /** A pool without automatic ejection can still have upstreams whose checks fail. */
 const DEFAULT_PERCENT = { maxEjectedPercent: 50 };
 
-/** Whether it is out of turn in any case. A backup is not, because it serves when the others are out. */
+/** Whether the upstream is out of turn whatever the others are. A backup is not, because it serves when the others are out. */
 function isOutAnyway({ reasons }: Upstream): boolean {
   return (reasons & ~(OutOfTurn.UNHEALTHY | OutOfTurn.BACKUP)) !== 0;
 }
@@ -149,7 +149,7 @@ export class PoolHealth {
       this.begin(upstream);
       hasChanged = true;
     }
-    // A readmitted upstream may allow another one to be taken out.
+    // After a readmission, another upstream may be taken out.
     if (this.applyChecks()) hasChanged = true;
     const hasStepped = this.step();
     const passedMs = now - this.comparedAt;

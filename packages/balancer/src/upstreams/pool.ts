@@ -17,11 +17,11 @@ const BUSY_OVER_TICKS = 8;
 
 export class Pool extends Picking {
   readonly requestQueue: RequestQueue<PendingRequest>;
-  /** Whether it gets whole connections instead of requests. */
+  /** Whether the pool gets whole connections instead of requests. */
   isTcp = false;
-  /** Whether it also gets TRACE, and absolute targets unchanged. */
+  /** Whether the pool also gets TRACE, and absolute targets unchanged. */
   takesAllRequests = false;
-  /** Whether its responses may name files of internal pools. */
+  /** Whether responses of the pool may name files of internal pools. */
   sendsFiles = false;
   /** The name of its policy in the registry. */
   policyName: PolicyName = "round-robin";
@@ -34,7 +34,7 @@ export class Pool extends Picking {
   receiving = 0;
   /** The number of spooled responses whose upstream has finished. */
   sending = 0;
-  /** Undefined: responses of the balancer itself are a line of text. */
+  /** The error pages of the pool. Undefined: the balancer's own responses are a line of text. */
   errorPages: ErrorPages | undefined;
   /** Undefined: its responses are not compressed. */
   compression: Compression | undefined;
@@ -46,7 +46,7 @@ export class Pool extends Picking {
   patienceTicks = 0;
   /** Sums over the ticks since the last report. */
   private load = { ticks: 0, inFlight: 0, waiting: 0, finished: 0 };
-  /** Whether an upstream is expected soon, if there is none. */
+  /** If there is no upstream: whether one is expected soon. */
   private isAwaited = false;
   constructor(
     readonly name: string,

@@ -39,7 +39,7 @@ interface PolicyEntry {
   usesLatency?: true;
 }
 
-/** The registry of policies. A new one is a file and a line here, and its name in POLICY_NAMES of packages/wire. */
+/** The registry of policies. A new policy is a file, a line here, and its name in POLICY_NAMES of packages/wire. */
 const POLICIES: Record<PolicyName, PolicyEntry> = {
   "round-robin": { make: () => new RoundRobin() },
   exact: { make: () => new RoundRobin(), isExact: true },
@@ -175,7 +175,7 @@ export class UpstreamRegistry {
     this.members = members;
     this.version = snapshot.version;
     const outgoing = [...former.values()].filter(({ id }) => !members.has(id));
-    // All are registered before the first one leaves, because the reply to this version of the snapshot must name all of them.
+    // All removed upstreams are registered before the first of them leaves, because the reply to this snapshot must name all of them.
     for (const upstream of outgoing) this.outgoing.add(upstream);
     for (const upstream of outgoing) this.leave(upstream);
     const internal = internalRoutes.length === 0 ? undefined : { router: new Router(internalRoutes), roots };
@@ -260,7 +260,7 @@ export class UpstreamRegistry {
     }
   }
 
-  /** Returns the mean load of each pool since the last call, only of pools that had any. */
+  /** Returns the mean load since the last call of each pool that had any. */
   takeLoads(): PoolLoadStats[] {
     return [...this.pools.values()].flatMap((pool) => {
       const load = pool.takeLoad();

@@ -13,7 +13,7 @@ export interface PendingRequest extends QueuedRequest {
   /** The upstreams that have failed this request. They are skipped. */
   readonly tried: readonly Upstream[] | undefined;
   onUpstreamFree(upstream: Upstream): void;
-  /** Called when the slot that must serve it has no process for it. It has left the queue. */
+  /** Called when the request has left the queue because the slot that must serve it has no process. */
   onHomeLost(): void;
   /** Called when the pool has no upstream any more, and none is expected soon. */
   onPoolDown(): void;
@@ -34,7 +34,7 @@ export class RequestQueue<W extends QueuedRequest> {
   private isRefusing = false;
   /** The number of upstreams. This many requests may wait for the whole interval while the queue stands. */
   private upstreams = 0;
-  /** Waiting times count from this time on: no request is late while there is no upstream. */
+  /** Waiting times count from this time on, because no request is late while there is no upstream. */
   private countsFrom = Number.POSITIVE_INFINITY;
   /** The maximum number of pending requests of one home slot. */
   maxAtHome = Number.POSITIVE_INFINITY;

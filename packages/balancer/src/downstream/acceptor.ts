@@ -24,7 +24,7 @@ export interface Entrance {
   isProxied: boolean;
   /** Starts TLS; undefined: clients speak plain HTTP. */
   tls: TlsService | undefined;
-  /** The port to which requests are redirected over https; undefined if they are not. */
+  /** The https port to which requests are redirected; undefined: requests are not redirected. */
   redirect: number | undefined;
 }
 
@@ -36,7 +36,7 @@ interface AcceptorOptions {
   registry: UpstreamRegistry;
   /** Called when a client has connected. */
   onEntered(): void;
-  /** Called when a client has left, or was reset at once. */
+  /** Called when a client has disconnected, or was reset at once. */
   onLeft(): void;
   /** Receives a line for the operator. */
   onNotice(message: string): void;

@@ -91,7 +91,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
           return this.exchange.onRequestEnd();
         }
         this.exchange.onClientGone();
-        // With FIN, a response whose length is not known would look whole.
+        // After a FIN, a response of unknown length would look complete.
         return this.response.endsWithConnection ? this.cut() : this.close();
       case "head":
       case "lingering":
@@ -147,7 +147,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
     this.connection.close(true);
   }
 
-  /** Requires a minimum reading pace of a closing connection, so that it ends. */
+  /** Requires a minimum rate of reading on a closing connection, so that it ends. */
   protected onClosingDeadline(): void {
     this.deadlineAt = this.response.lookAtPace();
     if (this.deadlineAt === 0) this.cut();

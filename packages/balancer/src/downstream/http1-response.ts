@@ -1,4 +1,4 @@
-/** Sends responses to an HTTP/1 client: decides framing by version and keep-alive, and measures the client's reading pace. */
+/** Sends responses to an HTTP/1 client: decides framing by version and keep-alive, and measures how fast the client reads. */
 import { SlowReader } from "@paceline/wire";
 import type { CodedBody } from "../coding/compression.js";
 import type { Relay } from "../exchange/relay.js";
@@ -65,7 +65,7 @@ export class Http1Response implements DownstreamResponse {
     if (this.minorVersion === 1) this.connection.write(CONTINUE);
   }
 
-  /** Builds the head. Returns whether the connection can be reused afterwards, which is never so without `mayKeep`. */
+  /** Builds the head. Returns whether the connection can be reused afterwards; never without `mayKeep`. */
   head(head: ResponseHead, mayKeep: boolean, coded?: CodedBody): boolean {
     this.coded = coded;
     this.framing = this.framingOf(head);

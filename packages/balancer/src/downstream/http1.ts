@@ -20,7 +20,7 @@ function keepingReader(): BodyReader {
   return reader;
 }
 
-/** The first line of HTTP/2's preface. The parser takes it for a request with an unsupported version. */
+/** The first line of HTTP/2's preface. To the parser it is a request with an unsupported version. */
 const HTTP2_LINE = Buffer.from("PRI * HTTP/2.0\r\n");
 
 function beginsHttp2(bytes: Buffer, start: number, end: number): boolean {
@@ -52,7 +52,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     peer: Peer,
     /** Called when the descriptor is closed, so that a drain notices the last one. */
     private readonly onGone: (gone: Http1Downstream) => void,
-    /** Called if the first bytes are those of HTTP/2; undefined: such a client is refused. */
+    /** Called if the first bytes are those of HTTP/2; undefined: clients of HTTP/2 are refused. */
     private readonly onHttp2?: (client: Http1Downstream, connection: Connection, received: Buffer) => void,
   ) {
     super(relay, connection, peer);
@@ -74,7 +74,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     if (this.state === "head") {
       this.response.isHead = false;
       this.response.minorVersion = 1;
-      // The identity would belong to an earlier request.
+      // Otherwise the response would have the ids of an earlier request.
       this.response.identity = undefined;
     }
     if (isLogged) this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));

@@ -1,4 +1,4 @@
-/** Processes the frames of an HTTP/2 client's streams (RFC 9113 §6). http2-connection-frames.ts handles those of the connection. */
+/** Processes the frames of an HTTP/2 client's streams (RFC 9113 §6). http2-connection-frames.ts handles frames of the connection. */
 import type { Relay } from "../exchange/relay.js";
 import type { FrameSink } from "../http2/frame-reader.js";
 import { HpackDecoder } from "../http2/hpack-decoder.js";

@@ -61,7 +61,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   private lookedBytes = 0;
   /** Bytes of the budget for a response that is buffered so that its instance is free earlier. */
   private bufferedBytes = 0;
-  /** Waiting bytes beyond those of the budget, which count as unread. */
+  /** Waiting bytes beyond those of the budget. They count as unread. */
   private unreadBytes = 0;
   private slowReader: SlowReader | undefined;
   /** Set during a long-lived response that a drain may end early. */

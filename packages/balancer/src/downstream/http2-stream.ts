@@ -81,7 +81,7 @@ export class Http2Stream implements Downstream, LastingClient {
     if (identity?.isInResponse === true) this.response.identity = identity;
   }
 
-  /** Gives a stream of a closed connection to another one. */
+  /** Gives a stream of a closed connection to another connection. */
   moveTo(host: StreamHost, peer: Peer): this {
     this.host = host;
     this.peer = peer;
@@ -134,7 +134,7 @@ export class Http2Stream implements Downstream, LastingClient {
 
   private start({ bytes, length }: RequestText, isWhole: boolean): void {
     const { id, relay, exchange } = this;
-    // A buffer of its own, since the exchange parses the head again if it has to send it later.
+    // In a buffer of its own, because the exchange parses the head again if it has to be sent later.
     if (this.headBytes.length < length)
       this.headBytes = Buffer.allocUnsafeSlow(Math.max(FIRST_HEAD_BYTES, 2 ** Math.ceil(Math.log2(length))));
     this.headBytes.set(bytes.subarray(0, length));
@@ -179,7 +179,7 @@ export class Http2Stream implements Downstream, LastingClient {
 
   private respondOwn({ status, page, fields }: OwnResponse): void {
     this.relay.counters.countResponse(status, 0);
-    // The identity would belong to an earlier request.
+    // Otherwise the response would have the ids of an earlier request.
     const { identity } = this.response;
     this.response.identity = undefined;
     this.response.page = page;

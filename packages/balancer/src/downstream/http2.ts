@@ -12,13 +12,13 @@ import type { Http2Scratch } from "./http2-scratch.js";
 import { Http2Stream, type StreamHost } from "./http2-stream.js";
 import { ClientReading, Pause } from "../transport/reading.js";
 
-/** While more bytes than this wait for the client, its frames are not read, because they could add to them. */
+/** While more bytes than this wait for the client, its frames are not read, because replies to them could add more. */
 const MAX_UNWRITTEN_BYTES = 262_144;
 /** How long a client may take to acknowledge the settings, in milliseconds. */
 const SETTINGS_TIMEOUT_MS = 10_000;
 /** How many streams a connection without requests keeps for reuse. */
 const MAX_SPARE_STREAMS = 16;
-/** A connection whose reads cost less does not have to share its turns; in units of a turn's share. */
+/** A connection with cheaper reads does not have to share its turns; in units of a turn's share. */
 const FREE_TURN_UNITS = 16_384;
 
 export class Http2Downstream extends Http2Ending implements ConnectionOwner, FramesOwner, OutputOwner, StreamHost {

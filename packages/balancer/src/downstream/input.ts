@@ -92,7 +92,7 @@ export class Input {
     if (this.start === this.end) this.clear();
   }
 
-  /** Copies a small rest out of a large buffer that would otherwise stay in memory for a while. */
+  /** Copies a small rest out of a large buffer, which would otherwise stay in memory for a while. */
   compact(): void {
     const { length } = this;
     if (this.bytes.length <= MAX_UNUSED_BYTES + 2 * length) return;
@@ -141,7 +141,7 @@ export class Input {
 
 /** How many bytes a client may send ahead before it is paused. */
 export const MAX_AHEAD_BYTES = 16_384;
-/** Up to this number, bytes sent ahead are not counted. */
+/** Up to this number, bytes that a client has sent ahead are not counted. */
 const FREE_AHEAD_BYTES = 4096;
 
 /** The memory held for one client: unread responses and input sent ahead. All clients share the limits. */
@@ -175,7 +175,7 @@ export class ClientMemory implements UnreadOwner {
 
   /** Counts the bytes sent ahead. Returns false if the budget is exhausted. */
   countAhead(): boolean {
-    // A client with unread responses has no free allowance.
+    // A client with unread responses gets no uncounted bytes.
     const ahead = Math.max(0, this.input.heldBytes - (this.isUnread ? 0 : FREE_AHEAD_BYTES));
     const more = ahead - this.aheadBytes;
     if (more > 0 && !this.relay.budget.takeAhead(more)) return false;
@@ -184,7 +184,7 @@ export class ClientMemory implements UnreadOwner {
     return true;
   }
 
-  /** Counts a response that may be buffered within the budget. Returns false if that is exhausted. */
+  /** Counts a response that may be buffered within the budget. Returns false if the budget is exhausted. */
   countBuffered(): boolean {
     const more = this.connection.waitingBytes - this.waitingBytes;
     if (more > 0 && !this.relay.budget.take(more)) return false;

@@ -41,7 +41,7 @@ export interface LastingClient {
     endEarly(): "goodbye" | "whole" | undefined;
   };
   abort(): void;
-  /** Completes a response before its upstream does. */
+  /** Completes a response before the upstream has completed it. */
   endResponseEarly(): void;
 }
 

@@ -1,11 +1,11 @@
 /** Work that an upstream still does after a response, or for an abandoned request, and whether it usually ends soon. */
 import type { OverdueRequest } from "@paceline/wire";
 
-/** Longer work is not quick, in milliseconds. The time includes any in which the instance is off the CPU. */
+/** Work up to this time is quick, in milliseconds. The time includes pauses of the instance off the CPU. */
 const QUICK_MS = 50;
 /** How many pieces of work in a row must be quick. */
 const MIN_QUICK = 8;
-/** How many requests may then follow without a report, before another report is needed as proof. */
+/** After that, this many requests may follow without a report. Then another report is needed as proof. */
 const MAX_UNPROVEN = 16;
 
 /** Whether an instance usually ends its work soon, so that its next request need not wait for the report. It has one request at a time. */

@@ -118,7 +118,7 @@ export class Http1UpstreamConnection
       return this;
     }
     if (this.receiver === undefined) {
-      // It is not kept, because an instance on Bun closes a connection without a request after about ten seconds.
+      // The connection is not kept, because an instance on Bun closes a connection without a request after about ten seconds.
       this.close();
       return this;
     }
@@ -136,7 +136,7 @@ export class Http1UpstreamConnection
   cancel(): void {
     const { receiver } = this;
     this.receiver = undefined;
-    // A connection that is not established yet is closed once it is.
+    // A connection that is still being established is closed as soon as it is established.
     if (this.state === "connecting") return;
     if (this.state === "tunnel" || !this.upstream.countsAbandoned || this.connection === undefined) {
       if (this.state === "head") this.upstream.noteLeft(receiver?.request.describe());
@@ -306,7 +306,7 @@ export class Http1UpstreamConnection
     this.resume();
     this.isDoneRead = true;
     if (laterBytes > 0) this.readDone(laterBytes);
-    // Reading the report at once would wake up this process one more time for each request.
+    // To read the report at once, this process would have to wake up once more for each request.
     else if (this.keepAlive && this.upstream.readsDoneLater) this.reading.pause(Pause.DONE);
   }
 

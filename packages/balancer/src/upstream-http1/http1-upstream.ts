@@ -21,11 +21,11 @@ interface Http1ClientServices {
 
 interface Http1ClientOptions {
   maxConnections: number;
-  /** Whether it is not one of our servers, so that it may close an idle connection while a request is on its way. */
+  /** Whether the upstream is not one of our servers, so that it may close an idle connection while a request is in transit. */
   isForeign: boolean;
   /** The version of the PROXY header at the start of each connection, which then serves only one client. */
   sendProxy: ProxyVersion | undefined;
-  /** Whether it may send more than its response, or forwards to such a server. Connections are then kept per client. */
+  /** Whether the upstream may send more than its response, or forwards to such a server. Connections are then kept per client. */
   isPerClient: boolean;
   /**
    * Set for an upstream with limited concurrency, in which further requests would wait. An abandoned request occupies it until the upstream
@@ -43,7 +43,7 @@ interface Http1ClientOptions {
 const AT_ONCE_MS = 2 * TICK_MS;
 /** The accuracy with which the start of an overdue request is known, in milliseconds. */
 const OVERDUE_BY_MS = 2 * TICK_MS;
-/** How long an upstream waits for its process to be killed, in milliseconds. If it takes longer, the process was spared. */
+/** How long an upstream waits for its process to be killed, in milliseconds. After this time, the process was not killed. */
 const DOOM_MS = 5000;
 
 export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<Http1UpstreamConnection> {
@@ -58,7 +58,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   private readonly work = new QuickWork();
   /** Whether a request has exceeded its time limit, so that the process is about to be killed with all of its requests. */
   private isDoomed = false;
-  /** Whether it closes connections after each response without announcing it, as uWSGI does. */
+  /** Whether the upstream closes each connection after its response without announcing it, as uWSGI does. */
   private keepsNone = false;
   /**
    * The lane beside the connections. Without one, nothing shows that the upstream still runs a request whose client has left, and nothing

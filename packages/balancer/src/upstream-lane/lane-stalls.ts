@@ -24,7 +24,7 @@ export abstract class LaneStalls extends LaneConnection {
   /** The number of this lane in the instance's scoreboard; 0 without one. */
   protected number = 0;
   protected abstract maxStreams: number;
-  /** The request the instance is running now: its last frame was STARTED. */
+  /** The request that the instance is running now: its last frame was STARTED. */
   protected atWork: LaneStream | undefined;
   /**
    * Without a scoreboard: a request whose client has left, and which the instance may be running until it sends a frame; empty if it may be
@@ -45,9 +45,9 @@ export abstract class LaneStalls extends LaneConnection {
   }
 
   countStall(weight: number): number {
-    // A stalled instance stays stalled while it has no requests, so that the next request need not find it out.
+    // A stalled instance stays stalled while it has no requests. Otherwise the next request would have to detect it.
     if (this.state === "closed" || (this.streams.active === 0 && !this.stallCount.isAwaiting)) return 0;
-    // STARTED of one request is not a frame for the others that were sent with it.
+    // STARTED of one request says nothing about others that were sent with it.
     const ticks = this.tickStall(weight, this.unanswered > 0);
     // If the tick is late, the instance may not be the cause.
     if (weight === 1) this.moveWaiting();

@@ -40,7 +40,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   protected readonly streams = new StreamTable(this);
   private readonly touched: LaneStream[] = [];
   private notStartedUnsafe = 0;
-  /** The number of requests that were sent and whose handler is not known to have returned. */
+  /** The number of sent requests whose handler is not known to have returned. */
   private notReturned = 0;
   private isRoomDue = false;
   returnedAtMs = Number.NEGATIVE_INFINITY;

@@ -76,7 +76,7 @@ export class StallCounter {
   private lookAtPongs(weight: number, ping: () => void): void {
     this.ticksSinceLook += weight;
     if (this.ignoredPings > 0) this.ignoredTicks += weight;
-    // A silent instance needs no check, and an instance is not pinged before its HELLO.
+    // A silent instance needs no check, and before its HELLO an instance is not pinged.
     if (this.ticksSinceLook < LOOK_EVERY_TICKS || !this.hasReceivedSinceLook) return;
     if (this.isOwedSinceLook && this.ignoredPings++ === 0) this.ignoredTicks = this.ticksSinceLook;
     this.ask(ping);

@@ -26,7 +26,7 @@ export class RetryBudget {
     return WINDOW_S * minPerSecond + (this.recent * percent) / 100;
   }
 
-  /** @param requests the number that was sent to the pool in these `seconds` */
+  /** @param requests how many were sent to the pool in these `seconds` */
   earn(requests: number, seconds: number): void {
     if (this.rule === undefined) return;
     const { percent, minPerSecond } = this.rule;
@@ -39,7 +39,7 @@ export class RetryBudget {
     return this.rule === undefined || this.tokens >= 1;
   }
 
-  /** Takes a request from the budget. Returns false if nothing is left. */
+  /** Takes one request from the budget. Returns false if the budget is spent. */
   take(): boolean {
     const { isLeft } = this;
     if (isLeft) this.tokens--;

@@ -1,14 +1,14 @@
 /** Round robin: picks the upstream that got the fewest requests; among equals in slot order; during a deploy by weight. */
 import type { Policy } from "./picking.js";
 
-/** An upstream that could not be picked for a while gets at most this many requests ahead of the others. */
+/** An upstream that could not be picked for a while then gets at most this many requests more than the others. */
 const MAX_BEHIND = 32;
 
 export class RoundRobin<Candidate extends { readonly name: string; readonly weight?: number | undefined }>
   implements Policy<Candidate>
 {
   private candidates: readonly Candidate[] = [];
-  /** The number of requests that each has got since the last change. */
+  /** How many requests each candidate has got since the last change. */
   private given: number[] = [];
   private next = 0;
   /** The minimum of `given`. */
@@ -16,7 +16,7 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
   /** Set while the weights differ. */
   private weighted: WeightedTurns<Candidate> | undefined;
 
-  /** Continues after the last picked candidate, wherever it is now in the list. */
+  /** Continues after the candidate that was picked last, whatever its new position. */
   rebuild(candidates: readonly Candidate[]): void {
     const last = this.candidates[(this.next + this.candidates.length - 1) % this.candidates.length]?.name;
     const position = candidates.findIndex((candidate) => candidate.name === last);
@@ -84,7 +84,7 @@ interface Weighted {
 /** Smooth weighted round robin: each candidate gets its share of the turns, evenly spread, in the same order every time. */
 export class WeightedTurns<Candidate extends Weighted> {
   private candidates: readonly Candidate[] = [];
-  /** By how much each candidate is behind its share. The sum is always 0. */
+  /** How far each candidate is behind its share. The sum is always 0. */
   private credits: number[] = [];
 
   /** Continues with the credits of the candidates that remain. */

@@ -26,7 +26,7 @@ interface StickyCandidate {
 interface Slot<Candidate> {
   /** Newest first: during a reload, the replacement comes before the process that it replaces. */
   readonly processes: Candidate[];
-  /** The cookie values by which their clients are recognized. */
+  /** The cookie values by which the clients of its processes are recognized. */
   readonly cookies: Uint8Array[];
   canary: Candidate | undefined;
   canaryCookie: Uint8Array;
@@ -42,7 +42,7 @@ const HASHES = 0x1_0000_0000;
 export class Binding {
   /** The number of the slot that should serve the request, negative for the slot's canary; 0 if any slot may. */
   home = 0;
-  /** Whether the request may wait for its slot's process if that is full or stalled. */
+  /** Whether the request may wait for the process of its slot while that process is full or stalled. */
   mayWait = true;
   /** Whether the client has no cookie for a slot that exists. */
   needsCookie = false;
@@ -54,7 +54,7 @@ export class Binding {
 
 /** By hash, a process with fewer requests in flight is never skipped as overloaded: each of them may be an idle WebSocket. */
 const NEVER_OVERLOADED = 64;
-/** The same if clients have no sessions there, so that changing the slot costs little. */
+/** The same number if clients have no sessions there, so that another slot costs little. */
 const NEVER_OVERLOADED_LOOSE = 4;
 /** By hash, the maximum number of requests in flight at one process, as a multiple of the average. */
 const MOST_LOAD = 1.25;
@@ -162,7 +162,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
     if (hash !== 0) binding.home = this.choose(binding);
   }
 
-  /** Leaves the slot of a request. By hash there is another choice, by cookie there is none. */
+  /** Gives up the slot of a request. By hash there is another choice; by cookie there is none. */
   leave(binding: Binding): void {
     if (this.slots[Math.abs(binding.home)] === undefined) binding.needsCookie = true;
     binding.home = binding.hash === 0 ? 0 : this.choose(binding);

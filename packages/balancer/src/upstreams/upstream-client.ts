@@ -19,11 +19,11 @@ export type UpstreamLoss =
   | "behindAbandoned"
   /** Like "closed", on a kept connection that the program had probably closed before the request arrived. */
   | "staleConnection"
-  /** Its upstream stalled, and may be running this request or another one. */
+  /** The upstream stalled. It may be running this request or another one. */
   | "stalled"
-  /** Its upstream stalled while it was running another request. */
+  /** The upstream stalled while it was running another request. */
   | "behindStalled"
-  /** It was sent, but its handler has provably not been called and will not be. */
+  /** The request was sent, but its handler was certainly not called and will not be. */
   | "notStarted"
   /** The connection was closed, or invalid data arrived, after the first byte of the response. */
   | "broken";
@@ -44,7 +44,7 @@ export interface ResponseReceiver {
   /** Whether it may have started at an upstream that exited or stalled; the next upstream must then send STARTED first. */
   readonly mayHaveStartedElsewhere: boolean;
   readonly request: DescribedRequest;
-  /** Since when it has not waited for an upstream, by performance.now(), which is more exact than `Deadlines.now`. */
+  /** Since when the request has not waited for an upstream, by performance.now(), which is more exact than `Deadlines.now`. */
   readonly readyAt?: number;
   /** Connections kept for this client's next request; undefined if none may be kept. */
   readonly keptConnections?: KeptConnections | undefined;
@@ -56,7 +56,7 @@ export interface ResponseReceiver {
   readonly clientEnds?: Ends | undefined;
   /** Called when the connection is established and the request may be sent. Only if `open` returned a stream that was not ready. */
   onUpstreamReady(): void;
-  /** Receives a head. A 1xx is followed by another one. Its bytes are valid until the call returns. */
+  /** Receives a head; another head follows a 1xx. Its bytes are valid until the call returns. */
   onResponseHead(head: ResponseHead): void;
   /** Receives a piece of the body; the bytes are valid until the call returns. */
   onBody(bytes: Uint8Array, start: number, end: number): void;
@@ -101,11 +101,11 @@ export interface TcpConnections {
 
 /** All connections to one upstream. */
 export interface UpstreamClient {
-  /** Set in tcp mode, in which each client has a connection and `open` is not called. */
+  /** Set in tcp mode: each client then has a connection, and `open` is not called. */
   readonly tcp?: TcpConnections;
   /** Whether `open` may be called now, for a request that is idempotent or not (RFC 9110 §9.2.2). */
   hasRoom(isIdempotent: boolean): boolean;
-  /** Whether it has no room now, but will have some soon: it is finishing a request whose response is complete. */
+  /** Whether the upstream has no room now but will have some soon, because it is finishing a request whose response is complete. */
   readonly endsSoon?: boolean;
   /** The number of connections that are open or being opened. */
   readonly connections: number;
@@ -115,7 +115,7 @@ export interface UpstreamClient {
   readonly isBatched?: boolean;
   /** Whether the instance's event loop is running now; false or undefined if the protocol does not show it. */
   readonly isLoopRunning?: boolean;
-  /** When it said last that a handler has returned, in milliseconds, if its pool's requests take long; undefined if the protocol does not say it. */
+  /** When the instance last reported the return of a handler, in milliseconds, if its pool's requests take long; undefined if the protocol has no such report. */
   readonly returnedAtMs?: number;
   /** The number of requests at the instance that are certainly waiting for their turn, as far as the protocol shows it. */
   readonly notStarted: number;

@@ -20,7 +20,7 @@ import type { Vitals } from "./vitals.js";
 /** If nothing arrives from an upstream for this many ticks, half a second, the request that it is running is reported. */
 const RUNNING_TICKS = 32;
 
-/** Losses within this many milliseconds have the same cause. */
+/** Losses within this many milliseconds count as one, with the same cause. */
 const SAME_LOSS_MS = 1000;
 
 interface ResponseFigures {
@@ -36,9 +36,9 @@ export class Upstream {
   private awaited = 0;
   private fewestAwaited = 0;
   private fewestBefore = 0;
-  /** Whether nothing arrived from it while others responded. */
+  /** Whether nothing arrived from the upstream while others responded. */
   isStalled = false;
-  /** Whether it has been stalled for longer than its sticky clients wait. */
+  /** Whether the upstream has been stalled for longer than its sticky clients wait. */
   isStalledLong = false;
   /** How long it takes for its requests. */
   readonly pace = new Pace();
@@ -52,28 +52,28 @@ export class Upstream {
   weight = 1;
   private fullWeight = 1;
   private startFactor = 1;
-  /** The maximum number of requests that all balancers together may have there. */
+  /** The maximum number of requests that all balancers together may have at this upstream. */
   maxInFlight = Number.POSITIVE_INFINITY;
-  /** The requests of other balancers there; undefined if unknown. */
+  /** The requests of other balancers at this upstream; undefined if unknown. */
   others: SharedCounts | undefined;
   /** How fast it responds; set if its pool's policy needs it. */
   latency: PeakLatency | undefined;
   /** Whether it is a canary of a deploy. */
   isCanary = false;
-  /** Why it gets no new requests, as a sum of `OutOfTurn`. Its pool decides the consequences. */
+  /** Why the upstream gets no new requests, as a sum of `OutOfTurn`. Its pool decides the consequences. */
   reasons = 0;
-  /** Whether it gets no new requests for these reasons. */
+  /** Whether the upstream gets no new requests for these reasons. */
   isOutOfTurn = false;
   /** The cookie value that its clients get if its pool has one, and another value by which they are recognized. */
   cookie: string | undefined;
   alsoCookie: string | undefined;
-  /** Set while it is drained; called when its last request has ended. */
+  /** Set while the upstream is drained; called when its last request has ended. */
   onIdle: (() => void) | undefined;
   private finishedSince = 0;
   /** Its responses since this process has known it, by STATUS_CLASSES. */
   private readonly statuses = new Uint32Array(STATUS_CLASSES.length);
   private isLeaving = false;
-  /** Since when it is leaving, in milliseconds of `Deadlines.now`; Infinity if it is not. */
+  /** Since when the upstream is leaving, in milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
   leavingSince = Number.POSITIVE_INFINITY;
   /** When a request was last lost here, in milliseconds of `Deadlines.now`. */
   private lossAt = Number.NEGATIVE_INFINITY;
@@ -97,14 +97,14 @@ export class Upstream {
     /** The slot, for example `web.3`. */
     readonly name: string,
     private readonly client: UpstreamClient,
-    /** Whether it is a program, which reports no figures. */
+    /** Whether the upstream is a program, which reports no figures. */
     readonly isForeign = false,
   ) {
     this.slot = Number(name.slice(name.lastIndexOf(".") + 1));
     if (isForeign) this.responses = { errorsTotal: 0, latency: new Histogram() };
   }
 
-  /** The number of requests of all balancers in flight there, as far as they are known. */
+  /** The number of requests in flight at this upstream, of all balancers as far as they are known. */
   get load(): number {
     return this.others === undefined ? this.inFlight : this.inFlight + this.others.inFlight;
   }
@@ -249,12 +249,12 @@ export class Upstream {
     return this.reasons !== before;
   }
 
-  /** Whether it may be picked for a request that is idempotent or not. */
+  /** Whether the upstream may be picked for a request that is idempotent or not. */
   isAvailable(isIdempotent: boolean): boolean {
     return !this.isLeaving && !this.isOutOfTurn && this.client.hasRoom(isIdempotent);
   }
 
-  /** Whether it is not available but will be soon, so that a request that has to wait anyway may wait there. */
+  /** Whether the upstream is not available but will be soon. A request that has to wait anyway may wait there. */
   get endsSoon(): boolean {
     return !this.isLeaving && !this.isOutOfTurn && this.client.endsSoon === true;
   }
@@ -345,7 +345,7 @@ export class Upstream {
     if (this.inFlight === 0) this.onIdle?.();
   }
 
-  /** Whether it has been leaving for a while: it drains, and is killed at its deadline. A hung process is killed as soon as it leaves. */
+  /** Whether the process has been leaving for a while, so that it drains until its deadline. A hung process is killed as soon as it leaves. */
   isDraining(now: number): boolean {
     return now - this.leavingSince > SAME_LOSS_MS;
   }

@@ -2,7 +2,15 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { circlesIn, foldersOfPage, type Import, importsBelow, roomsOfPage, tableOfCode, tableOfPage } from "./support/architecture.js";
+import {
+  circlesIn,
+  foldersOfPage,
+  type Import,
+  importsBelow,
+  roomsOfPage,
+  tableOfCode,
+  tableOfPage,
+} from "./support/architecture.js";
 import { ROOT } from "./support/fleet.js";
 
 const SUPERVISOR = "packages/supervisor/src";

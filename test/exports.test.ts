@@ -350,7 +350,10 @@ test("wrong options are one clear line, and a fleet without requests has no fron
     [["nginx", "--box", "x=10.0.0.1", "--box", "x=10.0.0.2"], /^paceline: --box: two boxes are named x$/m],
     [["haproxy", "--bind", ":80 ssl"], /^paceline: --bind: cannot contain spaces/m],
     [["compose", "--workdir", "app"], /^paceline: --workdir: must be an absolute path, not app$/m],
-    [["haproxy", "--worker", "app.js"], /^paceline: haproxy: \S+ has only workers, which get no requests, so it needs no front$/m],
+    [
+      ["haproxy", "--worker", "app.js"],
+      /^paceline: haproxy: \S+ has only workers, which get no requests, so it needs no front$/m,
+    ],
   ];
   for (const [args, message] of refusals) {
     const { code, stdout, stderr } = await project.cli(["export", ...args]);

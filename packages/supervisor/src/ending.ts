@@ -1,14 +1,14 @@
 /** How a supervisor leaves its fleet: it stops it, or freezes it for another supervisor. */
-import type { SupervisorProgram, OperationResult } from "./control/api.js";
+import type { OperationResult, SupervisorProgram } from "./control/api.js";
 import { type Fleet, isDown } from "./core/fleet.js";
 import { resize } from "./core/fleet-changes.js";
 import { seconds } from "./core/words.js";
 import { generationsInUse, longestEndMs } from "./operations/fleet-questions.js";
 import { STOPPING } from "./operations/scale-and-restart.js";
-import type { FleetParts } from "./wiring.js";
 import type { FleetRunner } from "./processes/fleet-runner.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { endLeftovers } from "./run-dir/orphans.js";
+import type { FleetParts } from "./wiring.js";
 
 /**
  * On a stop, the time for balancers to accept waiting clients and close their listening sockets, in milliseconds. On a busy machine they

@@ -19,10 +19,10 @@ import { diffFleet } from "./operations/fleet-diff.js";
 import { fleetState } from "./operations/fleet-questions.js";
 import { buildStatus } from "./operations/status.js";
 import type { Watch } from "./operations/watch/watch.js";
-import type { FleetParts } from "./wiring.js";
 import { PageToken } from "./run-dir/own-secrets.js";
 import { detailsOf, Records, readReports } from "./run-dir/report-files.js";
 import type { SupervisorOptions } from "./supervisor-options.js";
+import type { FleetParts } from "./wiring.js";
 
 /** For a fleet without an https address. */
 const NO_CERTIFICATES: SupervisorApi["certificates"] = {

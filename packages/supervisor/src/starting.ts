@@ -6,11 +6,11 @@ import { addPool, resize } from "./core/fleet-changes.js";
 import { firstSizeOf } from "./operations/autoscaling.js";
 import { allReadySince, readyCount } from "./operations/fleet-questions.js";
 import type { Watch } from "./operations/watch/watch.js";
-import type { FleetParts } from "./wiring.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { addressesOf, hasBalancer } from "./run-dir/run-dir.js";
 import { bindAll } from "./sockets/listening-sockets.js";
 import type { CertificateOptions, PartsOptions, SocketOptions } from "./supervisor-options.js";
+import type { FleetParts } from "./wiring.js";
 
 /**
  * Binds the addresses and opens the control channel. Returns false if the fleet was stopped in the meantime.

@@ -1,6 +1,13 @@
 /** What a supervisor is given, and what the process that starts it sees of it. */
 import type { ReadFiles } from "./certificates/watched-files.js";
-import type { DeployRequest, SupervisorProgram, LogStatus, OperationResult, Status, SupervisorApi } from "./control/api.js";
+import type {
+  DeployRequest,
+  LogStatus,
+  OperationResult,
+  Status,
+  SupervisorApi,
+  SupervisorProgram,
+} from "./control/api.js";
 import type { Caller } from "./core/history.js";
 import type { FleetConfig } from "./core/model.js";
 import type { DeployLoad } from "./operations/deploy-trials.js";

@@ -1,6 +1,6 @@
 /** The supervisor from start to end; parts.ts creates and connects its parts, fleet-view.ts has what clients see. */
 import { AdminListener } from "./control/admin-listener.js";
-import type { SupervisorProgram, OperationResult, ProgressListener, SupervisorApi } from "./control/api.js";
+import type { OperationResult, ProgressListener, SupervisorApi, SupervisorProgram } from "./control/api.js";
 import { type Fleet, findPool } from "./core/fleet.js";
 import type { Caller } from "./core/history.js";
 import { HAS_STOPPED } from "./core/words.js";
@@ -8,15 +8,15 @@ import { endFleet, freezeForNextSupervisor, stopPools } from "./ending.js";
 import { FleetView } from "./fleet-view.js";
 import { readiness, wantedSlots, wereAllReady } from "./operations/fleet-questions.js";
 import { callerVia } from "./operations/history.js";
+import { OperatorCommands } from "./operations/operator-commands.js";
 import { Receivers } from "./operations/receivers.js";
 import { STOPPING } from "./operations/scale-and-restart.js";
-import { OperatorCommands } from "./operations/operator-commands.js";
 import { watchSignals } from "./operations/signals.js";
-import { FleetParts } from "./wiring.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
 import { layOut, openCertificates, openSockets, startParts, watchFiles } from "./starting.js";
 import type { FleetOutcome, Supervisor, SupervisorOptions } from "./supervisor-options.js";
 import { TakeOver } from "./take-over.js";
+import { FleetParts } from "./wiring.js";
 
 /** Creates a supervisor; nothing is started yet. */
 export function createSupervisor(options: SupervisorOptions): Supervisor {
@@ -189,7 +189,8 @@ class FleetSupervisor extends FleetView implements Supervisor {
     const result = await parts.history.record(
       begin,
       () => {},
-      async () => parts.locking.refusal() ?? freezeForNextSupervisor(parts, next, { version: this.options.version, isRunning }),
+      async () =>
+        parts.locking.refusal() ?? freezeForNextSupervisor(parts, next, { version: this.options.version, isRunning }),
     );
     if (!result.ok) return result;
     this.watch?.stop();

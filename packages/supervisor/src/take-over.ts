@@ -6,8 +6,8 @@ import type { Process } from "./core/process.js";
 import type { FleetAdoption } from "./operations/adoption.js";
 import { counted, wantedSlots } from "./operations/fleet-questions.js";
 import { STOPPING } from "./operations/scale-and-restart.js";
-import type { FleetParts } from "./wiring.js";
 import { BALANCER_POOL } from "./processes/live-process.js";
+import type { FleetParts } from "./wiring.js";
 
 /** A start that takes over the fleet does not wait for a slot with this many consecutive failures. */
 const HOPELESS_FAILURES = 2;

@@ -30,7 +30,8 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
   const env = { ...process.env, PACELINE_RUNTIME: runtime };
   /** Returns the run directory of a test's fleet. */
   const runDirOf = (folder: string) =>
-    listRunDirs(process.env.PACELINE_STATE_DIR as string).find((path) => readFleetFile(path)?.folder === folder) ?? folder;
+    listRunDirs(process.env.PACELINE_STATE_DIR as string).find((path) => readFleetFile(path)?.folder === folder) ??
+    folder;
   const paceline = (cwd: string, ...args: string[]) =>
     canBeKept(args) || canBeKeptToo(args) ? runKept(args, cwd, env) : run(PACELINE, args, { cwd, env });
 

@@ -3,9 +3,9 @@ import type { RateLimitRule } from "@paceline/wire";
 import { ascii, equalsIgnoringCase } from "../http1/bytes.js";
 import type { Forwarded, Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
+import { networkOf } from "../http1/trusted-proxies.js";
 import { findRoute } from "../routing/route.js";
 import { Router } from "../routing/router.js";
-import { networkOf } from "../http1/trusted-proxies.js";
 import { BucketTable, NewKeys } from "./bucket-table.js";
 
 export class RateLimits {

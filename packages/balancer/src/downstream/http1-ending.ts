@@ -1,16 +1,17 @@
 /**
  * Decides how an HTTP/1 client's connection ends: after its last response, by its client, to make room for another, in a drain, or at once.
  */
+
+import type { Downstream, LocalStatus } from "../exchange/downstream.js";
 import { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
+import { ClientReading, Pause } from "../transport/reading.js";
 import type { Connection, Ends } from "../transport/transport.js";
-import type { Downstream, LocalStatus } from "../exchange/downstream.js";
 import { Http1Response } from "./http1-response.js";
 import { ClientMemory, Input } from "./input.js";
 import { endLasting, type LastingClient } from "./lasting-response.js";
-import { ClientReading, Pause } from "../transport/reading.js";
 
 export type State =
   /** Between requests, or while a head arrives. */

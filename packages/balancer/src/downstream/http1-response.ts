@@ -1,6 +1,7 @@
 /** Sends responses to an HTTP/1 client: decides framing by version and keep-alive, and measures how fast the client reads. */
 import { SlowReader } from "@paceline/wire";
 import type { CodedBody } from "../coding/compression.js";
+import type { DownstreamResponse, LocalStatus } from "../exchange/downstream.js";
 import type { Relay } from "../exchange/relay.js";
 import { ascii, equalsIgnoringCase } from "../http1/bytes.js";
 import { FieldKind } from "../http1/field-table.js";
@@ -8,11 +9,10 @@ import type { HeadWriter } from "../http1/head-writer.js";
 import type { Identity } from "../http1/identity.js";
 import type { Framing } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
+import { type LocalPage, ownPage, withLine } from "../routing/local-response.js";
 import { type Connection, MUCH_UNREAD_BYTES, SCARCE_WAITING_BYTES } from "../transport/transport.js";
-import type { DownstreamResponse, LocalStatus } from "../exchange/downstream.js";
 import type { ClientMemory } from "./input.js";
 import { type LastingResponse, lastingResponse } from "./lasting-response.js";
-import { type LocalPage, ownPage, withLine } from "../routing/local-response.js";
 
 const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
 

@@ -11,10 +11,10 @@ import { HeadWriter } from "../http1/head-writer.js";
 import { RequestHead } from "../http1/request-head.js";
 import { Router } from "../routing/router.js";
 import { Counters } from "../stats/counters.js";
+import { TurnShare } from "../transport/reading.js";
 import { Http1Downstream } from "./http1.js";
 import { Http1Response } from "./http1-response.js";
 import type { ClientMemory } from "./input.js";
-import { TurnShare } from "../transport/reading.js";
 
 /** Gets 404 from a balancer without routes. */
 const READ = Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4000));

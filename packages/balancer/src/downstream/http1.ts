@@ -1,18 +1,18 @@
 /** One HTTP/1 client connection: reads its requests one after another and sends the responses. http1-ending.ts handles its end. */
 import { leaveToCollector, type OpenRequest } from "@paceline/wire";
 import type { CodedBody } from "../coding/compression.js";
+import type { LocalStatus } from "../exchange/downstream.js";
 import type { Relay } from "../exchange/relay.js";
 import { BODY_MALFORMED, BODY_TOO_LARGE, BodyReader, type BodySink } from "../http1/body-framing.js";
 import type { Peer } from "../http1/forwarded.js";
 import { HEAD_INCOMPLETE, HEAD_REFUSED, type RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
+import { type OwnResponse, ownResponse } from "../routing/local-response.js";
 import { findRoute } from "../routing/route.js";
+import { CHUNK_UNITS, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "../transport/reading.js";
 import { type Connection, type ConnectionOwner, type Ends, MUCH_UNREAD_BYTES } from "../transport/transport.js";
-import type { LocalStatus } from "../exchange/downstream.js";
 import { Http1Ending, type State } from "./http1-ending.js";
 import { MAX_AHEAD_BYTES } from "./input.js";
-import { type OwnResponse, ownResponse } from "../routing/local-response.js";
-import { CHUNK_UNITS, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "../transport/reading.js";
 
 function keepingReader(): BodyReader {
   const reader = new BodyReader();

@@ -7,9 +7,9 @@ import { Floods } from "../http2/flood.js";
 import { PeerSettings } from "../http2/peer-settings.js";
 import { ErrorCode, Flag, PREFACE } from "../http2/protocol.js";
 import { ConnectionWindow } from "../http2/windows.js";
+import { CHUNK_UNITS, MAX_TURN_REQUESTS } from "../transport/reading.js";
 import type { Http2Output } from "./http2-output.js";
 import type { Http2Stream } from "./http2-stream.js";
-import { CHUNK_UNITS, MAX_TURN_REQUESTS } from "../transport/reading.js";
 
 /** The cost of changing one stream's window by a setting, in units of a turn's share. */
 const WINDOW_UNITS = 1024;

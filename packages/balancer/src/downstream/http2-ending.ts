@@ -6,11 +6,11 @@ import { SlowReader } from "@paceline/wire";
 import type { Relay } from "../exchange/relay.js";
 import { FrameReader } from "../http2/frame-reader.js";
 import { ErrorCode, MAX_STREAM_ID } from "../http2/protocol.js";
+import { type ClientReading, Pause } from "../transport/reading.js";
 import type { Connection } from "../transport/transport.js";
 import type { Http2Frames } from "./http2-frames.js";
 import type { Http2Output } from "./http2-output.js";
 import type { Http2Stream } from "./http2-stream.js";
-import { type ClientReading, Pause } from "../transport/reading.js";
 
 export type State =
   | "open"

@@ -5,9 +5,9 @@ import { HpackDecoder } from "../http2/hpack-decoder.js";
 import { EndedStreams } from "../http2/peer-settings.js";
 import { ErrorCode, Flag, FrameType, readUint31 } from "../http2/protocol.js";
 import type { RequestText } from "../http2/request-text.js";
+import { CHUNK_UNITS } from "../transport/reading.js";
 import { ConnectionFrames, type FramesOwner } from "./http2-connection-frames.js";
 import type { Http2Stream } from "./http2-stream.js";
-import { CHUNK_UNITS } from "../transport/reading.js";
 
 /** How many bytes a field block may have beyond a head's limit, and how many CONTINUATION frames (CVE-2024-27316). */
 const MAX_BLOCK_ROOM_BYTES = 16_384;

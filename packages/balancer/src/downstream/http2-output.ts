@@ -6,8 +6,8 @@ import { FrameBuffer } from "../http2/frame-buffer.js";
 import { HpackEncoder } from "../http2/hpack-encoder.js";
 import { FIRST_WINDOW_BYTES, Setting } from "../http2/protocol.js";
 import { SendWindow } from "../http2/windows.js";
-import { type Connection, SCARCE_WAITING_BYTES } from "../transport/transport.js";
 import { atTurnEnd } from "../loop-turn.js";
+import { type Connection, SCARCE_WAITING_BYTES } from "../transport/transport.js";
 import type { Http2Response, ResponseHost } from "./http2-response.js";
 
 /** How many bytes of frames are collected before they are written. */

@@ -1,6 +1,7 @@
 /** Sends one response over HTTP/2: its head, its body within the client's windows, its trailers, and the pace of a slow reader. */
 import { type AcknowledgingConnection, SlowReader } from "@paceline/wire";
 import type { CodedBody } from "../coding/compression.js";
+import type { DownstreamResponse, LocalStatus } from "../exchange/downstream.js";
 import type { Relay } from "../exchange/relay.js";
 import type { Identity } from "../http1/identity.js";
 import type { ResponseHead } from "../http1/response-head.js";
@@ -9,12 +10,11 @@ import type { FrameBuffer } from "../http2/frame-buffer.js";
 import type { HpackEncoder } from "../http2/hpack-encoder.js";
 import { MAX_FRAME_BYTES } from "../http2/protocol.js";
 import { SendWindow } from "../http2/windows.js";
+import { type LocalPage, ownPage, withLine } from "../routing/local-response.js";
 import { WaitingBytes } from "../transport/buffers.js";
-import type { DownstreamResponse, LocalStatus } from "../exchange/downstream.js";
 import { addHstsTo, addIdTo } from "./http1-response.js";
 import type { ResponseScratch } from "./http2-scratch.js";
 import { type LastingResponse, lastingResponse } from "./lasting-response.js";
-import { type LocalPage, ownPage, withLine } from "../routing/local-response.js";
 
 /** What a response needs of its connection. */
 export interface ResponseHost {

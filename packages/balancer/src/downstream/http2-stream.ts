@@ -1,6 +1,7 @@
 /** One request over HTTP/2 and its response: the client of an exchange. Belongs to a connection, which reuses it. */
 import { giveBack, type OpenRequest } from "@paceline/wire";
 import type { CodedBody } from "../coding/compression.js";
+import type { Downstream, LocalStatus } from "../exchange/downstream.js";
 import { Exchange } from "../exchange/exchange.js";
 import type { Relay } from "../exchange/relay.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -9,13 +10,12 @@ import type { ResponseHead } from "../http1/response-head.js";
 import { ErrorCode } from "../http2/protocol.js";
 import type { RequestText } from "../http2/request-text.js";
 import { streamWindow } from "../http2/windows.js";
+import { type OwnResponse, ownResponse } from "../routing/local-response.js";
 import { findRoute } from "../routing/route.js";
 import type { Ends } from "../transport/transport.js";
-import type { Downstream, LocalStatus } from "../exchange/downstream.js";
 import { Http2Response, type ResponseHost } from "./http2-response.js";
 import type { ResponseScratch } from "./http2-scratch.js";
 import { endLasting, type LastingClient } from "./lasting-response.js";
-import { type OwnResponse, ownResponse } from "../routing/local-response.js";
 
 /** What a stream needs of its connection. */
 export interface StreamHost {

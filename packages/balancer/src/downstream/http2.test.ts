@@ -30,10 +30,10 @@ import { RequestHead } from "../http1/request-head.js";
 import { FrameType, Setting } from "../http2/protocol.js";
 import { Router } from "../routing/router.js";
 import { Counters } from "../stats/counters.js";
+import { TurnShare } from "../transport/reading.js";
 import type { Pool } from "../upstreams/pool.js";
 import { Http2Downstream } from "./http2.js";
 import { Http2Scratch } from "./http2-scratch.js";
-import { TurnShare } from "../transport/reading.js";
 
 /** A pool whose requests wait in its queue. */
 const WAITING = {

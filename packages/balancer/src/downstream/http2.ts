@@ -3,6 +3,7 @@ import { type OpenRequest, SlowReader } from "@paceline/wire";
 import type { Relay } from "../exchange/relay.js";
 import type { Peer } from "../http1/forwarded.js";
 import { ErrorCode } from "../http2/protocol.js";
+import { ClientReading, Pause } from "../transport/reading.js";
 import type { Connection, ConnectionOwner, Ends } from "../transport/transport.js";
 import type { FramesOwner } from "./http2-connection-frames.js";
 import { Http2Ending, NEVER } from "./http2-ending.js";
@@ -10,7 +11,6 @@ import { Http2Frames } from "./http2-frames.js";
 import { Http2Output, type OutputOwner } from "./http2-output.js";
 import type { Http2Scratch } from "./http2-scratch.js";
 import { Http2Stream, type StreamHost } from "./http2-stream.js";
-import { ClientReading, Pause } from "../transport/reading.js";
 
 /** While more bytes than this wait for the client, its frames are not read, because replies to them could add more. */
 const MAX_UNWRITTEN_BYTES = 262_144;

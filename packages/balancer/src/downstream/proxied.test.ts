@@ -3,9 +3,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FakeConnection } from "../../test/support/fake-transport.js";
 import { Deadlines } from "../deadlines.js";
+import { proxyHeader, readProxyHeader } from "../http1/proxy-header.js";
 import { NO_OWNER } from "../transport/transport.js";
 import { ClosedClients, ProxiedClient } from "./proxied.js";
-import { proxyHeader, readProxyHeader } from "../http1/proxy-header.js";
 
 const SIGN = "\r\n\r\n\0\r\nQUIT\n";
 

@@ -1,7 +1,7 @@
 /** Connections of a trusted proxy that start with a PROXY header, which is read before the first request and has a deadline. */
 import type { Deadlines } from "../deadlines.js";
-import type { Connection, ConnectionOwner } from "../transport/transport.js";
 import { type ProxyHeader, readProxyHeader } from "../http1/proxy-header.js";
+import type { Connection, ConnectionOwner } from "../transport/transport.js";
 
 /** The minimum time between two reports of closed connections, in milliseconds. */
 const TELL_EVERY_MS = 60_000;

@@ -1,16 +1,17 @@
 /** Finds an upstream for a request, at once or through the request queue. If that upstream fails, finds another one. */
-import type { Downstream } from "./downstream.js";
+
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import { findRoute } from "../routing/route.js";
 import type { Router } from "../routing/router.js";
-import type { Pool } from "../upstreams/pool.js";
 import { Rank } from "../upstreams/pending-lines.js";
+import type { Pool } from "../upstreams/pool.js";
 import { QueueEntry, type Waiting } from "../upstreams/request-queue.js";
 import { Binding } from "../upstreams/sticky.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
+import type { Downstream } from "./downstream.js";
 import type { Relay } from "./relay.js";
 import { isPoison, LostStarts, MAX_SENDS, mayStartAgain, mayTryElsewhere } from "./retry.js";
 import type { SavedHead } from "./saved-head.js";

@@ -1,9 +1,10 @@
 /** A request's body that is collected before an upstream is picked: in memory, or in the spool if it is large. */
-import type { Downstream } from "./downstream.js";
+
 import type { RequestHead } from "../http1/request-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import { BodyRate } from "./body-rate.js";
 import { CollectedBytes } from "./buffered-body.js";
+import type { Downstream } from "./downstream.js";
 import type { Relay } from "./relay.js";
 import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
 

@@ -2,8 +2,8 @@
 
 import type { CodedBody } from "../coding/compression.js";
 import type { ResponseHead } from "../http1/response-head.js";
-import type { Ends } from "../transport/transport.js";
 import type { LocalPage, LocalStatus } from "../routing/local-response.js";
+import type { Ends } from "../transport/transport.js";
 
 export type { LocalStatus };
 

@@ -3,10 +3,10 @@
  * counted.
  */
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { DownstreamResponse } from "./downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Upstream } from "../upstreams/upstream.js";
+import type { DownstreamResponse } from "./downstream.js";
 import { type Cut, Outcome } from "./outcome.js";
 import type { Relay } from "./relay.js";
 import type { SavedHead } from "./saved-head.js";

@@ -1,7 +1,6 @@
 /** The outcome of one request for the counters and the access log: status, sizes, times, and which side ended it. */
 import type { LostRequest, OpenRequest } from "@paceline/wire";
 import type { AccessOutcome, AccessPhase, HedgeResult } from "@paceline/wire/access-log";
-import type { DownstreamResponse, LocalStatus } from "./downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { Finished } from "../stats/access-log.js";
@@ -9,6 +8,7 @@ import { concernsProcess } from "../stats/losses.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { Upstream } from "../upstreams/upstream.js";
 import type { UpstreamLoss } from "../upstreams/upstream-client.js";
+import type { DownstreamResponse, LocalStatus } from "./downstream.js";
 import type { Relay } from "./relay.js";
 import type { SavedHead } from "./saved-head.js";
 

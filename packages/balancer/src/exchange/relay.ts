@@ -2,7 +2,6 @@
 import type { BalancerLimits } from "@paceline/wire";
 import type { RateLimits } from "../admission/rate-limits.js";
 import type { Deadlines } from "../deadlines.js";
-import type { TurnShare } from "../transport/reading.js";
 import type { Forwarded } from "../http1/forwarded.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { IdentitySource } from "../http1/identity.js";
@@ -14,6 +13,7 @@ import type { AccessLog } from "../stats/access-log.js";
 import type { Counters } from "../stats/counters.js";
 import type { Losses } from "../stats/losses.js";
 import type { Recorder, SpanRecorder } from "../stats/recorder.js";
+import type { TurnShare } from "../transport/reading.js";
 import type { Pool } from "../upstreams/pool.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { PoisonBook } from "./poison.js";

@@ -1,10 +1,10 @@
 /** Sends a request's body to the upstream: as it arrives, from a copy for another attempt, or after it was collected. */
 import { SlowReader } from "@paceline/wire";
-import type { Downstream } from "./downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import { BodyRate } from "./body-rate.js";
 import { BufferedBody } from "./buffered-body.js";
 import { CollectedBody, type CollectedBodyOwner } from "./collected-body.js";
+import type { Downstream } from "./downstream.js";
 import type { Relay } from "./relay.js";
 import type { ResponseFlow } from "./response-flow.js";
 

@@ -3,7 +3,6 @@
  * sends the body. exchange.ts has the response's side.
  */
 import { admit } from "../admission/admit.js";
-import type { Downstream } from "./downstream.js";
 import type { BodySink } from "../http1/body-framing.js";
 import { passingTrailers } from "../http1/forward-policy.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -17,6 +16,7 @@ import type { Upstream } from "../upstreams/upstream.js";
 import { KeptConnections, type UpstreamLoss, type UpstreamStream } from "../upstreams/upstream-client.js";
 import { Attempts, type AttemptsOwner } from "./attempts.js";
 import { isToBeCollected } from "./collected-body.js";
+import type { Downstream } from "./downstream.js";
 import { Hedge, type HedgeOwner } from "./hedge.js";
 import { type Cut, Outcome } from "./outcome.js";
 import type { Relay } from "./relay.js";
@@ -84,7 +84,9 @@ export abstract class RequestSide
 
   get canReassign(): boolean {
     const { attempts } = this;
-    return this.state.awaitsResponse && this.body.isBuffered && attempts.hasSendsLeft && !attempts.staysAt(this.upstream);
+    return (
+      this.state.awaitsResponse && this.body.isBuffered && attempts.hasSendsLeft && !attempts.staysAt(this.upstream)
+    );
   }
 
   get isTunnel(): boolean {

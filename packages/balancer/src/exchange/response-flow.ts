@@ -1,10 +1,10 @@
 /** Sends a response to the client: directly, or through the spool so that limited concurrency is freed earlier; compressed or not. */
 import { type CodedReader, codingShare } from "../coding/coding-share.js";
 import type { CodedBody, Compression } from "../coding/compression.js";
-import type { Downstream } from "./downstream.js";
 import type { Peer } from "../http1/forwarded.js";
 import type { ResponseHead } from "../http1/response-head.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
+import type { Downstream } from "./downstream.js";
 import type { Cut } from "./outcome.js";
 import type { Relay } from "./relay.js";
 import type { SavedHead } from "./saved-head.js";

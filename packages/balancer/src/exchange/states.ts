@@ -1,8 +1,8 @@
 /** The states of an exchange: for which side it waits, and how it handles the client's input. */
 import type { AccessPhase } from "@paceline/wire/access-log";
-import type { Downstream } from "./downstream.js";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { Attempts } from "./attempts.js";
+import type { Downstream } from "./downstream.js";
 import type { Cut } from "./outcome.js";
 import type { Relay } from "./relay.js";
 import type { RequestBody } from "./request-body.js";

@@ -3,8 +3,8 @@
  * proxy-protocol.txt). Pure.
  */
 import type { ProxyVersion } from "@paceline/wire";
-import { familyOf, plainAddress } from "./trusted-proxies.js";
 import type { Ends } from "../transport/transport.js";
+import { familyOf, plainAddress } from "./trusted-proxies.js";
 
 export type ProxyHeader =
   | { kind: "incomplete" }

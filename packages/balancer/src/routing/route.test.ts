@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { RequestHead } from "../http1/request-head.js";
 import { decodeForMatch, normalizePath } from "../http1/normal-path.js";
+import { RequestHead } from "../http1/request-head.js";
 import { retarget, routeOf } from "./route.js";
 import { Router } from "./router.js";
 

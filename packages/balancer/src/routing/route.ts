@@ -9,7 +9,7 @@
  * (or another prefix to strip), or find dot segments. So `/packages/@scope%2fname` is accepted. `/api%2Fusers` and `/static/..%2Fapi` are
  * not if there is a route `/api/`.
  */
-import type { RequestHead } from "../http1/request-head.js";
+
 import {
   decodeForMatch,
   normalizePath,
@@ -19,6 +19,7 @@ import {
   readEscapedSlashes,
   readSlashesAtBeginning,
 } from "../http1/normal-path.js";
+import type { RequestHead } from "../http1/request-head.js";
 import type { Route, Router } from "./router.js";
 
 /** The response statuses of requests without a route. */

@@ -2,8 +2,8 @@
  * Finds the best route for a host and path: an exact host wins over a wildcard, and a wildcard over any host; then the longest prefix wins.
  */
 import { LOWER } from "../http1/bytes.js";
-import type { RouteCounts } from "../stats/route-counts.js";
 import { decodeForMatch, normalizePath } from "../http1/normal-path.js";
+import type { RouteCounts } from "../stats/route-counts.js";
 
 /** One route of a router. */
 export interface RouteSpec<Target> {

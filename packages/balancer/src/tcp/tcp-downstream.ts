@@ -2,11 +2,11 @@
 import type { BalancerLimits } from "@paceline/wire";
 import type { Guest } from "../admission/door.js";
 import type { Deadlines } from "../deadlines.js";
-import { proxyHeader } from "../http1/proxy-header.js";
-import type { TurnShare } from "../transport/reading.js";
 import type { UnreadBytes } from "../exchange/unread-bytes.js";
 import type { Peer } from "../http1/forwarded.js";
+import { proxyHeader } from "../http1/proxy-header.js";
 import type { Counters } from "../stats/counters.js";
+import type { TurnShare } from "../transport/reading.js";
 import { type Connection, type ConnectionOwner, type Connector, type Ends, NO_OWNER } from "../transport/transport.js";
 import { Rank } from "../upstreams/pending-lines.js";
 import type { Pool } from "../upstreams/pool.js";

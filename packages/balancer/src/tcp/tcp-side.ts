@@ -1,7 +1,7 @@
 /** One of the two connections that are joined in tcp mode. Passes on the bytes of its peer as fast as the other peer reads. */
 
-import { FairReading, Pause, type TurnShare } from "../transport/reading.js";
 import { type UnreadBytes, type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
+import { FairReading, Pause, type TurnShare } from "../transport/reading.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
 
 interface JoinedOwner {

@@ -1,10 +1,10 @@
 /** One connection to an upstream. Sends a request (request-sender.ts), reads its response, and is reused if the framing allows it. */
 import type { OverdueRequest } from "@paceline/wire";
-import { proxyHeader } from "../http1/proxy-header.js";
-import { CHUNK_UNITS, Pause } from "../transport/reading.js";
 import { BODY_MALFORMED, BodyReader } from "../http1/body-framing.js";
+import { proxyHeader } from "../http1/proxy-header.js";
 import { HEAD_INCOMPLETE } from "../http1/request-head.js";
 import { ResponseHead } from "../http1/response-head.js";
+import { CHUNK_UNITS, Pause } from "../transport/reading.js";
 import type { Connection, ConnectionOwner, Connector } from "../transport/transport.js";
 import type {
   KeptConnection,

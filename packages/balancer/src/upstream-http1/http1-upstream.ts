@@ -1,9 +1,9 @@
 /** The HTTP/1.1 client of an upstream: kept connections, each with one request at a time. */
 import type { OverdueRequest, ProxyVersion, SocketAddress } from "@paceline/wire";
 import { type Deadlines, TICK_MS } from "../deadlines.js";
-import type { TurnShare } from "../transport/reading.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Counters } from "../stats/counters.js";
+import type { TurnShare } from "../transport/reading.js";
 import type { Transport } from "../transport/transport.js";
 import type { ControlLane } from "../upstream-lane/lane-connection.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";

@@ -1,10 +1,10 @@
 /** The sending half of a connection to an upstream: writes one request's head and body. */
 import type { ProxyVersion } from "@paceline/wire";
 import type { Deadlines } from "../deadlines.js";
-import { FairReading, type TurnShare } from "../transport/reading.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Framing, RequestHead } from "../http1/request-head.js";
+import { FairReading, type TurnShare } from "../transport/reading.js";
 import type { Connection } from "../transport/transport.js";
 import { InterimBound, type ResponseReceiver } from "../upstreams/upstream-client.js";
 

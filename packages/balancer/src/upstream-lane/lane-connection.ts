@@ -13,8 +13,8 @@ import {
   type Transport,
 } from "../transport/transport.js";
 import type { WorkMeter } from "../upstreams/work-meter.js";
-import { MainThread } from "./main-thread.js";
 import { LaneOutput } from "./lane-output.js";
+import { MainThread } from "./main-thread.js";
 import { MAX_IGNORED_PINGS, StallCounter } from "./stall-counter.js";
 
 export interface LaneConnectionServices {

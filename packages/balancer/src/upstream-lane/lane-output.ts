@@ -1,8 +1,8 @@
 /** The output of a lane: frames are collected during a turn and sent in one write at its end. */
 import { FrameBuffer } from "@paceline/wire/lane/frame-buffer";
 import { FRAME_HEADER_BYTES, FrameType } from "@paceline/wire/lane/protocol";
-import type { Connection } from "../transport/transport.js";
 import { atTurnEnd } from "../loop-turn.js";
+import type { Connection } from "../transport/transport.js";
 
 /** How many bytes of large bodies are collected before they are written. */
 const FULL_BYTES = 65_536;

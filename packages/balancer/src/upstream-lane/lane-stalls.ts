@@ -6,8 +6,8 @@ import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import { type RunningWork, readScoreboard } from "@paceline/wire/lane/scoreboard";
 import { STALL_TICK_MS } from "../upstreams/stall-watch.js";
 import { LaneConnection } from "./lane-connection.js";
-import { MAX_EXTRA_BYTES } from "./response-window.js";
 import type { LaneStream } from "./lane-stream.js";
+import { MAX_EXTRA_BYTES } from "./response-window.js";
 import { decideOnStalled, isUpTo, type StreamTable } from "./stream-table.js";
 
 export abstract class LaneStalls extends LaneConnection {
@@ -39,7 +39,7 @@ export abstract class LaneStalls extends LaneConnection {
     super.connect();
   }
 
-  /** Of the requests without a frame, one may be running. */
+  /** One of the requests without a frame may be running. */
   get notStarted(): number {
     return Math.max(0, this.unanswered - 1);
   }

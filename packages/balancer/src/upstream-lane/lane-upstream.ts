@@ -9,8 +9,8 @@ import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstre
 import { WorkMeter } from "../upstreams/work-meter.js";
 import type { LaneConnectionServices } from "./lane-connection.js";
 import { LaneStalls } from "./lane-stalls.js";
-import { putRequest } from "./request-encoder.js";
 import type { LaneStream, StreamLane } from "./lane-stream.js";
+import { putRequest } from "./request-encoder.js";
 import { lossAtEnd, StreamTable } from "./stream-table.js";
 
 interface LaneServices extends LaneConnectionServices {

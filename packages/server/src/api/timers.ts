@@ -30,7 +30,8 @@ export function after(delayMs: number, fn: () => unknown): Timer {
 }
 
 function check(what: string, ms: number, least: number, fn: unknown): void {
-  if (typeof fn !== "function") throw new ServerError("bad-argument", `the callback of a timer must be a function, not ${fn}`);
+  if (typeof fn !== "function")
+    throw new ServerError("bad-argument", `the callback of a timer must be a function, not ${fn}`);
   if (typeof ms === "number" && ms >= least && ms <= MAX_TIMER_MS) return;
   throw new ServerError(
     "bad-argument",

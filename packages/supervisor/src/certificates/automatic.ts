@@ -6,9 +6,9 @@ import type { CertificateEntry } from "@paceline/wire";
 import {
   adoptIssued,
   beginOrder,
+  endCaPause,
   failOrder,
   forceOrder,
-  endCaPause,
   isInRound,
   isRecalled,
   learnWindow,

@@ -54,7 +54,10 @@ export async function exportFleet(format: FormatName, start: FleetStart, options
   const { identity, fleet } = prepared;
   const { config, source } = fleet;
   if (isFront && config.listen.length === 0)
-    throw new PacelineError("usage", `${format}: ${config.name} has only workers, which get no requests, so it needs no front`);
+    throw new PacelineError(
+      "usage",
+      `${format}: ${config.name} has only workers, which get no requests, so it needs no front`,
+    );
   const isPath = source.kind === "config" || (start.file !== undefined && source.kind === "app");
   const args = writtenArguments(isPath ? { ...start, file: identity.source } : start, config.listen);
   const write = await load();

@@ -33,7 +33,10 @@ interface Surroundings {
 }
 
 /** Returns the exit status of this process after the fleet was handed over, or the reason why it was not. */
-export async function startNextSupervisor(handOver: HandOver, from: Surroundings): Promise<ExitStatus | { problem: string }> {
+export async function startNextSupervisor(
+  handOver: HandOver,
+  from: Surroundings,
+): Promise<ExitStatus | { problem: string }> {
   const { next, sockets } = handOver;
   const { prepared, fleet, options, starter, invitation, channelSocket } = from;
   const fds = sockets.map(({ fd }) => fd);

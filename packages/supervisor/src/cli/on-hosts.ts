@@ -84,7 +84,10 @@ function refuseEndless(args: readonly string[], isParallel: boolean): void {
       "--json of several machines is printed when each has ended: omit --follow, or add --once",
     );
   if (isEndless && !isParallel)
-    throw new PacelineError("usage", `${args[0]} would never end on the first machine: add --parallel before the command`);
+    throw new PacelineError(
+      "usage",
+      `${args[0]} would never end on the first machine: add --parallel before the command`,
+    );
 }
 
 function wantsScreen([command, ...options]: readonly string[]): boolean {

@@ -22,7 +22,12 @@ test.each([
   ["start in a terminal", { stopWithClient: true, starter: "/run/s1" }, false, false],
   ["a balancer, for start --detach", { starter: "/run/s1" }, false, true],
   ["an upgrade of a detached fleet", { nextSupervisor: true }, false, true],
-  ["an upgrade of one in the foreground, beside the former process", { nextSupervisor: true, starter: "/run/s1" }, false, false],
+  [
+    "an upgrade of one in the foreground, beside the former process",
+    { nextSupervisor: true, starter: "/run/s1" },
+    false,
+    false,
+  ],
   ["an upgrade of one in a terminal", { nextSupervisor: true, starter: "/run/s1", stopWithClient: true }, false, false],
   ["an upgrade of a unit of systemd", { nextSupervisor: true }, true, false],
 ])("a fleet of %s", (_, options, hasServiceManager, expected) => {

@@ -1,7 +1,7 @@
 /** Every route of the control socket in one list; docs/http-api.md explains each. */
 import type { DumpKind } from "@paceline/wire";
 import { isAbout, isLineOf, unknownName } from "../core/words.js";
-import type { SupervisorProgram, NamedRelease, Status, SupervisorApi } from "./api.js";
+import type { NamedRelease, Status, SupervisorApi, SupervisorProgram } from "./api.js";
 import { ControlError, jsonForAll } from "./responses.js";
 import { type Route, route } from "./route.js";
 

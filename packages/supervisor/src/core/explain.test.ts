@@ -439,7 +439,7 @@ describe("a deploy", () => {
   it("that was rolled back says why, and which of its processes died", () => {
     const facts = { ...nothing, history: [entry], deaths: [death(40, { generation: 4 }), death(50_000)] };
     const { summary, findings, changes } = explain({ kind: "deploy", id: null }, facts);
-    expect(summary).toBe('The deploy of 1 min ago by ann failed (taken-back).');
+    expect(summary).toBe("The deploy of 1 min ago by ann failed (taken-back).");
     expect(findings.map(({ kind }) => kind)).toEqual(["taken-back", "died"]);
     expect(findings[0]?.what).toBe("5xx: +12 pp (allowed +1 pp)");
     expect(changes).toEqual([{ at: NOW - 59_000, subject: "deploy", text: "web.1 is the canary" }]);

@@ -1,4 +1,6 @@
 /** The life of an instance as one table of state × event: the next state and the effects. Pure. */
+
+import { deadlineOf, type Effect, type Process, type ProcessEvent, type SlotPolicy, unreachable } from "./process.js";
 import {
   askDrain,
   bare,
@@ -16,7 +18,6 @@ import {
   term,
   unpark,
 } from "./transition-steps.js";
-import { deadlineOf, type Effect, type Process, type ProcessEvent, type SlotPolicy, unreachable } from "./process.js";
 import { exitReason, NOT_READY, seconds } from "./words.js";
 
 /**

@@ -94,7 +94,13 @@ interface FleetParts {
 }
 
 /** Divides the lines below the graphs; one of them is the head of the table. */
-function divide({ pools, balancers }: Table, room: number, height: number, leastRows: number, troubles: number): FleetParts {
+function divide(
+  { pools, balancers }: Table,
+  room: number,
+  height: number,
+  leastRows: number,
+  troubles: number,
+): FleetParts {
   const least = height < 14 ? 0 : height < 20 ? 3 : 5;
   const ofBalancers = Math.min(balancers.length, Math.max(1, Math.floor((room - 1) / 4)));
   // What needs attention gets half of the lines, and has precedence over blank lines.

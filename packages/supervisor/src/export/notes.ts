@@ -88,7 +88,9 @@ const NOTES: readonly Note[] = [
     for: EVERYWHERE,
     text: ({ pools }) => {
       const workers = pools.filter(({ serves, cron }) => !serves && cron === null).map(({ name }) => name);
-      return workers.length === 0 ? undefined : `The worker ${list(workers)} runs on every machine or in every container.`;
+      return workers.length === 0
+        ? undefined
+        : `The worker ${list(workers)} runs on every machine or in every container.`;
     },
   },
   {

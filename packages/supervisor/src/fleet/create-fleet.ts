@@ -2,9 +2,9 @@
 import type { Status } from "../control/api.js";
 import type { FleetConfig } from "../core/model.js";
 import { PacelineError, StartError } from "../errors.js";
+import { readFleetFile } from "../run-dir/fleet-file.js";
 import { lockHolder, runningIn } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
-import { readFleetFile } from "../run-dir/fleet-file.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import type { CreatedFleet, CreateFleetOptions, FleetEnd, OperationDone, OperationOptions } from "./api.js";
 import { FleetClient } from "./fleet.js";

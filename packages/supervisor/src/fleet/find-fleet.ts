@@ -7,10 +7,10 @@ import { type FleetSource, findConfigFile, findSource, folderOf, kindOf, placeOf
 import { runDirName, writtenCwd } from "../config/identity.js";
 import { fitsSocketAddress } from "../config/listen-address.js";
 import { PacelineError } from "../errors.js";
+import { type FleetFile, readFleetFile } from "../run-dir/fleet-file.js";
 import { handOverIn, handOverText } from "../run-dir/hand-over.js";
 import { isStopped, lockHolder } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
-import { type FleetFile, readFleetFile } from "../run-dir/fleet-file.js";
 import { namedRunDir, serviceRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { allowedOwner, type Distrust, distrust, userName } from "../run-dir/trust.js";

@@ -4,21 +4,21 @@ import { copyOfConfig } from "../config/problems.js";
 import type {
   DeployRequest,
   FleetEvent,
-  SupervisorProgram,
   LogLine,
   NamedRelease,
   OperationResult,
   PageAccess,
   ScaleChange,
   Status,
+  SupervisorProgram,
   TurnChange,
 } from "../control/api.js";
 import { ControlClient } from "../control/client.js";
 import { PacelineError } from "../errors.js";
+import { readFleetFile } from "../run-dir/fleet-file.js";
 import { handOverIn } from "../run-dir/hand-over.js";
 import { isStopped, lockHolder, silentText } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { readFleetFile } from "../run-dir/fleet-file.js";
 import type { Fleet, FleetChoice, LinesOptions, OperationDone, OperationOptions, ReloadOptions } from "./api.js";
 import { findRunningFleet } from "./find-fleet.js";
 import type { FoundFleet } from "./known-fleets.js";

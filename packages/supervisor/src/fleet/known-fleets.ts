@@ -4,10 +4,10 @@
 import { lstatSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { writtenCwd } from "../config/identity.js";
+import { type FleetFile, readFleetFile } from "../run-dir/fleet-file.js";
 import { handOverIn } from "../run-dir/hand-over.js";
 import { lockHolder } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { type FleetFile, readFleetFile } from "../run-dir/fleet-file.js";
 import {
   listOpenRunDirs,
   listRunDirs,

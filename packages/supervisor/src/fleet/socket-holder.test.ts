@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { CHANNEL_ENVIRONMENT, CHANNEL_VERSION } from "@paceline/wire";
 import { expect, onTestFinished, test } from "vitest";
 import { makeFolder } from "../../test/support.js";
-import { takeLock } from "../run-dir/lock.js";
 import { writeFleetFile } from "../run-dir/fleet-file.js";
+import { takeLock } from "../run-dir/lock.js";
 import { findSocketHolder } from "./socket-holder.js";
 
 const TOKEN = "t".repeat(32);

@@ -6,10 +6,10 @@ import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { LineFramer, parseChildMessage, type SupervisorProgram } from "@paceline/wire";
 import { PacelineError } from "../errors.js";
+import { readFleetFile } from "../run-dir/fleet-file.js";
 import { refuseDuringHandOver } from "../run-dir/hand-over.js";
 import { identify, isStopped, lockHolder, type RunDirLock, takeLock } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
-import { readFleetFile } from "../run-dir/fleet-file.js";
 import { distrust } from "../run-dir/trust.js";
 
 /**

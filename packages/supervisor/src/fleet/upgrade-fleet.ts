@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { SupervisorProgram, Status } from "../control/api.js";
+import type { Status, SupervisorProgram } from "../control/api.js";
 import { PacelineError } from "../errors.js";
 import { builtFile, version } from "../package.js";
 import { readState } from "../run-dir/fleet-state.js";

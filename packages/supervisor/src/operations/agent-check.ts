@@ -3,8 +3,8 @@
  * all balancers.
  */
 import { createServer, type Socket } from "node:net";
-import { type FleetLoadFacts, type MachineLoad, weigh } from "../core/machine-weight.js";
 import type { Pool } from "../core/fleet.js";
+import { type FleetLoadFacts, type MachineLoad, weigh } from "../core/machine-weight.js";
 import { servingOf } from "../core/serving.js";
 import type { EventLog } from "../logs/event-log.js";
 import { type HostAndPort, LateListener } from "../sockets/own-servers.js";

@@ -6,8 +6,8 @@ import type { FleetConfig, PoolConfig } from "../core/model.js";
 import type { FleetRunner } from "../processes/fleet-runner.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import type { Part } from "./canaries.js";
-import { wantedIndexes } from "./scale-and-restart.js";
 import { sizeOf } from "./pool-changes.js";
+import { wantedIndexes } from "./scale-and-restart.js";
 
 export class DeployPlan {
   constructor(private readonly options: { runner: FleetRunner; configs: PoolConfigs }) {}

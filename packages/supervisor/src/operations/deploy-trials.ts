@@ -9,9 +9,9 @@ import type { Deployed } from "../run-dir/fleet-state.js";
 import { type Canaries, type CanariesOptions, failureOf, type Part, type PoolJudge, type Trial } from "./canaries.js";
 import { addedPools, type DeployPlan, untriedText } from "./deploy-plan.js";
 import type { HookContext } from "./hooks.js";
-import { STOPPING } from "./scale-and-restart.js";
 import { sizeOf } from "./pool-changes.js";
 import type { Rollbacks, RollbacksOptions } from "./rollbacks.js";
+import { STOPPING } from "./scale-and-restart.js";
 import type { BeforeDeploy } from "./state-keeper.js";
 
 /** What a deploy loads: the configuration, and the sources that later reloads read if it succeeds, or after a rollback. */

@@ -8,8 +8,8 @@ import { Canaries, type Trial } from "./canaries.js";
 import { DeployPlan, settings } from "./deploy-plan.js";
 import { asked, type DeployLoad, DeployTrials, type DeployTrialsOptions } from "./deploy-trials.js";
 import type { HookContext, Hooks } from "./hooks.js";
-import { STOPPING } from "./scale-and-restart.js";
 import { isSamePlace, Rollbacks, type RollbacksOptions } from "./rollbacks.js";
+import { STOPPING } from "./scale-and-restart.js";
 import type { BeforeDeploy } from "./state-keeper.js";
 import { WarmMemory } from "./warm-memory.js";
 

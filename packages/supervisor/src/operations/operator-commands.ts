@@ -13,8 +13,8 @@ import type { Caller } from "../core/history.js";
 import type { Deploys } from "./deploys.js";
 import type { FleetLocking } from "./fleet-locking.js";
 import type { History } from "./history.js";
-import type { ScaleAndRestart } from "./scale-and-restart.js";
 import type { ReloadQueue } from "./reload-queue.js";
+import type { ScaleAndRestart } from "./scale-and-restart.js";
 import type { SlotTurns } from "./slot-turns.js";
 import type { StateKeeper } from "./state-keeper.js";
 

@@ -11,8 +11,8 @@ import type { SlotBook } from "../processes/slot-book.js";
 import type { StatsBook } from "../stats/stats.js";
 import { firstSizeOf, sizeWithin } from "./autoscaling.js";
 import { counted, generationsInUse, longestEndMs } from "./fleet-questions.js";
-import { type ScaleAndRestart, STOPPING, wantedIndexes } from "./scale-and-restart.js";
 import type { Rollouts } from "./rollouts.js";
+import { type ScaleAndRestart, STOPPING, wantedIndexes } from "./scale-and-restart.js";
 
 export interface PoolChangesOptions {
   runner: FleetRunner;

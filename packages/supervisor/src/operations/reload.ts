@@ -7,8 +7,8 @@ import type { EventLog } from "../logs/event-log.js";
 import { BALANCER_POOL } from "../processes/live-process.js";
 import { generationsInUse } from "./fleet-questions.js";
 import type { HookContext, Hooks } from "./hooks.js";
-import { STOPPING } from "./scale-and-restart.js";
 import { type Done, type Environment, PoolChanges, type PoolChangesOptions } from "./pool-changes.js";
+import { STOPPING } from "./scale-and-restart.js";
 
 export type ConfigLoader = () => Promise<
   /** `note`: a hint about something that the operator may not expect. */

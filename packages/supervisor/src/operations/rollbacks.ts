@@ -10,9 +10,9 @@ import type { Deployed } from "../run-dir/fleet-state.js";
 import { sizeWithin } from "./autoscaling.js";
 import type { Part } from "./canaries.js";
 import { counted } from "./fleet-questions.js";
-import { type ScaleAndRestart, wantedIndexes } from "./scale-and-restart.js";
 import type { Reload } from "./reload.js";
 import type { Rollouts } from "./rollouts.js";
+import { type ScaleAndRestart, wantedIndexes } from "./scale-and-restart.js";
 import { isWarm } from "./warm-memory.js";
 
 export interface RollbacksOptions {

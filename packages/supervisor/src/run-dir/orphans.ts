@@ -3,9 +3,9 @@ import { readFileSync, realpathSync, statSync } from "node:fs";
 import { CHANNEL_ENVIRONMENT, type CommandSpec, lostMarkPath, SPAWN_TAG } from "@paceline/wire";
 import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
+import type { FleetFile } from "./fleet-file.js";
 import { readState } from "./fleet-state.js";
 import { bootId, identify, isRunning, type ProcessIdentity } from "./lock.js";
-import type { FleetFile } from "./fleet-file.js";
 import { fleetTag } from "./run-dir-files.js";
 
 /** The part of a ChildSpec that is needed here. */

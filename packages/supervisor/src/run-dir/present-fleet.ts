@@ -3,10 +3,10 @@ import { readFileSync } from "node:fs";
 import { attempt } from "@paceline/wire/proc";
 import type { LoadedFleet } from "../config/load.js";
 import type { PoolConfig } from "../core/model.js";
+import { readFleetFile } from "./fleet-file.js";
 import { type FleetState, readState, type SavedProcess } from "./fleet-state.js";
 import { identify, lockHolder } from "./lock.js";
 import { isForeign } from "./orphans.js";
-import { readFleetFile } from "./fleet-file.js";
 import { distrust } from "./trust.js";
 
 /**

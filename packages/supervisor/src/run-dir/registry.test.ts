@@ -4,8 +4,8 @@ import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { HOW_TO_REPLACE, howToGoOn } from "./orphans.js";
 import { writeFleetFile } from "./fleet-file.js";
+import { HOW_TO_REPLACE, howToGoOn } from "./orphans.js";
 import { listRunDirs, pruneLasting, pruneRunDirs } from "./registry.js";
 
 const DAY_MS = 24 * 3_600_000;

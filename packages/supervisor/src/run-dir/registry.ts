@@ -18,9 +18,9 @@ import { lostMarkPath } from "@paceline/wire";
 import { attempt } from "@paceline/wire/proc";
 import { type FleetIdentity, runDirName } from "../config/identity.js";
 import { PacelineError } from "../errors.js";
+import { hasFleetFile, readFleetFile } from "./fleet-file.js";
 import { lockHolder } from "./lock.js";
 import { findOrphans } from "./orphans.js";
-import { hasFleetFile, readFleetFile } from "./fleet-file.js";
 import { allowedOwner, distrust, HOW_TO_NAME, homeOf, makeFolder, NOT_WRITABLE } from "./trust.js";
 
 const DAY_MS = 24 * 3_600_000;

@@ -6,6 +6,7 @@ import { removeStaleSocket, socketFileAt } from "@paceline/wire/socket-file";
 import { fitsSocketAddress } from "../config/listen-address.js";
 import type { FleetConfig, ListenAddress } from "../core/model.js";
 import { PacelineError } from "../errors.js";
+import { type FleetFile, readFleetFile, writeFleetFile, writeLastFleetFile } from "./fleet-file.js";
 import { type FleetState, readState, removeState, setStateAside } from "./fleet-state.js";
 import { endHook } from "./former-hook.js";
 import { refuseDuringHandOver } from "./hand-over.js";
@@ -19,7 +20,6 @@ import {
   isForeign,
   type Orphan,
 } from "./orphans.js";
-import { type FleetFile, readFleetFile, writeLastFleetFile, writeFleetFile } from "./fleet-file.js";
 import { lastingFolderOf } from "./registry.js";
 import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
 import { closeAgain, distrust, HOW_TO_NAME, makePrivate } from "./trust.js";

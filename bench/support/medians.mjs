@@ -1,4 +1,4 @@
-/** Medians of the samples of several rounds. */
+/** Medians and means of the samples of several rounds. */
 
 export function median(values) {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
@@ -15,4 +15,13 @@ export function medians(samples, keys) {
       return [key, value === undefined ? undefined : Number(value.toFixed(3))];
     }),
   );
+}
+
+export const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+/** Returns the mean of these values and its standard error. */
+export function meanAndError(values) {
+  const mean = sum(values) / values.length;
+  const variance = sum(values.map((value) => (value - mean) ** 2)) / (values.length - 1);
+  return { mean, error: Math.sqrt(variance / values.length) };
 }

@@ -46,6 +46,8 @@ export interface AccessLogRule {
   file?: string;
   /** The share of requests that are logged; failed ones always are. */
   sample: number;
+  /** The routes whose requests are not logged unless they fail. Default: none. */
+  except?: string[];
 }
 
 /** The maximum number of fields in a template, which limits the length of a line. */

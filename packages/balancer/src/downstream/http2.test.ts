@@ -178,7 +178,7 @@ it.each<[string, string, boolean, Buffer[]]>([
   const logged: string[] = [];
   const request = (...[, , { outcome, status }]: [unknown, unknown, { outcome: string; status: number }]) =>
     logged.push(`${outcome} ${status}`);
-  Object.assign(relay, { accessLog: { request } });
+  Object.assign(relay, { accessLog: { request, omits: () => false } });
   const { say, hear, connection } = open();
   say(headers(1, OPEN, false));
   say(...pieces);

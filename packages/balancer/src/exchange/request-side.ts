@@ -139,7 +139,8 @@ export abstract class RequestSide
     // A probe is not a request to the app, so it is neither counted nor logged.
     if (probe !== 0) return this.client.respond(probe);
     this.outcome.begin();
-    const isKept = this.request.keep(bytes, start, end, head);
+    const isOmitted = this.relay.accessLog?.omits(head) === true;
+    const isKept = this.request.keep(bytes, start, end, isOmitted ? undefined : head);
     this.attempts.begin(head.isIdempotent);
     this.expectsContinue = head.expectsContinue;
     this.body.begin(head.framing === "none");

@@ -59,13 +59,13 @@ export class SavedHead {
   /**
    * Keeps the head. If a large read also contains the beginning of a body, only the head is copied, so that the read can be freed. Returns
    * false if the budget has no room for a long head.
-   * @param head the head that was just parsed, for the access log
+   * @param head the head that was just parsed, for the access log; undefined: the log omits the request
    */
   keep(bytes: Uint8Array, start: number, end: number, head?: RequestHead): boolean {
     this.bytes = bytes;
     this.start = start;
     this.end = end;
-    if (head !== undefined) this.logged?.note(head, start, end);
+    this.logged?.note(head, start, end);
     if (bytes.length > MAX_KEPT_READ_BYTES) this.shrink();
     const size = end - start;
     if (size <= FREE_HEAD_BYTES || this.budget === undefined) return true;
@@ -144,6 +144,11 @@ export class SavedHead {
     if (this.bytes === undefined) return -1;
     head.parse(this.bytes, this.start, this.end);
     return this.start;
+  }
+
+  /** Notes the fields for the access log, for a request that was to be omitted. @param head is overwritten */
+  noteLate(head: RequestHead): void {
+    if (this.parseOriginal(head) >= 0) this.logged?.note(head, this.start, this.end);
   }
 
   /** Returns the head parsed, in the form for its upstream. */

@@ -216,19 +216,21 @@ interface Opened {
   trusted?: string[];
   format?: string;
   sample?: number;
+  except?: string[];
   file?: string;
 }
 
-function open({ trusted = [], format = COMBINED, sample = 1, file }: Opened = {}) {
+function open({ trusted = [], format = COMBINED, sample = 1, except = [], file }: Opened = {}) {
   const folder = mkdtempSync(join(tmpdir(), "pl-access-"));
   const path = join(folder, "log");
   const problems: string[] = [];
   const forwarded = new Forwarded(trusted);
-  const rule = { format, sample, file: file ?? path };
+  const rule = { format, sample, except, file: file ?? path };
   const onProblem = (message: string) => void problems.push(message);
   const opened = new AccessLog({ rule, outputFd: -1, forwarded, limits, onProblem });
   const log = {
     request: (head: SavedHead, peer: Peer, one: Finished) => opened.request(head, peer, one, performance.now()),
+    omits: (head: RequestHead) => opened.omits(head),
     reopen: () => opened.reopen(),
     close: () => opened.close(),
   };
@@ -239,12 +241,12 @@ function open({ trusted = [], format = COMBINED, sample = 1, file }: Opened = {}
   return { forwarded, log, problems, path, read: () => readFileSync(path, "latin1") };
 }
 
-function kept(text: string): SavedHead {
+function kept(text: string, log?: Pick<AccessLog, "omits">): SavedHead {
   const saved = new SavedHead(undefined, true);
   const bytes = Buffer.from(text, "latin1");
   const head = new RequestHead(limits);
   expect(head.parse(bytes, 0, bytes.length)).toBe(bytes.length);
-  saved.keep(bytes, 0, bytes.length, head);
+  saved.keep(bytes, 0, bytes.length, log?.omits(head) === true ? undefined : head);
   return saved;
 }
 
@@ -305,6 +307,28 @@ test("a share of the requests is logged evenly, and each failed request", () => 
   const statuses = read().trimEnd().split("\n");
   expect(statuses.filter((status) => status === "502")).toHaveLength(5);
   expect(statuses.filter((status) => status === "200")).toHaveLength(9);
+});
+
+test("a request of an excepted route is logged only if the server failed, and does not count in the share", () => {
+  const { forwarded, log, read } = open({
+    ...{ except: ["/healthz", "static.example/"], sample: 0.5, format: "{host} {target} {status} {userAgent}" },
+  });
+  const peer = forwarded.peer("192.0.2.1", false);
+  for (const [host, target, status] of [
+    ["a", "/healthz?full", 200],
+    ["a", "/healthz/db", 404],
+    ["a", "/healthz", 503],
+    ["static.example", "/x", 200],
+    ["a", "/healthzz", 200],
+    ["static.example", "/x", 200],
+    ["a", "/%68ealthz", 200],
+    ["a", "/x", 200],
+  ] as const) {
+    const request = kept(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: ${status}\r\n\r\n`, log);
+    log.request(request, peer, finished({ status }));
+  }
+  log.close();
+  expect(read()).toBe("a /healthz 503 503\na /x 200 200\n");
 });
 
 test("a moved file gets the lines so far, and the new file the later ones; without a folder the former file stays in use", async () => {

@@ -3,6 +3,8 @@ import type { AccessField, AccessLogRule, AccessOutcome, AccessPhase, HedgeResul
 import type { SavedHead } from "../exchange/saved-head.js";
 import type { Forwarded, ForwardedFields, Peer } from "../http1/forwarded.js";
 import { RequestHead, type RequestHeadLimits } from "../http1/request-head.js";
+import { findRoute } from "../routing/route.js";
+import { Router } from "../routing/router.js";
 import { AccessFormat } from "./access-line.js";
 import { AccessEntry, NUMBERS, TEXTS } from "./access-values.js";
 import { LogFile } from "./log-file.js";
@@ -53,6 +55,8 @@ const USUAL: ReadonlySet<AccessField> = new Set([
   ...(["referer", "userAgent", "seconds", "durationMs", "instance"] as const),
   ...(["firstByteMs", "queueMs", "connectMs", "handlerMs", "laneMs"] as const),
 ]);
+/** The first status of requests that are always logged. */
+const FAILED = 500;
 /** The head of an entry that was written, so that the entry does not hold the client's bytes. */
 const NO_BYTES = new Uint8Array(0);
 
@@ -64,6 +68,8 @@ export class AccessLog {
   private readonly file: LogFile;
   private readonly forwarded: Forwarded;
   private readonly sample: number;
+  /** Undefined: the requests of all routes are logged. */
+  private readonly except: Router<true> | undefined;
   private readonly hasDetails: boolean;
   private readonly hasTraces: boolean;
   /** The entry is written before the next request is filled in. */
@@ -83,13 +89,20 @@ export class AccessLog {
     this.hasTraces = format.fields.has("traceId");
     this.file = new LogFile({ target: rule.file ?? outputFd, lostLine, onProblem });
     this.sample = rule.sample;
+    const { except = [] } = rule;
+    this.except = except.length === 0 ? undefined : new Router(except.map((text) => ({ text, target: true })));
     this.forwarded = forwarded;
     this.head = new RequestHead(limits);
   }
 
+  /** Whether a request with this head is not logged unless it fails, because of its route. */
+  omits(head: RequestHead): boolean {
+    return this.except !== undefined && findRoute(this.except, head) !== undefined;
+  }
+
   /** Whether this request is logged: always if the server failed, otherwise a constant share. */
   private takes(status: number): boolean {
-    if (status >= 500) return true;
+    if (status >= FAILED) return true;
     this.due += this.sample;
     if (this.due < 1) return false;
     this.due -= 1;
@@ -99,9 +112,12 @@ export class AccessLog {
   /** Logs a finished request. @param now the time of `performance.now` */
   request(kept: SavedHead, peer: Peer, finished: Finished, now: number): void {
     const { entry, file, format } = this;
-    if (!this.takes(finished.status) || !file.hasRoom(format.maxBytes)) return;
-    const { numbers, texts } = entry;
     const { bytes, logged } = kept;
+    const isOmitted = bytes !== undefined && logged?.isOmitted === true;
+    if (isOmitted && finished.status < FAILED) return;
+    if (!this.takes(finished.status) || !file.hasRoom(format.maxBytes)) return;
+    if (isOmitted) kept.noteLate(this.head);
+    const { numbers, texts } = entry;
     const { startedAt } = finished;
     if (now - this.clockReadAt >= CLOCK_EVERY_MS) {
       this.clockReadAt = now;

@@ -16,6 +16,8 @@ const CRLF_BYTES = 2;
 export const LOGGED = { LINE: 0, TARGET: 2, HOST: 4, REFERER: 6, USER_AGENT: 8, REQUEST_ID: 10 } as const;
 
 export class LoggedHead {
+  /** Whether the request is not logged unless it fails. Its fields are not noted then. */
+  isOmitted = false;
   method = "";
   minorVersion = 1;
   /** Whether the client speaks HTTP/2. The head is then kept in the form of HTTP/1.1. */
@@ -27,10 +29,13 @@ export class LoggedHead {
   readonly positions = new Int32Array(12);
 
   /**
+   * @param head undefined: the request is omitted
    * @param start where the head begins in its bytes
    * @param end where it ends, after the empty line
    */
-  note(head: RequestHead, start: number, end: number): void {
+  note(head: RequestHead | undefined, start: number, end: number): void {
+    this.isOmitted = head === undefined;
+    if (head === undefined) return;
     const { positions } = this;
     const { fields } = head;
     const { bytes, count } = fields;

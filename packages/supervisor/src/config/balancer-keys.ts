@@ -31,38 +31,56 @@ const accessLogFields = {
     min: 0,
     max: 1,
   }),
+  except: texts(
+    'Routes whose requests are not logged, such as `["/healthz", "/static/"]`. They need not be routes of a pool. 5xx responses are always logged. Default: none.',
+  ),
 };
 
 export const accessLog = fieldOf(
   [flag(false, "").unwrap(), table(accessLogFields, "").unwrap()],
-  expected("must be true, false, or a table with `format`, `file` and `sample`"),
+  expected("must be true, false, or a table with `format`, `file`, `sample` and `except`"),
   {
     type: "true, false or table",
     default: false,
     description:
-      "Log one line per request, for every kind of pool. `true`: in the combined format to the balancer's output. A table may have `format`, `file` and `sample`. See [access-log.md](access-log.md).",
+      "Log one line per request, for every kind of pool. `true`: in the combined format to the balancer's output. A table may have `format`, `file`, `sample` and `except`. See [access-log.md](access-log.md).",
   },
 );
 
-type AccessLogInput = boolean | { format?: string | undefined; file?: string | undefined; sample?: number | undefined };
+interface AccessLogTable {
+  format?: string | undefined;
+  file?: string | undefined;
+  sample?: number | undefined;
+  except?: string[] | undefined;
+}
 
 /** Returns undefined without an access log. */
 export function resolveAccessLog(
-  given: AccessLogInput | undefined,
+  given: boolean | AccessLogTable | undefined,
   baseDir: string,
-  report: (path: string[], message: string) => void,
+  report: (path: (string | number)[], message: string) => void,
 ): AccessLogRule | undefined {
   if (given === undefined || given === false) return undefined;
-  const { format = "combined", file, sample = 1 } = given === true ? {} : given;
+  const { format = "combined", file, sample = 1, except } = given === true ? {} : given;
   const template = format === "combined" ? COMBINED : format;
   const parsed = template === "json" ? [] : parseTemplate(template);
   if (typeof parsed === "string") report(["format"], parsed);
-  if (file === undefined) return { format: template, sample };
+  const omitted = except?.map((route, at) => routeOf(route, (message) => report(["except", at], message)));
+  const rule = { format: template, sample, ...(omitted !== undefined && { except: omitted }) };
+  if (file === undefined) return rule;
   const path = resolve(baseDir, file);
   if (statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory() !== true)
     report(["file"], `there is no folder ${dirname(path)}`);
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) report(["file"], `${path} is a folder`);
-  return { format: template, file: path, sample };
+  return { ...rule, file: path };
+}
+
+/** Returns a route in the balancers' form, or reports its problem. */
+function routeOf(text: string, report: (problem: string) => void): string {
+  const read = readRoute(text);
+  if ("route" in read) return read.route;
+  report(read.problem);
+  return text;
 }
 
 /** The default period of `balancer.rateLimits`, which limits how often clients may send requests. In milliseconds. */
@@ -108,12 +126,7 @@ export function resolveRateLimits(
   if (given.length > MAX_RULES) report([], `cannot have more than ${MAX_RULES} rules`);
   return given.map(({ by: text = "address", requests, periodMs = PERIOD_MS, burst, routes }, at) => {
     if (requests === undefined) report([at, "requests"], "is missing: how many requests may come in `periodMs`");
-    const read = routes?.map((route, index) => {
-      const result = readRoute(route);
-      if ("route" in result) return result.route;
-      report([at, "routes", index], result.problem);
-      return route;
-    });
+    const read = routes?.map((route, index) => routeOf(route, (problem) => report([at, "routes", index], problem)));
     if (read?.length === 0) report([at, "routes"], "must have at least one route");
     const colon = text.indexOf(":");
     const by = (colon < 0 ? text : "header") as RateLimitRule["by"];

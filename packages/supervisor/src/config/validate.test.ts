@@ -633,6 +633,11 @@ const BAD: Case[] = [
     ['env.A: must be text, a number, a boolean, { file: "path" } or { credential: "name" }, not a table'],
   ],
   [
+    "an excepted route without a path",
+    { app: "./app.ts", balancer: { accessLog: { except: ["/healthz", "healthz"] } } },
+    ["balancer.accessLog.except[1]: must be a path"],
+  ],
+  [
     "a proxy that is a name",
     { app: "./app.ts", balancer: { trustedProxies: ["10.0.0.0/8", "x"] } },
     ['balancer.trustedProxies[1]: must be an IP address, a CIDR block or "unix", not "x"'],

@@ -324,7 +324,11 @@ export function snapshotProblem(message: Fields): string | undefined {
     pools: listOf(isPool),
     trustedProxies: isTexts,
     ...{ accessLog: optional(isFlag), recorded: optional(isFlag), spans: optional(isFlag), stopping: optional(isFlag) },
-    accessLogRule: optional(fieldsOf<AccessLogRule>({ format: isText, file: optional(isText), sample: isFraction })),
+    accessLogRule: optional(
+      fieldsOf<AccessLogRule>({
+        ...{ format: isText, file: optional(isText), sample: isFraction, except: optional(isTexts) },
+      }),
+    ),
     identity: optional(isIdentityRules),
     probes: optional(fieldsOf<NonNullable<Snapshot["probes"]>>({ live: optional(isText), ready: optional(isText) })),
     rateLimits: optional(listOf(isRateLimitRule)),

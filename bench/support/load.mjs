@@ -38,7 +38,14 @@ function failedInAb(text) {
 /** `wrk -t1 -cCONNECTIONS --latency`: connections are kept. */
 export async function keepAliveLoad(port, seconds, connections, { target = "/", host } = {}) {
   const fields = host === undefined ? [] : ["-H", `Host: ${host}`];
-  const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--latency", ...fields, `http://127.0.0.1:${port}${target}`];
+  const args = [
+    "-t1",
+    `-c${connections}`,
+    `-d${seconds}s`,
+    "--latency",
+    ...fields,
+    `http://127.0.0.1:${port}${target}`,
+  ];
   const { stdout } = await execute("wrk", args);
   return parseWrk(stdout);
 }

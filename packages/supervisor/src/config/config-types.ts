@@ -1403,7 +1403,7 @@ export interface FleetKeys {
             }[]
           | undefined;
         /**
-         * Log one line per request, for every kind of pool. `true`: in the combined format to the balancer's output. A table may have `format`, `file` and `sample`. See docs/access-log.md.
+         * Log one line per request, for every kind of pool. `true`: in the combined format to the balancer's output. A table may have `format`, `file`, `sample` and `except`. See docs/access-log.md.
          *
          * Value: true, false or table. Default: false.
          */
@@ -1428,6 +1428,12 @@ export interface FleetKeys {
                * Value: number. Default: 1.
                */
               sample?: number | undefined;
+              /**
+               * Routes whose requests are not logged, such as `["/healthz", "/static/"]`. They need not be routes of a pool. 5xx responses are always logged. Default: none.
+               *
+               * Value: text or list of texts.
+               */
+              except?: string | readonly string[] | undefined;
             }
           | undefined;
         /**

@@ -19,8 +19,14 @@ export interface Policy<Candidate extends { readonly name: string }> {
   pick(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
   /** Whether the policy decides alone. Default: slow requests go to the upstream with the fewest in flight. */
   readonly decidesAlone?: true;
-  /** Picks the candidate of the last pick once more, if it may be picked. */
+  /**
+   * Set if several requests in a row may go to one candidate. Picks the one that was given the fewest, so that the others get as many later.
+   */
+  pickFewest?(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
+  /** Picks the candidate of the last pick once more, if it may be picked and is not too far ahead of the others. */
   pickAgain?(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
+  /** Forgets how many requests each candidate was given, so that none gets more than the others because it got fewer before. */
+  forget?(): void;
 }
 
 /** From this share of busy upstreams on, no request waits for an idle one. */
@@ -158,14 +164,21 @@ export abstract class Picking {
   private pickFree(isStrict: boolean): Upstream | undefined {
     if (!isStrict && this.isByLoad) return this.pickByLoad();
     const mayBePicked = this.stalled === 0 && this.takesOutliers ? this.isFree : this.isFreeAndHeard;
-    const { handful } = this;
-    if (handful === undefined || isStrict || !this.work.isKnown) return this.policy.pick(mayBePicked);
+    const { handful, policy } = this;
+    if (handful === undefined || isStrict || !this.work.isKnown || policy.pickFewest === undefined)
+      return policy.pick(mayBePicked);
     if (handful.take(turns.count, this.work.perWake)) {
-      const again = this.policy.pickAgain?.(mayBePicked);
+      const again = policy.pickAgain?.(mayBePicked);
       if (again !== undefined) return again;
       handful.pass();
-    }
-    return this.policy.pick(mayBePicked);
+    } else if (this.isQuiet) return policy.pick(mayBePicked);
+    return policy.pickFewest(mayBePicked);
+  }
+
+  /** Whether no upstream owes a response, except to requests that last long. Single requests then go strictly in turn. */
+  private get isQuiet(): boolean {
+    for (const upstream of this.inTurn) if (!upstream.isIdle) return false;
+    return true;
   }
 
   /** Whether requests go to the upstream with the fewest requests. */

@@ -141,6 +141,7 @@ export class Pool extends Picking {
     const patienceTicks = Math.max(stallTicks, this.patienceTicks);
     const inTurn = this.inTurn.length;
     const { isBusy, stalled, fresh } = markStalled(this.upstreams, { stallTicks, patienceTicks, weight, inTurn });
+    if (stalled !== this.stalled) this.policy.forget?.();
     this.stalled = stalled;
     // All stalled upstreams are marked first, so that a request is not reassigned to another of them.
     for (const upstream of fresh) upstream.reassign();
@@ -155,6 +156,7 @@ export class Pool extends Picking {
     let inFlight = waiting;
     let finished = 0;
     let idle = 0;
+    const { outliers } = this.paces;
     for (const upstream of this.inTurn) if (upstream.isIdle) idle++;
     this.busyShare += (1 - idle / Math.max(1, this.inTurn.length) - this.busyShare) / BUSY_OVER_TICKS;
     for (const upstream of this.upstreams) {
@@ -164,6 +166,8 @@ export class Pool extends Picking {
       upstream.beginPeriod();
     }
     this.paces.findOutliers(this.paceOf, finished, performance.now());
+    const isQuiet = idle === this.inTurn.length && finished === 0;
+    if (isQuiet || outliers !== this.paces.outliers) this.policy.forget?.();
     load.finished += finished;
     load.ticks++;
     load.inFlight += inFlight;

@@ -13,16 +13,28 @@ it("picks each in turn, and continues in order after a change", () => {
   expect(picks(6)).toEqual([1, 2, 3, 4, 0, 1]);
 });
 
-it("gives one that was skipped its requests first, up to a limit, whichever is free in between", () => {
+it("one that is skipped loses its turn", () => {
+  const policy = new RoundRobin<{ name: string; at: number }>();
+  policy.rebuild(candidates(3));
+  const picks = (count: number, isFree = (_: { at: number }) => true) =>
+    Array.from({ length: count }, () => policy.pick(isFree)?.at);
+  expect(picks(5, ({ at }) => at !== 1)).toEqual([0, 2, 0, 2, 0]);
+  expect(picks(4)).toEqual([1, 2, 0, 1]);
+});
+
+it("gives the one that got the fewest its requests first, up to a limit, whichever is free in between", () => {
   const policy = new RoundRobin<{ name: string; at: number }>();
   policy.rebuild(candidates(2));
   const picks = (count: number, isFree = (_: { at: number }) => true) =>
-    Array.from({ length: count }, () => policy.pick(isFree)?.at);
+    Array.from({ length: count }, () => policy.pickFewest(isFree)?.at);
   expect(picks(4, ({ at }) => at === 0)).toEqual([0, 0, 0, 0]);
   expect(picks(6)).toEqual([1, 1, 1, 1, 0, 1]);
   picks(1000, ({ at }) => at === 0);
-  const after = picks(40);
-  expect(after.indexOf(0)).toBe(33);
+  const after = picks(140);
+  expect(after.indexOf(0)).toBe(129);
+  picks(20, ({ at }) => at === 0);
+  policy.forget();
+  expect(picks(4)).toEqual([1, 0, 1, 0]);
 });
 
 it("keeps the counts of all that are mostly free within the limit of each other, and never picks one that is not free", () => {
@@ -31,18 +43,10 @@ it("keeps the counts of all that are mostly free within the limit of each other,
     fc.property(busy, (turns) => {
       const policy = new RoundRobin<{ name: string; at: number }>();
       policy.rebuild(candidates(8));
-      const given = Array<number>(8).fill(0);
-      for (const taken of turns) {
-        const picked = policy.pick(({ at }) => !taken.includes(at));
-        expect(taken).not.toContain(picked?.at);
-        if (picked !== undefined) given[picked.at] = (given[picked.at] as number) + 1;
-      }
+      for (const taken of turns) expect(taken).not.toContain(policy.pickFewest(({ at }) => !taken.includes(at))?.at);
       // All are free now: those that are behind catch up.
-      for (let i = 0; i < 8 * 33; i++) {
-        const picked = policy.pick(() => true) as { at: number };
-        given[picked.at] = (given[picked.at] as number) + 1;
-      }
-      const rest = Array.from({ length: 8 }, () => policy.pick(() => true)?.at);
+      for (let i = 0; i < 8 * 129; i++) policy.pickFewest(() => true);
+      const rest = Array.from({ length: 8 }, () => policy.pickFewest(() => true)?.at);
       expect(new Set(rest).size).toBe(8);
     }),
   );
@@ -52,7 +56,7 @@ it("picks the last one again if it may be picked, and the others get as many bef
   const policy = new RoundRobin<{ name: string; at: number }>();
   expect(policy.pickAgain(() => true)).toBeUndefined();
   policy.rebuild(candidates(3));
-  const pick = () => policy.pick(() => true)?.at;
+  const pick = () => policy.pickFewest(() => true)?.at;
   const again = (isFree = true) => policy.pickAgain(() => isFree)?.at;
   expect([pick(), again(), again(false), again()]).toEqual([0, 0, undefined, 0]);
   expect([pick(), pick(), pick(), pick(), pick(), pick(), pick(), pick()]).toEqual([1, 2, 1, 2, 1, 2, 0, 1]);
@@ -60,18 +64,39 @@ it("picks the last one again if it may be picked, and the others get as many bef
   expect([pick(), again(), again()]).toEqual([0, 0, 0]);
 });
 
-it("handfuls make counts differ by at most one handful, whatever their lengths", () => {
+it("does not pick the last one again once it is far ahead of another one that may be picked", () => {
+  const policy = new RoundRobin<{ name: string; at: number }>();
+  policy.rebuild(candidates(3));
+  const row = (isFree: (candidate: { at: number }) => boolean) => {
+    let length = 0;
+    while (length < 100 && policy.pickAgain(isFree) !== undefined) length++;
+    return length;
+  };
+  policy.pick(() => true);
+  expect([row(() => true), row(({ at }) => at !== 1)]).toEqual([30, 0]);
+  policy.pickFewest(() => true);
+  // It may come as far ahead of the third one.
+  expect(row(() => true)).toBe(30);
+  expect(row(({ at }) => at === 1)).toBe(100);
+});
+
+/** One handful, or the first request after others have ended, whose turn it is. */
+const handful = fc.record({ size: fc.integer({ min: 1, max: 32 }), isInTurn: fc.boolean() });
+
+it("handfuls make counts differ by at most 32, whatever their lengths, and whether they begin with the next in turn", () => {
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: 1, max: 32 }), { maxLength: 100 }), (handfuls) => {
+    fc.property(fc.integer({ min: 2, max: 9 }), fc.array(handful, { maxLength: 200 }), (count, handfuls) => {
       const policy = new RoundRobin<{ name: string; at: number }>();
-      policy.rebuild(candidates(4));
-      const given = [0, 0, 0, 0];
-      for (const size of handfuls)
+      policy.rebuild(candidates(count));
+      const all = () => true;
+      const given = Array<number>(count).fill(0);
+      for (const { size, isInTurn } of handfuls)
         for (let n = 0; n < size; n++) {
-          const { at } = (n === 0 ? policy.pick(() => true) : policy.pickAgain(() => true)) as { at: number };
+          const again = n === 0 ? undefined : policy.pickAgain(all);
+          const { at } = again ?? ((n === 0 && isInTurn ? policy.pick(all) : policy.pickFewest(all)) as { at: number });
           given[at] = (given[at] as number) + 1;
+          expect(Math.max(...given) - Math.min(...given)).toBeLessThanOrEqual(32);
         }
-      expect(Math.max(...given) - Math.min(...given)).toBeLessThanOrEqual(32);
     }),
   );
 });

@@ -1,8 +1,10 @@
-/** Round robin: picks the upstream that got the fewest requests; among equals in slot order; during a deploy by weight. */
+/** Round robin: picks the next upstream in slot order; during a deploy by weight. Also counts, so that handfuls even out. */
 import type { Policy } from "./picking.js";
 
+/** A handful brings an upstream at most this many requests ahead of each other one that may be picked. */
+const MAX_AHEAD = 31;
 /** An upstream that could not be picked for a while then gets at most this many requests more than the others. */
-const MAX_BEHIND = 32;
+const MAX_BEHIND = 128;
 
 export class RoundRobin<Candidate extends { readonly name: string; readonly weight?: number | undefined }>
   implements Policy<Candidate>
@@ -10,21 +12,27 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
   private candidates: readonly Candidate[] = [];
   /** How many requests each candidate has got since the last change. */
   private given: number[] = [];
+  /** The candidate whose turn it is. */
   private next = 0;
-  /** The minimum of `given`. */
+  /** The one that was picked last; -1 if it is gone. */
+  private last = -1;
+  /** At most the minimum of `given`; below, at most the minimum of those that could be picked when it was computed. */
   private least = 0;
+  private leastFree = 0;
   /** Set while the weights differ. */
   private weighted: WeightedTurns<Candidate> | undefined;
 
-  /** Continues after the candidate that was picked last, whatever its new position. */
+  /** Continues after the candidate that had the last turn, whatever its new position. */
   rebuild(candidates: readonly Candidate[]): void {
-    const last = this.candidates[(this.next + this.candidates.length - 1) % this.candidates.length]?.name;
-    const position = candidates.findIndex((candidate) => candidate.name === last);
+    const before = this.candidates;
+    const placeOf = (at: number) => candidates.findIndex(({ name }) => name === before[at]?.name);
+    const had = placeOf((this.next + before.length - 1) % before.length);
+    if (had >= 0) this.next = (had + 1) % candidates.length;
+    else if (this.next >= candidates.length) this.next = 0;
+    this.last = placeOf(this.last);
     this.candidates = candidates;
     this.given = candidates.map(() => 0);
-    this.least = 0;
-    if (position >= 0) this.next = (position + 1) % candidates.length;
-    else if (this.next >= candidates.length) this.next = 0;
+    this.forget();
     const weight = candidates[0]?.weight ?? 1;
     if (candidates.every((candidate) => (candidate.weight ?? 1) === weight)) this.weighted = undefined;
     else {
@@ -33,14 +41,31 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
     }
   }
 
+  forget(): void {
+    this.given.fill(0);
+    this.least = this.leastFree = 0;
+  }
+
   pick(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined {
-    const { candidates, given, weighted } = this;
+    const { candidates, weighted } = this;
+    if (weighted !== undefined) return weighted.pick(mayBePicked);
+    const { length } = candidates;
+    for (let i = 0, at = this.next; i < length; i++, at = at + 1 === length ? 0 : at + 1) {
+      if (!mayBePicked(candidates[at] as Candidate)) continue;
+      this.next = at + 1 === length ? 0 : at + 1;
+      return this.give(at);
+    }
+    return undefined;
+  }
+
+  pickFewest(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined {
+    const { candidates, given, last, weighted } = this;
     if (weighted !== undefined) return weighted.pick(mayBePicked);
     const { length } = candidates;
     let best = -1;
     let fewest = Number.POSITIVE_INFINITY;
     let least = Number.POSITIVE_INFINITY;
-    for (let i = 0, at = this.next; i < length; i++, at = at + 1 === length ? 0 : at + 1) {
+    for (let i = 0, at = last + 1 === length ? 0 : last + 1; i < length; i++, at = at + 1 === length ? 0 : at + 1) {
       const count = given[at] as number;
       if (count < least) least = count;
       if (count >= fewest || !mayBePicked(candidates[at] as Candidate)) continue;
@@ -51,18 +76,34 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
     }
     if (best < 0) return undefined;
     if (fewest > this.least) this.catchUp(least, fewest);
-    given[best] = fewest + 1;
-    this.next = best + 1 === length ? 0 : best + 1;
-    return candidates[best];
+    return this.give(best);
   }
 
   pickAgain(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined {
-    const { candidates, given, next, weighted } = this;
-    const last = next === 0 ? candidates.length - 1 : next - 1;
+    const { candidates, given, last, weighted } = this;
     const candidate = candidates[last];
     if (weighted !== undefined || candidate === undefined || !mayBePicked(candidate)) return undefined;
-    given[last] = (given[last] as number) + 1;
-    return candidate;
+    const count = given[last] as number;
+    if (count >= this.leastFree + MAX_AHEAD) {
+      this.leastFree = this.leastOf(mayBePicked);
+      if (count >= this.leastFree + MAX_AHEAD) return undefined;
+    }
+    return this.give(last);
+  }
+
+  private give(at: number): Candidate {
+    this.given[at] = (this.given[at] as number) + 1;
+    this.last = at;
+    return this.candidates[at] as Candidate;
+  }
+
+  /** Returns the minimum of those that may be picked. */
+  private leastOf(mayBePicked: (candidate: Candidate) => boolean): number {
+    const { candidates, given } = this;
+    let least = Number.POSITIVE_INFINITY;
+    for (let at = 0; at < given.length; at++)
+      if ((given[at] as number) < least && mayBePicked(candidates[at] as Candidate)) least = given[at] as number;
+    return least;
   }
 
   /**

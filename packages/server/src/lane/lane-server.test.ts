@@ -1,4 +1,4 @@
-/** When a server over lanes is idle again. */
+/** When a server over lanes is idle again, and what its requests cost. */
 import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { DEFAULT_LIMITS } from "../shared/limits.js";
 import { loadStreams } from "./lane-connection.js";
-import { serveLanes } from "./lane-server.js";
+import { CostMeter, serveLanes } from "./lane-server.js";
 import type { ResponseReader } from "./response-reader.js";
 
 const RESPONSES: ResponseReader = {
@@ -74,4 +74,29 @@ test("a response that waits for the end of its turn is still in flight: a stoppi
   expect(server.inFlight()).toBeGreaterThan(0);
   await expect.poll(() => server.inFlight()).toBe(0);
   await expect.poll(() => received().split("body").length - 1).toBe(2);
+});
+
+test("the CPU time per request leaves out the start of the process, the first requests and pauses", () => {
+  const now = { started: 0, micros: 0 };
+  const meter = new CostMeter(
+    () => now.started,
+    () => now.micros,
+  );
+  /** @returns the reported requests and microseconds */
+  const measure = (nowMs: number, started: number, micros: number) => {
+    Object.assign(now, { started, micros });
+    return meter.measure(nowMs) ? [meter.requests, meter.micros] : undefined;
+  };
+  // The balancer's HELLO, then the first requests, whose code was loaded for them.
+  expect(measure(5000, 0, 900_000)).toBeUndefined();
+  expect(measure(5150, 30, 960_000)).toBeUndefined();
+  expect(measure(5240, 60, 961_000)).toBeUndefined();
+  expect(measure(5250, 70, 961_200)).toEqual([40, 1200]);
+  expect(measure(5350, 70, 961_300)).toBeUndefined();
+  expect(measure(7350, 72, 961_400)).toEqual([2, 100]);
+  // Meanwhile the app has done something else.
+  expect(measure(9351, 80, 1_700_000)).toBeUndefined();
+  expect(measure(9451, 90, 1_700_500)).toEqual([10, 500]);
+  // One request that computes for long.
+  expect(measure(14_451, 91, 6_600_500)).toEqual([1, 4_900_000]);
 });

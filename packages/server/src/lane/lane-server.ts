@@ -188,31 +188,44 @@ export async function withControlLane(
 
 /** How often the CPU time is measured while requests are served, in milliseconds. */
 const MEASURE_EVERY_MS = 100;
+/** A longer period in which the process was mostly idle is a pause. Its CPU time would make the next requests look expensive. */
+const PAUSE_MS = 2000;
 
 /** Measures the CPU time of this process per request, by which balancers decide how many requests may wait here. */
-class CostMeter {
+export class CostMeter {
   /** The number of requests in the last measurement; below, their CPU time in microseconds. */
   requests = 0;
   micros = 0;
-  private measuredAtMs = 0;
+  private measuredAtMs = Number.NEGATIVE_INFINITY;
   private startedBefore = 0;
   private microsBefore = 0;
 
-  /** @param started returns the number of requests so far */
-  constructor(private readonly started: () => number) {}
+  /**
+   * @param started returns the number of requests so far
+   * @param usedMicros returns the CPU time of the process so far, in microseconds
+   */
+  constructor(
+    private readonly started: () => number,
+    private readonly usedMicros = cpuMicros,
+  ) {}
 
   /** Measures if it is time to. Returns false if there is nothing to report. */
   measure(nowMs: number): boolean {
-    if (nowMs - this.measuredAtMs < MEASURE_EVERY_MS) return false;
-    const isFirst = this.measuredAtMs === 0;
+    const passedMs = nowMs - this.measuredAtMs;
+    if (passedMs < MEASURE_EVERY_MS) return false;
     this.measuredAtMs = nowMs;
-    const { user, system } = process.cpuUsage();
-    const started = this.started();
-    this.requests = started - this.startedBefore;
-    this.micros = user + system - this.microsBefore;
-    this.startedBefore = started;
-    this.microsBefore = user + system;
-    // The first measurement includes the start of the process.
-    return !isFirst && this.requests > 0;
+    const { startedBefore, microsBefore } = this;
+    this.startedBefore = this.started();
+    this.microsBefore = this.usedMicros();
+    this.requests = this.startedBefore - startedBefore;
+    this.micros = this.microsBefore - microsBefore;
+    const wasPause = passedMs > PAUSE_MS && this.micros < 500 * passedMs;
+    // Before the first request, the CPU time is that of the start, and of loading the code for requests.
+    return startedBefore > 0 && this.requests > 0 && !wasPause;
   }
+}
+
+function cpuMicros(): number {
+  const { user, system } = process.cpuUsage();
+  return user + system;
 }

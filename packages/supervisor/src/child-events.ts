@@ -127,7 +127,8 @@ function childEvents(parts: Concerned): ChildEvents {
       if (has !== true) parts.coordination.noCertificate(id, name);
     },
     onOpen: (requests) => parts.coordination.listed(requests),
-    onRoutes: ({ id }, routes) => parts.routes.record(id, routes, performance.now()),
+    onRoutes: ({ id, isAdopted }, routes) => parts.routes.record(id, routes, performance.now(), isAdopted),
+    onCounted: (child) => parts.adoption?.counts(child),
     onSpans: (recorded) => parts.onSpans(recorded),
     onRecorded: (recorded) => parts.recordings.heard(recorded),
     onLost: (lost) => {

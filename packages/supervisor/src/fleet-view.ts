@@ -161,7 +161,8 @@ export abstract class FleetView {
     return this.pageToken.of(this.parts.configs.fleet.admin?.tokenFile);
   }
 
-  metrics(format: TextFormat): string {
+  async metrics(format: TextFormat): Promise<string> {
+    await this.parts.adoption?.counted;
     return textOf(this.families(), format);
   }
 

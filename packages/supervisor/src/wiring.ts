@@ -70,7 +70,7 @@ export class FleetParts {
   });
   readonly routes = new RouteTotals(
     (pool) => this.configs.routes.get(pool)?.routes ?? [],
-    (pool, errors) => this.stats.addOwnErrors(pool, errors),
+    (pool, errors, isNew) => this.stats.addOwnErrors(pool, errors, isNew),
   );
   readonly configs: PoolConfigs;
   readonly runner: FleetRunner;

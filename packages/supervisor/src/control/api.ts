@@ -260,8 +260,8 @@ export interface SupervisorApi {
   deaths(): { deaths: DeathDetails[] };
   readonly records: FleetRecords;
   page(): PageAccess;
-  /** Returns the metrics of the fleet as text. */
-  metrics(format: TextFormat): string;
+  /** Returns the metrics of the fleet as text. After a killed supervisor, it first waits for the counts, so that no counter decreases. */
+  metrics(format: TextFormat): Promise<string>;
   scale(pool: string, change: ScaleChange, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** Reads config, env files and code again. Without a pool, reloads all. `environment` is set with --update-env. */
   reload(

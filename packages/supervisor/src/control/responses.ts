@@ -35,16 +35,21 @@ export function sendJson(response: ServerResponse, status: number, value: object
 }
 
 /** Responds with the metrics in the format that a scraper accepts. */
-export function sendMetrics(response: ServerResponse, accept: string, source: Metrics, isHead = false): void {
+export async function sendMetrics(
+  response: ServerResponse,
+  accept: string,
+  source: Metrics,
+  isHead = false,
+): Promise<void> {
   const format = formatFor(accept);
-  const body = source.metrics(format);
+  const body = await source.metrics(format);
   const fields = { "Content-Type": CONTENT_TYPES[format], "Content-Length": Buffer.byteLength(body) };
   response.writeHead(200, fields);
   response.end(isHead ? undefined : body);
 }
 
 interface Metrics {
-  metrics(format: TextFormat): string;
+  metrics(format: TextFormat): Promise<string>;
 }
 
 /** Beyond this many unread bytes, progress is dropped, but never the result. */

@@ -23,6 +23,8 @@ import { placeLateSpawn } from "./late-spawns.js";
 
 /** How long to wait, in milliseconds: processes try to connect four times a second, unless they are busy. */
 const HELLO_TIMEOUT_MS = 30_000;
+/** How long the processes may take to report their counts, in milliseconds: each one does so when it has connected. */
+const COUNT_TIMEOUT_MS = 5_000;
 /** The maximum number of snapshots that the killed supervisor may have sent since it wrote its state. */
 const UNSAVED_VERSIONS = 1000;
 
@@ -46,11 +48,17 @@ export class FleetAdoption {
   private readonly awaited = new Set<LiveProcess>();
   private resolveSettled = () => {};
   private timer: NodeJS.Timeout | undefined;
+  /** The processes that have not reported their counts yet. */
+  private readonly uncounted = new Set<string>();
+  private resolveCounted = () => {};
+  private countTimer: NodeJS.Timeout | undefined;
   private text = "";
   /** Resolves when the processes that the state does not contain have exited. */
   strangersEnded: Promise<void> = Promise.resolve();
   /** Resolves when all processes have connected, or have had time to. */
   readonly settled: Promise<void>;
+  /** Resolves when all processes have reported their counts, or have had time to. Until then, the totals are those of an older state. */
+  readonly counted: Promise<void>;
 
   constructor(
     private readonly parts: AdoptingParts,
@@ -59,6 +67,9 @@ export class FleetAdoption {
   ) {
     this.settled = new Promise((resolve) => {
       this.resolveSettled = resolve;
+    });
+    this.counted = new Promise((resolve) => {
+      this.resolveCounted = resolve;
     });
   }
 
@@ -128,6 +139,10 @@ export class FleetAdoption {
     };
     parts.publishOnce(() => runner.change(takeUp));
     for (const child of [...this.awaited]) if (!children.checkAdopted(child)) this.awaited.delete(child);
+    // Programs report nothing; the balancers count for them.
+    for (const { id, commandTag } of this.awaited) if (commandTag === null) this.uncounted.add(id);
+    this.countTimer = setTimeout(this.resolveCounted, COUNT_TIMEOUT_MS);
+    this.lookIfCounted();
     const instances = [...this.awaited].filter(({ kind }) => kind === "instance").length;
     const balancers = this.awaited.size - instances;
     const balancing = balancers === 1 ? "1 balancer" : `${balancers} balancers`;
@@ -151,16 +166,30 @@ export class FleetAdoption {
     this.settle();
   }
 
+  /** Called when a process has reported its counts. */
+  counts({ id }: Pick<LiveProcess, "id">): void {
+    if (this.uncounted.delete(id)) this.lookIfCounted();
+  }
+
+  private lookIfCounted(): void {
+    if (this.uncounted.size > 0) return;
+    clearTimeout(this.countTimer);
+    this.resolveCounted();
+  }
+
   /** Called when a process has exited. */
   ended(process: Pick<LiveProcess, "id">): void {
+    this.counts(process);
     for (const child of this.awaited) if (child.id === process.id) this.awaited.delete(child);
     this.settle();
   }
 
   close(): void {
     clearTimeout(this.timer);
+    clearTimeout(this.countTimer);
     this.awaited.clear();
     this.resolveSettled();
+    this.resolveCounted();
   }
 
   /** Returns the pools in which a rollout was interrupted after some slots, which have the unfinished generation. */

@@ -22,6 +22,7 @@ import type { FleetEvent } from "../control/api.js";
 import type { Report } from "../core/process.js";
 import type { EventLog } from "../logs/event-log.js";
 import type { JudgedCounts } from "../stats/judged-counts.js";
+import type { StatsBook } from "../stats/stats.js";
 import { FINAL_REPORT_MS } from "./child-end.js";
 import { noteEjection } from "./ejections.js";
 import { Exposure } from "./exposure.js";
@@ -41,6 +42,8 @@ export interface ChildChannelEvents {
   onOpen(requests: OpenRequests): void;
   /** Called when a client of the balancer requests a name that has no certificate. */
   onWantCertificate(balancer: LiveProcess, name: string): void;
+  /** Called when a process reported its counts. */
+  onCounted(child: LiveProcess): void;
   /** Called when a balancer reported its counts of routes. */
   onRoutes(balancer: LiveProcess, routes: readonly RouteStats[]): void;
   /** Called when a balancer reported requests of a recording. */
@@ -69,6 +72,7 @@ interface ChildChannelOptions {
   events: ChildChannelEvents;
   log: EventLog;
   judged: Pick<JudgedCounts, "record">;
+  stats: Pick<StatsBook, "recordLate">;
   unreported: Pick<UnreportedEnds, "trust" | "doubt">;
   find(id: string): LiveProcess | undefined;
   /** Called when its channel closed. Returns whether the process had already exited. */
@@ -135,6 +139,7 @@ export class ChildChannel {
       case "stats":
         if (message.role !== child.kind) return;
         child.stats.record(message, performance.now());
+        events.onCounted(child);
         child.death.history.noteLag(message.eventLoopLagMs);
         if (message.role !== "balancer") return this.recordOwn(child, message);
         this.recordRelayed(child, message);
@@ -236,7 +241,10 @@ export class ChildChannel {
           performance.now(),
           upstream.inFlight,
         );
-      if (child === undefined) continue;
+      if (child === undefined) {
+        if (upstream.statuses !== undefined) this.options.stats.recordLate(upstream.id, balancer.id, upstream.statuses);
+        continue;
+      }
       child.relayed.set(balancer.id, upstream.inFlight);
       if (upstream.servesAnyway === true) child.servedAnywayBy.add(balancer.id);
       else child.servedAnywayBy.delete(balancer.id);

@@ -121,6 +121,7 @@ export class Children {
       events: options,
       log,
       judged: options.judged,
+      stats: options.stats,
       unreported: this.templates.unreported,
       find: (id) => this.byId.get(id),
       hasEnded: (child) => {

@@ -96,5 +96,9 @@ it("the balancers' own errors count once for their pool, also under another supe
   const next = started();
   next[0].restoreEnded(JSON.parse(JSON.stringify(first[0].endedTotals())));
   next[1].restore(JSON.parse(JSON.stringify(first[1].saved())));
+  // Nobody knows when those before the first report happened.
+  next[1].record("balancer.1#2", [{ ...stats("web", "/", 9), counts: [0, 9, 0, 0, 3, 0, 2] }], 0, true);
+  expect([next[0].totals("web", 0).errorsTotal, next[0].takeEndedErrors()]).toEqual([5, []]);
   expect(own("balancer.1#2", 3, ...next)).toMatchObject({ requestsTotal: 6, errorsTotal: 6 });
+  expect(next[0].takeEndedErrors()).toEqual([{ name: "", pool: "web", errors: 1 }]);
 });

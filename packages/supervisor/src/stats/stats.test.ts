@@ -76,6 +76,58 @@ test("a pool's totals keep the counts of its exited processes", () => {
   expect(book.totals("web", 10)).toMatchObject({ requestsTotal: 16, errorsTotal: 3 });
 });
 
+test("a pool's totals include what the balancers had from a process that was killed before its report", () => {
+  const book = new StatsBook();
+  const stats = book.open("web.1#1", "web");
+  stats.record(report(10), 0);
+  stats.recordStatuses("balancer.1#1", [0, 10, 0, 0, 1, 3]);
+  // While no supervisor was running, it had 40 more and was killed. The next supervisor knows what was saved.
+  const next = new StatsBook();
+  next.open("web.1#1", "web").restore(JSON.parse(JSON.stringify(stats.saved())));
+  next.close("web.1#1");
+  expect(next.totals("web", 0)).toMatchObject({ requestsTotal: 11, errorsTotal: 1 });
+  for (const _ of [1, 2]) {
+    next.recordLate("web.1#1", "balancer.1#1", [0, 45, 0, 0, 5, 3]);
+    expect(next.totals("web", 0)).toMatchObject({ requestsTotal: 50, errorsTotal: 5 });
+  }
+  next.recordLate("web.1#1", "balancer.2#1", [0, 2, 0, 0, 0, 0]);
+  expect(next.totals("web", 0)).toMatchObject({ requestsTotal: 52, errorsTotal: 5 });
+  next.recordLate("web.9#1", "balancer.1#1", [0, 45, 0, 0, 5, 3]);
+  next.forget("web");
+  next.recordLate("web.1#1", "balancer.1#1", [0, 99, 0, 0, 5, 3]);
+  expect(next.totals("web", 0)).toMatchObject({ requestsTotal: 0, errorsTotal: 0 });
+});
+
+test("the totals of exited processes never decrease, and only the last ones are kept", () => {
+  const book = new StatsBook();
+  for (let n = 1; n <= 1000; n++) {
+    book.open(`web.1#${n}`, "web").record(report(10), 0);
+    book.close(`web.1#${n}`);
+  }
+  for (let n = 1; n <= 1000; n++) book.recordLate(`web.1#${n}`, "balancer.1#1", [0, 9, 0, 0, 0, 0]);
+  expect(book.totals("web", 0).requestsTotal).toBe(10_000);
+  for (let n = 1; n <= 1000; n++) book.recordLate(`web.1#${n}`, "balancer.1#1", [0, 11, 0, 0, 0, 0]);
+  expect(book.totals("web", 0).requestsTotal).toBe(10_256);
+});
+
+test("what was counted since an older state is in the totals, but not in the rate and the errors of the last second", () => {
+  const stats = new ProcessStats();
+  stats.restore({ requestsTotal: 0, errorsTotal: 0, relayed: [] });
+  stats.record({ ...report(1_000_000), errorsTotal: 500 }, 1000);
+  expect([stats.requestsPerSecond(1000), stats.takeSample(1000).errors]).toEqual([0, 0]);
+  stats.record({ ...report(1_000_100), errorsTotal: 502 }, 2000);
+  expect([stats.requestsPerSecond(2000), stats.takeSample(2000).errors]).toEqual([100, 2]);
+  const program = new ProcessStats();
+  const relayed = (requestsTotal: number, errorsTotal: number) =>
+    program.recordRelayed("balancer.1#1", { id: "api.1#1", inFlight: 0, requestsTotal, errorsTotal }, 1000, 1000);
+  program.restore({ requestsTotal: 3, errorsTotal: 1, relayed: [{ balancer: "balancer.2#1", requestsTotal: 3, errorsTotal: 1 }] });
+  relayed(1_000_000, 500);
+  expect([program.requestsPerSecond(1000), program.takeSample(1000).errors]).toEqual([0, 0]);
+  relayed(1_000_100, 502);
+  expect([program.requestsPerSecond(1000), program.takeSample(1000).errors]).toEqual([100, 2]);
+  expect(program.last?.requestsTotal).toBe(1_000_103);
+});
+
 test("responses by status class continue under another supervisor", () => {
   const stats = new ProcessStats();
   stats.recordStatuses("balancer.1#1", [0, 5, 0, 0, 1, 0]);

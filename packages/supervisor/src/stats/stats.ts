@@ -47,10 +47,16 @@ export function latenciesOf(reports: readonly SparseHistogram[]): Latencies {
   return { latencyMs: { p50: quantileMs(merged, 0.5), p99: quantileMs(merged, 0.99) }, latencyShape };
 }
 
+/** The status class that counts as an error, and the one of requests without a response. */
+const ERRORS = STATUS_CLASSES.indexOf("5xx");
+const ABANDONED = STATUS_CLASSES.indexOf("abandoned");
+
 /** The maximum number of balancer processes whose counts for one process are kept separately. */
 const MAX_COUNTERS = 64;
 /** The entry that combines the counts of earlier balancer processes. */
 const EARLIER = "";
+/** The time of counts that an earlier supervisor saved. */
+const SAVED = 0;
 
 /** The balancers' counts for a process that does not report its own. */
 interface RelayedCounts {
@@ -81,6 +87,8 @@ interface Counter {
 /** The counts of one process. */
 export class ProcessStats {
   last: Stats | RelayedCounts | null = null;
+  /** Whether `last` was saved by an earlier supervisor, maybe hours ago: what was counted since then did not happen just now. */
+  private isSaved = false;
   readonly latencyTotals = new LatencyTotals();
   /** When the process last reported a further request, a value of performance.now(); undefined if it has had none. */
   servedAt: number | undefined;
@@ -95,8 +103,11 @@ export class ProcessStats {
   /** Records a report that arrived at `now`, in milliseconds. */
   record(stats: Stats, now: number): void {
     const before = this.last?.requestsTotal ?? 0;
-    this.own = { rate: newRate(this.own.rate, stats.requestsTotal - before, stats.periodMs), at: now };
+    const requests = this.isSaved ? 0 : stats.requestsTotal - before;
+    this.own = { rate: newRate(this.own.rate, requests, stats.periodMs), at: now };
     if (stats.requestsTotal > before) this.servedAt = now;
+    if (this.isSaved) this.sampledErrors = stats.errorsTotal;
+    this.isSaved = false;
     this.last = stats;
     this.keepLatencies(stats.latency, now);
   }
@@ -110,7 +121,10 @@ export class ProcessStats {
   recordRelayed(balancer: string, upstream: UpstreamStats, periodMs: number, now: number): void {
     const { requestsTotal, errorsTotal = 0, inFlight, latency = [] } = upstream;
     const before = this.counters.get(balancer);
-    const rate = newRate(before?.rate ?? 0, requestsTotal - (before?.requestsTotal ?? 0), periodMs);
+    const isFirst = this.isSaved && (before === undefined || before.at === SAVED);
+    const requests = isFirst ? 0 : requestsTotal - (before?.requestsTotal ?? 0);
+    const rate = newRate(before?.rate ?? 0, requests, periodMs);
+    if (isFirst) this.sampledErrors += errorsTotal - (before?.errorsTotal ?? 0);
     this.counters.set(balancer, { requestsTotal, errorsTotal, inFlight, rate, at: now });
     if (this.counters.size > MAX_COUNTERS) this.joinOldest();
     const sum = (of: (counter: Counter) => number) => [...this.counters.values()].reduce((all, c) => all + of(c), 0);
@@ -161,9 +175,21 @@ export class ProcessStats {
     if (statuses.length > 0) this.statuses = [...statuses];
     for (const [balancer, counts] of statusesOf) this.statusesOf.set(balancer, counts);
     for (const { balancer, ...counts } of relayed)
-      this.counters.set(balancer, { ...counts, inFlight: 0, rate: 0, at: 0 });
+      this.counters.set(balancer, { ...counts, inFlight: 0, rate: 0, at: SAVED });
     this.last = { role: "relayed", requestsTotal, errorsTotal, inFlight: 0 };
+    this.isSaved = true;
     this.sampledErrors = errorsTotal;
+  }
+
+  /** What it reported, or what the balancers have received from it: that is more if it was killed before its next report. */
+  get counted(): Counted {
+    const { requestsTotal = 0, errorsTotal = 0 } = this.last ?? {};
+    const { statuses = [] } = this;
+    const responses = statuses.reduce((sum, count, at) => (at === ABANDONED ? sum : sum + count), 0);
+    return {
+      requestsTotal: Math.max(requestsTotal, responses),
+      errorsTotal: Math.max(errorsTotal, statuses[ERRORS] ?? 0),
+    };
   }
 
   /** Called when a balancer process exited: the requests that it had in flight are gone. */
@@ -221,14 +247,23 @@ interface Totals {
   requestsPerSecond: number;
 }
 
+interface Counted {
+  requestsTotal: number;
+  errorsTotal: number;
+}
+
 /** The maximum number of exited processes whose last errors wait to be sampled. */
 const MAX_ENDED = 1024;
+/** The maximum number of exited processes whose counts the balancers may still raise. */
+const MAX_LATE = 256;
 
 /** The counts of all processes, by pool. */
 export class StatsBook {
   private readonly processes = new Map<string, { pool: string; stats: ProcessStats }>();
   /** The counts of exited processes, and the errors that the balancers generated themselves. */
-  private readonly ended = new Map<string, { requestsTotal: number; errorsTotal: number }>();
+  private readonly ended = new Map<string, Counted>();
+  /** The processes that have exited last, with their counts in `ended`. */
+  private readonly late = new Map<string, { pool: string; stats: ProcessStats; counted: Counted }>();
   private readonly endedErrors: { name: string; pool: string; errors: number }[] = [];
 
   /** Starts counting for a process. */
@@ -242,20 +277,46 @@ export class StatsBook {
   close(id: string): void {
     const entry = this.processes.get(id);
     if (entry === undefined || !this.processes.delete(id)) return;
-    const sum = this.ended.get(entry.pool) ?? { requestsTotal: 0, errorsTotal: 0 };
-    sum.requestsTotal += entry.stats.last?.requestsTotal ?? 0;
-    sum.errorsTotal += entry.stats.last?.errorsTotal ?? 0;
-    this.ended.set(entry.pool, sum);
+    const { counted } = entry.stats;
+    this.add(entry.pool, counted);
+    this.late.set(id, { ...entry, counted });
+    if (this.late.size > MAX_LATE) this.late.delete(this.late.keys().next().value as string);
     const { errors } = entry.stats.takeSample(0);
     if (errors > 0 && this.endedErrors.length < MAX_ENDED)
       this.endedErrors.push({ name: id.slice(0, id.indexOf("#")), pool: entry.pool, errors });
   }
 
-  /** Counts requests of a pool that no process responded to: the balancer itself responded with status 500 or more. */
-  addOwnErrors(pool: string, errors: number): void {
+  /**
+   * Records the responses that a balancer has received from a process that has exited: it may have been killed before it could report them,
+   * or while no supervisor was running.
+   */
+  recordLate(id: string, balancer: string, statuses: readonly number[]): void {
+    const entry = this.late.get(id);
+    if (entry === undefined) return;
+    const before = entry.counted;
+    entry.stats.recordStatuses(balancer, statuses);
+    entry.counted = entry.stats.counted;
+    this.add(entry.pool, {
+      requestsTotal: entry.counted.requestsTotal - before.requestsTotal,
+      errorsTotal: entry.counted.errorsTotal - before.errorsTotal,
+    });
+  }
+
+  private add(pool: string, more: Counted): void {
     const { requestsTotal, errorsTotal } = this.ended.get(pool) ?? { requestsTotal: 0, errorsTotal: 0 };
-    this.ended.set(pool, { requestsTotal: requestsTotal + errors, errorsTotal: errorsTotal + errors });
-    if (this.endedErrors.length < MAX_ENDED) this.endedErrors.push({ name: "", pool, errors });
+    this.ended.set(pool, {
+      requestsTotal: requestsTotal + more.requestsTotal,
+      errorsTotal: errorsTotal + more.errorsTotal,
+    });
+  }
+
+  /**
+   * Counts requests of a pool that no process responded to: the balancer itself responded with status 500 or more.
+   * @param isNew false if they may have happened long ago
+   */
+  addOwnErrors(pool: string, errors: number, isNew = true): void {
+    this.add(pool, { requestsTotal: errors, errorsTotal: errors });
+    if (isNew && this.endedErrors.length < MAX_ENDED) this.endedErrors.push({ name: "", pool, errors });
   }
 
   /** Returns the 5xx responses since the last call: of exited processes by slot, and of the balancers themselves with an empty name. */
@@ -276,6 +337,7 @@ export class StatsBook {
   /** Forgets a removed pool. */
   forget(pool: string): void {
     this.ended.delete(pool);
+    for (const [id, { pool: owner }] of this.late) if (owner === pool) this.late.delete(id);
   }
 
   totals(pool: string, now: number): Totals {

@@ -79,6 +79,8 @@ interface SavedRoute {
 interface Entry extends RouteTotal {
   /** The last counts of each balancer process. */
   last: Map<string, readonly number[]>;
+  /** The balancer processes that have reported to this supervisor. */
+  heard: Set<string>;
   recent: { at: number; latency: SparseHistogram }[];
 }
 
@@ -88,15 +90,19 @@ export class RouteTotals {
 
   /**
    * @param routesOf returns the routes of a pool in the configuration; none for an unknown pool
-   * @param onOwnErrors receives the number of further responses with status 500 or more that a balancer generated itself
+   * @param onOwnErrors receives the number of further responses with status 500 or more that a balancer generated itself, and whether they
+   * are new: those between the last counts that an earlier supervisor saved and the first report to this one may be hours old
    */
   constructor(
     private readonly routesOf: (pool: string) => readonly string[],
-    private readonly onOwnErrors: (pool: string, errors: number) => void = () => {},
+    private readonly onOwnErrors: (pool: string, errors: number, isNew: boolean) => void = () => {},
   ) {}
 
-  /** Records a balancer's report. */
-  record(balancer: string, routes: readonly RouteStats[], now: number): void {
+  /**
+   * Records a balancer's report.
+   * @param isAdopted whether an earlier supervisor started the balancer
+   */
+  record(balancer: string, routes: readonly RouteStats[], now: number, isAdopted = false): void {
     for (const { pool, route, access, counts, latency } of routes) {
       if (!this.isKnown(pool, route)) continue;
       const entry = this.entryOf(pool, route, access);
@@ -104,7 +110,8 @@ export class RouteTotals {
       for (let at = 0; at < entry.counts.length; at++)
         entry.counts[at] = (entry.counts[at] as number) + Math.max(0, (counts[at] ?? 0) - (before?.[at] ?? 0));
       const ownErrors = (counts[OWN_ERRORS] ?? 0) - (before?.[OWN_ERRORS] ?? 0);
-      if (ownErrors > 0 && pool !== "") this.onOwnErrors(pool, ownErrors);
+      if (ownErrors > 0 && pool !== "") this.onOwnErrors(pool, ownErrors, !isAdopted || entry.heard.has(balancer));
+      entry.heard.add(balancer);
       entry.last.set(balancer, counts.slice(0, OWN_ERRORS + 1));
       entry.latency.add(latency);
       if (latency.length > 0) entry.recent.push({ at: now, latency });
@@ -114,7 +121,10 @@ export class RouteTotals {
 
   /** Called when a balancer process has exited and reports nothing any more: a later report would add all its counts once more. */
   ended(balancer: string): void {
-    for (const { last } of this.entries.values()) last.delete(balancer);
+    for (const { last, heard } of this.entries.values()) {
+      last.delete(balancer);
+      heard.delete(balancer);
+    }
   }
 
   /** Returns the counts of all routes that have any; latencies are not included. */
@@ -178,7 +188,7 @@ export class RouteTotals {
     if (entry === undefined) {
       entry = {
         ...{ pool, route, access, counts: new Float64Array(STATUS_CLASSES.length) },
-        ...{ latency: new LatencyTotals(), last: new Map(), recent: [] },
+        ...{ latency: new LatencyTotals(), last: new Map(), heard: new Set(), recent: [] },
       };
       this.entries.set(key, entry);
     }

@@ -156,6 +156,25 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
       code: "config",
       problems: [{ path: ["instnaces"] }, { path: ["app"] }],
     });
+    // Problems of the configuration and apps that do not load are found in one run.
+    const files = { "app.mjs": HELLO, "throws.mjs": 'throw new Error("no database");\n' };
+    const both = '[pools.web]\napp = "app.mjs"\nroutes = ["/"]\n[pools.api]\napp = "throws.mjs"\nroutes = ["/api/"]\n';
+    const mixed = makeFolder({ ...files, "paceline.toml": `lisen = "80"\n${both}instances = -1\n` });
+    const found = await paceline(mixed, "check");
+    expect(found).toMatchObject({ code: 2, stderr: expect.stringMatching(/ \| .*no database/) });
+    expect(found.stderr.split("\n").slice(0, 3)).toEqual([
+      expect.stringMatching(/^paceline: paceline\.toml:8: pools\.api\.instances: must be /),
+      'paceline: paceline.toml:1: lisen: unknown key; did you mean "listen"?',
+      expect.stringMatching(/^paceline: paceline\.toml:6: pools\.api\.app: .*no database/),
+    ]);
+    const unread = makeFolder({ ...files, "paceline.toml": `name = shop\nlisen = "80"\n${both}env = 1\nenv = 2\n` });
+    expect((await paceline(unread, "check")).stderr.split("\n").map((line) => line.split(": ").slice(1, 3))).toEqual([
+      ["paceline.toml:1", "is not valid TOML"],
+      ["paceline.toml:10", "is not valid TOML"],
+      ["paceline.toml:9", "pools.api.env"],
+      ["paceline.toml:2", "lisen"],
+      [],
+    ]);
   });
 
   once("where nothing runs, the exit status is 3", async () => {

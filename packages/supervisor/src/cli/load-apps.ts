@@ -24,7 +24,7 @@ interface LoadFailure {
  * @throws PacelineError `timeout` after `deadline` (monotonic clock)
  */
 export async function loadApps(
-  { pools }: FleetConfig,
+  { pools }: Pick<FleetConfig, "pools">,
   runtimes: Runtimes,
   deadline: number | undefined,
 ): Promise<LoadFailure[]> {

@@ -1,14 +1,14 @@
 /** Composes a fleet: reads its configuration, applies the command line's overrides, validates it and fills in defaults. */
-import type { FleetConfig, RuntimeName } from "../core/model.js";
+import type { FleetConfig, PoolConfig, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import type { FleetSource } from "./find.js";
-import { POOL_KINDS } from "./kinds/index.js";
+import { kindFields, POOL_KINDS } from "./kinds/index.js";
 import { formatListenAddress, hostAndPort, parseListenAddress } from "./listen-address.js";
 import { ConfigError, type Problem } from "./problems.js";
 import { type ConfigDocument, readConfigFile } from "./read-file.js";
 import { resolveFleet } from "./resolve.js";
 import { DEFAULT_LISTEN, type FleetInput } from "./schema.js";
-import { type Finding, validate } from "./validate.js";
+import { type Finding, validate, valueAt } from "./validate.js";
 
 /** The command line's values, which override the config's. */
 export interface Overrides {
@@ -64,7 +64,14 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   const file = source.kind === "config" ? source.file : undefined;
   const document = await readSource(task);
   const problems: Problem[] = [];
-  const { input, findings } = validate(withSticky(document.value, task.overrides.sticky, problems));
+  const given = withSticky(document.value, task.overrides.sticky, problems);
+  const { input, findings, original } = validate(given);
+  const unread = document.problems ?? [];
+  if (unread.length > 0) {
+    // A key in a line that cannot be read seems to be missing.
+    const present = findings.filter(({ path }) => valueAt(given, path) !== undefined);
+    throw new ConfigError([...unread, ...present.map((finding) => locate(finding, file, document))]);
+  }
   const context = {
     // Without a config file, the app runs as if it had been started by hand in this folder.
     baseDir: task.release,
@@ -74,7 +81,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
     runtimes,
     credentialsDir: task.credentialsDir,
     isOnlyChecked: task.isOnlyChecked,
-    findings,
+    ...{ findings, original },
   };
   const wrong = [...findings];
   const config = resolveFleet(applyOverrides(input, task, problems), context);
@@ -82,8 +89,25 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   const own = findings.slice(wrong.length).filter((finding) => !wrong.some(({ path }) => follows(finding.path, path)));
   findings.splice(wrong.length, findings.length, ...own);
   problems.push(...findings.map((finding) => locate(finding, file, document)));
-  if (problems.length > 0) throw new ConfigError(problems);
+  if (problems.length > 0)
+    throw new ConfigError(problems, task.isOnlyChecked ? { sound: soundPools(config, input, findings) } : {});
   return task.overrides.rehearses ? rehearsedConfig(config) : config;
+}
+
+/** The keys without which the app of a pool cannot be loaded as it would be by a start. */
+const LOADING_KEYS: ReadonlySet<unknown> = new Set([
+  ...Object.keys(kindFields),
+  ...["runtime", "cwd", "env", "envFiles", "bunfig", "pools"],
+]);
+
+/** Returns the pools whose app can be loaded in spite of these problems. */
+function soundPools({ pools }: FleetConfig, input: FleetInput, findings: readonly Finding[]): PoolConfig[] {
+  const concerns = ({ path }: Finding, pool: string) => {
+    const isNamed = input.pools !== undefined && path[0] === "pools" && path.length > 1;
+    if (isNamed) return path[1] === pool && (path.length === 2 || LOADING_KEYS.has(path[2]));
+    return path.length === 0 || LOADING_KEYS.has(path[0]);
+  };
+  return pools.filter(({ name }) => !findings.some((finding) => concerns(finding, name)));
 }
 
 /** Whether a problem at `path` is a consequence of one at `wrong`: it is at the same key, or at a table within a pool that has it. */

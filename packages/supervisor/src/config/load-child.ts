@@ -4,7 +4,7 @@
  * rest of the supervisor.
  */
 import { writeSync } from "node:fs";
-import type { FleetConfig } from "../core/model.js";
+import type { FleetConfig, PoolConfig } from "../core/model.js";
 import { composeFleet, type LoadTask } from "./compose.js";
 import { ConfigError, type Problem } from "./problems.js";
 import { readForeignConfig } from "./read-file.js";
@@ -17,7 +17,7 @@ async function load(task: LoadTask | ExportTask): Promise<LoadResult> {
       ? { value: await readForeignConfig(task.exportOf) }
       : { config: await composeFleet(task) };
   } catch (error) {
-    if (error instanceof ConfigError) return { problems: error.problems };
+    if (error instanceof ConfigError) return { problems: error.problems, sound: error.sound };
     throw error;
   }
 }
@@ -59,4 +59,7 @@ export interface ExportTask {
 }
 
 /** The line of JSON that the child writes to fd 3. */
-export type LoadResult = { config: FleetConfig } | { value: unknown } | { problems: Problem[] };
+export type LoadResult =
+  | { config: FleetConfig }
+  | { value: unknown }
+  | { problems: Problem[]; sound: readonly PoolConfig[] };

@@ -352,7 +352,7 @@ async function askChild(
     if (text === "")
       throw fail(`ended with ${ended.signal ?? `code ${ended.code}`} before it exported a configuration`);
     const response = JSON.parse(text) as LoadResult;
-    if ("problems" in response) throw new ConfigError(response.problems);
+    if ("problems" in response) throw new ConfigError(response.problems, { sound: response.sound });
     return response;
   } finally {
     pipe.destroy();

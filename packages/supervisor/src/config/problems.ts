@@ -1,5 +1,6 @@
 /** The problems of a configuration, collected in one error for people and programs. */
 import { relative } from "node:path";
+import type { PoolConfig } from "../core/model.js";
 import { visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 
@@ -19,10 +20,13 @@ export interface Problem {
 /** Thrown if the configuration is invalid. The code is `config`; the message has one line per problem. */
 export class ConfigError extends PacelineError {
   readonly problems: Problem[];
+  /** For `paceline check`: the pools whose apps can be loaded in spite of the problems. */
+  readonly sound: readonly PoolConfig[];
 
-  constructor(problems: Problem[], options?: { cause?: unknown }) {
+  constructor(problems: Problem[], { sound = [], ...options }: { cause?: unknown; sound?: readonly PoolConfig[] } = {}) {
     super("config", problems.map((problem) => formatProblem(problem)).join("\n"), options);
     this.problems = problems;
+    this.sound = sound;
   }
 }
 
@@ -49,23 +53,24 @@ export function formatKeyPath(path: (string | number)[]): string {
   return text;
 }
 
-/** Returns the first value that JSON would silently drop. */
-export function findUnsupported(
-  value: unknown,
-  path: (string | number)[],
-): { path: (string | number)[]; rule: string } | undefined {
-  if (path.length > 100) return { path: [], rule: "a table that does not contain itself" };
+/** The maximum number of problems that are reported before the configuration is validated. */
+export const MAX_EARLY_PROBLEMS = 20;
+
+/** Returns the values that JSON would silently drop, as problems. */
+export function findUnsupported(value: unknown, path: (string | number)[]): Pick<Problem, "path" | "message">[] {
+  if (path.length > 100) return [{ path: [], message: "must be a table that does not contain itself" }];
   const type = typeof value;
-  if (type === "function" || type === "symbol" || type === "bigint") {
-    return { path, rule: `something JSON can hold, not a ${type}` };
-  }
-  if (type === "number" && !Number.isFinite(value)) return { path, rule: `a finite number, not ${value}` };
-  if (type !== "object" || value === null) return undefined;
+  if (type === "function" || type === "symbol" || type === "bigint")
+    return [{ path, message: `must be something JSON can hold, not a ${type}` }];
+  if (type === "number" && !Number.isFinite(value)) return [{ path, message: `must be a finite number, not ${value}` }];
+  if (type !== "object" || value === null) return [];
+  const found: Pick<Problem, "path" | "message">[] = [];
   for (const [key, child] of Object.entries(value as object)) {
-    const found = findUnsupported(child, [...path, Array.isArray(value) ? Number(key) : key]);
-    if (found !== undefined) return found;
+    found.push(...findUnsupported(child, [...path, Array.isArray(value) ? Number(key) : key]));
+    // A table that contains itself would be reported endlessly.
+    if (found.length >= MAX_EARLY_PROBLEMS || found.at(-1)?.path.length === 0) return found.slice(0, MAX_EARLY_PROBLEMS);
   }
-  return undefined;
+  return found;
 }
 
 /** The maximum size of a configuration that is passed as a value, in bytes. It is an argument of the process that loads it. */
@@ -76,10 +81,10 @@ const MAX_OBJECT_BYTES = 100_000;
  * @throws ConfigError if it cannot be represented in JSON
  */
 export function copyOfConfig(config: object): object {
-  const problem = (message: string, path: (string | number)[] = []) => new ConfigError([{ path, message }]);
   const unsupported = findUnsupported(config, []);
-  if (unsupported !== undefined) throw problem(`must be ${unsupported.rule}`, unsupported.path);
+  if (unsupported.length > 0) throw new ConfigError(unsupported);
   const json = JSON.stringify(config);
-  if (Buffer.byteLength(json) > MAX_OBJECT_BYTES) throw problem(`the config has more than ${MAX_OBJECT_BYTES} bytes`);
+  if (Buffer.byteLength(json) > MAX_OBJECT_BYTES)
+    throw new ConfigError([{ path: [], message: `the config has more than ${MAX_OBJECT_BYTES} bytes` }]);
   return JSON.parse(json) as object;
 }

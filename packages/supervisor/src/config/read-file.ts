@@ -8,7 +8,7 @@ import { readRegularFile } from "@paceline/wire";
 import type { JitiOptions } from "jiti";
 import * as jsonc from "jsonc-parser";
 import { parse as parseToml, TomlError } from "smol-toml";
-import { ConfigError, findUnsupported, type Problem } from "./problems.js";
+import { ConfigError, findUnsupported, MAX_EARLY_PROBLEMS, type Problem } from "./problems.js";
 import { tomlLines } from "./toml-lines.js";
 
 /** The argument of the function that a config module exports. */
@@ -23,6 +23,8 @@ export interface ConfigDocument {
   value: unknown;
   /** Returns the line of a key, from 1; undefined if unknown. */
   lineOf(path: (string | number)[]): number | undefined;
+  /** Why some lines cannot be read; `value` has the keys of the others. */
+  problems?: Problem[];
 }
 
 /** The maximum size of a config in JSON or TOML, in bytes. */
@@ -60,46 +62,70 @@ function parseJson(file: string, text: string): ConfigDocument {
   const errors: jsonc.ParseError[] = [];
   const options = { disallowComments: true, allowTrailingComma: false };
   const tree = jsonc.parseTree(text, errors, options);
-  const [first] = errors;
-  if (first !== undefined) {
-    const what = jsonc.printParseErrorCode(first.error).replace(/(?<=.)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
-    throw new ConfigError([
-      { file, path: [], line: lineAt(text, first.offset), message: `is not valid JSON: ${what.toLowerCase()}` },
-    ]);
+  // The first error of a line causes the others.
+  const byLine = new Map<number, Problem>();
+  for (const { error, offset } of errors) {
+    const line = lineAt(text, offset);
+    const what = jsonc.printParseErrorCode(error).replace(/(?<=.)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+    const message = `is not valid JSON: ${what.toLowerCase()}`;
+    if (!byLine.has(line) && byLine.size < MAX_EARLY_PROBLEMS) byLine.set(line, { file, path: [], line, message });
   }
-  const repeated = tree && repeatedKey(tree);
-  if (repeated !== undefined) {
-    const message = `has the key ${JSON.stringify(repeated.value)} twice in one table`;
-    throw new ConfigError([{ file, path: [], line: lineAt(text, repeated.offset), message }]);
-  }
+  if (byLine.size > 0) throw new ConfigError([...byLine.values()]);
+  const problems = (tree === undefined ? [] : repeatedKeys(tree)).slice(0, MAX_EARLY_PROBLEMS).map((key): Problem => {
+    const message = `has the key ${JSON.stringify(key.value)} twice in one table`;
+    return { file, path: [], line: lineAt(text, key.offset), message };
+  });
   const lineOf = (path: (string | number)[]) => {
     const node = tree === undefined ? undefined : jsonc.findNodeAtLocation(tree, path);
     return node === undefined ? undefined : lineAt(text, node.offset);
   };
-  return { value: JSON.parse(text), lineOf };
+  return { value: JSON.parse(text), lineOf, problems };
 }
 
-/** Returns the second of two equal keys of an object; `JSON.parse` would silently drop the first. */
-function repeatedKey({ type, children = [] }: jsonc.Node): jsonc.Node | undefined {
+/** Returns the keys that their table has already; `JSON.parse` would silently drop the first of two equal ones. */
+function repeatedKeys({ type, children = [] }: jsonc.Node): jsonc.Node[] {
   const known = new Set<unknown>();
+  const repeated: jsonc.Node[] = [];
   for (const child of children) {
     const key = type === "object" ? child.children?.[0] : undefined;
-    if (key !== undefined && known.has(key.value)) return key;
+    if (key !== undefined && known.has(key.value)) repeated.push(key);
     if (key !== undefined) known.add(key.value);
-    const below = repeatedKey(child);
-    if (below !== undefined) return below;
+    repeated.push(...repeatedKeys(child));
   }
-  return undefined;
+  return repeated;
 }
 
+/** Reads the document without the lines that cannot be read, as long as they do not affect others. */
 function readToml(file: string, text: string): ConfigDocument {
+  const problems: Problem[] = [];
+  const lines = text.split("\n");
+  for (;;) {
+    try {
+      const rest = lines.join("\n");
+      return { value: parseToml(rest), lineOf: tomlLines(rest), problems };
+    } catch (error) {
+      if (!(error instanceof TomlError)) throw error;
+      // The library's message continues with an excerpt of the file.
+      const what = error.message.split("\n")[0]?.replace(/^Invalid TOML document: /, "");
+      problems.push({ file, path: [], line: error.line, message: `is not valid TOML: ${what}` });
+      if (problems.length >= MAX_EARLY_PROBLEMS || !isAlone(lines[error.line - 1] ?? "", what ?? ""))
+        throw new ConfigError(problems, { cause: error });
+      lines[error.line - 1] = "";
+    }
+  }
+}
+
+/** Whether the rest of the document can be read without this line: it is one key with its value, and is wrong in itself. */
+function isAlone(line: string, problem: string): boolean {
+  if (!/^\s*[\w."'-]+\s*=/.test(line) || /"""|'''/.test(line)) return false;
+  const count = (brackets: RegExp) => line.match(brackets)?.length ?? 0;
+  if (count(/[[{]/g) !== count(/[\]}]/g)) return false;
+  if (/redefine/.test(problem)) return true;
   try {
-    return { value: parseToml(text), lineOf: tomlLines(text) };
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    // The library's message continues with an excerpt of the file.
-    const message = `is not valid TOML: ${error.message.split("\n")[0]?.replace(/^Invalid TOML document: /, "")}`;
-    throw new ConfigError([{ file, path: [], line: error.line, message }], { cause: error });
+    parseToml(line);
+    return false;
+  } catch {
+    return true;
   }
 }
 
@@ -141,14 +167,14 @@ async function importConfig(
   context?: ConfigContext,
   read: () => Promise<unknown> = async () => (await importModule(file)).default,
 ): Promise<unknown> {
-  const fail = (message: string, path: (string | number)[] = []) => new ConfigError([{ file, path, message }]);
+  const fail = (message: string) => new ConfigError([{ file, path: [], message }]);
   let json: string | undefined;
   try {
     let config = await read();
     if (typeof config === "function") config = await config(context);
     const value = await config;
     const unsupported = findUnsupported(value, []);
-    if (unsupported !== undefined) throw fail(`must be ${unsupported.rule}`, unsupported.path);
+    if (unsupported.length > 0) throw new ConfigError(unsupported.map((problem) => ({ file, ...problem })));
     json = JSON.stringify(value);
   } catch (error) {
     if (error instanceof ConfigError) throw error;

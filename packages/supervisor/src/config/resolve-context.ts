@@ -21,6 +21,8 @@ export interface ResolveContext {
   isOnlyChecked?: boolean | undefined;
   /** The problems found so far. Each key is reported at most once. */
   findings: Finding[];
+  /** Returns the path in the configuration of a value in the validated input. Default: the same. */
+  original?(path: (string | number)[]): (string | number)[];
 }
 
 type PolicyInput = Pick<PoolInput, keyof ProcessPolicy>;
@@ -60,11 +62,12 @@ export function resolveRuntime(
  * Adds a problem, unless the key or a table around it already has one. For a position in another file, unless the problem is already known.
  */
 export function find(
-  { findings }: ResolveContext,
-  path: (string | number)[],
+  { findings, original }: ResolveContext,
+  validPath: (string | number)[],
   message: string,
   place?: FindingPlace,
 ): void {
+  const path = original?.(validPath) ?? validPath;
   const known = findings.some((finding) =>
     place === undefined
       ? finding.path.every((part, at) => part === path[at])

@@ -31,18 +31,23 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const BOTH = { bun: "/bun", node: "/node" };
 
 function read(raw: unknown, runtimes: { bun?: string; node?: string } = BOTH) {
-  const { input, findings } = validate(raw);
-  return resolved(input, findings, runtimes);
+  const { input, findings, original } = validate(raw);
+  return resolved(input, findings, runtimes, original);
 }
 
-function resolved(input: FleetInput, findings: Finding[] = [], runtimes: Parameters<typeof read>[1] = BOTH) {
+function resolved(
+  input: FleetInput,
+  findings: Finding[] = [],
+  runtimes: Parameters<typeof read>[1] = BOTH,
+  original: ReturnType<typeof validate>["original"] = (path) => path,
+) {
   const preferred = runtimes.bun === undefined ? ("node" as const) : ("bun" as const);
   const context = {
     baseDir: folder,
     listenDir: folder,
     defaultName: "shop",
     runtimes: { ...runtimes, preferred },
-    findings,
+    ...{ findings, original },
   };
   const config = resolveFleet(input, context);
   return { config, problems: findings.map(({ path, message }) => `${formatKeyPath(path)}: ${message}`) };
@@ -717,6 +722,27 @@ describe("an invalid configuration", () => {
       "envFiles[0]",
       "app",
       "listen[1]",
+    ]);
+  });
+
+  test("reports what is wrong in the other items of a list, in their places", () => {
+    const { problems } = read({
+      app: "./app.ts",
+      listen: [1, "8080", 2, "99999"],
+      balancer: { trustedProxies: ["x", 7], rateLimits: [{ requests: "5" }, { requests: 5, by: "x" }, {}], acessLog: true },
+      cwd: "gone",
+    });
+    expect(problems.map((problem) => problem.split(":")[0]).sort()).toEqual([
+      "balancer.acessLog",
+      "balancer.rateLimits[0].requests",
+      "balancer.rateLimits[1].by",
+      "balancer.rateLimits[2].requests",
+      "balancer.trustedProxies[0]",
+      "balancer.trustedProxies[1]",
+      "cwd",
+      "listen[0]",
+      "listen[2]",
+      "listen[3]",
     ]);
   });
 });

@@ -20,19 +20,33 @@ export interface FindingPlace {
 interface Validated {
   input: FleetInput;
   findings: Finding[];
+  /** Returns the path in the configuration of a value in `input`: lists there lack their invalid items. */
+  original(path: Path): Path;
 }
+
+type Path = (string | number)[];
+
+/** Removing a key may make the table around it invalid, and so on. */
+const MAX_REMOVALS = 8;
 
 export function validate(given: unknown): Validated {
   const raw = withoutSchemaKey(given);
   const first = fleetSchema.safeParse(raw);
-  if (first.success) return { input: first.data, findings: [] };
+  const same = (path: Path) => path;
+  if (first.success) return { input: first.data, findings: [], original: same };
   const findings = first.error.issues.flatMap(describeIssue);
-  if (findings.some((finding) => finding.path.length === 0)) return { input: {}, findings };
+  if (findings.some(({ path }) => path.length === 0)) return { input: {}, findings, original: same };
   // The valid keys are checked further, so that all problems are reported at once.
   const rest = structuredClone(raw);
-  for (const { path } of findings) remove(rest, path);
-  const second = fleetSchema.safeParse(rest);
-  return { input: second.success ? second.data : {}, findings };
+  const removed = new RemovedItems();
+  let wrong = findings.map(({ path }) => path);
+  for (let times = 0; times < MAX_REMOVALS; times++) {
+    remove(rest, wrong, removed);
+    const next = fleetSchema.safeParse(rest);
+    if (next.success) return { input: next.data, findings, original: (path) => removed.original(path) };
+    wrong = next.error.issues.flatMap(describeIssue).map(({ path }) => path);
+  }
+  return { input: {}, findings, original: same };
 }
 
 /** `$schema` at the top is only for editors. */
@@ -119,12 +133,69 @@ function knownKeys(path: (string | number)[]): string[] {
   return Object.keys(fields);
 }
 
-/** Removes the value at `path` from `root`; for an item of a list, removes the whole list. */
-function remove(root: unknown, path: (string | number)[]): void {
-  const inList = path.findIndex((part) => typeof part === "number");
-  const keys = inList < 0 ? path : path.slice(0, inList);
-  let parent = root as Record<string, unknown> | undefined;
-  for (const key of keys.slice(0, -1)) parent = parent?.[key] as Record<string, unknown> | undefined;
-  const last = keys.at(-1);
-  if (parent !== undefined && last !== undefined) delete parent[last];
+/** Removes the values at these paths. For a value that is missing, removes the table that needs it; for the last item of a list, the list. */
+function remove(root: unknown, paths: readonly Path[], removed: RemovedItems): void {
+  const present = paths.map((path) => {
+    let end = path.length;
+    while (end > 1 && valueAt(root, path.slice(0, end)) === undefined) end--;
+    return path.slice(0, end);
+  });
+  // From the end, so that the items before keep their places.
+  const unique = [...new Map(present.map((path) => [JSON.stringify(path), path])).values()];
+  for (const path of unique.sort((a, b) => compare(b, a))) {
+    const last = path.at(-1);
+    const parent = valueAt(root, path.slice(0, -1)) as Record<string | number, unknown> | undefined;
+    if (parent === undefined || last === undefined) continue;
+    if (Array.isArray(parent) && parent.length === 1) remove(root, [path.slice(0, -1)], removed);
+    else if (Array.isArray(parent)) {
+      removed.add(path);
+      parent.splice(Number(last), 1);
+    } else delete parent[last];
+  }
+}
+
+function compare(a: Path, b: Path): number {
+  for (const [at, part] of a.entries()) {
+    const other = b[at];
+    if (other === undefined) return 1;
+    if (part === other) continue;
+    return typeof part === "number" && typeof other === "number" ? part - other : `${part}` < `${other}` ? -1 : 1;
+  }
+  return a.length - b.length;
+}
+
+/** Returns the value at a path; undefined if there is none. */
+export function valueAt(root: unknown, path: Path): unknown {
+  let value = root;
+  for (const key of path)
+    value = typeof value === "object" && value !== null ? (value as Record<string | number, unknown>)[key] : undefined;
+  return value;
+}
+
+/** The items that were removed from lists. */
+class RemovedItems {
+  /** By the path of the list: the original places of the removed items, in ascending order. */
+  private readonly places = new Map<string, number[]>();
+
+  add(item: Path): void {
+    const path = this.original(item);
+    const list = JSON.stringify(path.slice(0, -1));
+    const places = [...(this.places.get(list) ?? []), Number(path.at(-1))];
+    this.places.set(
+      list,
+      places.sort((a, b) => a - b),
+    );
+  }
+
+  /** Returns the path before the removals. */
+  original(path: Path): Path {
+    const before: Path = [];
+    for (const part of path) {
+      let place = part;
+      if (typeof place === "number")
+        for (const removed of this.places.get(JSON.stringify(before)) ?? []) if (removed <= (place as number)) place++;
+      before.push(place);
+    }
+    return before;
+  }
 }

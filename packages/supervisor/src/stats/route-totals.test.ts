@@ -76,7 +76,7 @@ it("the balancers' own errors count once for their pool, also under another supe
       book,
       new RouteTotals(
         (pool) => routes[pool] ?? [],
-        (pool, errors) => book.addOwnErrors(pool, errors),
+        (pool, errors, isNew) => book.addOwnErrors(pool, errors, isNew),
       ),
     ] as const;
   };

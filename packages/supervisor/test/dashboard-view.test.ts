@@ -418,11 +418,36 @@ test("a slow route and growing memory are named: in the overview, and for the in
   expect(detail).toMatch(/ ! memory grows 60 MB a minute; reads \/report\/ is slow in web: p99 302 ms\n/);
 });
 
-test("the level of the log stands in the title of the detail's log, where it counts too", () => {
-  const opened = (...pressed: string[]) => screen(after([shows(FLEET), ...keys(...pressed)]), 120, 40).join("\n");
-  expect(opened("l", "3", "escape", "enter")).toContain("── log of web.1, errors ─");
-  expect(opened("l", "2", "escape", "enter")).toContain("── log of web.1, warnings and errors ─");
-  expect(opened("l", "escape", "enter")).toContain("── log of web.1 ─");
+test("a level and a search belong to the view of the log: its title and its keys show them, and they end with it", () => {
+  const modelAfter = (...pressed: string[]) => after([shows(FLEET), ...keys(...pressed)]);
+  const ends = (...pressed: string[]) => {
+    const lines = screen(modelAfter(...pressed), 60, 15);
+    return `${lines[0]} | ${lines.at(-1)}`;
+  };
+  expect(ends("l", "3")).toMatch(/log of web\.1 {2}only errors .*\| Esc all lines /);
+  expect(ends("l", "e", "/", "x", "enter")).toMatch(/only errors {2}“x” .*\| Esc no search /);
+  expect(ends("l", "e", "/", "x", "enter", "escape")).toMatch(/only errors .*\| Esc all lines /);
+  expect(ends("l", "3", "escape")).toMatch(/log of web\.1 .*\| Esc back /);
+  // A log that was opened for its errors is left at once.
+  expect(ends("e")).toMatch(/log of all {2}only errors .*\| Esc back /);
+  expect(modelAfter("e", "escape").view).toBe("overview");
+  expect(ends("l", "3", "?", "x")).toMatch(/only errors/);
+  for (const left of [["escape", "escape"], ["enter"], ["d"], [":", "c", "a", "n", "a", "r", "y", "enter"], ["l"]])
+    expect(modelAfter("l", "/", "x", "enter", "3", ...left).log).toMatchObject({ level: "all", search: "" });
+});
+
+test("a long question keeps its keys, a long message continues, and of a long text its end is shown", () => {
+  const small = { type: "resize", width: 60, height: 15 } as const;
+  const typed = [..."lock before the migration of the customers' tables is done"].map((key) => (key === " " ? "space" : key));
+  const typing = after([shows(FLEET), small, ...keys(":", ...typed)]);
+  expect(screen(typing, 60, 15).at(-1)).toMatch(/^ :…fore the migration .* is done█$/);
+  const asking = after([shows(FLEET), small, ...keys(":", ...typed, "enter")]);
+  expect(screen(asking, 60, 15).at(-1)).toMatch(/^ Lock the fleet \(before the migration .*…\? y\/n$/);
+  const message = "web.1 failed to start: exited with code 1: Error: Cannot find module './routes/customers.js' of server.js";
+  const failed = shows(status(FLEET.pools, { problem: message }));
+  const shown = screen(after([failed, ...keys("/", "w", "e", "b", "enter")]), 60, 15);
+  expect(shown.at(-2)).toMatch(/^ \/web {2}✗ web\.1 failed to start/);
+  expect(screen(after([failed]), 60, 24).slice(-3).join(" ").replace(/\s+/g, " ")).toContain(message);
 });
 
 test("the deaths, grouped by the same last line", () => {

@@ -46,7 +46,7 @@ export interface InstanceStatus extends InstanceFigureValues {
   runtime: string;
   /** The version of Paceline that started it; null without a process, and before it has connected. */
   version: string | null;
-  /** Like `rssBytes`, but shared pages count in proportion. Read every 15 s while a client requests it. */
+  /** Like `rssBytes`, but shared pages are divided among the processes that share them. Read every 15 s while a client requests it. */
   pssBytes: number | null;
   errorsTotal: number;
   latencyMs: LatencyMs;
@@ -314,7 +314,10 @@ export interface Status {
   rssBytes: number;
   /** Percent of one core, in about the last second; null while nothing has been measured. */
   cpuPercent: number | null;
-  /** Like `rssBytes`, but shared pages count in proportion. Excludes processes started since the last reading. Null without /proc. */
+  /**
+   * Like `rssBytes`, but shared pages are divided among the processes that share them. Excludes processes started since the last reading.
+   * Null without /proc.
+   */
   pssBytes: number | null;
   /** `rssBytes` of the processes in `pssBytes` at the moment of that reading; null without one. */
   pssOfRssBytes: number | null;

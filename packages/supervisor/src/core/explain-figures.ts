@@ -115,7 +115,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
       severity: "warning",
       what: `${instance.name} leaks: its memory reaches maxMemoryMb in ${formatDuration(left)}`,
       evidence: [
-        `${growth == null ? "it grows" : `${sizeText(growth)} an hour more`}${instance.rssBytes === null ? "" : `, ${sizeText(instance.rssBytes)} now`}; it is replaced in time`,
+        `${growth == null ? "it grows" : `${sizeText(growth)} an hour more`}${instance.rssBytes === null ? "" : `, RSS ${sizeText(instance.rssBytes)} now`}; it is replaced in time`,
       ],
       todo: `To see what grows, compare two heap snapshots taken some minutes apart: paceline dump ${instance.name} --heap`,
     };
@@ -130,7 +130,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
       evidence:
         rssBytes === null
           ? []
-          : [`${sizeText(rssBytes)} now; it has run for ${formatDuration(instance.uptimeSeconds)}`],
+          : [`RSS ${sizeText(rssBytes)} now; it has run for ${formatDuration(instance.uptimeSeconds)}`],
       todo: `To see what grows, compare two heap snapshots taken some minutes apart: paceline dump ${name} --heap. maxMemoryMb replaces it in time`,
     };
   },
@@ -142,7 +142,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     if (own < LARGE_TIMES * usual || own - usual < LARGE_BYTES) return undefined;
     return {
       severity: "warning",
-      what: `${instance.name} uses more memory than the others: ${sizeText(own)}, the pool's median is ${sizeText(usual)}`,
+      what: `${instance.name} uses more memory than the others: RSS ${sizeText(own)}, the pool's median is ${sizeText(usual)}`,
       evidence: [`it has run for ${formatDuration(instance.uptimeSeconds)}`],
       todo: `To see what is in it: paceline dump ${instance.name} --heap. maxMemoryMb replaces instances that grow too large`,
     };

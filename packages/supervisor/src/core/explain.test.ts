@@ -325,7 +325,7 @@ describe("the findings", () => {
     const facts = having({ rssBytes: 300e6, stalledMs: 9_000 });
     const { findings, now } = explain({ kind: "instance", name: "web.1" }, facts);
     expect(findings.map(({ severity }) => severity)).toEqual(["fault", "warning"]);
-    expect(findings[1]?.what).toBe("web.1 uses more memory than the others: 300 MB, the pool's median is 50 MB");
+    expect(findings[1]?.what).toBe("web.1 uses more memory than the others: RSS 300 MB, the pool's median is 50 MB");
     expect(now).toContain("the others of web (median): 20 req/s · p99 5.0 ms · 50 MB · CPU 10 %");
   });
 });

@@ -76,7 +76,7 @@ export const FIGURES = [
     none: null,
     drop: 8,
     least: 4,
-    metric: { name: "process_resident_memory_bytes", type: "gauge", help: "Resident memory of the process." },
+    metric: { name: "process_resident_memory_bytes", type: "gauge", help: "Resident memory (RSS) of the process." },
   },
   {
     key: "cpuPercent",

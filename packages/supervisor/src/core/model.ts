@@ -79,7 +79,7 @@ export interface RecycleLimits {
   maxMemoryMb: number;
   maxRequests: number;
   maxAgeMs: number;
-  /** Whether shared pages count in full (`rss`) or in proportion (`pss`). */
+  /** Whether shared pages count in full (`rss`) or are divided among the processes that share them (`pss`). */
   memoryMetric: "rss" | "pss";
   /** A cron pattern in local time; null: none. */
   schedule: string | null;

@@ -145,7 +145,7 @@ export function openLog(model: Model, name: string | null, level: LogView["level
     name,
     lines,
     loaded: isSame && model.log.loaded,
-    level,
+    ...{ level, opened: level, search: "" },
     follows: true,
     scrolled: 0,
   };

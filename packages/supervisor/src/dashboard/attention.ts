@@ -6,7 +6,7 @@ import { count, latency, longDuration, shortDuration, size } from "./format.js";
 import type { Model } from "./model.js";
 import { poolOf } from "./rows.js";
 import type { Subject } from "./subject.js";
-import { clean, fitLine, type Line, lineWidth, segment } from "./text.js";
+import { clean, fitLine, type Line, lineWidth, segment, wrap } from "./text.js";
 
 /** The minimum width for the evidence; with less room it is left out. */
 const LEAST_EVIDENCE = 12;
@@ -21,8 +21,8 @@ export function troubleLines(troubles: readonly Attention[], width: number, most
   });
 }
 
-/** Returns what is unusual about a row, as text. */
-export function attentionOf({ status }: Model, { name, process, figures }: Subject): Line {
+/** Returns what is unusual about a row, in at most `most` lines. */
+export function attentionOf({ status }: Model, { name, process, figures }: Subject, width: number, most: number): Line[] {
   const found: string[] = [];
   const pool = poolOf(name);
   const { recycle = null, outOfTurn = null, ejections = [], ...own } = (process ?? {}) as Partial<InstanceStatus>;
@@ -39,7 +39,7 @@ export function attentionOf({ status }: Model, { name, process, figures }: Subje
     if (isSlow) found.push(`${route} is slow in ${pool}: p99 ${latency(p99Ms)}`);
   for (const [key, word, value] of [
     ["cpuPercent", "CPU", figures.cpuPercent],
-    ["rssBytes", "memory", growth === null ? figures.rssBytes : null],
+    ["rssBytes", "RSS", growth === null ? figures.rssBytes : null],
     ["errorsPerMinute", "5xx a minute", figures.errorsPerMinute],
     ["inFlight", "requests in flight", figures.inFlight],
   ] as const) {
@@ -51,7 +51,10 @@ export function attentionOf({ status }: Model, { name, process, figures }: Subje
         : `${word} is ${mark.times.toFixed(1)}× the median of ${pool}`,
     );
   }
-  return found.length === 0 ? [] : [segment(` ! ${clean(found.join("; "))}`, "warn")];
+  if (found.length === 0) return [];
+  return wrap(clean(found.join("; ")), Math.max(1, width - 3), most).map((piece, at) => [
+    segment(`${at === 0 ? " ! " : "   "}${piece}`, "warn"),
+  ]);
 }
 
 function routesOf(status: Status | null, pool: string) {

@@ -3,7 +3,12 @@
 import { titleOf } from "./columns.js";
 import { suggestionsFor } from "./command-line.js";
 import type { Model, Notice, View } from "./model.js";
-import { clean, fitLine, type Line, lineWidth, type Style, segment, widthOf } from "./text.js";
+import { isFiltered } from "./pane.js";
+import { cells, clean, fitLine, type Line, lineWidth, type Style, segment, truncate, widthOf, wrap } from "./text.js";
+import { fleetName } from "./title.js";
+
+/** The maximum number of lines of a message. */
+const MOST_MESSAGE = 3;
 
 const TONE: Record<Notice["tone"], { style: Style; mark: string }> = {
   info: { style: "plain", mark: "·" },
@@ -71,10 +76,11 @@ const HINTS: Record<View, readonly (readonly [key: string, word: string])[]> = {
   help: [["any key", "goes back"]],
 };
 
-/** Returns the lines at the bottom of the screen: two while a command is being typed. */
+/** Returns the lines at the bottom of the screen: several while a command is being typed, and for a long message. */
 export function bottomLines(model: Model, width: number, height: number): Line[] {
   if (height <= 1) return [];
   const { mode } = model;
+  if (mode.kind === "normal") return messageLines(model, width, height);
   if (mode.kind !== "command" || height < 4) return [fitLine(contents(model, width), width)];
   const offered = suggestionsFor(mode.text, model).map(({ text, help }, at): Line => {
     const isFirst = at === mode.at;
@@ -89,51 +95,75 @@ export function bottomLines(model: Model, width: number, height: number): Line[]
   return [...shown.map((line) => fitLine(line, width)), fitLine(contents(model, width), width)];
 }
 
+/** Returns a message, or the keys; before it, the filter and the sort order, which must not be forgotten. */
+function messageLines(model: Model, width: number, height: number): Line[] {
+  const { status, notice } = model;
+  // A failure stays visible until it is resolved.
+  const failure = status?.watch?.failure ?? status?.problem ?? status?.certificates?.problems[0]?.reason ?? null;
+  const shown = notice ?? (failure === null ? null : { text: failure, tone: "bad" as const });
+  const state = stateOf(model);
+  if (shown === null) return [fitLine([...state, ...hints(model, width - lineWidth(state))], width)];
+  const { style, mark } = TONE[shown.tone];
+  const indent = lineWidth(state) + 3;
+  const most = Math.max(1, Math.min(MOST_MESSAGE, Math.floor(height / 6)));
+  return wrap(clean(shown.text), Math.max(1, width - indent), most).map((piece, at) =>
+    fitLine([...(at === 0 ? [...state, segment(` ${mark} `, style)] : [segment(" ".repeat(indent))]), segment(piece, style)], width),
+  );
+}
+
 function contents(model: Model, width: number): Line {
-  const { mode, notice } = model;
+  const { mode } = model;
+  /** Returns the first text that fits, or the last one. */
+  const alarm = (...texts: string[]): Line => [
+    segment(texts.find((text) => widthOf(text) <= width) ?? (texts.at(-1) as string), "alarm"),
+  ];
   switch (mode.kind) {
     case "quit": {
-      const name = clean(model.status?.name ?? "the fleet");
-      const long = ` Stop ${name}?  y stop it and wait   n leave it running   Esc go back `;
-      return [segment(widthOf(long) <= width ? long : " Stop? y / n / Esc ", "alarm")];
+      const name = fleetName(model.status ?? { name: "the fleet" });
+      return alarm(
+        ` Stop ${name}?  y stop it and wait   n leave it running   Esc go back `,
+        ` Stop ${name}? y yes  n leave it running  Esc back `,
+        " Stop? y yes  n leave it running  Esc back ",
+        " Stop? y / n / Esc ",
+      );
     }
-    case "stopping": {
-      const long = " stopping: finishing the requests in flight · Ctrl-C again ends it at once ";
-      return [segment(widthOf(long) <= width ? long : " stopping … ", "alarm")];
-    }
+    case "stopping":
+      return alarm(
+        " stopping: finishing the requests in flight · Ctrl-C again ends it at once ",
+        " stopping · Ctrl-C again ends it at once ",
+        " stopping … ",
+      );
     case "question": {
+      const text = clean(mode.text);
       const more = mode.scaling === undefined ? "" : "   + − change";
-      const long = ` ${clean(mode.text)}?  y yes   n no${more} `;
-      return [segment(widthOf(long) <= width ? long : ` ${clean(mode.text)}? y/n `, "alarm")];
+      const end = "? y/n ";
+      return alarm(` ${text}?  y yes   n no${more} `, ` ${truncate(text, Math.max(1, width - 1 - end.length))}${end}`);
     }
     case "filter":
-      return typing("/", model.filter, "words, !not   Enter Esc");
+      return typing("/", model.filter, "words, !not   Enter Esc", width);
     case "search":
-      return typing("/", model.log.search, "Enter Esc");
+      return typing("/", model.log.search, "Enter Esc", width);
     case "command":
-      return typing(":", mode.text, "Tab completes   Enter runs   Esc");
-    case "normal": {
-      // A failure stays visible until it is resolved.
-      const failure =
-        model.status?.watch?.failure ??
-        model.status?.problem ??
-        model.status?.certificates?.problems[0]?.reason ??
-        null;
-      const shown = notice ?? (failure === null ? null : { text: failure, tone: "bad" as const });
-      if (shown !== null) {
-        const { style, mark } = TONE[shown.tone];
-        return [segment(` ${mark} ${clean(shown.text)}`, style)];
-      }
-      const state = stateOf(model);
-      return [...state, ...hints(model, width - lineWidth(state))];
-    }
+      return typing(":", mode.text, "Tab completes   Enter runs   Esc", width);
+    case "normal":
+      return [];
     default:
       return mode satisfies never;
   }
 }
 
-function typing(mark: string, text: string, help: string): Line {
-  return [segment(` ${mark}`, "accent"), segment(clean(text)), segment("█", "accent"), segment(`  ${help}`, "dim")];
+/** Shows the end of a long text, where it is being typed. */
+function typing(mark: string, text: string, help: string, width: number): Line {
+  let shown = clean(text);
+  const room = width - 3;
+  if (widthOf(shown) > room) {
+    const all = cells(shown);
+    while (all.length > 0 && widthOf(all.join("")) > room - 1) all.shift();
+    shown = `…${all.join("")}`;
+  }
+  const line: Line = [segment(` ${mark}`, "accent"), segment(shown), segment("█", "accent")];
+  const hasRoom = lineWidth(line) + widthOf(help) + 2 <= width;
+  return hasRoom ? [...line, segment(`  ${help}`, "dim")] : line;
 }
 
 /** Describes the filter and the sort order if they differ from the default. */
@@ -145,10 +175,14 @@ function stateOf({ filter, sort, view }: Model): Line {
   return text === "" ? [] : [segment(` ${text} `, "accent")];
 }
 
-function hints({ view, ownership, status }: Model, width: number): Line {
+function hints({ view, ownership, status, log }: Model, width: number): Line {
   const isHeld = view === "canary" && status?.pools.some(({ deploy }) => deploy?.isHeld === true);
+  const escape = view !== "log" ? undefined : log.search !== "" ? "no search" : isFiltered(log) ? "all lines" : undefined;
   const all = [
-    ...HINTS[view].map(([key, word]) => [key, isHeld && key === "h" ? "resume" : word] as const),
+    ...HINTS[view].map(([key, word]) => {
+      const now = key === "Esc" ? escape : isHeld && key === "h" ? "resume" : undefined;
+      return [key, now ?? word] as const;
+    }),
     ...(view === "overview" && ownership === "started" ? [["Ctrl-C", "stop"] as const] : []),
   ];
   const line: Line = [segment(" ")];

@@ -9,7 +9,7 @@ import type { Model } from "./model.js";
 import { eventLines, sectionTitle } from "./pane.js";
 import { padLine } from "./table.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Style, segment } from "./text.js";
-import { itemLine } from "./title.js";
+import { fleetName, itemLine } from "./title.js";
 
 /** Returns the pool whose deploy is shown: the selected row's pool, or the first pool with a deploy. */
 function deployingPool({ status, selected }: Pick<Model, "status" | "selected">): PoolStatus | undefined {
@@ -22,7 +22,7 @@ export function canaryOf(model: Model, width: number, height: number): Line[] {
   const { status, at } = model;
   const pool = deployingPool(model);
   const deploy = pool?.deploy ?? null;
-  const path = (rest: Line): Line => [segment(`${clean(status?.name ?? "").slice(0, 24)} › `, "dim"), ...rest];
+  const path = (rest: Line): Line => [segment(`${fleetName(status)} › `, "dim"), ...rest];
   const title = (rest: Line, more: Line = []) =>
     itemLine(
       [

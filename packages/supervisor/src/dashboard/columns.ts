@@ -63,7 +63,7 @@ const SHAPE: Column = {
   ...{ key: "latency", titles: ["LATENCY", "LATENCY"], align: "left", drop: 12, ofRequests: true },
   least: SHAPE_WORDS.length,
 };
-const MEMORY: Column = { key: "memory", titles: ["MEMORY", "MEMORY"], align: "left", drop: 13, least: LEAST_MEMORY };
+const MEMORY: Column = { key: "memory", titles: ["HISTORY", "HISTORY"], align: "left", drop: 13, least: LEAST_MEMORY };
 const LAST: readonly Column[] = [
   { key: "pid", titles: ["PID", "PID"], align: "right", drop: 14, least: 7 },
   { key: "generation", titles: ["GEN", "GEN"], align: "right", drop: 16, least: 3 },

@@ -3,10 +3,12 @@ import type { DeathDetails } from "../control/api.js";
 import { clock, shortDuration } from "./format.js";
 import type { Model } from "./model.js";
 import { sectionTitle } from "./pane.js";
-import { clean, fit, fitLine, type Line, segment, truncate } from "./text.js";
-import { itemLine, lossOf } from "./title.js";
+import { clean, fit, fitLine, type Line, segment, truncate, wrap } from "./text.js";
+import { fleetName, itemLine, lossOf } from "./title.js";
 
 const MOST_GROUPS = 6;
+/** The maximum number of lines for the reason of a death. */
+const MOST_REASON = 3;
 /** With fewer cells, the columns LOST and ELSEWHERE are left out, so that the last line has room. */
 const LOST_WIDTH = 70;
 const ELSEWHERE_WIDTH = 100;
@@ -23,7 +25,7 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
     itemLine(
       [
         {
-          line: [segment(`${clean(status?.name ?? "").slice(0, 24)} › `, "dim"), segment("deaths", "bold")],
+          line: [segment(`${fleetName(status)} › `, "dim"), segment("deaths", "bold")],
           ...{ drop: 0, side: "left" },
         },
         { line: [segment(list.length === 0 ? "" : what)], drop: 2, side: "left" },
@@ -44,7 +46,7 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
   const nameWidth = list.reduce((most, { name }) => Math.max(most, name.length), 8);
   lines.push(fitLine([segment(headText(nameWidth, width), "dim")], width));
   const groups = groupsOf(list);
-  const words = wordsOf(chosen);
+  const words = wordsOf(chosen, width);
   const output = (chosen?.lastLines ?? []).map((line): Line => [segment(`  ${clean(line)}`)]);
   const room = height - lines.length;
   const ofGroups = room >= 14 ? Math.min(MOST_GROUPS, groups.length) + 2 : 0;
@@ -143,11 +145,11 @@ function groupsOf(list: readonly DeathDetails[]): Group[] {
     .sort((a, b) => b.count - a.count);
 }
 
-function wordsOf(death: DeathDetails | undefined): Line[] {
+function wordsOf(death: DeathDetails | undefined, width: number): Line[] {
   if (death === undefined) return [];
   const { reason, running, requests } = death;
   return [
-    [segment(`  ${clean(reason)}`, "bad")],
+    ...wrap(clean(reason), Math.max(1, width - 2), MOST_REASON).map((piece) => [segment(`  ${piece}`, "bad")]),
     ...(running === null ? [] : [[segment("  it was running ", "dim"), segment(clean(running), "bold")]]),
     ...(requests.length === 0
       ? []

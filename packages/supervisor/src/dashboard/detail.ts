@@ -6,12 +6,12 @@ import { clock, count, latency, longDuration, shortDuration, thousands } from ".
 import { bareGraphs, boxedGraphs, figuresLine, ruled } from "./graphs.js";
 import { highest, ZOOMS, type Zoom } from "./history.js";
 import type { Model } from "./model.js";
-import { LEVEL_WORDS, logLines, sectionTitle } from "./pane.js";
+import { logLines, sectionTitle } from "./pane.js";
 import { poolOf } from "./rows.js";
 import { figuresOf, type Subject, subjectOf } from "./subject.js";
 import { padLine } from "./table.js";
 import { clean, fit, fitLine, type Line, lineWidth, type Style, segment } from "./text.js";
-import { itemLine, lossOf } from "./title.js";
+import { fleetName, itemLine, lossOf } from "./title.js";
 
 /** Returns `height` lines, without the last line of the screen. */
 export function detailOf(model: Model, width: number, height: number): Line[] {
@@ -21,9 +21,9 @@ export function detailOf(model: Model, width: number, height: number): Line[] {
     return [fitLine([segment(` ${selected ?? "nothing"} is gone`, "warn")], width)];
   const lines: Line[] = [pathLine(status, subject, at, width)];
   const loss = lossOf(model);
-  const attention = attentionOf(model, subject);
-  const said = loss !== null ? [segment(` ${loss}; below is what was known last`, "warn")] : attention;
-  lines.push(fitLine(said.length === 0 ? [segment(` ${usualText(subject)}`, "dim")] : said, width));
+  const attention = attentionOf(model, subject, width, height >= 20 ? 3 : 2);
+  if (loss !== null) lines.push([segment(` ${loss}; below is what was known last`, "warn")]);
+  else lines.push(...(attention.length === 0 ? [[segment(` ${usualText(subject)}`, "dim")]] : attention));
   const figures = figuresOf(model, subject);
   if (height >= 30 && width >= 100) {
     lines.push(...boxedGraphs(model, figures.slice(0, 3), width, 4), ...boxedGraphs(model, figures.slice(3), width, 4));
@@ -57,8 +57,7 @@ export function detailOf(model: Model, width: number, height: number): Line[] {
     lines.push(sectionTitle("how it ended before", "d", width), ...ended.slice(0, height >= 34 ? 4 : 1));
   const room = height - lines.length;
   if (room >= 2) {
-    const level = log.level === "all" ? "" : `, ${LEVEL_WORDS[log.level]}`;
-    lines.push(sectionTitle(`log of ${subject.name}${level}`, "l full log · / searches", width));
+    lines.push(sectionTitle(`log of ${subject.name}`, "l all of it, with search", width));
     lines.push(...logLines({ ...log, scrolled: 0 }, width, room - 1, subject.name, loss));
   }
   return lines.slice(0, height).map((line) => fitLine(line, width));
@@ -71,7 +70,7 @@ function pathLine(status: Status, { name, process, state, style }: Subject, at: 
   });
   const pool = poolOf(name);
   const path: Line = [
-    segment(`${clean(status.name).slice(0, 24)} › `, "dim"),
+    segment(`${fleetName(status)} › `, "dim"),
     ...(pool === name ? [] : [segment(`${pool} › `, "dim")]),
     segment(clean(name), "bold"),
   ];
@@ -203,11 +202,10 @@ export function sidePane(model: Model, width: number, height: number): Line[] {
       ? ""
       : `  pid ${process.pid ?? "–"}  ${process.runtime}  up ${longDuration(process.uptimeSeconds)}`;
   const content: Line[] = [[segment(subject.state, subject.style), segment(clean(facts))]];
-  const attention = attentionOf(model, subject);
-  content.push(...(attention.length === 0 ? [] : [fitLine(attention, inner)]));
+  content.push(...attentionOf(model, subject, inner, 3));
   const { inFlight: _, ...zoomed } = { inFlight: null, zoom: ZOOMS[model.zoom] as Zoom };
   for (const figure of figuresOf(model, subject).filter(({ title }) =>
-    ["req/s", "p99", "cpu %", "memory"].includes(title),
+    ["req/s", "p99", "cpu %", "RSS"].includes(title),
   )) {
     const most = `last ${zoomed.zoom.title}, highest ${figure.heightText?.(highest(figure.samples)) ?? count(highest(figure.samples))}`;
     const left = fit(`${figure.title}  ${figure.value}  ${figure.detail}`, inner - most.length);

@@ -1,9 +1,13 @@
 /** The help of the dashboard: its keys and terms. Pure. */
 import type { Ownership } from "./model.js";
 import { padLine } from "./table.js";
-import { fitLine, type Line, segment } from "./text.js";
+import { fit, fitLine, type Line, type Style, segment, wrap } from "./text.js";
 
 type Entries = readonly (readonly [string, string])[];
+
+/** The width of a key or a word before its text, and the maximum number of lines of a text. */
+const KEY_WIDTH = 13;
+const MOST_LINES = 4;
 
 const MOVING: Entries = [
   ["↑ ↓  j k", "select; PgUp PgDn g G for more"],
@@ -39,7 +43,10 @@ const WORDS: Entries = [
   ["P50 P99", "what half and 99 % of the responses of the last 10 s took: 420µ, 1.8 (ms), 1.2s"],
   ["LATENCY", "their shares up to .5 1 2 5 10 25 50 100 250 ms and above"],
   ["5XX", "responses with status 500 and above in the last minute"],
-  ["RSS", "memory in MB; RST: restarts"],
+  ["RSS", "resident memory in MB, with shared pages in full"],
+  ["PSS", "memory with shared pages divided among their processes, of the RSS at that time"],
+  ["memory", "used memory of the machine"],
+  ["RST", "restarts of the slot"],
   ["attention", "faults and warnings, the most severe first; paceline explain shows all"],
   ["yellow red", "1.5 and 2 times the median of the pool"],
 ];
@@ -73,19 +80,23 @@ function allLines(ownership: Ownership, width: number, height: number): Line[] {
   ];
   const left = [...MOVING, ...LOG];
   const right = [...ACTING.map(([key, text]) => [key, `${text} (asks first)`] as const), ...ends];
-  const lineOf = ([key, text]: readonly [string, string]): Line => [
-    segment(`  ${key.padEnd(11)}`, "accent"),
-    segment(text),
-  ];
-  const words = WORDS.map(([word, text]): Line => [segment(`  ${word.padEnd(11)}`, "bold"), segment(text)]);
+  const linesOf = (entries: Entries, style: Style, cells: number): Line[] =>
+    entries.flatMap(([key, text]) =>
+      wrap(text, Math.max(1, cells - KEY_WIDTH), MOST_LINES).map((piece, at) => [
+        segment(fit(at === 0 ? `  ${key}` : "", KEY_WIDTH), style),
+        segment(piece),
+      ]),
+    );
+  const words = linesOf(WORDS, "bold", width);
   const half = Math.floor(width / 2);
   const isWide = width >= 120;
+  const [first, second] = [linesOf(left, "accent", half), linesOf(right, "accent", width - half)];
   const keys: Line[] = isWide
-    ? left.map((entry, at) => [
-        ...padLine(fitLine(lineOf(entry), half), half),
-        ...(right[at] === undefined ? [] : lineOf(right[at])),
+    ? Array.from({ length: Math.max(first.length, second.length) }, (_, at) => [
+        ...padLine(first[at] ?? [], half),
+        ...(second[at] ?? []),
       ])
-    : [...left, ...right].map(lineOf);
+    : linesOf([...left, ...right], "accent", width);
   const gap: Line[] = height > keys.length + words.length + 1 ? [[]] : [];
   return [...gap, ...keys, ...gap, ...words].map((line) => fitLine(line, width));
 }

@@ -76,7 +76,7 @@ function pressNormally(model: Model, key: Key, at: number): Step {
   if (model.view === "help") {
     const hasMore = model.helpPage + 1 < helpPages(model.ownership, model.size.width, model.size.height - 1);
     if (hasMore && MORE_HELP.has(key)) return only({ ...model, helpPage: model.helpPage + 1 });
-    return key === "q" ? quit(model) : only({ ...model, view: "overview" });
+    return key === "q" ? quit(model) : only({ ...model, view: model.helpFrom });
   }
   if (model.view === "log") {
     const step = pressInLog(model, key, at);
@@ -153,7 +153,7 @@ function pressAnywhere(model: Model, key: Key, at: number): Step {
     case ":":
       return only({ ...model, mode: { kind: "command", text: "", at: 0 } });
     case "?":
-      return only({ ...model, view: "help", helpPage: 0 });
+      return only({ ...model, view: "help", helpPage: 0, helpFrom: model.view });
     case "escape":
       if (model.view !== "overview") return only({ ...model, view: "overview", notice: null });
       return only({ ...model, filter: "", notice: null });

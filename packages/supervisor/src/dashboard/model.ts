@@ -77,8 +77,9 @@ export interface LogView {
   name: string | null;
   lines: readonly LogLine[];
   loaded: boolean;
-  /** Lines of a lower level are not shown. */
+  /** Lines of a lower level are not shown; below, the level with which the log was opened. */
   level: "all" | "warn" | "error";
+  opened: LogView["level"];
   search: string;
   follows: boolean;
   wraps: boolean;
@@ -97,8 +98,9 @@ export interface Model {
   history: { seconds: FigureRecord | null; minutes: FigureRecord | null };
   zoom: number;
   view: View;
-  /** The page of the help, from 0. */
+  /** The page of the help, from 0, and the view to which it returns. */
   helpPage: number;
+  helpFrom: View;
   /** The name of a pool, an instance or a balancer. */
   selected: string | null;
   sort: Sort;
@@ -176,7 +178,7 @@ export function initialModel(ownership: Ownership, size: Model["size"], glyphs: 
     history: { seconds: null, minutes: null },
     zoom: FIRST_ZOOM,
     view: "overview",
-    helpPage: 0,
+    ...{ helpPage: 0, helpFrom: "overview" },
     selected: null,
     sort: { key: "name", reversed: false },
     filter: "",
@@ -184,7 +186,7 @@ export function initialModel(ownership: Ownership, size: Model["size"], glyphs: 
     pressedAt: Number.NEGATIVE_INFINITY,
     events: [],
     log: {
-      ...{ name: null, lines: [], loaded: false, level: "all", search: "" },
+      ...{ name: null, lines: [], loaded: false, level: "all", opened: "all", search: "" },
       ...{ follows: true, wraps: false, scrolled: 0 },
     },
     open: { name: null, requests: [] },

@@ -84,12 +84,17 @@ export function levelOf({ level, text }: LogLine): Level {
   return ERROR.test(text) ? "error" : WARNING.test(text) ? "warn" : "info";
 }
 
-export const LEVEL_WORDS = { all: "all levels", warn: "warnings and errors", error: "errors" } as const;
+export const LEVEL_WORDS = { all: "all levels", warn: "only warnings and errors", error: "only errors" } as const;
 const RANK: Record<Level, number> = { info: 0, warn: 1, error: 2 };
 
 /** Returns the lines of a log at its level. */
 export function linesAtLevel({ lines, level }: Pick<LogView, "lines" | "level">): readonly LogLine[] {
   return level === "all" ? lines : lines.filter((line) => RANK[levelOf(line)] >= RANK[level]);
+}
+
+/** Whether the user has chosen a level in the log, which Esc ends before it leaves the log. */
+export function isFiltered({ level, opened }: Pick<LogView, "level" | "opened">): boolean {
+  return level !== "all" && level !== opened;
 }
 
 /** Returns whether a line matches the search. */
@@ -115,7 +120,7 @@ export function logLines(
   if (shown.length === 0) {
     const nothing =
       loss !== null ? ` ${loss}; paceline logs prints its log file` : log.loaded ? " no output yet" : " …";
-    const text = log.lines.length === 0 ? nothing : ` none of ${log.lines.length} lines`;
+    const text = log.lines.length === 0 ? nothing : ` ${LEVEL_WORDS[log.level]}: none of ${log.lines.length} lines; 1 shows all`;
     return [fitLine([segment(text, "dim")], width)];
   }
   const isOne = owner?.includes(".") === true && shown.every(({ name }) => name === owner);

@@ -87,7 +87,7 @@ export function figuresOf(
       styleOf: (value) => (value < 60 ? "good" : value < 90 ? "warn" : "bad"),
     },
     {
-      ...{ title: "memory", value: figures.rssBytes === null ? "–" : size(figures.rssBytes), valueStyle: "bold" },
+      ...{ title: "RSS", value: figures.rssBytes === null ? "–" : size(figures.rssBytes), valueStyle: "bold" },
       ...{ detail: heapBytes === null ? "" : `heap ${size(heapBytes)}`, samples: memory, least: 10e6 },
       styleOf: (value) => (value > 1.5 * median(memory) ? "warn" : "memory"),
       heightText: size,

@@ -9,6 +9,11 @@ import { clean, fitLine, type Line, lineWidth, type Style, segment, truncate, wi
 
 const LONGEST_NAME = 24;
 
+/** Returns the name of the fleet, cut to a part of a line. */
+export function fleetName(status: Pick<Status, "name"> | null): string {
+  return truncate(clean(status?.name ?? ""), LONGEST_NAME);
+}
+
 /** One item of a line. Items with a higher number are omitted first if there is not enough space. */
 interface Item {
   line: Line;
@@ -58,7 +63,7 @@ export function titleLine({ status, connection, at, paused, events }: Model, wid
   const deploy = deploying.length === 0 ? "" : canaries === 0 ? "deploy" : `canary ${canaries} of ${of}`;
   return itemLine(
     [
-      item(truncate(clean(status.name), LONGEST_NAME), "bold", 0),
+      item(fleetName(status), "bold", 0),
       item(`${ready}/${wanted} ready`, ready < wanted ? "warn" : "good", 1),
       item(failing === 0 ? "" : `${failing} failing`, "bad", 1.5),
       item(status.state === "running" ? "" : status.state, "busy", 2),
@@ -90,7 +95,7 @@ export function lostLine(
 ): Line | null {
   if (connection.state !== "lost") return null;
   const isStopped = hasStopped(events);
-  const fleet = status === null ? "paceline" : truncate(clean(status.name), LONGEST_NAME);
+  const fleet = status === null ? "paceline" : fleetName(status);
   const name = subject === "" ? fleet : `${fleet} › ${clean(subject)}`;
   const at = clock(connection.since);
   const what = isStopped ? "has stopped" : "connection lost";
@@ -146,7 +151,7 @@ export function fleetFigures({ status, history, zoom: zoomed }: Model): GraphFig
       styleOf: (value) => (value < 0.6 * mostCpu ? "good" : value < 0.85 * mostCpu ? "warn" : "bad"),
     },
     {
-      ...{ title: "memory", detail: pssText(status), value: size(status.rssBytes), valueStyle: "bold" },
+      ...{ title: "RSS", detail: pssText(status), value: size(status.rssBytes), valueStyle: "bold" },
       ...{ samples: memory, least: 10e6, styleOf: () => "memory", heightText: size },
     },
     ...(status.listen.length === 0 ? [] : [inFlightFigure(status, of(clients, "inFlight"))]),

@@ -178,7 +178,11 @@ function noticeOf(operation: Operation, result: OperationResult, at: number): Mo
 /** Updates the parts of the model that depend on others. */
 function settle(model: Model): Model {
   const selected = keepSelection(model);
-  const next = selected === model.selected ? model : { ...model, selected };
+  const chosen = selected === model.selected ? model : { ...model, selected };
+  const { view, log } = chosen;
+  // Only the view of the log shows its filter and its search, so they end with it.
+  const isPlain = view === "log" || view === "help" || (log.level === "all" && log.search === "");
+  const next: Model = isPlain ? chosen : { ...chosen, log: { ...log, level: "all", opened: "all", search: "" } };
   const name = followed(next);
   if (name === undefined || next.log.name === name) return next;
   return { ...next, log: { ...next.log, name, lines: [], loaded: false, scrolled: 0, follows: true } };

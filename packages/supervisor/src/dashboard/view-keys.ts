@@ -1,7 +1,7 @@
 /** The keys of the log and of the deaths, and copying. Pure. */
 import { only, openLog, withNotice } from "./actions.js";
 import type { Key, LogView, Model, Step } from "./model.js";
-import { isFound, linesAtLevel } from "./pane.js";
+import { isFiltered, isFound, linesAtLevel } from "./pane.js";
 import { processOf } from "./rows.js";
 
 const PAGE = 15;
@@ -37,9 +37,9 @@ export function pressInLog(model: Model, key: Key, at: number): Step | undefined
     case "1":
     case "2":
     case "3":
-      return put({ level: LEVELS[key], scrolled: 0 });
+      return put({ level: LEVELS[key], scrolled: 0, follows: true });
     case "e":
-      return put({ level: log.level === "error" ? "all" : "error", scrolled: 0 });
+      return put({ level: log.level === "error" ? "all" : "error", scrolled: 0, follows: true });
     case "/":
       return only({ ...model, mode: { kind: "search", before: log.search } });
     case "n":
@@ -48,7 +48,8 @@ export function pressInLog(model: Model, key: Key, at: number): Step | undefined
     case "y":
       return copyLines(model, at);
     case "escape":
-      return log.search === "" ? undefined : put({ search: "" });
+      if (log.search !== "") return put({ search: "" });
+      return isFiltered(log) ? put({ level: "all", scrolled: 0, follows: true }) : undefined;
     default:
       return undefined;
   }

@@ -11,7 +11,7 @@ import { fill, overviewOf, plainOf, type Screen } from "./overview.js";
 import { LEVEL_WORDS, linesAtLevel, logLines } from "./pane.js";
 import { padLine } from "./table.js";
 import { cells, clean, fitLine, type Line, segment, widthOf } from "./text.js";
-import { itemLine, lossOf, lostLine } from "./title.js";
+import { fleetName, itemLine, lossOf, lostLine } from "./title.js";
 
 export function view(model: Model): Line[] {
   return screenOf(model).lines;
@@ -75,14 +75,15 @@ function logOf(model: Model, width: number, height: number): Line[] {
     ...{ drop, side },
   });
   const title: Line = [
-    segment(`${clean(status?.name ?? "").slice(0, 24)} › `, "dim"),
+    segment(`${fleetName(status)} › `, "dim"),
     segment(`log of ${clean(name ?? "all")}`, "bold"),
   ];
   return [
     itemLine(
       [
         { line: title, drop: 0, side: "left" },
-        ...[item(LEVEL_WORDS[level], 3, "dim"), item(found, 1, "found"), item(place, 2, "accent", "right")],
+        item(LEVEL_WORDS[level], level === "all" ? 3 : 0.5, level === "all" ? "dim" : "accent"),
+        ...[item(found, 1, "found"), item(place, 2, "accent", "right")],
         item(clock(at), 4, "dim", "right"),
       ],
       width,

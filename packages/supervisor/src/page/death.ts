@@ -71,7 +71,7 @@ function history({ history: kept, at }: DeathReport, state: State, on: On): Node
   return h(
     "div",
     { class: "charts" },
-    draw("memory MB", kept.rssBytes, "blue", megabytes),
+    draw("RSS MB", kept.rssBytes, "blue", megabytes),
     draw("event loop delay", kept.eventLoopLagMs, "yellow", duration),
     draw("requests/s", kept.requestsPerSecond, "cyan", number),
   );

@@ -202,7 +202,7 @@ const ARM_FIGURES: readonly {
   { title: "p99", of: ({ latencyMs }) => latencyMs.p99, text: duration },
   { title: "5xx", of: ({ errorsTotal }) => errorsTotal, text: number, isTotal: true },
   { title: "CPU %", of: ({ cpuPercent }) => cpuPercent, text: number },
-  { title: "memory MB", of: ({ rssBytes }) => rssBytes, text: megabytes },
+  { title: "RSS MB", of: ({ rssBytes }) => rssBytes, text: megabytes },
 ];
 
 function arms({ arms: both }: DeployStatus): Node {

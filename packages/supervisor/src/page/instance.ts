@@ -164,7 +164,7 @@ function charts(state: State, process: Process, group: string, others: readonly 
       number,
       lag === null ? "" : `event loop late by ${duration(lag)}`,
     ),
-    draw("memory MB", "rssBytes", "rssBytes", "blue", megabytes, heap === null ? "" : `heap ${megabytes(heap)}`),
+    draw("RSS MB", "rssBytes", "rssBytes", "blue", megabytes, heap === null ? "" : `heap ${megabytes(heap)}`),
     ofRequests && card("latency", "last 10 s, ms", { class: "figure" }, latencyBars(process.latencyShape)),
   );
 }

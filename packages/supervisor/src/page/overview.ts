@@ -130,7 +130,7 @@ function tiles(state: State, status: Status, on: On): Node {
       ),
     ],
     tile("CPU %", number(status.cpuPercent), `of ${100 * machine.cpus}`, "green", cpu, number),
-    tile("memory MB", megabytes(status.rssBytes), pss, "blue", memory, megabytes),
+    tile("RSS MB", megabytes(status.rssBytes), pss, "blue", memory, megabytes),
     hasRequests && tile("in flight", number(traffic.inFlight), inFlight, "cyan", ofClients("inFlight"), number),
   );
 }

@@ -34,7 +34,7 @@ const TITLES: Readonly<Record<string, string>> = {
   ...{
     inFlight: "in flight",
     errorsPerMinute: "5xx/min",
-    rssBytes: "memory MB",
+    rssBytes: "RSS MB",
     cpuPercent: "CPU %",
     restarts: "restarts",
   },
@@ -230,7 +230,7 @@ function processRow(process: Process, max: number, { columns, series, scales, sp
         requests: () => sparkline(valuesOf(series, name, "requests"), { max, hue: "cyan", label: label("requests/s") }),
         latency: () => shape(process.latencyShape),
         memory: () =>
-          sparkline(valuesOf(series, name, "rssBytes"), { max: scales.rss, hue: "blue", label: label("memory") }),
+          sparkline(valuesOf(series, name, "rssBytes"), { max: scales.rss, hue: "blue", label: label("RSS") }),
       }[DRAWN[key] ?? ""];
       return [
         figureCell(process, figure),

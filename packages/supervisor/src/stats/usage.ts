@@ -171,7 +171,7 @@ const PSS_SAMPLE_MS = 15_000;
 /** How long readings continue after the last request. */
 const PSS_SEEN_FOR_MS = 60_000;
 
-/** The proportional memory (PSS) of each process, in which each shared page counts in part. It is only read while a client asks for it. */
+/** The proportional memory (PSS) of each process, which divides shared pages among the processes that share them. It is only read while a client asks for it. */
 export class PssSampler {
   private samples = new Map<number, PssSample>();
   /** The leaders whose figures are requested one at a time, and when each was last requested. */

@@ -196,6 +196,8 @@ export interface PoolStatus extends PoolFigures {
   medians: Record<string, number>;
   /** The template processes of a pool with `preload`; two during a reload. */
   templates: TemplateStatus[];
+  /** How long a new instance gets fewer requests than the others, in milliseconds; absent without a slow start. */
+  slowStartMs?: number;
   /** How much longer its processes are not recycled after a replacement that failed; null if they are. */
   recyclePauseSeconds: number | null;
   /** The limits, the target and the last change of an autoscaled pool; null if the number of instances is fixed. */

@@ -2,7 +2,7 @@
  * Explains why an instance is slow, full, skipped or failing, by comparing its figures with those of the others: one rule for each
  * cause. Pure.
  */
-import { type InstanceRule, median, msText, type PoolFacts, rateText, shareText, sizeText } from "./explain-model.js";
+import { type InstanceRule, type InstanceView, median, msText, type PoolFacts, rateText, shareText, sizeText } from "./explain-model.js";
 import { FULL_WEIGHT } from "./fleet.js";
 import { LEAST_REQUESTS, responsesIn, slownessOf } from "./slowness.js";
 import { formatDuration } from "./words.js";
@@ -64,7 +64,9 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     };
   },
 
-  "passed-over": ({ instance, peers }) => {
+  "passed-over": (view) => {
+    const { instance, peers } = view;
+    if (slowStartLeftMs(view) !== undefined) return undefined;
     const { requestsPerSecond: own, outOfTurn, weight, uptimeSeconds } = instance;
     const usual = median(peers.map(({ requestsPerSecond }) => requestsPerSecond));
     if (instance.state !== "ready" || outOfTurn !== null || weight !== FULL_WEIGHT || instance.stalledMs !== null)
@@ -148,6 +150,14 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     };
   },
 };
+
+/** Returns how much longer an instance gets fewer requests than the others because it is new; undefined if it does not. */
+export function slowStartLeftMs({ instance, pool, events, now }: InstanceView): number | undefined {
+  if (pool.slowStartMs === undefined || instance.state !== "ready" || instance.requestsPerSecond === null) return undefined;
+  const readyAt = events.findLast(({ message }) => message === "is ready")?.at ?? now - 1000 * instance.uptimeSeconds;
+  const leftMs = readyAt + pool.slowStartMs - now;
+  return leftMs > 0 ? leftMs : undefined;
+}
 
 /** Whether enough responses of the last minute were 5xx, in number and share, to be reported. */
 export function failsNow({

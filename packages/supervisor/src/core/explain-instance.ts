@@ -3,7 +3,7 @@
  * about its figures. Pure.
  */
 import { type DeathReport, howItDied } from "./deaths.js";
-import { FIGURE_RULES } from "./explain-figures.js";
+import { FIGURE_RULES, slowStartLeftMs } from "./explain-figures.js";
 import {
   agoText,
   type EventFacts,
@@ -15,6 +15,7 @@ import {
   type InstanceView,
   type OpenFacts,
   type PoolFacts,
+  requestsText,
   shareText,
   timesText,
 } from "./explain-model.js";
@@ -25,11 +26,22 @@ import { formatDuration, isAbout, stateWord } from "./words.js";
 export const RECENT_MS = 3_600_000;
 /** This many deaths within that time are a crash loop. */
 const LOOP_DEATHS = 3;
+/** The deaths that memory may have caused, and what helps against them. */
+const OF_MEMORY: ReadonlySet<DeathReport["kind"]> = new Set(["outOfMemory", "perhapsOutOfMemory"]);
+const MEMORY_TODO =
+  ". If it needs that much memory, give it more, or run fewer instances; if it leaks, maxMemoryMb replaces it before the kernel kills it";
 const OLD_JOBS_MS = 60_000;
 /** The tolerance for uptimes, which are in whole seconds. In milliseconds. */
 const START_MS = 2000;
 /** A request that is open for this long is reported, in milliseconds. */
 const LONG_MS = 10_000;
+
+const AFTER_DEATH: Readonly<Record<string, string>> = {
+  ready: "was restarted",
+  backoff: "waits for its next start",
+  failed: "was given up",
+  stopped: "is stopped",
+};
 
 /** Whether the instance was already running when a process of its slot died. */
 function wasReplacement(instance: InstanceFacts, death: DeathReport, now: number): boolean {
@@ -56,7 +68,7 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
       what: `${instance.name} died ${timesText(recent.length)} in the last hour: ${kindsText(recent)}`,
       evidence:
         newest === undefined ? [] : [`${agoText(newest.at, now)}: ${firstLine(newest.reason)}`, ...runningText(newest)],
-      todo: `Read the report of the last death: paceline deaths show ${newest?.id}`,
+      todo: `Read the report of the last death: paceline deaths show ${newest?.id}${recent.every(({ kind }) => OF_MEMORY.has(kind)) ? MEMORY_TODO : ""}`,
       ...reportOf(newest),
     };
   },
@@ -65,7 +77,8 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
     const recent = recentOf(deaths, now);
     const [newest] = recent;
     if (newest === undefined || recent.length >= LOOP_DEATHS) return undefined;
-    const todo = `Its last lines, memory and lost requests: paceline deaths show ${newest.id}`;
+    const ofMemory = OF_MEMORY.has(newest.kind) ? MEMORY_TODO : "";
+    const todo = `Its last lines, memory and lost requests: paceline deaths show ${newest.id}${ofMemory}`;
     const evidence = [firstLine(newest.reason), ...runningText(newest)];
     if (wasReplacement(instance, newest, now)) {
       const what = `a replacement of ${instance.name} died ${agoText(newest.at, now)} (${howItDied(newest)}); ${instance.name} itself keeps running`;
@@ -73,7 +86,7 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
     }
     return {
       severity: instance.state === "ready" ? "warning" : "fault",
-      what: `${instance.name} died ${agoText(newest.at, now)} (${howItDied(newest)}) and ${instance.state === "ready" ? "was restarted" : "is being restarted"}`,
+      what: `${instance.name} died ${agoText(newest.at, now)} (${howItDied(newest)}) and ${AFTER_DEATH[instance.state] ?? "is being restarted"}`,
       evidence,
       todo,
       ...reportOf(newest),
@@ -119,7 +132,7 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
     return {
       severity: "note",
       what: `${instance.name} is ${instance.state === "draining" ? "finishing its requests" : "being killed"}${cause}`,
-      evidence: instance.inFlight ? [`${instance.inFlight} requests in flight`] : [],
+      evidence: instance.inFlight ? [`${requestsText(instance.inFlight)} in flight`] : [],
       todo: "",
     };
   },
@@ -130,7 +143,7 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
       severity: "fault",
       what: `${instance.name} has not responded for ${formatDuration(instance.stalledMs / 1000)}: its event loop is blocked`,
       evidence: instance.inFlight
-        ? [`${instance.inFlight} requests wait in it; new ones go to other instances`, ...openText(open)]
+        ? [`${requestsText(instance.inFlight)} in it; new ones go to other instances`, ...openText(open)]
         : [],
       todo: `Where its code is: paceline dump ${instance.name} --stack. After hangAfterMs it is killed and replaced`,
     };
@@ -181,6 +194,29 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
         ...lastSaid(events, /eject|health check/, now),
       ],
       todo: `What it says: paceline logs ${instance.name}. When most instances fail, look at what they share, such as a database`,
+    };
+  },
+
+  "slow-start": (view) => {
+    const leftMs = slowStartLeftMs(view);
+    const { instance, peers } = view;
+    if (leftMs === undefined || peers.length === 0) return undefined;
+    return {
+      severity: "note",
+      what: `${instance.name} is new: it gets a growing share of the requests for ${formatDuration(leftMs / 1000)} more (slowStartMs)`,
+      evidence: [],
+      todo: "",
+    };
+  },
+
+  canary: ({ instance, pool }) => {
+    const canary = pool.deploy?.canaries.find((id) => id.slice(0, id.indexOf("#")) === instance.name);
+    if (canary === undefined) return undefined;
+    return {
+      severity: "note",
+      what: `${canary} is a canary: it runs generation ${pool.deploy?.to} for comparison`,
+      evidence: [],
+      todo: "How it compares: paceline explain deploy. To decide now: paceline deploy promote, or paceline rollback",
     };
   },
 

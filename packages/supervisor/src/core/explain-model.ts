@@ -85,6 +85,8 @@ export interface PoolFacts {
   receiving: number;
   sending: number;
   recyclePauseSeconds: number | null;
+  /** Missing without a slow start. */
+  slowStartMs?: number;
   scaling: {
     min: number;
     max: number;
@@ -266,6 +268,11 @@ export function agoText(at: number, now: number): string {
   return `${formatDuration(Math.max(0, now - at) / 1000)} ago`;
 }
 
+/** Returns `1 request` or `3 requests`. */
+export function requestsText(count: number): string {
+  return `${count} request${count === 1 ? "" : "s"}`;
+}
+
 /** Returns `once`, `twice` or `3 times`. */
 export function timesText(count: number): string {
   return count === 1 ? "once" : count === 2 ? "twice" : `${count} times`;
@@ -275,7 +282,7 @@ export function timesText(count: number): string {
 export function nowOf(process: ProcessFacts & { eventLoopLagMs?: number | null; generation?: number }): string[] {
   const { state, pid, attempt, uptimeSeconds, generation, rssBytes, cpuPercent, latencyMs, eventLoopLagMs } = process;
   const first = [
-    state,
+    state === "backoff" ? "backoff: its next start waits" : state,
     ...(pid === null ? [] : [`pid ${pid}`, `up ${formatDuration(uptimeSeconds)}`, `process ${attempt}`]),
     ...(generation === undefined ? [] : [`generation ${generation}`]),
     ...(process.restarts === 0 ? [] : [`restarted ${timesText(process.restarts)}`]),
@@ -288,7 +295,7 @@ export function nowOf(process: ProcessFacts & { eventLoopLagMs?: number | null; 
     ...(process.requestsTotal === null || process.errorsTotal === 0
       ? []
       : [`${process.errorsTotal} of ${process.requestsTotal} were 5xx`]),
-    ...(rssBytes === null ? [] : [sizeText(rssBytes)]),
+    ...(rssBytes === null ? [] : [`RSS ${sizeText(rssBytes)}`]),
     ...(cpuPercent === null ? [] : [`CPU ${cpuPercent.toFixed(0)} %`]),
     ...(eventLoopLagMs == null || eventLoopLagMs < 1 ? [] : [`event loop lag ${msText(eventLoopLagMs)}`]),
   ];

@@ -128,6 +128,8 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
   ["drained", having({ outOfTurn: "drained" })],
   ["ejected", having({ outOfTurn: "ejected" })],
   ["failing", having({ outOfTurn: "failing" })],
+  ["slow-start", having({ uptimeSeconds: 20, requestsPerSecond: 1 }, { slowStartMs: 30_000 })],
+  ["canary", having({}, { deploy: { ...deployFacts, canaries: ["web.1#9"] } })],
   ["weight", having({ weight: 50 })],
   ["blocked", having({ eventLoopLagMs: 400 })],
   ["slow", having({ latencyMs: { p50: 9, p99: 400 }, latencyShape: [0, 50, 30, 20, 40, 20, 0, 20, 20, 0] })],
@@ -326,7 +328,7 @@ describe("the findings", () => {
     const { findings, now } = explain({ kind: "instance", name: "web.1" }, facts);
     expect(findings.map(({ severity }) => severity)).toEqual(["fault", "warning"]);
     expect(findings[1]?.what).toBe("web.1 uses more memory than the others: RSS 300 MB, the pool's median is 50 MB");
-    expect(now).toContain("the others of web (median): 20 req/s · p99 5.0 ms · 50 MB · CPU 10 %");
+    expect(now).toContain("the others of web (median): 20 req/s · p99 5.0 ms · RSS 50 MB · CPU 10 %");
   });
 });
 

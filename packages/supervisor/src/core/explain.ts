@@ -129,7 +129,7 @@ function nowOfPool(pool: PoolFacts): string[] {
     `${pool.ready}/${pool.wanted} ready`,
     ...(pool.requestsPerSecond === null ? [] : [`${rateText(pool.requestsPerSecond)} req/s`, `${inFlight} in flight`]),
     ...(p99 === null ? [] : [`p99 ${msText(p99)}`]),
-    ...(rssBytes === null ? [] : [sizeText(rssBytes)]),
+    ...(rssBytes === null ? [] : [`RSS ${sizeText(rssBytes)}`]),
     `generation ${pool.generation}`,
   ];
 }
@@ -164,7 +164,7 @@ function explainInstance(name: string, facts: Facts): Explanation {
   const usual = [
     ...numberText(median(peers.map(({ requestsPerSecond }) => requestsPerSecond)), (rate) => `${rateText(rate)} req/s`),
     ...numberText(median(peers.map(({ latencyMs }) => latencyMs.p99)), (ms) => `p99 ${msText(ms)}`),
-    ...numberText(median(peers.map(({ rssBytes }) => rssBytes)), sizeText),
+    ...numberText(median(peers.map(({ rssBytes }) => rssBytes)), (bytes) => `RSS ${sizeText(bytes)}`),
     ...numberText(median(peers.map(({ cpuPercent }) => cpuPercent)), (cpu) => `CPU ${cpu.toFixed(0)} %`),
   ];
   const others = usual.length === 0 ? [] : [`the others of ${pool.name} (median): ${usual.join(" · ")}`];

@@ -227,6 +227,7 @@ function poolStatus(sources: StatusSources, pool: Pool, now: number): PoolStatus
     templates: [...sources.children.templates.alive()]
       .filter((template) => template.pool === pool.name)
       .map((template) => templateStatus(sources, template, now)),
+    ...(config?.relayed.slowStartMs !== undefined && { slowStartMs: config.relayed.slowStartMs }),
     recyclePauseSeconds: sources.recycling.pauseSeconds(pool.name),
     scaling: sources.autoscaling.statusOf(pool.name),
     deploy: deployOf(sources, pool.name, now),

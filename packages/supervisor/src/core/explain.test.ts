@@ -115,6 +115,10 @@ const schedule = {
   failures: 1,
   skipped: 0,
 };
+const deployFacts = {
+  ...{ from: 3, to: 4, release: "/srv/4", phase: "canary" as const, percent: 10, leftMs: 9_000, verdict: "wait" },
+  ...{ canaries: [], tests: [] },
+};
 const OF_INSTANCES: [kind: string, facts: Facts][] = [
   ["failed", having({ state: "failed", pid: null })],
   ["crash-loop", having({}, {}, { deaths: [death(1), death(2), death(3)] })],
@@ -128,7 +132,7 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
   ["drained", having({ outOfTurn: "drained" })],
   ["ejected", having({ outOfTurn: "ejected" })],
   ["failing", having({ outOfTurn: "failing" })],
-  ["slow-start", having({ uptimeSeconds: 20, requestsPerSecond: 1 }, { slowStartMs: 30_000 })],
+  ["slow-start", having({ uptimeSeconds: 20, requestsPerSecond: 1, latencyShape: [0, 30, 6, 4, 0, 0, 0, 0, 0, 0] }, { slowStartMs: 30_000 })],
   ["canary", having({}, { deploy: { ...deployFacts, canaries: ["web.1#9"] } })],
   ["weight", having({ weight: 50 })],
   ["blocked", having({ eventLoopLagMs: 400 })],

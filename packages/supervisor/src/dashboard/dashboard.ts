@@ -146,12 +146,14 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
       process.off("exit", terminal.restore);
       for (const [signal, handler] of handlers) process.off(signal, handler);
       process.stdin.off("end", hangUp).off("error", hangUp);
+      process.stdout.off("error", hangUp);
       resolve(leaving);
     };
     process.on("uncaughtException", crash).on("unhandledRejection", crash);
     process.on("exit", terminal.restore);
     for (const [signal, handler] of handlers) process.on(signal, handler);
     process.stdin.on("end", hangUp).on("error", hangUp);
+    process.stdout.on("error", hangUp);
     void options.ended?.then(() => leave({ by: "end" }));
     frames.request(true);
   });

@@ -77,6 +77,7 @@ function allLines(ownership: Ownership, width: number, height: number): Line[] {
   const ends: Entries = [
     ["q  Ctrl-C", ownership === "started" ? `${quit}; ${interrupt}` : quit],
     ["Ctrl-L", "draw the screen anew"],
+    ["Ctrl-Z", "leave the terminal to the shell until fg"],
   ];
   const left = [...MOVING, ...LOG];
   const right = [...ACTING.map(([key, text]) => [key, `${text} (asks first)`] as const), ...ends];

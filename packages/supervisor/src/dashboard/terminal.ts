@@ -33,6 +33,8 @@ type Cell = [attribute: number, text: string];
 /** The part of blessed's screen that is used here: its cells, which `draw` compares with the terminal's. */
 interface CellScreen extends blessed.Widgets.Screen {
   program: blessed.BlessedProgram & { _write(text: string): void; flush(): void };
+  enter(): void;
+  leave(): void;
   lines: (Cell[] & { dirty: boolean })[];
   olines: Cell[][];
   draw(first: number, last: number): void;
@@ -87,6 +89,8 @@ const FRAME_BEGINS = "\x1b[?2026h";
 const FRAME_ENDS = "\x1b[?2026l";
 const MOUSE_ON = "\x1b[?1000h\x1b[?1006h";
 const MOUSE_OFF = "\x1b[?1006l\x1b[?1000l";
+/** If Ctrl-Z has not stopped this process after this time, in milliseconds, nothing would continue it: it has no shell with job control. */
+const STOPPED_WITHIN_MS = 100;
 /** Terminals refuse longer texts. */
 const MAX_COPIED = 74_000;
 
@@ -143,6 +147,9 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
   const attributes = colour ? COLOURED : UNCOLOURED;
   const sizeNow = () => ({ width: Number(screen.width), height: Number(screen.height) });
   let restored = false;
+  /** Whether the terminal is left to the shell, and whether the mouse is reported otherwise. */
+  let isAway = false;
+  let hasMouse = false;
   let drawn: readonly Line[] = [];
   const write = (text: string) => screen.program._write(text);
   write(PASTE_ON);
@@ -150,6 +157,7 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
   screen.on("keypress", (typed: string | undefined, key: blessed.Widgets.Events.IKeyEventArg) => {
     const name = nameOf(typed, key);
     if (name === "C-l") drawAnew();
+    else if (name === "C-z") suspend();
     else if (name !== undefined) onKey(name, readAt());
   });
   const drawAnew = () => {
@@ -159,12 +167,36 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
   };
   screen.on("resize", drawAnew);
 
+  const suspend = () => {
+    if (restored || isAway) return;
+    isAway = true;
+    write(MOUSE_OFF + PASTE_OFF);
+    screen.leave();
+    keys.setRawMode(false);
+    // Like the terminal, it stops the whole group: a script may wait for this process.
+    process.kill(0, "SIGTSTP");
+    setTimeout(() => {
+      if (isAway) comeBack();
+    }, STOPPED_WITHIN_MS);
+  };
+  const comeBack = () => {
+    if (restored) return;
+    // Another program has used the terminal if this one was stopped from outside.
+    if (!isAway) screen.leave();
+    isAway = false;
+    keys.setRawMode(true);
+    screen.enter();
+    write(PASTE_ON + (hasMouse ? MOUSE_ON : ""));
+    drawAnew();
+  };
+  process.on("SIGCONT", comeBack);
+
   return {
     get size() {
       return sizeNow();
     },
     draw(lines) {
-      if (restored) return;
+      if (restored || isAway) return;
       for (const [y, row] of screen.lines.entries()) {
         const line = lines[y] ?? [];
         if (!isSame(line, drawn[y])) writeRow(row, screen.olines[y] ?? [], line, attributes);
@@ -183,11 +215,13 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
         );
     },
     reportMouse(on) {
+      hasMouse = on;
       if (!restored) write(on ? MOUSE_ON : MOUSE_OFF);
     },
     restore() {
       if (restored) return;
       restored = true;
+      process.off("SIGCONT", comeBack);
       close();
       write(MOUSE_OFF + PASTE_OFF);
       screen.destroy();

@@ -287,6 +287,11 @@ export class Balancer {
     this.relay.challenges = challenges;
   }
 
+  /** Whether this snapshot removes an upstream whose last responses have not been reported. */
+  removesNews(snapshot: Snapshot): boolean {
+    return this.registry.removesNews(snapshot);
+  }
+
   /** Applies a snapshot if it is newer than the current one. */
   apply(snapshot: Snapshot): void {
     if (snapshot.version <= this.registry.version) return;

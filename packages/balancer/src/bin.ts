@@ -111,8 +111,8 @@ class BalancerProcess {
 
   private follow(snapshot: Snapshot): void {
     if (this.balancer !== undefined) {
-      // Abandoned requests of a removed upstream must be reported before its connections are closed.
-      if (this.balancer.counters.abandoned > 0) this.reporter?.reportNow();
+      // Abandoned requests of a removed upstream must be reported before its connections are closed, and its last responses while it is known.
+      if (this.balancer.counters.abandoned > 0 || this.balancer.removesNews(snapshot)) this.reporter?.reportNow();
       this.balancer.apply(snapshot);
       return this.reportApplied();
     }

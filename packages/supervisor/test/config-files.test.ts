@@ -142,12 +142,12 @@ describe.concurrent.each(RUNTIMES)("config files on %s", (_, program) => {
       ["name = shop\nuser = root\ncwd = [1,\nenv = 2\ngroup = x\n", ["1", "2", "4"]],
       ['name = shop\nenv = { A = """b\n""" }\nuser = root\n', ["1", "4"]],
     ] as const) {
-      const { message } = await load(makeFolder({ ...APP, "paceline.toml": text }));
+      const { message }: { message: string } = await load(makeFolder({ ...APP, "paceline.toml": text }));
       const found = message.split("\n").filter((line) => line.includes("not valid TOML"));
       expect({ text, lines: found.map((line) => line.split(":")[1]) }).toEqual({ text, lines });
     }
     const json = '{\n  "app": "./app.js", // comment\n  "name": "a"\n  "user": "b",\n  "lisen": 1,\n}';
-    const { message } = await load(makeFolder({ ...APP, "paceline.config.json": json }));
+    const { message }: { message: string } = await load(makeFolder({ ...APP, "paceline.config.json": json }));
     expect(message.split("\n").map((line) => line.split(":")[1])).toEqual(["2", "4", "6"]);
     const wrong = await load(
       makeFolder({ ...APP, "paceline.config.json": '{\n  "app": "./app.js",\n  "instances": -1,\n  "lisen": "80"\n}' }),

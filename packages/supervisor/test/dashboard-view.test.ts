@@ -359,7 +359,7 @@ test("the detail of an instance: what is unusual, charts, latency, open requests
   expect(lines).toMatch(/─ req\/s .*─ p99 .*pool 12 .*─ 5xx\/s /);
   expect(lines).toMatch(/4\.2 s GET \/export .* 203\.0\.113\.9/);
   expect(lines).toMatch(/ ≤ \.5 +█+/);
-  expect(screen(model, 60, 15)[2]).toMatch(/^ req\/s 1,554 +p99 54 ms +5xx\/s /);
+  expect(screen(model, 60, 15)[3]).toMatch(/^ req\/s 1,554 +p99 54 ms +5xx\/s /);
 });
 
 test("what needs attention goes before events, of which the newest keeps its first line", () => {
@@ -424,12 +424,12 @@ test("a level and a search belong to the view of the log: its title and its keys
     const lines = screen(modelAfter(...pressed), 60, 15);
     return `${lines[0]} | ${lines.at(-1)}`;
   };
-  expect(ends("l", "3")).toMatch(/log of web\.1 {2}only errors .*\| Esc all lines /);
-  expect(ends("l", "e", "/", "x", "enter")).toMatch(/only errors {2}“x” .*\| Esc no search /);
-  expect(ends("l", "e", "/", "x", "enter", "escape")).toMatch(/only errors .*\| Esc all lines /);
-  expect(ends("l", "3", "escape")).toMatch(/log of web\.1 .*\| Esc back /);
+  expect(ends("l", "3")).toMatch(/log of web\.1 {2}only errors .*\| {2}Esc all lines /);
+  expect(ends("l", "e", "/", "x", "enter")).toMatch(/only errors {2}“x” .*\| {2}Esc no search /);
+  expect(ends("l", "e", "/", "x", "enter", "escape")).toMatch(/only errors .*\| {2}Esc all lines /);
+  expect(ends("l", "3", "escape")).toMatch(/log of web\.1 .*\| {2}Esc back /);
   // A log that was opened for its errors is left at once.
-  expect(ends("e")).toMatch(/log of all {2}only errors .*\| Esc back /);
+  expect(ends("e")).toMatch(/log of all {2}only errors .*\| {2}Esc back /);
   expect(modelAfter("e", "escape").view).toBe("overview");
   expect(ends("l", "3", "?", "x")).toMatch(/only errors/);
   for (const left of [["escape", "escape"], ["enter"], ["d"], [":", "c", "a", "n", "a", "r", "y", "enter"], ["l"]])
@@ -438,16 +438,24 @@ test("a level and a search belong to the view of the log: its title and its keys
 
 test("a long question keeps its keys, a long message continues, and of a long text its end is shown", () => {
   const small = { type: "resize", width: 60, height: 15 } as const;
-  const typed = [..."lock before the migration of the customers' tables is done"].map((key) => (key === " " ? "space" : key));
+  const typed = [..."lock before the migration of the customers' tables is done"].map((key) =>
+    key === " " ? "space" : key,
+  );
   const typing = after([shows(FLEET), small, ...keys(":", ...typed)]);
-  expect(screen(typing, 60, 15).at(-1)).toMatch(/^ :…fore the migration .* is done█$/);
+  expect(screen(typing, 60, 15).at(-1)).toMatch(/^ :…ck before the migration .* is done█$/);
   const asking = after([shows(FLEET), small, ...keys(":", ...typed, "enter")]);
   expect(screen(asking, 60, 15).at(-1)).toMatch(/^ Lock the fleet \(before the migration .*…\? y\/n$/);
-  const message = "web.1 failed to start: exited with code 1: Error: Cannot find module './routes/customers.js' of server.js";
+  const message =
+    "web.1 failed to start: exited with code 1: Error: Cannot find module './routes/customers.js' of server.js";
   const failed = shows(status(FLEET.pools, { problem: message }));
   const shown = screen(after([failed, ...keys("/", "w", "e", "b", "enter")]), 60, 15);
   expect(shown.at(-2)).toMatch(/^ \/web {2}✗ web\.1 failed to start/);
-  expect(screen(after([failed]), 60, 24).slice(-3).join(" ").replace(/\s+/g, " ")).toContain(message);
+  expect(
+    screen(after([failed]), 60, 24)
+      .slice(-3)
+      .join(" ")
+      .replace(/\s+/g, " "),
+  ).toContain(message);
 });
 
 test("the deaths, grouped by the same last line", () => {
@@ -508,8 +516,8 @@ test("the help on a small screen has all keys, on several pages", () => {
   const size = { type: "resize", width: 60, height: 15 } as const;
   const page = (...pressed: string[]) =>
     screen(after([shows(FLEET), size, ...keys("?", ...pressed)]), 60, 15).join("\n");
-  expect(page()).toMatch(/↓ more \(1 of 3\)/);
-  expect(page() + page("down") + page("down", "space")).toMatch(
+  expect(page()).toMatch(/↓ more \(1 of 4\)/);
+  expect(page() + page("down") + page("down", "space") + page("down", "space", "down")).toMatch(
     /select; PgUp.*1 2 3.*q {2}Ctrl-C.*yellow red.*the end/s,
   );
   expect(page("down", "x")).toContain("web.1");

@@ -182,6 +182,12 @@ export class UpstreamRegistry {
     return { router: new Router(routes), internal };
   }
 
+  /** Whether a snapshot removes an upstream whose last responses have not been reported. */
+  removesNews({ pools }: Pick<Snapshot, "pools">): boolean {
+    const kept = new Set(pools.flatMap(({ upstreams }) => upstreams.map(({ id }) => id)));
+    return [...this.members.values()].some((upstream) => upstream.hasNews && !kept.has(upstream.id));
+  }
+
   private healthOf(pool: Pool): PoolHealth {
     const known = this.health.get(pool.name);
     if (known !== undefined) return known;

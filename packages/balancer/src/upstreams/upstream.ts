@@ -72,6 +72,8 @@ export class Upstream {
   private finishedSince = 0;
   /** Its responses since this process has known it, by STATUS_CLASSES. */
   private readonly statuses = new Uint32Array(STATUS_CLASSES.length);
+  /** How many of them were in the last report. */
+  private reported = 0;
   private isLeaving = false;
   /** Since when the upstream is leaving, in milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
   leavingSince = Number.POSITIVE_INFINITY;
@@ -187,6 +189,15 @@ export class Upstream {
     this.responses.errorsTotal = 0;
   }
 
+  private get countedResponses(): number {
+    return this.statuses.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Whether it has responses that were not reported. */
+  get hasNews(): boolean {
+    return this.countedResponses !== this.reported;
+  }
+
   /** Counts a request that was lost here after it was sent. */
   countLost(): void {
     this.judged?.lose();
@@ -204,6 +215,7 @@ export class Upstream {
     const { id, inFlight, requestsTotal, responses, judged, ejection, statuses } = this;
     const running = this.stallCount >= RUNNING_TICKS ? this.client.runningRequest() : undefined;
     const overdue = this.client.overdue();
+    this.reported = this.countedResponses;
     const counted = {
       ...{ id, inFlight, requestsTotal },
       ...(statuses.some((count) => count > 0) && { statuses: [...statuses] }),

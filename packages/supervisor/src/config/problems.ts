@@ -23,7 +23,10 @@ export class ConfigError extends PacelineError {
   /** For `paceline check`: the pools whose apps can be loaded in spite of the problems. */
   readonly sound: readonly PoolConfig[];
 
-  constructor(problems: Problem[], { sound = [], ...options }: { cause?: unknown; sound?: readonly PoolConfig[] } = {}) {
+  constructor(
+    problems: Problem[],
+    { sound = [], ...options }: { cause?: unknown; sound?: readonly PoolConfig[] } = {},
+  ) {
     super("config", problems.map((problem) => formatProblem(problem)).join("\n"), options);
     this.problems = problems;
     this.sound = sound;
@@ -68,7 +71,8 @@ export function findUnsupported(value: unknown, path: (string | number)[]): Pick
   for (const [key, child] of Object.entries(value as object)) {
     found.push(...findUnsupported(child, [...path, Array.isArray(value) ? Number(key) : key]));
     // A table that contains itself would be reported endlessly.
-    if (found.length >= MAX_EARLY_PROBLEMS || found.at(-1)?.path.length === 0) return found.slice(0, MAX_EARLY_PROBLEMS);
+    if (found.length >= MAX_EARLY_PROBLEMS || found.at(-1)?.path.length === 0)
+      return found.slice(0, MAX_EARLY_PROBLEMS);
   }
   return found;
 }

@@ -729,7 +729,11 @@ describe("an invalid configuration", () => {
     const { problems } = read({
       app: "./app.ts",
       listen: [1, "8080", 2, "99999"],
-      balancer: { trustedProxies: ["x", 7], rateLimits: [{ requests: "5" }, { requests: 5, by: "x" }, {}], acessLog: true },
+      balancer: {
+        trustedProxies: ["x", 7],
+        rateLimits: [{ requests: "5" }, { requests: 5, by: "x" }, {}],
+        acessLog: true,
+      },
       cwd: "gone",
     });
     expect(problems.map((problem) => problem.split(":")[0]).sort()).toEqual([

@@ -2,7 +2,16 @@
  * Explains why an instance is slow, full, skipped or failing, by comparing its figures with those of the others: one rule for each
  * cause. Pure.
  */
-import { type InstanceRule, type InstanceView, median, msText, type PoolFacts, rateText, shareText, sizeText } from "./explain-model.js";
+import {
+  type InstanceRule,
+  type InstanceView,
+  median,
+  msText,
+  type PoolFacts,
+  rateText,
+  shareText,
+  sizeText,
+} from "./explain-model.js";
 import { FULL_WEIGHT } from "./fleet.js";
 import { LEAST_REQUESTS, responsesIn, slownessOf } from "./slowness.js";
 import { formatDuration } from "./words.js";
@@ -153,7 +162,8 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
 
 /** Returns how much longer an instance gets fewer requests than the others because it is new; undefined if it does not. */
 export function slowStartLeftMs({ instance, pool, events, now }: InstanceView): number | undefined {
-  if (pool.slowStartMs === undefined || instance.state !== "ready" || instance.requestsPerSecond === null) return undefined;
+  if (pool.slowStartMs === undefined || instance.state !== "ready" || instance.requestsPerSecond === null)
+    return undefined;
   const readyAt = events.findLast(({ message }) => message === "is ready")?.at ?? now - 1000 * instance.uptimeSeconds;
   const leftMs = readyAt + pool.slowStartMs - now;
   return leftMs > 0 ? leftMs : undefined;

@@ -132,7 +132,13 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
   ["drained", having({ outOfTurn: "drained" })],
   ["ejected", having({ outOfTurn: "ejected" })],
   ["failing", having({ outOfTurn: "failing" })],
-  ["slow-start", having({ uptimeSeconds: 20, requestsPerSecond: 1, latencyShape: [0, 30, 6, 4, 0, 0, 0, 0, 0, 0] }, { slowStartMs: 30_000 })],
+  [
+    "slow-start",
+    having(
+      { uptimeSeconds: 20, requestsPerSecond: 1, latencyShape: [0, 30, 6, 4, 0, 0, 0, 0, 0, 0] },
+      { slowStartMs: 30_000 },
+    ),
+  ],
   ["canary", having({}, { deploy: { ...deployFacts, canaries: ["web.1#9"] } })],
   ["weight", having({ weight: 50 })],
   ["blocked", having({ eventLoopLagMs: 400 })],

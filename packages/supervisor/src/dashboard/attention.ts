@@ -22,7 +22,12 @@ export function troubleLines(troubles: readonly Attention[], width: number, most
 }
 
 /** Returns what is unusual about a row, in at most `most` lines. */
-export function attentionOf({ status }: Model, { name, process, figures }: Subject, width: number, most: number): Line[] {
+export function attentionOf(
+  { status }: Model,
+  { name, process, figures }: Subject,
+  width: number,
+  most: number,
+): Line[] {
   const found: string[] = [];
   const pool = poolOf(name);
   const { recycle = null, outOfTurn = null, ejections = [], ...own } = (process ?? {}) as Partial<InstanceStatus>;

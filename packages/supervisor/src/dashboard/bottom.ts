@@ -107,7 +107,10 @@ function messageLines(model: Model, width: number, height: number): Line[] {
   const indent = lineWidth(state) + 3;
   const most = Math.max(1, Math.min(MOST_MESSAGE, Math.floor(height / 6)));
   return wrap(clean(shown.text), Math.max(1, width - indent), most).map((piece, at) =>
-    fitLine([...(at === 0 ? [...state, segment(` ${mark} `, style)] : [segment(" ".repeat(indent))]), segment(piece, style)], width),
+    fitLine(
+      [...(at === 0 ? [...state, segment(` ${mark} `, style)] : [segment(" ".repeat(indent))]), segment(piece, style)],
+      width,
+    ),
   );
 }
 
@@ -177,10 +180,11 @@ function stateOf({ filter, sort, view }: Model): Line {
 
 function hints({ view, ownership, status, log }: Model, width: number): Line {
   const isHeld = view === "canary" && status?.pools.some(({ deploy }) => deploy?.isHeld === true);
-  const escape = view !== "log" ? undefined : log.search !== "" ? "no search" : isFiltered(log) ? "all lines" : undefined;
+  const ofEscape =
+    view !== "log" ? undefined : log.search !== "" ? "no search" : isFiltered(log) ? "all lines" : undefined;
   const all = [
     ...HINTS[view].map(([key, word]) => {
-      const now = key === "Esc" ? escape : isHeld && key === "h" ? "resume" : undefined;
+      const now = key === "Esc" ? ofEscape : isHeld && key === "h" ? "resume" : undefined;
       return [key, now ?? word] as const;
     }),
     ...(view === "overview" && ownership === "started" ? [["Ctrl-C", "stop"] as const] : []),

@@ -120,7 +120,8 @@ export function logLines(
   if (shown.length === 0) {
     const nothing =
       loss !== null ? ` ${loss}; paceline logs prints its log file` : log.loaded ? " no output yet" : " …";
-    const text = log.lines.length === 0 ? nothing : ` ${LEVEL_WORDS[log.level]}: none of ${log.lines.length} lines; 1 shows all`;
+    const text =
+      log.lines.length === 0 ? nothing : ` ${LEVEL_WORDS[log.level]}: none of ${log.lines.length} lines; 1 shows all`;
     return [fitLine([segment(text, "dim")], width)];
   }
   const isOne = owner?.includes(".") === true && shown.every(({ name }) => name === owner);

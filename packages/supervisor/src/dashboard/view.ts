@@ -74,10 +74,7 @@ function logOf(model: Model, width: number, height: number): Line[] {
     line: text === "" ? [] : [segment(text, style)],
     ...{ drop, side },
   });
-  const title: Line = [
-    segment(`${fleetName(status)} › `, "dim"),
-    segment(`log of ${clean(name ?? "all")}`, "bold"),
-  ];
+  const title: Line = [segment(`${fleetName(status)} › `, "dim"), segment(`log of ${clean(name ?? "all")}`, "bold")];
   return [
     itemLine(
       [

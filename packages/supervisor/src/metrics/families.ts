@@ -31,7 +31,11 @@ const FLEET: readonly Metric<Status>[] = [
     ({ requestsTotal }) => requestsTotal,
   ),
   counter("response_errors", "Responses of all balancers with status 500 or more.", ({ errorsTotal }) => errorsTotal),
-  gauge("resident_memory_bytes", "Resident memory (RSS) of all processes of the fleet; shared pages count in each.", ({ rssBytes }) => rssBytes),
+  gauge(
+    "resident_memory_bytes",
+    "Resident memory (RSS) of all processes of the fleet; shared pages count in each.",
+    ({ rssBytes }) => rssBytes,
+  ),
   gauge(
     "cpu_ratio",
     "CPU time of all processes of the fleet in the last second or so; 1 is one core.",

@@ -120,7 +120,11 @@ test("what was counted since an older state is in the totals, but not in the rat
   const program = new ProcessStats();
   const relayed = (requestsTotal: number, errorsTotal: number) =>
     program.recordRelayed("balancer.1#1", { id: "api.1#1", inFlight: 0, requestsTotal, errorsTotal }, 1000, 1000);
-  program.restore({ requestsTotal: 3, errorsTotal: 1, relayed: [{ balancer: "balancer.2#1", requestsTotal: 3, errorsTotal: 1 }] });
+  program.restore({
+    requestsTotal: 3,
+    errorsTotal: 1,
+    relayed: [{ balancer: "balancer.2#1", requestsTotal: 3, errorsTotal: 1 }],
+  });
   relayed(1_000_000, 500);
   expect([program.requestsPerSecond(1000), program.takeSample(1000).errors]).toEqual([0, 0]);
   relayed(1_000_100, 502);

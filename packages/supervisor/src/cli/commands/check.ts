@@ -74,7 +74,7 @@ export const check: DefineCommand = (program, action) => {
       if (options.load) {
         const { loadApps } = await import("../load-apps.js");
         const deadline = timeoutMs === undefined ? undefined : startedAt + timeoutMs;
-        const failures = await loadApps({ pools }, runtimes, deadline).catch((error: unknown) => {
+        const failures = await loadApps({ pools: [...pools] }, runtimes, deadline).catch((error: unknown) => {
           throw wrong ?? error;
         });
         if (failures.length > 0) {

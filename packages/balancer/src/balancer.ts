@@ -1,6 +1,7 @@
 /** The balancer: accepts clients on the inherited sockets, relays their requests, and follows the supervisor's snapshots. */
 import {
   type BalancerLimits,
+  type BalancerStats,
   controlLanePath,
   type IdentityRules,
   type LostRequests,
@@ -9,7 +10,6 @@ import {
   type RateLimitRule,
   type RecordedRequest,
   type RecordedSpan,
-  type RouteStats,
   type Snapshot,
 } from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
@@ -233,35 +233,21 @@ export class Balancer {
     return this.listeners.length > 0;
   }
 
-  get spoolBytes(): number {
-    return this.relay.spool.usedBytes;
-  }
-
-  get unreadEndedTotal(): number {
-    return this.relay.unread.endedTotal;
-  }
-
-  heldStats(): ReturnType<UpstreamRegistry["heldStats"]> {
-    return this.registry.heldStats();
-  }
-
-  takeLoads(): ReturnType<UpstreamRegistry["takeLoads"]> {
-    return this.registry.takeLoads();
-  }
-
-  /** Returns the counts of routes that had responses since the last call. */
-  takeRoutes(): RouteStats[] {
-    return [...this.registry.routes.take(), ...this.counters.unrouted.take("", NO_ROUTE)];
+  /** Returns the parts of a report that it does not count in `counters`; only routes that had responses since the last call. */
+  takeStats(): Pick<BalancerStats, "upstreams" | "spoolBytes" | "unreadEndedTotal" | "held" | "loads" | "routes"> {
+    const { registry, relay, counters } = this;
+    return {
+      upstreams: registry.takeStats(),
+      ...{ spoolBytes: relay.spool.usedBytes, unreadEndedTotal: relay.unread.endedTotal },
+      ...{ held: registry.heldStats(), loads: registry.takeLoads() },
+      routes: [...registry.routes.take(), ...counters.unrouted.take("", NO_ROUTE)],
+    };
   }
 
   /** Reports the counts of all routes again, since a new supervisor has only older ones, or none. */
   reportAllRoutes(): void {
     this.registry.routes.again();
     this.counters.unrouted.again();
-  }
-
-  takeUpstreamStats(): ReturnType<UpstreamRegistry["takeStats"]> {
-    return this.registry.takeStats();
   }
 
   /** Returns the oldest unfinished request of each instance. */

@@ -214,13 +214,8 @@ class BalancerProcess {
       latency: counters.latency.takeSparse(),
       ...measured,
       heapBytes: heapBytes(),
-      upstreams: balancer.takeUpstreamStats(),
-      spoolBytes: balancer.spoolBytes,
-      unreadEndedTotal: balancer.unreadEndedTotal,
       noRoomTotal: counters.noRoomTotal,
-      held: balancer.heldStats(),
-      loads: balancer.takeLoads(),
-      routes: balancer.takeRoutes(),
+      ...balancer.takeStats(),
     });
   }
 

@@ -203,7 +203,8 @@ describe("FastAPI behind a balancer", () => {
       "it to be replaced",
       ({ pools }) => pools[0]?.ready === 1 && pools[0]?.instances[0]?.attempt === 2,
     );
-    expect((await get(project.port, "/who")).status).toBe(200);
+    // The balancer learns of it a moment after the status.
+    await waitFor("a response", async () => (await get(project.port, "/who")).status === 200);
     expect(blocked.text).not.toContain("data");
     const line = /"GET \/who HTTP\/1\.1" 200/;
     await waitFor("its access log", async () => line.test(await project.logs()));

@@ -42,6 +42,8 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   const server = await serve(app, { ...options, requestLog });
   work.requestActivity = server.activity;
   if (process.versions.bun !== undefined) watchDescriptors();
+  // However this process ends, an incomplete response must not look whole.
+  process.once("exit", () => server.closeNow());
   let drain: Drain | undefined;
   const stop = () => {
     if (drain !== undefined) {

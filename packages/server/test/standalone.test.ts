@@ -24,6 +24,22 @@ const CHECKED: [string[], RegExp][] = [
   [["a.ts", "--socket", "s", "--port", "1"], /^paceline: --socket excludes --port and --host$/],
 ];
 
+/** Returns a client that has received the beginning of a response whose end only FIN would tell. */
+async function partOf({ target }: Standalone): Promise<Wire> {
+  const wire = new Wire(target);
+  wire.send("GET /endless-stream HTTP/1.0\r\n\r\n");
+  await wire.gets(/a{9}/);
+  // Otherwise it would receive megabytes.
+  wire.pause();
+  return wire;
+}
+
+async function endingOf(wire: Wire): Promise<string> {
+  wire.resume();
+  await wire.closed();
+  return wire.ended;
+}
+
 for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
   describe.concurrent(`alone on ${runtime}`, () => {
     let server: Standalone | undefined;
@@ -136,9 +152,11 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       server = await startAlone(runtime, "tcp", "behaviours.mjs", ["--drain-timeout-ms", "300"]);
       const never = ask(server.target, "/waits").catch(() => "cut");
       await server.program.line(/^# waits began/);
+      const part = await partOf(server);
       server.program.kill("SIGTERM");
-      await server.program.line(/^stopped at the deadline with 1 requests in flight$/);
+      await server.program.line(/^stopped at the deadline with 2 requests in flight$/);
       expect(await never).toBe("cut");
+      expect(await endingOf(part)).toBe("reset");
       expect(await server.program.exited).toEqual({ code: 0, signal: null });
     });
 
@@ -149,11 +167,27 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       const idle = new Wire(server.target);
       idle.send("GET /text HTTP/1.1\r\nHost: a\r\n\r\n");
       await idle.gets(/text$/);
+      const part = await partOf(server);
       server.program.kill("SIGINT");
       // The close of an idle connection proves that the first signal was handled.
       await idle.closed();
       server.program.kill("SIGINT");
       expect(await server.program.exited).toEqual({ code: 1, signal: null });
+      expect(await endingOf(part)).toBe("reset");
+    });
+
+    it("resets a client that has a part of a response and sends FIN, if only FIN would tell it the end", async (context) => {
+      if (runtime === "bun") return context.skip("Bun closes such a connection by itself, with FIN");
+      server = await startAlone(runtime, "tcp");
+      const part = await partOf(server);
+      part.end();
+      expect(await endingOf(part)).toBe("reset");
+      const known = new Wire(server.target);
+      known.send("GET /endless-stream HTTP/1.1\r\nHost: a\r\n\r\n");
+      await known.gets(/a{9}/);
+      known.pause();
+      known.end();
+      expect(await endingOf(known)).toBe("fin");
     });
   });
 }

@@ -49,6 +49,21 @@ async function raw(bytes: string): Promise<RawResponse> {
   return { status: Number(head.split(" ")[1]), head, body };
 }
 
+/**
+ * Sends bytes, and returns what the server sends until it closes or resets the connection.
+ * @param isEnded whether FIN follows
+ */
+async function endOf(bytes: string, isEnded = false): Promise<string> {
+  const socket = await open();
+  let text = "";
+  socket.setEncoding("utf8").on("data", (part) => (text += part));
+  const closed = new Promise((resolve) => socket.on("close", resolve));
+  if (isEnded) socket.end(bytes);
+  else socket.write(bytes);
+  await closed;
+  return text;
+}
+
 function get(path: string): Promise<RawResponse> {
   return raw(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
 }
@@ -155,23 +170,28 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     expect(line).toContain("more");
   });
 
-  test("an incomplete request is given up", async () => {
-    const waits = [
-      "",
-      "GET /v1/status HTTP/1.1\r\nHo",
-      "POST /v1/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
-    ];
-    await Promise.all(
-      waits.map(async (bytes) => {
-        const socket = await open();
-        socket.on("error", () => {});
-        socket.resume();
-        const closed = new Promise((resolve) => socket.on("close", resolve));
-        socket.write(bytes);
-        await closed;
-      }),
-    );
-    expect((await get("/v1/status")).status).toBe(200);
+  test("an incomplete request is given up and starts nothing, a body may come in pieces", async () => {
+    const stop = (rest: string) => `POST /v1/stop HTTP/1.1\r\nHost: x\r\n${rest}`;
+    const known = stop("Content-Length: 10\r\n\r\n{");
+    const chunked = stop("Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n");
+    const head = "GET /v1/status HTTP/1.1\r\nHo";
+    const waits = ["", head, known, chunked].map((bytes) => endOf(bytes));
+    const ended = await Promise.all([head, known, chunked].map((bytes) => endOf(bytes, true)));
+    for (const text of ended) expect(text).toMatch(/^$|^HTTP\/1\.1 400 /);
+    expect((await raw(stop("Content-Length: 1\r\n\r\n{}"))).status).toBe(400);
+    const body = '{"instances": 3}';
+    const pieces = await open();
+    const response = once(pieces.setEncoding("utf8"), "data");
+    for (const piece of [`POST /v1/pools/web/scale HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`, ...body]) {
+      pieces.write(piece);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect((await response)[0]).toMatch(/^HTTP\/1\.1 200 /);
+    const [, , ...late] = await Promise.all(waits);
+    for (const text of late) expect(text).toMatch(/^HTTP\/1\.1 408 /);
+    expect(await next()).toEqual(["scale", "web", 3]);
+    await post("/v1/restart", "{}");
+    expect(await next()).toEqual(["restart", null]);
   });
 
   test("lines can be read once and followed; a reader that disconnects is forgotten", async () => {

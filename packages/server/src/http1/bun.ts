@@ -58,7 +58,10 @@ export function serveOnBun(handler: FetchHandler, options: RuntimeOptions, appSe
     takeStats: () => counter.take(),
     markResponsesClose: fetch.markClose,
     stopAccepting: () => void server.stop(),
-    closeNow: () => void server.stop(true),
+    closeNow: () => {
+      fetch.resetAtClose();
+      void server.stop(true);
+    },
   };
 }
 
@@ -131,6 +134,7 @@ function foldHandler(options: RuntimeOptions, counter: RequestCounter, appServer
     markClose: () => {
       close = true;
     },
+    resetAtClose: () => sends?.resetAtClose(),
     closing: (): Record<string, string> => (close ? { connection: "close" } : {}),
   };
 }

@@ -23,7 +23,49 @@ export function holdToLength(response: ServerResponse, tell: (problem: string) =
   // Set on the object itself, because frameworks replace its prototype.
   response.write = write as typeof response.write;
   response.end = end as typeof response.end;
+  response.destroy = destroy as typeof response.destroy;
   (response as Counted)[TELL] = tell;
+}
+
+/** Called by an app, or by a stream's `pipeline`, if the response cannot be completed. */
+function destroy(this: ServerResponse, error?: Error): ServerResponse {
+  cutIfPart(this);
+  return ServerResponse.prototype.destroy.call(this, error);
+}
+
+/**
+ * Resets the connection of an incomplete response that only the end of the connection would end (RFC 9112 §6.3): after FIN, its client would
+ * take the part for the whole.
+ * @param sendsRest whether the bytes that were written are still sent
+ */
+export function cutIfPart(response: ServerResponse, sendsRest = false): void {
+  const isWhole = sendsRest ? response.writableEnded : response.writableFinished;
+  if (!isWhole && endsWithConnection(response) && response.socket) cut(response.socket);
+}
+
+/** Ends a connection whose client is not served any more. */
+export function endConnection(socket: Socket): void {
+  const response = responseOn(socket);
+  if (response !== undefined) cutIfPart(response);
+  socket.destroy();
+}
+
+/** Returns the response that is being sent on this connection. */
+export function responseOn(socket: Socket): ServerResponse | undefined {
+  return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
+}
+
+function endsWithConnection(response: Counted): boolean {
+  if (!response.headersSent && !hasWritten(response)) return false;
+  return mayHaveBody(response) && !response.chunkedEncoding && declaredLength(response) === undefined;
+}
+
+function mayHaveBody({ statusCode, req }: Counted): boolean {
+  return req.method !== "HEAD" && statusCode !== 204 && statusCode !== 304;
+}
+
+function declaredLength(response: Counted) {
+  return response._contentLength ?? response.getHeader("content-length");
 }
 
 /** Returns whether the handler has written: for a queued response, Bun reports that no head was sent. */
@@ -82,10 +124,8 @@ function end(
 
 /** Returns the number of bytes that may still be written; undefined without a length or without a body. */
 function roomOf(response: Counted): number | undefined {
-  const declared = response._contentLength ?? response.getHeader("content-length");
-  if (declared === undefined || response.chunkedEncoding) return undefined;
-  const { statusCode, req } = response;
-  if (req.method === "HEAD" || statusCode === 204 || statusCode === 304) return undefined;
+  const declared = declaredLength(response);
+  if (declared === undefined || response.chunkedEncoding || !mayHaveBody(response)) return undefined;
   const length = Number(declared);
   return Number.isSafeInteger(length) && length >= 0 ? length - (response[WRITTEN] ?? 0) : undefined;
 }
@@ -93,9 +133,8 @@ function roomOf(response: Counted): number | undefined {
 function reportOnce(response: Counted, what: "more" | "less"): void {
   const { req, [TELL]: tell } = response;
   response[TELL] = undefined;
-  const declared = response._contentLength ?? response.getHeader("content-length");
   tell?.(
-    `the handler wrote ${what} than the ${declared} bytes of its Content-Length (${req.method} ${req.url?.split("?")[0]})`,
+    `the handler wrote ${what} than the ${declaredLength(response)} bytes of its Content-Length (${req.method} ${req.url?.split("?")[0]})`,
   );
 }
 

@@ -4,6 +4,7 @@ import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { RunningTime, SlowReader, SocketAcknowledgements } from "@paceline/wire";
 import { UnreadBodies, type UnreadBody } from "./body-watch.js";
+import { endConnection } from "./node-responses.js";
 
 const MAX_LOOK_MS = 1000;
 
@@ -44,7 +45,7 @@ export class SendWatch {
         this.sockets.set(socket, { reader, lookAtMs: reader.begin(now) });
       } else if (blocked.lookAtMs <= now) {
         blocked.lookAtMs = blocked.reader.look(now);
-        if (blocked.lookAtMs === 0) socket.destroy();
+        if (blocked.lookAtMs === 0) endConnection(socket);
       }
     }
     if (this.sockets.size > 0) return;
@@ -98,7 +99,7 @@ function closeLeftOnNode(unread: UnreadRequest[]): void {
       if (error) socket.destroy();
     });
     body.acknowledgements ??= new SocketAcknowledgements(socket);
-    if (body.acknowledgements.hasPeerEnded) socket.destroy();
+    if (body.acknowledgements.hasPeerEnded) endConnection(socket);
   }
 }
 
@@ -116,5 +117,5 @@ async function closeLeftOnBun(unread: UnreadRequest[], isUnread: (body: UnreadRe
     for (const body of sought) if (isUnread(body)) body.socket.pause();
   });
   for (const body of unread)
-    if (body.descriptor !== undefined && left.has(body.descriptor) && isUnread(body)) body.socket.destroy();
+    if (body.descriptor !== undefined && left.has(body.descriptor) && isUnread(body)) endConnection(body.socket);
 }

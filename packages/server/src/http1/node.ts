@@ -10,7 +10,14 @@ import { limitBody } from "./body-limit.js";
 import { BodyWaits } from "./body-watch.js";
 import { leaveConnection, oneAfterTheOther, watchConnection } from "./held-sockets.js";
 import { HostCheck } from "./host-check.js";
-import { holdToLength, respondFailure, respondPlainly } from "./node-responses.js";
+import {
+  cutIfPart,
+  endConnection,
+  holdToLength,
+  respondFailure,
+  respondPlainly,
+  responseOn,
+} from "./node-responses.js";
 import { SendWatch, UnreadRequests } from "./node-watches.js";
 import {
   listenError,
@@ -40,7 +47,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   const draining = { closeResponses: false };
   const hosts = options.behindBalancer ? undefined : new HostCheck();
   const isWatched = !options.behindBalancer && limits.bodyTimeoutMs > 0;
-  const waits = isWatched ? new BodyWaits<Socket>(limits.bodyTimeoutMs, (socket) => socket.destroy()) : undefined;
+  const waits = isWatched ? new BodyWaits<Socket>(limits.bodyTimeoutMs, endConnection) : undefined;
   const unread = new UnreadRequests();
   const isFetch = app.style === "fetch";
   const handler: NodeHandler = isFetch ? await adapt(app.handler, options, counter, draining) : app.handler;
@@ -110,6 +117,8 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     server.on("connection", (socket) => sends.add(socket));
   }
   if (process.versions.bun === undefined) server.on("connection", watchConnection);
+  // Before node:http sends FIN itself. Bun closes the connection at once.
+  if (!options.behindBalancer) server.on("connection", (socket) => socket.prependListener("end", onClientEnd));
   server.on("checkContinue", (request, response) => {
     continueWhenRead(request, response);
     inTurn(request, response);
@@ -142,6 +151,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     ...(address.kind === "inherited" && { leaveSocket: () => void NetServer.prototype.close.call(server) }),
     stopAccepting: () => void server.close(),
     closeNow: () => {
+      for (const response of active.keys()) cutIfPart(response);
       server.close();
       server.closeAllConnections();
       tunnels.destroy();
@@ -157,6 +167,12 @@ async function adapt(
 ): Promise<NodeHandler> {
   const { fetchAsNodeHandler } = await import("./fetch-on-node.js");
   return fetchAsNodeHandler(handler, behindBalancer, ...rest);
+}
+
+/** Called when the client has sent FIN: a response that is in progress is abandoned. */
+function onClientEnd(this: Socket): void {
+  const response = responseOn(this);
+  if (response !== undefined) cutIfPart(response, true);
 }
 
 /** Closes connections above the limit at once: the configured one, or the number of free descriptors. */

@@ -20,6 +20,10 @@ export async function serveDirectly(
   const servers = [own];
   for (const [at, { host, port }] of addresses.entries())
     servers.push(await serve(app, { ...options, address: { kind: "inherited", fd: FIRST_FD + at, host, port } }));
+  // However this process ends, an incomplete response must not look whole.
+  process.once("exit", () => {
+    for (const server of servers) server.closeNow();
+  });
   return together(servers);
 }
 

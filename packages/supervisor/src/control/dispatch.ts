@@ -150,27 +150,42 @@ function checkQuery(route: Route, query: URLSearchParams): void {
   }
 }
 
-async function readBody(
+/**
+ * Reads the body by its events. The stream's iterator ends on Bun like that of a whole body if the request is destroyed or its client leaves.
+ * @throws ControlError `late`, `too_large` or `incomplete`
+ */
+function readBody(
   request: IncomingMessage,
   { maxBodyBytes, bodyTimeoutMs }: Pick<DispatcherOptions, "maxBodyBytes" | "bodyTimeoutMs">,
 ): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  // Bun's server applies its timeout to the head only.
-  const timer = setTimeout(() => {
-    request.destroy(new ControlError(408, "late", `the body did not arrive within ${bodyTimeoutMs / 1000} s`));
-  }, bodyTimeoutMs);
-  try {
-    for await (const chunk of request as AsyncIterable<Buffer>) {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const refuse = (status: number, code: string, message: string) => {
+      clearTimeout(timer);
+      request.off("data", onData).pause();
+      reject(new ControlError(status, code, message));
+    };
+    // Bun's server applies its timeout to the head only.
+    const timer = setTimeout(
+      () => refuse(408, "late", `the body did not arrive within ${bodyTimeoutMs / 1000} s`),
+      bodyTimeoutMs,
+    );
+    const onData = (chunk: Buffer) => {
       size += chunk.length;
-      if (size > maxBodyBytes)
-        throw new ControlError(413, "too_large", `a request body may have ${maxBodyBytes} bytes`);
+      if (size > maxBodyBytes) return refuse(413, "too_large", `a request body may have ${maxBodyBytes} bytes`);
       chunks.push(chunk);
-    }
-  } finally {
-    clearTimeout(timer);
-  }
-  return Buffer.concat(chunks).toString("utf8");
+    };
+    const incomplete = () => refuse(400, "incomplete", "the body is incomplete");
+    request.on("data", onData);
+    request.once("end", () => {
+      const { "content-length": length = size } = request.headers;
+      if (!request.complete || size !== Number(length)) return incomplete();
+      clearTimeout(timer);
+      resolve(Buffer.concat(chunks).toString("utf8"));
+    });
+    request.once("close", incomplete);
+  });
 }
 
 function parseBody(shape: BodyShape, text: string): unknown {

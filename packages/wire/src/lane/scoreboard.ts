@@ -59,10 +59,13 @@ export class Scoreboard {
     }
   }
 
-  /** Maps the created file. If that fails, returns undefined and removes the file. */
+  /**
+   * Maps the created file, which its owner cannot write to from then on: this process is killed (SIGBUS) if it is truncated. If that fails,
+   * returns undefined and removes the file.
+   */
   static map(path: string): Scoreboard | undefined {
     const words = mapWords(path);
-    if (words !== undefined) return new Scoreboard(words);
+    if (words !== undefined && protect(path)) return new Scoreboard(words);
     removeScoreboard(path);
     return undefined;
   }
@@ -93,6 +96,16 @@ function writePrivately(path: string, bytes: Uint8Array): Promise<number> {
     return Bun.write(path, bytes);
   } finally {
     process.umask(before);
+  }
+}
+
+/** Removes the permission to write. Only root can still truncate the file. */
+function protect(path: string): boolean {
+  try {
+    fs().chmodSync(path, 0o400);
+    return true;
+  } catch {
+    return false;
   }
 }
 

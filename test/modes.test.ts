@@ -147,13 +147,19 @@ test("a stop refuses clients of all modes first, and a pool in tcp mode has its 
 });
 
 const WSGI = `import os
+def part():
+    yield b"part"
+    raise RuntimeError("the rest is missing")
 def app(environ, start_response):
+    if environ["PATH_INFO"] == "/part":
+        start_response("200 OK", [])
+        return part()
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Instance", os.environ["PACELINE_INSTANCE"])])
     names = ("REMOTE_ADDR", "HTTP_X_FORWARDED_FOR", "wsgi.url_scheme")
     return ["|".join(str(environ.get(name)) for name in names).encode()]
 `;
 
-test("a WSGI app in direct mode: its clients say nothing of themselves, and a reload loses none", async (context) => {
+test("a WSGI app in direct mode: its clients say nothing of themselves, a reload loses none, no part looks whole", async (context) => {
   if (findPython() === undefined) context.skip("python3 is not installed");
   const project = await Project.make({
     runtime: "bun",
@@ -169,6 +175,9 @@ test("a WSGI app in direct mode: its clients say nothing of themselves, and a re
     await client.until(new RegExp(`(HTTP/1.1 200[^]*127\\.0\\.0\\.1\\|None\\|http){${n + 1}}$`));
   }
   expect(client.received).not.toContain("paceline-working");
+  const part = await RawConnection.open(project.port);
+  part.write("GET /part HTTP/1.0\r\n\r\n");
+  expect(await part.end()).toBe("reset");
   const expectBody = "127.0.0.1|None|http";
   const load = project.load({ mode: "connect-anew", clients: 6, delayMs: 60, expectBody });
   const kept = project.load({ mode: "keep-alive", clients: 3, delayMs: 60, expectBody });

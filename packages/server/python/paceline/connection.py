@@ -1,6 +1,7 @@
 """One connection of a balancer: reads a request, calls the app, and is reused if the framing allows it."""
 
 import socket
+import struct
 import sys
 from io import BytesIO
 from time import monotonic, perf_counter
@@ -17,6 +18,9 @@ from .stream import READ_BYTES, Stream
 # Reports that the app is done with a request after its response. It is an interim response, which any client ignores.
 DONE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+# `struct linger` (socket(7)): whether `close` sends a reset instead of FIN.
+_LINGER = {False: struct.pack("ii", 0, 0), True: struct.pack("ii", 1, 0)}
+
 
 class Connection(Stream):
     """Belongs to the server's loop, which calls `on_readable`, `go_on` and `on_deadline`. `serve` may run on another thread."""
@@ -27,6 +31,7 @@ class Connection(Stream):
         "_body",
         "_buffer",
         "_environ",
+        "_resets",
         "_server",
         "client",
         "is_fresh",
@@ -48,6 +53,7 @@ class Connection(Stream):
         self._body = None
         self._began = 0.0
         self._respond_now = None
+        self._resets = False
 
     # Called by the loop:
 
@@ -250,6 +256,9 @@ class Connection(Stream):
         if self._socket is None:
             return
         self._buffer = b""
+        if self._resets:
+            self.close()
+            return
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -259,6 +268,17 @@ class Connection(Stream):
         self._server.linger(self)
 
     # Called by the response:
+
+    def reset_at_close(self, resets):
+        """While a direct client receives a body that only the end of the connection ends, the kernel resets the connection if it is
+        closed or this process ends: with FIN, a part would look whole."""
+        if self.client is None or self._resets == resets or self._socket is None:
+            return
+        self._resets = resets
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER[resets])
+        except OSError:
+            pass  # The client has left.
 
     def may_keep(self):
         """Whether the connection can be reused after this request."""

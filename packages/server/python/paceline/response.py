@@ -189,6 +189,7 @@ class Response:
         elif self._is_chunked:
             self._connection.send(b"0\r\n\r\n")
         self._is_ended = True
+        self._connection.reset_at_close(False)
         self._check_length()
 
     def _check_length(self):
@@ -220,6 +221,7 @@ class Response:
                 framing = "Transfer-Encoding: chunked\r\n"
             else:
                 self.keep_alive = False
+                self._connection.reset_at_close(True)
         if length is not None:
             framing = f"Content-Length: {length}\r\n"
         if not self._connection.may_keep():

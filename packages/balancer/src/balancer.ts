@@ -260,8 +260,9 @@ export class Balancer {
     this.relay.accessLog?.reopen();
   }
 
-  /** Writes the rest of the access log and of a recording before the process exits. */
+  /** Resets incomplete responses, and writes the rest of the access log and of a recording, before the process exits. */
   close(): void {
+    this.acceptor.cutParts();
     this.options.countsFiles?.close();
     this.relay.accessLog?.close();
     this.relay.recorder?.flush();

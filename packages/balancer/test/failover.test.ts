@@ -252,16 +252,24 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
     expect(await balancer.exited()).toBe(0);
   });
 
-  it("cuts off requests in progress at the drain's deadline, and reports how many", async () => {
+  it("cuts off requests in progress at the drain's deadline, and reports how many; no part looks whole", async () => {
     await start();
-    const upstream = await listen("web.1#1", () => {});
+    const upstream = await listen("web.1#1", ({ socket, received }) => {
+      if (received.startsWith("GET /part ")) socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n");
+    });
     await balancer.follow({ "web.1#1": upstream.path });
     const client = await RawClient.connect(balancer.port);
     await client.send(GET);
     await upstream.until(({ received }) => received !== "", "the request");
+    // Only the end of the connection would end its response.
+    const older = await RawClient.connect(balancer.port);
+    await older.send("GET /part HTTP/1.0\r\n\r\n");
+    await older.until(({ received }) => received.endsWith("part"), "the part");
     balancer.say({ type: "drain", deadlineMs: 200 });
     expect(await balancer.exited()).toBe(0);
-    expect(balancer.output).toContain("1 connections cut off");
+    expect(balancer.output).toContain("2 connections cut off");
+    await older.ended();
+    expect(older.ending).toBe("reset");
     client.destroy();
   });
 

@@ -229,6 +229,12 @@ export class Acceptor {
     return proxied;
   }
 
+  /** Called when this process exits before its clients have everything. */
+  cutParts(): void {
+    for (const client of [...this.clients])
+      if (client instanceof Http1Downstream || client instanceof TcpDownstream) client.cutIfPart();
+  }
+
   private reportDescriptorLimit(): void {
     if (this.hasReportedDescriptorLimit) return;
     this.hasReportedDescriptorLimit = true;

@@ -114,6 +114,12 @@ export abstract class Http1Ending implements Downstream, LastingClient {
     else if (this.reading.hasPeerLeft(isOwed)) this.onEnd();
   }
 
+  /** Called when this process exits, which sends FIN: a part of a response must not look whole. */
+  cutIfPart(): void {
+    const isPart = this.state === "exchange" || this.connection.waitingBytes > 0;
+    if (isPart && (this.exchange.isTunnel || this.response.endsWithConnection)) this.connection.reset();
+  }
+
   // Long-lived responses:
 
   /** Ends a long-lived response in a drain, between two frames or events. Returns whether it did. */

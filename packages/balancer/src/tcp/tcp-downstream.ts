@@ -270,6 +270,11 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.end();
   }
 
+  /** Called when this process exits, which sends FIN to both peers: what they have may be incomplete. */
+  cutIfPart(): void {
+    this.end();
+  }
+
   private end(): void {
     if (this.state === "closed") return;
     if (this.side === undefined) this.client.connection.reset();

@@ -2,7 +2,9 @@
  * Thirty requests per kind of pool crash their process, while other requests continue. At most two processes may die because of a GET and
  * one because of a POST, the event must name the request, and all instances must be ready again within 20 s after the last crash.
  *
- * npm run soak:poison -- --runtime bun --kinds fetch,node,wsgi,command
+ * npm run soak:poison -- --runtime bun --kinds fetch,http1,node,wsgi,command
+ *
+ * `--kinds asgi`: needs uvicorn or hypercorn for the `python3` of the PATH.
  *
  * --short is for the tests: the same with short delays between the starts of a process.
  */
@@ -16,7 +18,7 @@ import { startFleet, verdict, wait } from "./support.mjs";
 const { values } = parseArgs({
   options: {
     runtime: { type: "string", default: "bun" },
-    kinds: { type: "string", default: "fetch,node,wsgi,command" },
+    kinds: { type: "string", default: "fetch,http1,node,wsgi,command" },
     short: { type: "boolean", default: false },
     instances: { type: "string", default: "4" },
     crashes: { type: "string", default: "30" },
@@ -42,8 +44,10 @@ const ledgerOf = (kind) => path.join(directory, kind);
 
 const RUNS = {
   fetch: { app: app("fetch.mjs") },
+  http1: { app: app("fetch.mjs"), protocol: "http1" },
   node: { app: app("node.mjs"), style: "node" },
   wsgi: { wsgi: "poison", cwd: app("") },
+  asgi: { asgi: "poison_async:app", cwd: app("") },
   command: { command: [process.execPath, app("command.mjs"), "{socket}"] },
 };
 

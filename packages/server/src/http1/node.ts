@@ -11,6 +11,7 @@ import { BodyWaits } from "./body-watch.js";
 import { leaveConnection, oneAfterTheOther, watchConnection } from "./held-sockets.js";
 import { HostCheck } from "./host-check.js";
 import {
+  cut,
   cutIfPart,
   endConnection,
   holdToLength,
@@ -154,7 +155,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
       for (const response of active.keys()) cutIfPart(response);
       server.close();
       server.closeAllConnections();
-      tunnels.destroy();
+      tunnels.cut();
     },
   };
 }
@@ -270,8 +271,9 @@ class Tunnels {
     }
   }
 
-  destroy(): void {
-    for (const socket of this.sockets) socket.destroy();
+  /** Cuts them off: with FIN, they could look complete. */
+  cut(): void {
+    for (const socket of this.sockets) cut(socket);
   }
 }
 

@@ -2,8 +2,9 @@
  * Watches Bun.serve responses that take longer than a turn. Bun's timer mistakes silence and slow readers for idle connections, so it is
  * disabled for them. Stalled clients are found in the kernel's table of connections.
  */
-import { type AcknowledgingConnection, eachTcpRow, fs, leaveToCollector, RunningTime, SlowReader } from "@paceline/wire";
+import { type AcknowledgingConnection, eachTcpRow, leaveToCollector, RunningTime, SlowReader } from "@paceline/wire";
 import { hostOf } from "@paceline/wire/proc";
+import { keyOf, resetAtClose } from "./bun-resets.js";
 
 type BunServer = Bun.Server<undefined>;
 
@@ -184,56 +185,4 @@ async function takeTables(port: number, clients: ReadonlyMap<string, Sending>): 
     },
     () => true,
   );
-}
-
-/** A dual-stack listener shows an IPv4 client as IPv6. */
-function keyOf({ address, port }: { address: string; port: number }): string {
-  return `${address.replace(/^::ffff:(?=\d+\.)/, "")} ${port}`;
-}
-
-const AF_INET = 2;
-const SOL_SOCKET = 1;
-const SO_LINGER = 13;
-/** The size of `struct sockaddr_in6`; below, where the address begins in it, and in `struct sockaddr_in`. */
-const ADDRESS_BYTES = 28;
-const V6_AT = 8;
-const V4_AT = 4;
-
-/** Lets the kernel send a reset instead of FIN when the connections with these peers are closed (SO_LINGER, socket(7)). */
-function resetAtClose(keys: ReadonlySet<string>): void {
-  if (process.platform !== "linux") return;
-  libc ??= loadLibc();
-  const { getpeername, setsockopt, ptr } = libc;
-  const address = Buffer.alloc(ADDRESS_BYTES);
-  const length = new Uint32Array(1);
-  const atOnce = new Int32Array([1, 0]);
-  for (const descriptor of fs().readdirSync("/proc/self/fd").map(Number)) {
-    length[0] = ADDRESS_BYTES;
-    if (getpeername(descriptor, ptr(address), ptr(length)) !== 0 || !keys.has(keyOf(peerOf(address)))) continue;
-    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, ptr(atOnce), atOnce.byteLength);
-  }
-}
-
-/** Decodes a `struct sockaddr_in` or `sockaddr_in6`. */
-function peerOf(address: Buffer): { address: string; port: number } {
-  const isV4 = address.readUInt16LE(0) === AF_INET;
-  const words = address.subarray(isV4 ? V4_AT : V6_AT, isV4 ? V4_AT + 4 : V6_AT + 16);
-  // As in the kernel's tables, where each word is a number in the byte order of the machine.
-  return { address: hostOf(Buffer.from(words).swap32().toString("hex")), port: address.readUInt16BE(2) };
-}
-
-let libc: ReturnType<typeof loadLibc> | undefined;
-
-function loadLibc() {
-  const { dlopen, ptr } = process.getBuiltinModule("bun:ffi") as unknown as typeof import("bun:ffi");
-  try {
-    const { symbols } = dlopen("libc.so.6", {
-      getpeername: { args: ["int", "ptr", "ptr"], returns: "int" },
-      setsockopt: { args: ["int", "int", "int", "ptr", "int"], returns: "int" },
-    });
-    return { ...symbols, ptr };
-  } catch {
-    // If the C library has another name (musl), clients get FIN.
-    return { getpeername: () => -1, setsockopt: () => -1, ptr };
-  }
 }

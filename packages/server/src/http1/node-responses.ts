@@ -6,6 +6,7 @@ import { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { REASONS } from "@paceline/wire/reasons";
+import { keyOf, resetAtClose } from "./bun-resets.js";
 
 /** `_contentLength` is Node's copy of the length given to `writeHead`. */
 type Counted = ServerResponse & {
@@ -150,9 +151,11 @@ function bytesOf(chunk: unknown, encoding: BufferEncoding | Callback | undefined
 
 /** Resets on TCP, because an HTTP/1.0 client takes a plain close for the end of the body. A unix socket has no reset. */
 export function cut(socket: Duplex | null): void {
-  const { remoteAddress, resetAndDestroy } = (socket ?? {}) as Partial<Socket>;
-  if (remoteAddress !== undefined && typeof resetAndDestroy === "function") resetAndDestroy.call(socket);
-  else socket?.destroy();
+  const { remoteAddress: address, remotePort: port, resetAndDestroy } = (socket ?? {}) as Partial<Socket>;
+  if (address === undefined || port === undefined || resetAndDestroy === undefined) return void socket?.destroy();
+  if (process.versions.bun === undefined) return void resetAndDestroy.call(socket);
+  resetAtClose(new Set([keyOf({ address, port })]));
+  socket?.destroy();
 }
 
 /** Responds with a line of text; only before a head was sent. */

@@ -1,0 +1,64 @@
+/** Resets connections of Bun.serve and of node:http on Bun, which have no method for that: `resetAndDestroy` does nothing (1.4.5). */
+import { fs } from "@paceline/wire";
+import { hostOf } from "@paceline/wire/proc";
+
+interface Peer {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Returns a text for each client. A dual-stack listener shows an IPv4 client as IPv6. */
+export function keyOf({ address, port }: Peer): string {
+  return `${address.replace(/^::ffff:(?=\d+\.)/, "")} ${port}`;
+}
+
+const AF_INET = 2;
+const SOL_SOCKET = 1;
+const SO_LINGER = 13;
+/** The size of `struct sockaddr_in6`; below, where the address begins in it, and in `struct sockaddr_in`. */
+const ADDRESS_BYTES = 28;
+const V6_AT = 8;
+const V4_AT = 4;
+
+/**
+ * Lets the kernel send a reset instead of FIN when the connections with these clients are closed, even if the process ends (SO_LINGER,
+ * socket(7)).
+ * @param keys from `keyOf`
+ */
+export function resetAtClose(keys: ReadonlySet<string>): void {
+  if (process.platform !== "linux") return;
+  libc ??= loadLibc();
+  const { getpeername, setsockopt, ptr } = libc;
+  const address = Buffer.alloc(ADDRESS_BYTES);
+  const length = new Uint32Array(1);
+  const atOnce = new Int32Array([1, 0]);
+  for (const descriptor of fs().readdirSync("/proc/self/fd").map(Number)) {
+    length[0] = ADDRESS_BYTES;
+    if (getpeername(descriptor, ptr(address), ptr(length)) !== 0 || !keys.has(keyOf(peerOf(address)))) continue;
+    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, ptr(atOnce), atOnce.byteLength);
+  }
+}
+
+/** Decodes a `struct sockaddr_in` or `sockaddr_in6`. */
+function peerOf(address: Buffer): Peer {
+  const isV4 = address.readUInt16LE(0) === AF_INET;
+  const words = address.subarray(isV4 ? V4_AT : V6_AT, isV4 ? V4_AT + 4 : V6_AT + 16);
+  // As in the kernel's tables, where each word is a number in the byte order of the machine.
+  return { address: hostOf(Buffer.from(words).swap32().toString("hex")), port: address.readUInt16BE(2) };
+}
+
+let libc: ReturnType<typeof loadLibc> | undefined;
+
+function loadLibc() {
+  const { dlopen, ptr } = process.getBuiltinModule("bun:ffi") as unknown as typeof import("bun:ffi");
+  try {
+    const { symbols } = dlopen("libc.so.6", {
+      getpeername: { args: ["int", "ptr", "ptr"], returns: "int" },
+      setsockopt: { args: ["int", "int", "int", "ptr", "int"], returns: "int" },
+    });
+    return { ...symbols, ptr };
+  } catch {
+    // If the C library has another name (musl), clients get FIN.
+    return { getpeername: () => -1, setsockopt: () => -1, ptr };
+  }
+}

@@ -146,9 +146,11 @@ test("a stop refuses clients of all modes first, and a pool in tcp mode has its 
   expect((await stopping).code).toBe(0);
 });
 
-const WSGI = `import os
+const WSGI = `import os, time
 def part():
     yield b"part"
+    while not os.path.exists("go"):
+        time.sleep(0.01)
     raise RuntimeError("the rest is missing")
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/part":
@@ -177,6 +179,8 @@ test("a WSGI app in direct mode: its clients say nothing of themselves, a reload
   expect(client.received).not.toContain("paceline-working");
   const part = await RawConnection.open(project.port);
   part.write("GET /part HTTP/1.0\r\n\r\n");
+  await part.until(/part$/);
+  project.write("go", "");
   expect(await part.end()).toBe("reset");
   const expectBody = "127.0.0.1|None|http";
   const load = project.load({ mode: "connect-anew", clients: 6, delayMs: 60, expectBody });

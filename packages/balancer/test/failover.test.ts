@@ -255,7 +255,8 @@ describe.concurrent.each(SETUPS)("failover on %s over %s", (runtime, protocol) =
   it("cuts off requests in progress at the drain's deadline, and reports how many; no part looks whole", async () => {
     await start();
     const upstream = await listen("web.1#1", ({ socket, received }) => {
-      if (received.startsWith("GET /part ")) socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n");
+      if (received.startsWith("GET /part "))
+        socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n");
     });
     await balancer.follow({ "web.1#1": upstream.path });
     const client = await RawClient.connect(balancer.port);

@@ -182,7 +182,10 @@ describe.each(RUNTIMES)("the control socket on %s", (_, program) => {
     const body = '{"instances": 3}';
     const pieces = await open();
     const response = once(pieces.setEncoding("utf8"), "data");
-    for (const piece of [`POST /v1/pools/web/scale HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`, ...body]) {
+    for (const piece of [
+      `POST /v1/pools/web/scale HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`,
+      ...body,
+    ]) {
       pieces.write(piece);
       await new Promise((resolve) => setImmediate(resolve));
     }

@@ -66,15 +66,22 @@ const HINTS: Record<View, readonly (readonly [key: string, word: string])[]> = {
     ["?", "help"],
   ],
   canary: [
+    ["Esc", "back"],
     ["p", "promote now"],
     ["b", "roll back"],
     ["h", "hold"],
     ["l", "log of new"],
-    ["Esc", "back"],
     ["?", "help"],
   ],
   help: [["any key", "goes back"]],
 };
+
+/** The keys of the view of a deploy while there is none. */
+const NO_DEPLOY: (typeof HINTS)[View] = [
+  ["Esc", "back"],
+  [":", "command"],
+  ["?", "help"],
+];
 
 /** Returns the lines at the bottom of the screen: several while a command is being typed, and for a long message. */
 export function bottomLines(model: Model, width: number, height: number): Line[] {
@@ -140,7 +147,12 @@ function contents(model: Model, width: number): Line {
       const text = clean(mode.text);
       const more = mode.scaling === undefined ? "" : "   + − change";
       const end = "? y/n ";
-      return alarm(` ${text}?  y yes   n no${more} `, ` ${truncate(text, Math.max(1, width - 1 - end.length))}${end}`);
+      const short = mode.scaling === undefined ? end : "? y/n  + − change ";
+      return alarm(
+        ` ${text}?  y yes   n no${more} `,
+        ` ${text}${short}`,
+        ` ${truncate(text, Math.max(1, width - 1 - end.length))}${end}`,
+      );
     }
     case "filter":
       return typing("/", model.filter, "words, !not   Enter Esc", width);
@@ -179,11 +191,13 @@ function stateOf({ filter, sort, view }: Model): Line {
 }
 
 function hints({ view, ownership, status, log }: Model, width: number): Line {
-  const isHeld = view === "canary" && status?.pools.some(({ deploy }) => deploy?.isHeld === true);
+  const deploys = view === "canary" ? (status?.pools ?? []).flatMap(({ deploy }) => deploy ?? []) : [];
+  const isHeld = deploys.some((deploy) => deploy.isHeld);
+  const shown = view === "canary" && deploys.length === 0 ? NO_DEPLOY : HINTS[view];
   const ofEscape =
     view !== "log" ? undefined : log.search !== "" ? "no search" : isFiltered(log) ? "all lines" : undefined;
   const all = [
-    ...HINTS[view].map(([key, word]) => {
+    ...shown.map(([key, word]) => {
       const now = key === "Esc" ? ofEscape : isHeld && key === "h" ? "resume" : undefined;
       return [key, now ?? word] as const;
     }),

@@ -37,7 +37,7 @@ export function canaryOf(model: Model, width: number, height: number): Line[] {
     return [
       title([segment("deploy", "bold")]),
       [],
-      fitLine([segment(" no deploy is under way; :deploy /path/of/a/release begins one", "dim")], width),
+      fitLine([segment(" no deploy is under way; :deploy /FOLDER begins one", "dim")], width),
       [],
       sectionTitle("what happened", "", width),
       ...eventLines({ ...model, events: said }, width, Math.max(0, height - 5)),

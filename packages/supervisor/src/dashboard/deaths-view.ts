@@ -3,7 +3,7 @@ import type { DeathDetails } from "../control/api.js";
 import { clock, shortDuration } from "./format.js";
 import type { Model } from "./model.js";
 import { sectionTitle } from "./pane.js";
-import { clean, fit, fitLine, type Line, segment, truncate, wrap } from "./text.js";
+import { clean, fit, fitLine, type Line, segment, truncate, widthOf, wrap } from "./text.js";
 import { fleetName, itemLine, lossOf } from "./title.js";
 
 const MOST_GROUPS = 6;
@@ -62,7 +62,9 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
         fitLine(
           [
             segment(` ${fit(`${count}×`, 4, "right")}  `, count > 1 ? "bad" : "plain"),
-            segment(`${truncate(word, Math.max(LEAST_BESIDE, width - LEAST_BESIDE))}   `),
+            segment(
+              `${truncate(word, Math.max(LEAST_BESIDE, width - 10 - Math.min(widthOf(names), LEAST_BESIDE - 10)))}   `,
+            ),
             segment(names, "dim"),
           ],
           width,

@@ -31,6 +31,7 @@ const ACTING: Entries = [
   ["K", "drain or undrain the instance"],
   ["P", "profile of 10 s of the process, in a file here"],
   ["p b h", "in a deploy: promote, roll back, hold"],
+  ["asks first", "each of these keys; only y confirms"],
 ];
 
 const LOG: Entries = [
@@ -80,7 +81,7 @@ function allLines(ownership: Ownership, width: number, height: number): Line[] {
     ["Ctrl-Z", "leave the terminal to the shell until fg"],
   ];
   const left = [...MOVING, ...LOG];
-  const right = [...ACTING.map(([key, text]) => [key, `${text} (asks first)`] as const), ...ends];
+  const right = [...ACTING, ...ends];
   const linesOf = (entries: Entries, style: Style, cells: number): Line[] =>
     entries.flatMap(([key, text]) =>
       wrap(text, Math.max(1, cells - KEY_WIDTH), MOST_LINES).map((piece, at) => [

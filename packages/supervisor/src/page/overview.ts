@@ -104,7 +104,8 @@ function tiles(state: State, status: Status, on: On): Node {
   const tone = errorsPerMinute === 0 ? "" : errorsPerMinute >= perMinute * 0.01 ? "bad" : "busy";
   const all = `${short(status.requestsTotal)} in all`;
   const inFlight = traffic.queued > 0 ? `${short(traffic.queued)} queued` : `${short(traffic.connections)} connections`;
-  const pss = status.pssBytes === null ? "" : `PSS ${megabytes(status.pssBytes)}`;
+  const ofRss = status.pssOfRssBytes === null ? "" : ` of ${megabytes(status.pssOfRssBytes)}`;
+  const pss = status.pssBytes === null ? "" : `PSS ${megabytes(status.pssBytes)}${ofRss}`;
   const hasRequests = status.listen.length > 0;
   return h(
     "div",

@@ -53,7 +53,7 @@ describe("what a module exports", () => {
     ["hono", "node"],
     ["fetch object", "node"],
   ])("%s is not to be had as %s", (name, style) => {
-    expect(outcome(make[name](), style)).toContain(`style: "${style}" does not fit`);
+    expect(outcome(make[name](), style)).toContain(`does not match style: "${style}"`);
   });
 
   test("the style wins over the names of parameters", () => {

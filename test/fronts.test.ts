@@ -84,7 +84,7 @@ test.each(["bun", "node"] as const)(
     for (let n = 0; n < 10; n++) expect((await get(project.port)).body).toBe(HELLO_BODY);
     expect(await probe("/-/live")).toBe(200);
     expect((await project.status()).state).toBe("stopping");
-    expect(await project.events()).toContain("is not ready any more and serves for 600 s before it drains");
+    expect(await project.events()).toContain("reports not ready, and serves for 600 s before it drains");
     mute.destroy();
     // A second SIGINT means immediately. Two that arrive together may count as one.
     await waitFor("the fleet to end at once", () => {

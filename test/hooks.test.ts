@@ -100,7 +100,7 @@ test("hooks run once, refuse and undo; the lock refuses whoever changes the flee
   rmSync(path("talk-before"));
   expect(reported).toMatchObject({ code: 0, calls: ["before", "afterReady", "after"] });
   expect(reported.output).toMatch(/web: reload done, 2 of 2; the hook after failed after/);
-  expect(reported.output).toMatch(/ {2}\| \[42\d lines are left out\]\n(?: {2}\| .*\n)* {2}\| 500\n/);
+  expect(reported.output).toMatch(/ {2}\| \[42\d lines are omitted\]\n(?: {2}\| .*\n)* {2}\| 500\n/);
   expect(reported.output.split("\n").length).toBeLessThan(130);
   expect((await get(project.port)).body).toBe("v3");
   project.write("fail-onFailure", "");

@@ -115,7 +115,7 @@ describe.each(RUNTIMES)("workers on %s", (runtime) => {
     expect(refused.output).toContain("tick can have 0 to 1 instances, not 2");
 
     project.write("mode", "wait");
-    await event(/ warn tick\.1 +skips the run of .*: that of .* has not ended/);
+    await event(/ warn tick\.1 +skips the run of .*: the run of .* has not ended/);
     expect((await instance())?.schedule?.runningSeconds).not.toBeNull();
     project.writeConfig({ pools: { tick: tick({ runTimeoutMs: 500 }) } });
     const reload = project.reload();

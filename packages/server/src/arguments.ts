@@ -41,8 +41,8 @@ export function parseArguments(args: string[]): StandaloneOptions | "help" {
   const folder = values.static as string | undefined;
   const upstream = values.proxy as string | undefined;
   const given = [app, folder, upstream].filter((each) => each !== undefined);
-  if (given.length === 0) throw usage("name the app to serve, such as ./app.ts, or give --static or --proxy");
-  if (given.length > 1) throw usage(`give only one of an app, --static and --proxy: unexpected ${given[0]}`);
+  if (given.length === 0) throw usage("name the app to serve, such as ./app.ts, or use --static or --proxy");
+  if (given.length > 1) throw usage(`use only one of an app, --static and --proxy: unexpected ${given[0]}`);
   if (folder === undefined && values.listing) throw usage("--listing needs --static");
   if (app !== undefined && IS_PYTHON.test(app)) throw usage(hintOnPython(app));
   if (more.length > 0) throw usage(`one app at a time: unexpected ${more.join(" ")}`);

@@ -71,7 +71,7 @@ async function preDrain(parts: FleetParts): Promise<void> {
   // A supervisor of an earlier version may have written the configuration.
   const { preDrainMs = 0 } = configs.balancer as { preDrainMs?: number };
   if (preDrainMs === 0 || sockets.length === 0) return;
-  log.event("info", "paceline", `is not ready any more and serves for ${seconds(preDrainMs)} before it drains`);
+  log.event("info", "paceline", `reports not ready, and serves for ${seconds(preDrainMs)} before it drains`);
   parts.publishing.isUnready = true;
   parts.publishing.publish();
   await new Promise<void>((resolve) => {

@@ -208,13 +208,13 @@ test.each([
     "an instance",
     keys("enter"),
     /shop › web\.1 · has stopped at /,
-    "the fleet has stopped; below is what was known last",
+    "the fleet has stopped; the last known values follow",
   ],
   [
     "a pool",
     keys("up", "enter"),
     /shop › web · has stopped at /,
-    "the fleet has stopped; below is what was known last",
+    "the fleet has stopped; the last known values follow",
   ],
   [
     "a log",

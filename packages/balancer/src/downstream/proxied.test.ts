@@ -171,7 +171,7 @@ describe("a connection of a proxy", () => {
       "gone: its protocol is not TCP4, TCP6 or UNKNOWN",
       true,
     ],
-    ["its deadline", (waiting) => waiting.onDeadline(), "gone: it did not come in time", true],
+    ["its deadline", (waiting) => waiting.onDeadline(), "gone: it did not arrive in time", true],
     ["a FIN", (waiting) => waiting.onEnd(), "gone: undefined", true],
     ["a close", (waiting) => waiting.onClose(), "gone: undefined", false],
     ["a drain", (waiting) => waiting.closeIfIdle(), "gone: undefined", true],

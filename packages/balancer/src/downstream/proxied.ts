@@ -95,7 +95,7 @@ export class ProxiedClient implements ConnectionOwner {
   }
 
   onDeadline(): void {
-    this.cut("it did not come in time");
+    this.cut("it did not arrive in time");
   }
 
   /** Since when the header is awaited, in milliseconds of `Deadlines.now`. */
@@ -107,7 +107,7 @@ export class ProxiedClient implements ConnectionOwner {
 
   /** Closes the connection to make room for another client. */
   closeForOthers(): void {
-    this.cut("others needed its place before it came");
+    this.cut("another client needed its place before the header arrived");
   }
 
   /** Called each second. Has nothing to do, since the connection is never paused. */

@@ -85,7 +85,7 @@ function readBinary(bytes: Buffer): ProxyHeader {
   if (command === LOCAL) return bytes.length < end ? INCOMPLETE : { kind: "local", end };
   const addressBytes = ADDRESS_BYTES[family];
   if (addressBytes === undefined) return malformed("its address family is unknown");
-  if (family > 0 && transport !== STREAM) return malformed("it is not about a stream");
+  if (family > 0 && transport !== STREAM) return malformed("its transport is not a stream");
   if (end < BINARY_START + addressBytes) return malformed("it is too short for its addresses");
   if (bytes.length < end) return INCOMPLETE;
   return { kind: "client", end, ends: endsOf(bytes, family) };

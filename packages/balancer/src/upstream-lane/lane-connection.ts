@@ -198,7 +198,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
         this.services.onProblem(`the instance at ${this.path} closed its lane: ${bytes.toString("utf8", start, end)}`);
         return this.lost();
       default:
-        this.break(`a frame of type ${type}, which has no place here`);
+        this.break(`an unexpected frame of type ${type}`);
     }
   }
 }
@@ -246,7 +246,7 @@ export class ControlLane extends LaneConnection {
   }
 
   protected onStreamBody(): void {
-    this.break("a body, which has no place on a lane for control");
+    this.break("a body on a lane that is only for control");
   }
 
   // Without this lane, the instance is just not monitored. Its requests do not depend on it.

@@ -242,7 +242,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     if (stream === undefined) {
       // Without this limit, the instance could send such data forever, which would count as a sign of life.
       this.bytesOfCancelled -= end - start;
-      if (this.bytesOfCancelled < 0) this.break("more of a body than was on its way when its stream ended");
+      if (this.bytesOfCancelled < 0) this.break("more bytes of a body than could be in transit when its stream ended");
       return;
     }
     this.stallCount.heard();

@@ -16,7 +16,7 @@ export function detectApp(exported: unknown, style?: AppStyle): Detection {
   if (handler !== undefined && style !== "node") return { app: { style: "fetch", handler: handler as never } };
   if (node !== undefined || handler !== undefined) {
     const found = node === undefined ? "an object with fetch" : "a Node app";
-    return { problem: `exports ${found}, which style: "${style}" does not fit` };
+    return { problem: `exports ${found}, which does not match style: "${style}"` };
   }
   return typeof exported === "function" ? functionOf(exported, style) : { problem: ACCEPTED };
 }

@@ -221,10 +221,10 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
 
   private request(id: number, text: string): void {
     const { requests } = this.services;
-    if (requests === undefined) return this.break("a request, though it is for control alone");
-    if (Stream === undefined) return this.break("a request before it can have had our hello");
+    if (requests === undefined) return this.break("a request on a lane that is only for control");
+    if (Stream === undefined) return this.break("a request before the balancer can have received HELLO");
     const head = new LaneRequestHead(text);
-    if (!head.isConsistent) return this.break("a request whose lengths do not fit");
+    if (!head.isConsistent) return this.break("a request with inconsistent lengths");
     const slot = id & SLOT_MASK;
     if (this.streams[slot] !== undefined) return this.break("a request on a stream that is in use");
     this.requests = (this.requests + 1) >>> 0;

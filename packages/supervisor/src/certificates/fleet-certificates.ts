@@ -180,7 +180,7 @@ export class FleetCertificates {
         continue;
       }
       failures++;
-      const reached = `too many orders in the last hour; it follows in ${formatDuration((nextAt - now) / 1000)}`;
+      const reached = `too many orders in the last hour; this one follows in ${formatDuration((nextAt - now) / 1000)}`;
       onProgress(`${plan.name}: ${plan.isForced ? reached : (plan.lastError?.message ?? "not renewed")}`);
     }
     const count = (number: number) => (number === 1 ? "1 certificate was" : `${number} certificates were`);

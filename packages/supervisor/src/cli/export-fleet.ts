@@ -92,7 +92,7 @@ function checkWords(words: Record<string, string | undefined>): void {
     if (word !== undefined && !/^[\w.*:[\]/@+-]+$/.test(word))
       throw new PacelineError(
         "usage",
-        `${option}: cannot contain spaces, quotes and other signs: ${JSON.stringify(word)}`,
+        `${option}: must not contain spaces, quotes or special characters: ${JSON.stringify(word)}`,
       );
   }
 }

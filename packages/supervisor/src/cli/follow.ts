@@ -46,7 +46,7 @@ export async function follow<Line extends object>(
   const kept = what === "logs" ? KEPT_LINES : KEPT_EVENTS;
   if (lines !== undefined && lines > kept) {
     printError(
-      `a running fleet gives its last ${kept} ${what === "logs" ? "lines" : "events"}; older ones are in ${join(fleet.runDir, "log")}`,
+      `a running fleet keeps only its last ${kept} ${what === "logs" ? "lines" : "events"}; older ones are in ${join(fleet.runDir, "log")}`,
     );
   }
   let lastAt = Date.now();

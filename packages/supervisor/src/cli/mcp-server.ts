@@ -168,7 +168,7 @@ function problemOf(
 
 function bounded(text: string): string {
   if (text.length <= MAX_TEXT_CHARACTERS) return text;
-  return `[the first ${text.length - MAX_TEXT_CHARACTERS} characters are left out]\n${text.slice(-MAX_TEXT_CHARACTERS)}`;
+  return `[the first ${text.length - MAX_TEXT_CHARACTERS} characters are omitted]\n${text.slice(-MAX_TEXT_CHARACTERS)}`;
 }
 
 class InvalidRequest extends RpcError {

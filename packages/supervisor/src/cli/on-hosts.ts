@@ -204,7 +204,7 @@ async function ended(child: ChildProcess, { ssh, args }: HostsCommand, host: str
   });
   clearTimeout(timer);
   if (!isLate) return status;
-  printError(`${name}: ssh has not ended, and was killed; the operation there may go on`);
+  printError(`${name}: ssh has not ended, and was killed; the operation there may continue`);
   return EXIT.deadline;
 }
 

@@ -165,7 +165,7 @@ const WITHOUT_NAME: Readonly<Record<string, string>> = {
   status: "it shows all pools and instances of a fleet; -c names another fleet",
   ls: "it lists all fleets; paceline status -c NAME shows one",
   top: "it shows all pools; press / to filter, or name another fleet with -c",
-  init: "it finds out by itself what the folder has; run: paceline init",
+  init: "it detects the app of a folder; run: paceline init",
 };
 
 /** A wrong guess of one of these commands would stop a running fleet. */

@@ -81,7 +81,7 @@ function checkOptions({ fleet, options }: PreparedStart, given: StartOptions, re
   if (given.listen !== undefined && !isDeepStrictEqual(addresses, listen))
     differing.unshift(`--listen (${addresses.join(", ")}, not ${listen.join(", ") || "nothing"})`);
   if (differing.length === 0) return;
-  const message = `${name} runs (pid ${pid}) with other options than these: ${differing.join(", ")}; nothing was changed: stop and start the fleet to apply them`;
+  const message = `${name} runs (pid ${pid}) with different options: ${differing.join(", ")}; nothing was changed: stop and start the fleet to apply them`;
   throw new PacelineError("usage", visibleLine(message));
 }
 

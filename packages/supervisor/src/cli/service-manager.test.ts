@@ -71,7 +71,7 @@ test("a service manager that cannot be reached causes one warning, and the next 
   it.ready();
   it.stopping();
   await expect.poll(() => tries).toBe(2);
-  expect(problems).toEqual(["cannot tell the service manager READY=1: gone"]);
+  expect(problems).toEqual(["cannot send READY=1 to the service manager: gone"]);
 });
 
 test.each([

@@ -135,7 +135,7 @@ export class ServiceManager implements FleetObserver {
     this.queue = this.queue
       .then(() => send(assignments))
       .catch((error: Error) => {
-        if (!this.hasFailed) onProblem(`cannot tell the service manager ${assignments[0]}: ${error.message}`);
+        if (!this.hasFailed) onProblem(`cannot send ${assignments[0]} to the service manager: ${error.message}`);
         this.hasFailed = true;
       })
       .finally(() => {

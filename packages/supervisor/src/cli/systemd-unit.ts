@@ -170,7 +170,7 @@ export function systemdUnit(facts: UnitFacts): string {
     ...(user === null ? [] : ["Wants=network-online.target", "After=network-online.target"]),
     "",
     "[Service]",
-    "# The fleet is up when all its instances are ready. systemd-notify, which is a separate process, says so: all.",
+    "# The fleet is up when all its instances are ready. A separate process, systemd-notify, reports this: all.",
     "Type=notify",
     "NotifyAccess=all",
     ...(user === null ? [] : [`User=${specifiers(user)}`]),

@@ -173,7 +173,7 @@ function readBody(
     );
     const onData = (chunk: Buffer) => {
       size += chunk.length;
-      if (size > maxBodyBytes) return refuse(413, "too_large", `a request body may have ${maxBodyBytes} bytes`);
+      if (size > maxBodyBytes) return refuse(413, "too_large", `a request body must not exceed ${maxBodyBytes} bytes`);
       chunks.push(chunk);
     };
     const incomplete = () => refuse(400, "incomplete", "the body is incomplete");

@@ -103,7 +103,7 @@ export class StatusStream {
   open(response: ServerResponse): void {
     const { followers, supervisor } = this;
     if (followers.size >= MAX_FOLLOWERS)
-      throw new ControlError(503, "busy", `${MAX_FOLLOWERS} clients follow the status already`);
+      throw new ControlError(503, "busy", `already ${MAX_FOLLOWERS} clients follow the status`);
     const { mayWrite } = supervisor.page();
     response.writeHead(200, { "Content-Type": "text/event-stream", "X-Accel-Buffering": "no" });
     response.write(

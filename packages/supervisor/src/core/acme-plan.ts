@@ -108,7 +108,7 @@ const WEEK = 7 * DAY;
 /** Let's Encrypt allows 300 in three hours. */
 export const MAX_ORDERS_PER_HOUR = 60;
 export const MAX_ORDERS_PER_NAME_AND_HOUR = 6;
-/** Let's Encrypt allows 5 for each account, hostname and hour. */
+/** Failed challenges: Let's Encrypt allows 5 for each account, hostname and hour. */
 const MAX_FAILED_CHALLENGES_PER_HOUR = 4;
 /** Let's Encrypt allows 5 with the same names in a week. Short-lived certificates get twice the number that their renewals need. */
 const MAX_ISSUES_PER_WEEK = 5;
@@ -242,7 +242,7 @@ export function succeedOrder(
 
 const MAX_KEPT = 512;
 
-/** Called when the staging directory has issued a certificate. The next order goes to the real one. */
+/** Called when the staging directory has issued a certificate. The next order goes to the real directory. */
 export function succeedOnStaging(plan: NamePlan, challenge: ChallengeKind | null): NamePlan {
   return { ...plan, isStagingNext: false, tried: [], proven: challenge ?? plan.proven, retryAt: 0 };
 }
@@ -388,7 +388,7 @@ export function stateOf({ issued, lastError }: NamePlan, isOrdering: boolean, no
   return issued.notAfter <= now ? "expired" : "valid";
 }
 
-/** Whether its renewal is so late that an operator should act. */
+/** Whether the renewal is so late that an operator should act. */
 export function isLate({ issued, renewAt, lastError }: NamePlan, now: number): boolean {
   if (issued === null || renewAt === null || lastError === null) return false;
   return now - renewAt > (issued.notAfter - issued.notBefore) / 12;

@@ -39,7 +39,7 @@ export interface QuietHours {
 /** When a destination gets an alert. */
 export interface AlertRule {
   on: readonly AlertKind[];
-  /** The same kind about the same subject is delivered once in this time. */
+  /** Alerts of the same kind and subject are delivered once in this time. */
   repeatAfterMs: number;
   maxPerHour: number;
   quiet: QuietHours | null;

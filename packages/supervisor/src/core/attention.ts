@@ -6,7 +6,7 @@ import { isFailing } from "./words.js";
 
 export interface Attention extends Finding {
   severity: "fault" | "warning";
-  /** Whether `about` is a process whose restart may help. */
+  /** Whether `about` is a process, and restarting it may help. */
   mayRestart: boolean;
 }
 
@@ -45,7 +45,7 @@ function isStillStarting({ state, pools }: FleetFacts): boolean {
   return state === "starting" && !pools.some(({ instances }) => instances.some(isFailing));
 }
 
-/** Whether only the counts since the start show it. */
+/** Whether only the counts since the start show the problem. */
 function isOfThePast({ pools }: FleetFacts, { kind, about }: Finding): boolean {
   if (kind === "retries") return true;
   if (kind !== "errors") return false;

@@ -96,7 +96,7 @@ interface ScalingDecision {
   reason: string | null;
 }
 
-/** The figure must exceed the target by this factor in two consecutive periods. */
+/** The pool grows if the figure exceeds the target by this factor in two consecutive periods. */
 const TOLERANCE = 1.1;
 const PERIODS_ABOVE = 2;
 const MAX_RECENT = 12;

@@ -11,10 +11,10 @@ export interface CertificateView {
   notBefore: number | null;
   notAfter: number | null;
   state: NameState;
-  /** When an automatic one is renewed or ordered next; null for all others. */
+  /** When an automatic certificate is renewed or ordered next; null for all others. */
   nextOrderAt: number | null;
   lastError: OrderError | null;
-  /** Whether the CA wants it to be replaced at once, for example after a revocation. */
+  /** Whether the CA wants the certificate to be replaced at once, for example after a revocation. */
   isRecalled: boolean;
   /** Whether a client requested it. */
   isOnDemand: boolean;

@@ -1,11 +1,11 @@
 /** Counts the checks of an instance, health checks and rounds of its warm-up, and decides what follows. Pure. */
 
 export interface CheckRule {
-  /** It is killed after this many consecutive failures; 0: never. */
+  /** The instance is killed after this many consecutive failures; 0: never. */
   healthFailures: number;
-  /** It goes out of turn after this many consecutive failures; absent or 0: never. */
+  /** The instance goes out of turn after this many consecutive failures; absent or 0: never. */
   healthFall?: number;
-  /** It returns after this many consecutive good checks. Default: 1. */
+  /** The instance returns after this many consecutive good checks. Default: 1. */
   healthRise?: number;
 }
 

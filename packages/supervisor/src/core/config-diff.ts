@@ -9,7 +9,7 @@ export interface KeyChange {
   /** Values as JSON, limited in length; null if the key is not set. */
   from: string | null;
   to: string | null;
-  /** Why a reload would not apply it; null if it would. */
+  /** Why a reload would not apply the change; null if it would. */
   note: string | null;
 }
 

@@ -45,7 +45,7 @@ interface GroupFacts {
   path: string | undefined;
   /** Whether cgroup v1 has the memory controller. */
   isMemoryInV1: boolean;
-  /** Whether it is the machine's root group, which has no limits. */
+  /** Whether this process is in the machine's root group, which has no limits. */
   isMachineRoot: boolean;
   /** The controllers of the group in which groups would be created. */
   controllers: readonly string[];

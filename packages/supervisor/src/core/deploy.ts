@@ -52,7 +52,7 @@ export interface Judgement {
   canaryRequests: number;
   /** The requests to the version in service since the comparison started. */
   controlRequests: number;
-  /** Whether no process of the version in service is ready, and none has had a request since then. */
+  /** Whether the version in service has no ready process, and has had no request since the comparison started. */
   isAlone: boolean;
   /** Whether a test will probably fail, although that is not certain. */
   isDoubtful: boolean;

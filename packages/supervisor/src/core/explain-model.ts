@@ -77,7 +77,7 @@ export interface PoolFacts {
   requestsPerSecond: number | null;
   requestsTotal: number | null;
   errorsTotal: number | null;
-  /** This and the next three are missing from the supervisor of an earlier version. */
+  /** Missing from the supervisor of an earlier version, like the next three. */
   errorsPerMinute?: number;
   inFlight?: number;
   rssBytes?: number | null;
@@ -136,7 +136,7 @@ export interface EventFacts {
   message: string;
 }
 
-/** A request that was watched while the explanation was made. */
+/** A request that was recorded for the explanation (`--watch`). */
 export interface RequestFacts {
   method: string;
   path: string;
@@ -177,7 +177,7 @@ export interface Facts {
   watchedMs: number;
   /** Lines of the log that contain the id of the request in question, oldest first. */
   lines: readonly LineFacts[];
-  /** The file of the access log, whose end was also read, and the problem if it could not be. */
+  /** The file of the access log, whose end is also searched, and the problem if it could not be read. */
   accessLog?: { path: string; problem: string | undefined };
 }
 
@@ -198,7 +198,7 @@ export interface Finding {
   about: string;
   what: string;
   evidence: string[];
-  /** What would help; empty if nothing has to be done. */
+  /** What would help; empty if no action is needed. */
   todo: string;
   /** The number of the death's report with more details, if there is one. */
   death?: number;

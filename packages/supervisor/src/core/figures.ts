@@ -10,10 +10,10 @@ export interface DeferredJobs {
 
 /** The runs of a worker with a schedule. Seconds are relative to the status. */
 export interface ScheduleStatus {
-  /** When the next run is due, as Unix time in milliseconds; null if none is. */
+  /** When the next run is due, as Unix time in milliseconds; null if no run is due. */
   nextAt: number | null;
   nextInSeconds: number | null;
-  /** How long the current run has lasted; null if none is in progress. */
+  /** How long the current run has lasted; null if no run is in progress. */
   runningSeconds: number | null;
   /** The last run that has ended. */
   last: {
@@ -48,13 +48,13 @@ export interface Figure {
   ofSlot?: true;
   /** The column is the last in `paceline status` and is omitted if no process has a value. */
   isOptional?: true;
-  /** `paceline status`, which is narrow, shows it only if a process has more than 0. Its JSON always has it. */
+  /** `paceline status` shows the figure only if a process has more than 0, because its table is narrow. Its JSON always has the figure. */
   inStatusIfAny?: true;
   /** The dashboard omits columns with higher numbers first. A figure without a number is not on the dashboard. */
   drop?: number;
   /** The column's minimum width on the dashboard, so that the layout does not shift with every digit. */
   least?: number;
-  /** How metrics/families.ts reports it. Without this, the figure is not a metric. */
+  /** How metrics/families.ts reports the figure. Without this, it is not a metric. */
   metric?: FigureMetric;
 }
 

@@ -21,11 +21,11 @@ export interface SlotTurn {
   readonly ejected?: number;
   /** Its weight; others have `FULL_WEIGHT`. */
   readonly weight?: number;
-  /** How often it was readmitted, which ends the ejections of the balancers. */
+  /** How often the slot was readmitted, which ends the ejections of the balancers. */
   readonly readmits?: number;
 }
 
-/** The weight of a slot without one of its own; below, the maximum. The same as FULL_SHARE and MAX_SHARE of packages/wire. */
+/** The weight of a slot that has no other; below, the maximum. Equal to FULL_SHARE and MAX_SHARE of packages/wire. */
 export const FULL_WEIGHT = 100;
 export const MAX_WEIGHT = 1000;
 
@@ -49,7 +49,7 @@ export interface Pool {
   readonly wanted: number;
   /** The generation of new slots. */
   readonly generation: number;
-  /** Whether any process of the pool has ever been ready. From then on, its members are restarted forever. */
+  /** Whether a process of the pool has ever been ready. From then on, its members are restarted forever. */
   readonly hasServed: boolean;
   /** The generations in use that have had a ready process. */
   readonly served: ReadonlySet<number>;
@@ -97,7 +97,7 @@ export function isDown(fleet: Fleet, poolName?: string): boolean {
     .every((pool) => pool.slots.every((slot) => occupants(slot).every(({ occupant }) => !isAlive(occupant.process))));
 }
 
-/** Requests do not wait for a pool with more consecutive failures than this. */
+/** Requests do not wait for a pool whose slots have more consecutive failures than this. */
 const MAX_AWAITED_FAILURES = 2;
 
 /** One pool in the snapshot; the same shape as SnapshotPool of packages/wire. */
@@ -137,7 +137,7 @@ export interface Reach {
   maxInFlight?: number;
   /** Whether it is not one of Paceline's servers. */
   foreign?: boolean;
-  /** Whether a connection to it may carry the requests of only one client. */
+  /** Whether a connection to the process may carry the requests of only one client. */
   perClient?: boolean;
   /** The version of the PROXY header at the start of each connection to it. */
   sendProxy?: ProxyVersion;

@@ -6,13 +6,13 @@ export interface Caller {
   user: string | null;
   /** The user who called `sudo`. */
   sudoUser: string | null;
-  /** On whose behalf: PACELINE_ACTOR, or the user of a CI job. */
+  /** For whom the caller acts: PACELINE_ACTOR, or the user of a CI job. */
   actor: string | null;
   /** The URL of a CI job. */
   job: string | null;
   /** The address of an SSH client. */
   from: string | null;
-  /** The way: `command` (programs, too), a signal such as `SIGHUP`, `watch`, or `supervisor`. */
+  /** How the operation was requested: `command` (also by programs), a signal such as `SIGHUP`, `watch`, or `supervisor`. */
   via: string;
 }
 
@@ -37,7 +37,7 @@ const HISTORY_COMMANDS = [
 
 export type HistoryCommand = (typeof HISTORY_COMMANDS)[number];
 
-/** How a pool changed; null where it did not exist. */
+/** How a pool changed. A value is null if the pool did not exist then. */
 interface PoolChange {
   name: string;
   generation: [from: number | null, to: number | null];

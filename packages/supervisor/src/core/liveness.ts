@@ -5,9 +5,9 @@ export interface Watched {
   /** For example `web.3#7`. */
   readonly id: string;
   readonly pool: string;
-  /** Whether it has requests; such a process reports each second. */
+  /** Whether the process has requests. Such a process reports each second. */
   readonly isBusy: boolean;
-  /** In milliseconds; 0: it is pinged and shown as stalled, but never counts as hung. */
+  /** In milliseconds; 0: the process is pinged and shown as stalled, but never counts as hung. */
   readonly hangAfterMs: number;
   /** Whether it is a canary, beside the processes in service. */
   readonly isCanary: boolean;

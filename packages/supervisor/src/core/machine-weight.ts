@@ -1,4 +1,4 @@
-/** The reply of this fleet to HAProxy's agent-check: whether it takes requests, and a weight by its load. Pure. */
+/** The reply to HAProxy's agent-check: whether this fleet takes requests, and a weight by its load. Pure. */
 
 /** The facts about the fleet at one moment. */
 export interface FleetLoadFacts {

@@ -4,7 +4,7 @@ import { differs, type Latencies, type PoolLatencies } from "./slowness.js";
 
 /** How a figure differs. */
 export interface Mark {
-  /** The factor by which it exceeds the median of the pool; null if the median is 0. */
+  /** The factor by which the figure exceeds the median of the pool; null if the median is 0. */
   times: number | null;
   isBad: boolean;
 }

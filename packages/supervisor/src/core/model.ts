@@ -139,7 +139,7 @@ export interface PoolConfig {
   instances: number;
   /** Null if the number of instances is fixed. */
   scaling: ScalingConfig | null;
-  /** Whether its instances get requests. If not, it has no routes and no sockets, and is not in the balancers' snapshot. */
+  /** Whether its instances get requests. A pool without requests has no routes and no sockets, and is not in the balancers' snapshot. */
   serves: boolean;
   /** The maximum number of its instances. */
   maxInstances: number;
@@ -149,7 +149,7 @@ export interface PoolConfig {
   overlap: boolean;
   /** See SnapshotPool.routes in packages/wire. Empty if it gets no requests. */
   routes: string[];
-  /** How it gets its clients; absent: request by request. */
+  /** How the pool gets its clients; absent: request by request. */
   mode?: "tcp" | "direct";
   /** In direct mode: the addresses that its instances share. */
   bind?: (ListenAddress & { kind: "tcp" })[];

@@ -88,7 +88,7 @@ export type Effect =
   | { type: "spawn"; attempt: number }
   | { type: "joinPool" }
   | { type: "leavePool" }
-  /** Tells it to finish its requests within this time. */
+  /** Asks the process to finish its requests within this time. */
   | { type: "askDrain"; deadlineMs: number }
   /** Reports that no further request can arrive, so that it may exit. */
   | { type: "release" }

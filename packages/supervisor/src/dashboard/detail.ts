@@ -22,7 +22,7 @@ export function detailOf(model: Model, width: number, height: number): Line[] {
   const lines: Line[] = [pathLine(status, subject, at, width)];
   const loss = lossOf(model);
   const attention = attentionOf(model, subject, width, height >= 20 ? 3 : 2);
-  if (loss !== null) lines.push([segment(` ${loss}; below is what was known last`, "warn")]);
+  if (loss !== null) lines.push([segment(` ${loss}; the last known values follow`, "warn")]);
   else lines.push(...(attention.length === 0 ? [[segment(` ${usualText(subject)}`, "dim")]] : attention));
   const figures = figuresOf(model, subject);
   if (height >= 30 && width >= 100) {

@@ -101,7 +101,7 @@ export function lostLine(
   const what = isStopped ? "has stopped" : "connection lost";
   const then = isStopped ? "waiting for its start" : "reconnecting";
   const texts = [
-    ` ${name} · ${what} at ${at}, ${then}; the figures are of then `,
+    ` ${name} · ${what} at ${at}, ${then}; the figures are from that time `,
     ` ${name} · ${what} at ${at}, ${then} `,
     ` ${what}, ${then} `,
     ` ${what} `,

@@ -92,7 +92,7 @@ export async function launchFleet(
 ): Promise<StartedFleet> {
   const prepared = await prepareStart(start, { endsSoon });
   const launchedAt = Date.now();
-  waiting?.for(() => "waiting for a balancer of the killed supervisor, which is to start the next one");
+  waiting?.for(() => "waiting for a balancer of the killed supervisor to start the next supervisor");
   const fleet = new StartedFleet(prepared, await launchSupervisor(start, prepared, !detached), detached, launchedAt);
   waiting?.for(() => fleet.whatItWaitsFor());
   return fleet;

@@ -181,7 +181,7 @@ class HookOutput {
   end(): void {
     const left = Math.min(LAST_LINES, this.count - FIRST_LINES);
     if (left <= 0) return;
-    if (this.count > FIRST_LINES + left) this.pass(`[${this.count - FIRST_LINES - left} lines are left out]`);
+    if (this.count > FIRST_LINES + left) this.pass(`[${this.count - FIRST_LINES - left} lines are omitted]`);
     for (const line of this.lastLines.slice(-left)) this.pass(line);
   }
 }

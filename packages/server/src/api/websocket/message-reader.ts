@@ -225,7 +225,7 @@ function textOf(bytes: Uint8Array): string {
   try {
     return utf8.decode(bytes);
   } catch {
-    throw new WebSocketFault(1007, "the text is no UTF-8");
+    throw new WebSocketFault(1007, "the text is not valid UTF-8");
   }
 }
 

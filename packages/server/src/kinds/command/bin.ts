@@ -77,7 +77,7 @@ class CommandShim extends Shim {
 
 async function startShim(): Promise<void> {
   const identity = takeChildEnvironment();
-  if (identity === undefined) throw new ChannelError("bad-environment", "a shim is started by a supervisor alone");
+  if (identity === undefined) throw new ChannelError("bad-environment", "a shim can only be started by a supervisor");
   const { worker } = identity.spec.command ?? {};
   // A schedule parses cron patterns, whose code other shims need not load.
   const shim =

@@ -74,7 +74,7 @@ class ServerReadiness implements Readiness {
   private pause: NodeJS.Timeout | undefined;
   private lateTimer: NodeJS.Timeout | undefined;
   private isOver = false;
-  private problem = "it was not asked yet";
+  private problem = "it was not checked yet";
 
   constructor(
     private readonly spec: CommandSpec,

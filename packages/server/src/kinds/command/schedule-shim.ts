@@ -98,7 +98,7 @@ export class ScheduleShim extends Shim {
     running.skipped++;
     // Further skipped times are counted when the run has ended.
     if (running.skipped === 1)
-      this.note("warn", `skips the run of ${this.text(at)}: that of ${this.text(running.due)} has not ended`);
+      this.note("warn", `skips the run of ${this.text(at)}: the run of ${this.text(running.due)} has not ended`);
     this.sendSchedule();
   }
 

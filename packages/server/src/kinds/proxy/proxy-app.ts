@@ -13,7 +13,7 @@ import { Upstream } from "./upstream.js";
  */
 export async function proxyApp({ target, options }: ProxySpec, isBehindBalancer: boolean): Promise<App> {
   if (process.versions.bun !== undefined)
-    throw new ServerError("proxy-unusable", "a proxy runs on Node alone: add --runtime node");
+    throw new ServerError("proxy-unusable", "a proxy only runs on Node: add --runtime node");
   const upstream = await Upstream.open(settingsOf(target, options as ProxyOptions), isBehindBalancer);
   return {
     style: "node",

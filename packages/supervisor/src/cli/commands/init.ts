@@ -42,7 +42,7 @@ export const init: DefineCommand = (program, action) => {
       if (proposal === undefined) {
         const message =
           kindOf(at("index.html")) === "file"
-            ? `${join(given, "index.html")} is beside what must not be served, such as the config: move the site's files into ${join(given, "public")}, or run its build, then run init again`
+            ? `${join(given, "index.html")} is in a folder with files that must not be served, such as the config: move the site's files into ${join(given, "public")}, or run its build, then run init again`
             : `found no app in ${folder}; docs/configuration.md lists what a pool can run`;
         throw new PacelineError("usage", message);
       }

@@ -198,7 +198,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
         this.services.onProblem(`the instance at ${this.path} closed its lane: ${bytes.toString("utf8", start, end)}`);
         return this.lost();
       default:
-        this.break(`an unexpected frame of type ${type}`);
+        this.break(`a frame of type ${type}, which is not allowed here`);
     }
   }
 }

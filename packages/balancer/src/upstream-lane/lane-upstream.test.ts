@@ -155,7 +155,7 @@ describe("the balancer's lane", () => {
     for (let n = 0; n < 4 && !connection.isClosed; n++) give(data);
     expect([bench.problems, other.loss]).toEqual([[], undefined]);
     for (let n = 0; n < 4 && !connection.isClosed; n++) give(data);
-    expect(bench.problems).toEqual([expect.stringContaining("more of a body than was on its way")]);
+    expect(bench.problems).toEqual([expect.stringContaining("more bytes of a body than could be in transit")]);
     expect([connection.isClosed, other.loss]).toEqual([true, "closed"]);
   });
 

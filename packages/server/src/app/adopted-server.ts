@@ -167,7 +167,7 @@ export class ListenWatch {
     if (asked === undefined) return false;
     const isFirst = this.adopted === undefined && !this.isDecided;
     if (server.constructor.name.startsWith("Http2")) {
-      // It cannot be served, and in the next instance it would fail with a less clear error: the port is in use.
+      // This server cannot be served. In the next instance it would fail with a less clear error: the port is in use.
       if (!isFirst) return false;
       this.hasHttp2 = true;
       this.onChange?.();

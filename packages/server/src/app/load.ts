@@ -73,7 +73,7 @@ async function load(path: string, { style, cache, watch, hooks, source = "" }: L
   watch?.decide(path, exported);
   const asked = watch?.servedInstead;
   if (asked !== undefined) hooks.onAdopted?.(asked);
-  // Most apps have neither and skip the following.
+  // Most apps have neither start() nor stop().
   if (!hasLifecycle(module) && !hasLifecycle(exported)) return app;
   const { lifecycleOf, withLifecycle } = await import("./lifecycle.js");
   return withLifecycle(app, lifecycleOf(module, exported));
@@ -203,7 +203,7 @@ async function importModule(path: string, cache: string | undefined): Promise<Mo
     if (!isForTranslation(error, isTypeScript || (await hasAliases(path)))) throw error;
     const { importTranslated } = await import("./translate.js");
     return importTranslated(path, cache).catch((second) => {
-      // Neither way found it. Node's own message is clearer.
+      // Neither way found the module. Node's own message is clearer.
       throw isNotFound(error) && isNotFound(second) ? error : second;
     });
   }

@@ -19,7 +19,7 @@ export class BodyWaits<Owner> {
 
   constructor(
     readonly timeoutMs: number,
-    /** Called when no piece of its body arrived within the timeout. */
+    /** Called when no piece of the body arrived within the timeout. */
     private readonly onLate: (owner: Owner) => void,
   ) {
     this.everyMs = Math.min(MAX_LOOK_MS, timeoutMs);
@@ -58,7 +58,7 @@ const LOOK_MS = 1000;
 
 /** An incomplete body. */
 export interface UnreadBody {
-  /** Since when nobody reads it; Infinity while it is read. */
+  /** Since when nobody reads the body; Infinity while it is read. */
   unreadSince: number;
 }
 

@@ -136,7 +136,7 @@ class WatchedBody implements UnreadBody {
     });
   }
 
-  /** Called when its client has left. Discards its data; Bun reports the end after it. */
+  /** Called when the client has left. Discards its data, after which Bun reports the end. */
   async drop(): Promise<void> {
     if (this.isDropped) return;
     this.isDropped = true;

@@ -14,7 +14,7 @@ const SHORTEST_SECONDS = 1;
 /** Bun's longest idle timeout in seconds, used if the kernel's table is not available. */
 const LONGEST_SECONDS = 255;
 
-/** The maximum number that is kept until the end of a turn: a client that pipelines may start thousands in one read. */
+/** The maximum number of responses that are kept until the end of a turn: a client that pipelines may start thousands in one read. */
 const MAX_RESPONDED = 1024;
 /** The approximate memory of a request and its response, in bytes. */
 const REQUEST_BYTES = 2200;

@@ -30,7 +30,8 @@ it("after many small pieces of one body, no connection is read for the rest of t
   await turn();
   // The next turn belongs to the others.
   expect([...paused(), late.isPaused()]).toEqual([true, false, false, false, false]);
-  await turn();
+  // Sockets of other test files may be held, too: each is read in its turn.
+  for (let n = 0; busy.isPaused() && n < 200; n++) await turn();
   expect(busy.isPaused()).toBe(false);
 });
 

@@ -70,7 +70,7 @@ let lastSender: Socket | undefined;
 let inRow = 0;
 /** The held sockets are read one at a time, in every second turn. */
 const queued = new Set<Socket>();
-/** The maximum number of them. A further socket that used up half a turn alone is closed, because clients decide how many there are. */
+/** The maximum number of held sockets. A further socket that used up half a turn alone is closed, because clients decide how many there are. */
 const MAX_QUEUED = 64;
 /** The one of them that was read last. */
 let current: Socket | undefined;
@@ -132,7 +132,7 @@ function goOn(): void {
   if (queued.size > 0) arm();
 }
 
-/** After a turn that was used up, the next one belongs to the sockets that did not use it up. */
+/** After a turn that was used up, the next turn belongs to the sockets that did not use it up. */
 function releaseOthers(sockets: readonly Socket[]): void {
   held = undefined;
   if (process.versions.bun === undefined) {
@@ -255,7 +255,7 @@ function readInSlices(socket: Socket, isHeld: boolean): void {
     rests.delete(socket);
   });
   socket.removeListener("data", parse);
-  // Another listener makes node:http leave reading to the socket. Through `listener`, it can remove this one like its own when the
+  // With another listener on the socket, node:http leaves reading to the socket. Through `listener`, it can remove this one like its own when the
   // connection becomes a tunnel.
   socket.on("data", Object.assign(parseSlice, { listener: parse }));
   if (isHeld) stopReads(socket);

@@ -271,7 +271,7 @@ class Tunnels {
     }
   }
 
-  /** Cuts them off: with FIN, they could look complete. */
+  /** Resets unfinished responses: after a FIN, they could look complete. */
   cut(): void {
     for (const socket of this.sockets) cut(socket);
   }

@@ -112,7 +112,7 @@ export class BodySender implements BlockWriter {
 
   private readonly sendLate = (): void => {
     this.gatherTimer = undefined;
-    // It is no longer in a hurry, unless it reports so again.
+    // The source must report again that its next block is ready.
     this.isHasty = false;
     this.sendGathered();
     this.lane.flushSoon();

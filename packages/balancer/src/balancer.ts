@@ -13,6 +13,7 @@ import {
   type Snapshot,
 } from "@paceline/wire";
 import type { AccessLogRule } from "@paceline/wire/access-log";
+import { ListeningSockets, SETTLE_MS } from "./admission/listening.js";
 import { RateLimits } from "./admission/rate-limits.js";
 import { Deadlines, TICK_MS } from "./deadlines.js";
 import { Acceptor, type Entrance } from "./downstream/acceptor.js";
@@ -37,7 +38,7 @@ import { oldestOfEach } from "./stats/open-requests.js";
 import { Recorder, SpanRecorder } from "./stats/recorder.js";
 import { TcpUpstreamClient } from "./tcp/tcp-upstream.js";
 import { TurnShare } from "./transport/reading.js";
-import type { Listener, Transport } from "./transport/transport.js";
+import type { Transport } from "./transport/transport.js";
 import { Http1UpstreamClient, WatchedHttp1Client } from "./upstream-http1/http1-upstream.js";
 import { ControlLane } from "./upstream-lane/lane-connection.js";
 import { LaneUpstreamClient } from "./upstream-lane/lane-upstream.js";
@@ -106,7 +107,7 @@ export class Balancer {
   private readonly deadlines = new Deadlines();
   private readonly registry: UpstreamRegistry;
   private readonly probes = new Probes();
-  private listeners: Listener[] = [];
+  private readonly listening = new ListeningSockets((fd) => this.acceptor.isTcp(fd));
   private ticker: NodeJS.Timeout | undefined;
   /** Ticks since the last client. */
   private quietTicks = 0;
@@ -230,7 +231,7 @@ export class Balancer {
 
   /** Whether it still accepts clients. */
   get isListening(): boolean {
-    return this.listeners.length > 0;
+    return this.listening.areOpen;
   }
 
   /** Returns the parts of a report that it does not count in `counters`; only routes that had responses since the last call. */
@@ -307,7 +308,10 @@ export class Balancer {
   listen(at: Entrance): void {
     const { transport } = this.options;
     const { fd } = at;
-    this.listeners.push(transport.listen(fd, (connection) => this.acceptor.accept(connection, at)));
+    this.listening.add(
+      fd,
+      transport.listen(fd, (connection) => this.acceptor.accept(connection, at)),
+    );
   }
 
   private tickEvery(ms: number): void {
@@ -329,6 +333,7 @@ export class Balancer {
     else if (++this.quietTicks === QUIET_TICKS) this.tickEvery(QUIET_TICK_MS);
     this.deadlines.tick(performance.now(), this.quietTicks > QUIET_TICKS ? QUIET_TICK_MS : TICK_MS);
     this.registry.tick(this.deadlines, this.options.limits.upstreamIdleTimeoutMs);
+    this.listening.tick(this.counters.connectionsTotal);
     if (this.options.limits.drainClosesPerSecond > 0) this.endDrained();
     if (++this.ticks % LOOK_TICKS !== 0) return;
     for (const client of this.acceptor.clients) client.lookIfLeft();
@@ -357,7 +362,8 @@ export class Balancer {
     this.relay.drainingSince = this.deadlines.now;
     this.probes.drain();
     for (const client of [...this.acceptor.clients]) if (client instanceof Http2Downstream) client.drain();
-    this.acceptWaiting(performance.now() + MAX_ACCEPT_MS);
+    if (this.listening.beginClosing()) setTimeout(() => this.acceptWaiting(performance.now()), SETTLE_MS);
+    else this.acceptWaiting(performance.now() + MAX_ACCEPT_MS);
     setTimeout(() => {
       for (const client of [...this.acceptor.clients]) client.closeIfIdle();
     }, this.options.limits.idleDrainMs);
@@ -378,8 +384,7 @@ export class Balancer {
   }
 
   private stopListening(): void {
-    for (const listener of this.listeners) listener.close();
-    this.listeners = [];
+    this.listening.close();
     this.options.onChanged();
     this.finishIfDrained();
   }

@@ -12,9 +12,9 @@ import type { FleetParts } from "./wiring.js";
 
 /**
  * On a stop, the time for balancers to accept waiting clients and close their listening sockets, in milliseconds. On a busy machine they
- * need more than a moment.
+ * need more than a moment, and while many clients connect they accept for longer (packages/balancer/src/admission/listening.ts).
  */
-const ACCEPT_GRACE_MS = 1000;
+const ACCEPT_GRACE_MS = 2000;
 
 const NOT_RUNNING: OperationResult = {
   ok: false,

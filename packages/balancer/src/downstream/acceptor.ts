@@ -69,6 +69,11 @@ export class Acceptor {
     this.tcpPools = new Map(listen.flatMap(({ fd, pool }) => (pool === undefined ? [] : [[fd, pool]])));
   }
 
+  /** Whether the clients of this descriptor belong to a pool in tcp mode. */
+  isTcp(fd: number): boolean {
+    return this.tcpPools.has(fd);
+  }
+
   accept(connection: Connection, entrance: Entrance): ConnectionOwner {
     const { isUnix, isProxied } = entrance;
     const { counters, relay, transport } = this.options;

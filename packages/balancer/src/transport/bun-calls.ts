@@ -28,6 +28,7 @@ const isDarwin = process.platform === "darwin";
 const libc = isDarwin ? "libSystem.dylib" : "libc.so.6";
 const SET_OPTION = { args: ["int", "int", "int", "ptr", "int"], returns: "int" } as const;
 const SEND = { args: ["int", "ptr", "u64", "int"], returns: "int" } as const;
+const LISTEN = { args: ["int", "int"], returns: "int" } as const;
 const IPPROTO_TCP = 6;
 const TCP_NOTSENT_LOWAT = isDarwin ? 0x201 : 25;
 const SOL_SOCKET = isDarwin ? 0xffff : 1;
@@ -35,6 +36,8 @@ const SO_RCVBUF = isDarwin ? 0x1002 : 8;
 const SO_SNDBUF = isDarwin ? 0x1001 : 7;
 /** Linux only; macOS has something similar with other rules. */
 const TCP_CORK = 3;
+/** Linux: for how many seconds a client may send nothing before it is accepted anyway. */
+const TCP_DEFER_ACCEPT = 9;
 /** Linux 5.14 and later: 0 lets the kernel choose the sizes of buffers again. */
 const SO_BUF_LOCK = 72;
 const receiveBytes = new Int32Array([UPSTREAM_RECEIVE_BYTES]);
@@ -48,6 +51,7 @@ const BEFORE_FIN = 0x8000 | 0x40 | 0x4000;
 interface Calls {
   setsockopt(fd: number, level: number, option: number, value: number, size: number): number;
   send(fd: number, bytes: number, length: number, flags: number): number;
+  listen(fd: number, backlog: number): number;
 }
 
 let calls: Calls | undefined;
@@ -90,25 +94,26 @@ function set(fd: number, level: number, option: number, value: Int32Array): numb
 
 function loadCalls(): Calls {
   try {
-    return dlopen(libc, { setsockopt: SET_OPTION, send: SEND }).symbols as never;
+    return dlopen(libc, { setsockopt: SET_OPTION, send: SEND, listen: LISTEN }).symbols as never;
   } catch {
     // If the C library has another name (musl), the defaults stay.
-    return { setsockopt: () => -1, send: () => -1 };
+    return { setsockopt: () => -1, send: () => -1, listen: () => -1 };
   }
 }
 
 /** Sets options that Bun cannot set. Accepted TCP connections inherit the socket option; unix sockets do not have it. */
 export function tuneListener(fd: number): void {
-  try {
-    const library = dlopen(libc, { listen: { args: ["int", "int"], returns: "int" }, setsockopt: SET_OPTION });
-    // Bun requests an accept queue of 512, which is too small for a thousand clients at once. A second listen(2) only changes its length.
-    library.symbols.listen(fd, LISTEN_BACKLOG);
-    const unsentBytes = new Int32Array([UNSENT_BYTES]);
-    library.symbols.setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, ptr(unsentBytes), unsentBytes.byteLength);
-    library.close();
-  } catch {
-    // If the C library has another name (musl), the defaults stay.
-  }
+  calls ??= loadCalls();
+  // Bun requests an accept queue of 512, which is too small for a thousand clients at once. A second listen(2) only changes its length.
+  calls.listen(fd, LISTEN_BACKLOG);
+  set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, new Int32Array([UNSENT_BYTES]));
+  // Another balancer may have ended while clients were deferred.
+  deferClients(fd, false);
+}
+
+/** See Listener; a unix socket has no such option. */
+export function deferClients(fd: number, isOn: boolean): void {
+  if (!isDarwin) set(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, onOrOff[isOn ? 1 : 0]);
 }
 
 /** SIOCOUTQ on Linux (tcp(7)). For a unix socket it counts the bytes that the peer has not read, including kernel overhead. */

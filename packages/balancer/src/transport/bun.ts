@@ -3,6 +3,7 @@ import { free, leaveToCollector } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { WaitingBytes } from "./buffers.js";
 import {
+  deferClients,
   limitReceipt,
   outgoingBytes,
   seesOutgoing,
@@ -307,7 +308,7 @@ export function bunTransport(): Transport {
       };
       const listener = Bun.listen(options as never);
       tuneListener(fd);
-      return { close: () => listener.stop() };
+      return { deferClients: (isOn) => deferClients(fd, isOn), close: () => listener.stop() };
     },
     connect(address, connector): void {
       void Bun.connect<BunConnection | Connector>({

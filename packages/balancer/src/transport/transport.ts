@@ -102,6 +102,11 @@ export interface Connector {
 }
 
 export interface Listener {
+  /**
+   * Lets the kernel keep each client until its first bytes arrive, or for a second; or hand over clients at once again. Absent if that is not
+   * possible.
+   */
+  deferClients?(isOn: boolean): void;
   /** Stops accepting. Closes the inherited descriptor; the supervisor keeps the socket. */
   close(): void;
 }

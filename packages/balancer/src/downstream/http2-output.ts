@@ -1,6 +1,6 @@
 /** Sends all frames of a turn to an HTTP/2 client in one write, and data only as the kernel and the client's windows allow. */
 import type { Relay } from "../exchange/relay.js";
-import { type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
+import { type UnreadOwner, UnreadPlace } from "../exchange/unread-place.js";
 import type { Floods } from "../http2/flood.js";
 import { FrameBuffer } from "../http2/frame-buffer.js";
 import { HpackEncoder } from "../http2/hpack-encoder.js";
@@ -35,8 +35,9 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   /** The memory of data that waits for windows. */
   private heldBytes = 0;
   private sentBytes = 0;
-  /** The peer's progress at the time when it had last read everything. */
-  private readBytes = 0;
+  /** The progress of the connection beyond the sent data, such as heads, at the time when it began to be unread. */
+  private otherBytes = 0;
+  private isCounted = false;
   /** Its place in UnreadBytes; set when a response was not read for the first time. */
   private place: UnreadPlace | undefined;
 
@@ -94,7 +95,6 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   /** Called when the kernel has taken everything. */
   onDrained(): void {
     this.isBlocked = false;
-    this.readBytes = this.connection.progressBytes;
     this.countUnread(0);
     this.sendWaiting();
   }
@@ -131,9 +131,14 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     if (this.isClosed) return;
     this.heldBytes += change;
     if (this.isUnread) {
+      if (!this.isCounted) this.otherBytes = Math.max(0, this.connection.progressBytes - this.sentBytes);
+      this.isCounted = true;
       this.place ??= new UnreadPlace(this);
       this.relay.unread.count(this.place);
-    } else if (this.place !== undefined) this.relay.unread.drained(this.place);
+    } else if (this.isCounted && this.place !== undefined) {
+      this.relay.unread.drained(this.place);
+      this.isCounted = false;
+    }
   }
 
   /** Whether the client has not read all of its responses. */
@@ -153,14 +158,26 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     return this.heldBytes + this.waiting.size * WAITING_STREAM_BYTES + this.connection.waitingBytes;
   }
 
-  /** The client's progress: data sent within its windows, or bytes read from a blocked connection. Replies to pings do not count. */
+  /**
+   * The client's progress: how much of the data that was sent within its windows it has read. Large windows show its reading too late, and
+   * so does its kernel if it has room for the data. Replies to pings do not count.
+   */
   get progressBytes(): number {
-    return this.sentBytes + (this.isBlocked ? this.connection.progressBytes : this.readBytes);
+    return Math.min(this.sentBytes, Math.max(0, this.connection.progressBytes - this.otherBytes));
   }
 
   get surelyReadBytes(): number | undefined {
     const { surelyReadBytes } = this.connection;
     return surelyReadBytes === undefined ? undefined : Math.min(this.sentBytes, surelyReadBytes);
+  }
+
+  get locallyReadBytes(): number | undefined {
+    const { locallyReadBytes } = this.connection;
+    return locallyReadBytes === undefined ? undefined : Math.min(this.sentBytes, locallyReadBytes);
+  }
+
+  get stepBytes(): number | undefined {
+    return this.connection.stepBytes;
   }
 
   giveUnreadWay(): void {

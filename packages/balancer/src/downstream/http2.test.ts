@@ -23,7 +23,7 @@ import { Deadlines } from "../deadlines.js";
 import { BufferBudget } from "../exchange/buffer-budget.js";
 import type { Relay } from "../exchange/relay.js";
 import { SpareHeads } from "../exchange/saved-head.js";
-import type { UnreadPlace } from "../exchange/unread-bytes.js";
+import type { UnreadPlace } from "../exchange/unread-place.js";
 import { Forwarded } from "../http1/forwarded.js";
 import { HeadWriter } from "../http1/head-writer.js";
 import { RequestHead } from "../http1/request-head.js";
@@ -85,7 +85,8 @@ function bench(budget = new BufferBudget(100_000_000), limits: Partial<typeof LI
     return { connection, client, say, hear };
   };
   const unread = () => [...places].map(({ owner }) => owner.unreadBytes);
-  return { relay, gone, open, unread };
+  const progress = () => [...places].map(({ owner }) => owner.progressBytes);
+  return { relay, gone, open, unread, progress };
 }
 
 const turn = () => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
@@ -257,7 +258,22 @@ it("counts what a client does not read, because of its windows or its kernel, an
   expect(relay.counters.inFlight).toBe(0);
 });
 
-it("sends no few bytes while more waits, until the window has opened by half, or opens no further for a second", async () => {
+it("knows what a client has read of what its windows took, as its kernel shows it", async () => {
+  const { open, progress } = bench();
+  const { connection, say } = open();
+  let readBytes = 0;
+  Object.defineProperty(connection, "progressBytes", { get: () => readBytes });
+  say(settings([Setting.INITIAL_WINDOW_SIZE, 6]), headers(1, GET));
+  await turn();
+  expect(progress()).toEqual([0]);
+  readBytes = 4;
+  expect(progress()).toEqual([4]);
+  // Whatever else it has read.
+  readBytes = 1000;
+  expect(progress()).toEqual([6]);
+});
+
+it("sends no small pieces while more data waits, until the window is half open, or has not grown for a second", async () => {
   const { open, relay } = bench();
   const { say, hear, client } = open();
   say(settings([Setting.INITIAL_WINDOW_SIZE, 6]), headers(1, GET));

@@ -1,7 +1,8 @@
 /** The unused bytes of a client: usually one received buffer. Pieces are joined only if a head arrives in several. */
 import { free, leaveToCollector } from "@paceline/wire";
 import type { BufferBudget } from "../exchange/buffer-budget.js";
-import { type UnreadBytes, type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
+import type { UnreadBytes } from "../exchange/unread-bytes.js";
+import { type UnreadOwner, UnreadPlace } from "../exchange/unread-place.js";
 import { LF } from "../http1/bytes.js";
 import type { Connection } from "../transport/transport.js";
 
@@ -212,6 +213,14 @@ export class ClientMemory implements UnreadOwner {
 
   get surelyReadBytes(): number | undefined {
     return this.connection.surelyReadBytes;
+  }
+
+  get locallyReadBytes(): number | undefined {
+    return this.connection.locallyReadBytes;
+  }
+
+  get stepBytes(): number | undefined {
+    return this.connection.stepBytes;
   }
 
   giveUnreadWay(): void {

@@ -1,80 +1,24 @@
 /**
- * Limits the memory of bytes that peers have not read: unread responses, and both directions in tcp mode. Above half of the limit, peers
- * that have read nothing for some seconds are reset. Above the limit, peers are reset that have read nothing since they were blocked. Those
- * that have waited longest come first. A slow but steady reader is never reset, and counts only if it has very many unread bytes.
+ * Limits the memory of bytes that peers have not read: unread responses, and both directions in tcp mode. giving-way.ts has the order in
+ * which peers are reset. Peers that have proved that they read do not count, as long as they have no more unread bytes than the limit.
  */
+import { FAR_BEYOND, givesWay, giveWay, type Shortage, SLOWEST_READ, standingOf, YOUNG_MS } from "./giving-way.js";
+import { FIRST_READINGS, type UnreadPlace } from "./unread-place.js";
 
-/**
- * After this time without reading, a peer may be reset before the limit is reached, in milliseconds. A distant reader of 1,000 bytes a
- * second acknowledges its reading only every 4 to 8 s. Node makes several checks in this time.
- */
-const SILENT_MS = 10_000;
-/** A peer that reads at this rate is not reset, in bytes per millisecond. */
-const SLOWEST_READ = 1;
-/**
- * A kernel reports in steps what its program has read (see SlowReader). A peer may therefore be silent for the additional time that such a
- * step takes at that rate. Steps have at most this size, because the buffers of slow readers do not grow. Over TLS a program reads a whole
- * record of 16 KiB at once.
- */
-const MAX_STEP_BYTES = 131_072 + 16_384;
-/** A peer that was blocked for a shorter time is not judged: the acknowledgement of a distant peer takes a while. In milliseconds. */
-const YOUNG_MS = 100;
-/** Above this multiple of the limit, YOUNG_MS does not apply. */
-const FAR_BEYOND = 1.5;
-/** For this time after it was first blocked, a peer may be judged without a new check. In milliseconds. */
+/** For this time after it was first blocked, a peer may be judged without another check, in milliseconds. */
 const NEW_MS = 1000;
-/**
- * A peer is a reader if it has read this many bytes since it was first blocked, or still reads after this time. A peer that does not read
- * fills the kernels' buffers with fewer bytes, and earlier, even on a busy machine.
- */
-const PROOF_BYTES = 262_144;
-const PROOF_MS = 10_000;
-/** A reader with more unread bytes counts all the same: an HTTP/2 client may have the beginnings of a hundred responses unread. */
+/** Each byte that a peer reads pays for its time at SLOWEST_READ, but at most for this time ahead, in milliseconds. */
+const MAX_PAID_MS = 10_000;
+/** A reader with more unread bytes than this still counts: an HTTP/2 client may have the beginnings of a hundred responses. */
 const MAX_READER_BYTES = 1 << 20;
 /** The memory of a connection in addition to its unread bytes. */
 const REST_BYTES = 4096;
-/** The maximum number of readers that are checked in one pass, so that it stays short. */
+/** The maximum number of peers that one pass checks, so that it stays short. */
 const MAX_LOOKS = 64;
+/** The minimum time between two passes over all peers, unless far more than the limit is used, in milliseconds. */
+const PASS_EVERY_MS = 10;
 /** The minimum time between two reports of resets, in milliseconds. */
 const TELL_EVERY_MS = 10_000;
-
-export interface UnreadOwner {
-  /** The number of its unread bytes now. */
-  readonly unreadBytes: number;
-  /** Grows while the peer reads. */
-  readonly progressBytes: number;
-  /** The number of bytes that it has certainly read; `progressBytes` may include many that only the kernel has taken. */
-  readonly surelyReadBytes?: number | undefined;
-  /** Closes the connection to make room for others. */
-  giveUnreadWay(): void;
-}
-
-/** The entry of a connection; it lasts as long as the connection. */
-export class UnreadPlace {
-  /** Set by UnreadBytes, like all fields below. */
-  bytes = 0;
-  progressBytes = 0;
-  /** The time of `progressBytes`. */
-  knownAt = 0;
-  /** When it was first blocked, in milliseconds of the clock, and its progress at that time. */
-  firstBlockedAt = Number.POSITIVE_INFINITY;
-  firstProgressBytes = 0;
-  firstReadBytes = 0;
-  /** Since when it is blocked and has read nothing. */
-  blockedAt = 0;
-  /** When it was last seen to read. After that, a reader may pause for `patienceMs` and for the time of its step. */
-  readAt = 0;
-  /** How many read bytes its kernel may not have reported yet: all that it has taken, but at most MAX_STEP_BYTES. */
-  step = 0;
-  /** Whether it reads, however slowly. */
-  isReader = false;
-  /** The number of its unread bytes at the last check, while they do not count. */
-  exemptBytes = 0;
-
-  constructor(readonly owner: UnreadOwner) {}
-}
-
-const surelyRead = ({ owner }: UnreadPlace) => owner.surelyReadBytes ?? owner.progressBytes;
 
 interface UnreadOptions {
   maxBytes: number;
@@ -90,14 +34,20 @@ interface UnreadOptions {
 }
 
 export class UnreadBytes {
-  /** Peers that count; the one that has waited longest is first. */
+  /** Peers that count. */
   private readonly blocked = new Set<UnreadPlace>();
   /** Readers, which do not count; the one that was checked last is last. */
   private readonly readers = new Set<UnreadPlace>();
   private used = 0;
   /** The number of readers' unread bytes, which do not count. */
   private exemptBytes = 0;
+  /** When the kernels' buffers were last read. */
+  private knownAt = Number.NEGATIVE_INFINITY;
   private isArmed = false;
+  /** When peers to reset were last searched. */
+  private soughtAt = Number.NEGATIVE_INFINITY;
+  /** Since when more than the limit is used. */
+  private beyondSince: number | undefined;
   private timer: NodeJS.Timeout | undefined;
   /** How many connections were reset. */
   endedTotal = 0;
@@ -117,59 +67,71 @@ export class UnreadBytes {
 
   /** Whether so many bytes are unread, including those of readers, that only little of each response should be in transit. */
   get isScarce(): boolean {
-    return this.used + this.exemptBytes > this.options.maxBytes / 2;
+    return this.spareBytes === 0;
+  }
+
+  /** How many more bytes may be unread before that. */
+  get spareBytes(): number {
+    return Math.max(0, this.options.maxBytes / 2 - this.used - this.exemptBytes);
   }
 
   /** Called when bytes, or further bytes, wait for a peer. */
   count(place: UnreadPlace): void {
-    if (this.readers.has(place) && place.owner.unreadBytes <= this.maxReaderBytes) return;
-    this.endExemption(place);
-    if (!this.blocked.has(place)) this.block(place);
+    if (this.endExemption(place)) {
+      if (this.mayExempt(place)) return this.exempt(place);
+      this.blocked.add(place);
+    } else if (!this.blocked.has(place)) this.block(place);
     this.recount(place);
-    if (this.isTight) this.arm();
+    if (this.used > this.options.maxBytes) this.arm();
   }
 
   private block(place: UnreadPlace): void {
     const { now } = this.options.clock;
-    place.blockedAt = place.readAt = place.knownAt = now;
+    place.paidUntil = Math.max(place.paidUntil, now);
     place.progressBytes = place.owner.progressBytes;
-    if (now < place.firstBlockedAt) {
-      place.firstBlockedAt = now;
-      place.firstProgressBytes = place.progressBytes;
-      place.firstReadBytes = place.owner.surelyReadBytes ?? 0;
-      this.noteStep(place);
-    }
+    if (place.firstBlockedAt === Number.POSITIVE_INFINITY) {
+      place.beginProof(now);
+      place.noteStep();
+      // What a peer on this machine reads becomes known only after it was asked for.
+      place.prove(now);
+    } else place.firstBlockedAt += now - place.drainedAt;
     this.blocked.add(place);
   }
 
   /** Called when the peer has read everything. */
   drained(place: UnreadPlace): void {
-    if (this.blocked.has(place) || this.readers.has(place)) this.noteStep(place);
-    if (!place.isReader) this.prove(place, place.owner.progressBytes);
+    if (this.blocked.has(place) || this.readers.has(place)) {
+      place.noteStep();
+      if (!place.isReader) place.prove(this.options.clock.now);
+    }
     this.free(place);
   }
 
   /** Called when the peer has disconnected, or its unread bytes are counted elsewhere. */
   free(place: UnreadPlace): void {
+    if (this.blocked.has(place) || this.readers.has(place)) place.drainedAt = this.options.clock.now;
     this.endExemption(place);
-    if (!this.blocked.delete(place)) return;
-    this.used -= place.bytes;
-    place.bytes = 0;
+    if (this.blocked.delete(place)) this.use(place, 0);
   }
 
   /** Called each second, because a peer becomes silent without any event. */
   look(): void {
+    if (this.isScarce) this.knownAt = this.options.lookAtPeers();
     let looks = Math.min(MAX_LOOKS, this.readers.size);
     for (const place of this.readers) {
       if (looks-- === 0) break;
       this.endExemption(place);
-      if (this.isReading(place)) {
+      if (!this.isReading(place)) place.stopReading(this.options.clock.now);
+      if (place.isReader && this.mayExempt(place)) {
         this.exempt(place);
         continue;
       }
-      // The peer has to prove again that it reads.
-      place.isReader = false;
-      this.count(place);
+      this.blocked.add(place);
+      this.recount(place);
+    }
+    for (const place of [...this.blocked]) {
+      if (this.isReading(place)) this.keep(place);
+      else if (place.isReader) place.stopReading(this.options.clock.now);
     }
     if (this.isTight) this.relieve();
     // Reports the resets since the last report.
@@ -177,9 +139,14 @@ export class UnreadBytes {
   }
 
   private recount(place: UnreadPlace): void {
-    const bytes = place.owner.unreadBytes + REST_BYTES;
+    this.use(place, place.owner.unreadBytes + REST_BYTES);
+  }
+
+  private use(place: UnreadPlace, bytes: number): void {
     this.used += bytes - place.bytes;
     place.bytes = bytes;
+    if (this.used <= this.options.maxBytes) this.beyondSince = undefined;
+    else this.beyondSince ??= this.options.clock.now;
   }
 
   /** Judges in a later turn, because the caller is in the middle of sending. */
@@ -191,104 +158,107 @@ export class UnreadBytes {
 
   private readonly onTurn = (): void => {
     this.isArmed = false;
-    this.relieve();
+    const isDue = this.options.clock.now - this.soughtAt >= PASS_EVERY_MS;
+    if (isDue || this.usedShare() > FAR_BEYOND) this.relieve();
+    else this.retry();
   };
 
+  /** Returns the memory in use, as a multiple of the limit. */
+  private readonly usedShare = (): number => this.used / this.options.maxBytes;
+
   private relieve(): void {
-    const { blocked } = this;
     const { maxBytes, clock, lookAtPeers } = this.options;
-    const knownAt = lookAtPeers();
-    // Each peer is checked once.
-    let looks = this.used > FAR_BEYOND * maxBytes ? blocked.size : Math.min(MAX_LOOKS, blocked.size);
-    for (const place of blocked) {
-      if (this.used <= maxBytes / 2 || looks === 0) break;
-      if (!this.mayJudge(place, knownAt)) continue;
-      if (this.isReading(place)) {
-        looks--;
-        blocked.delete(place);
-        if (place.isReader && place.bytes <= this.maxReaderBytes) this.exempt(place);
-        else blocked.add(place);
-        continue;
-      }
-      if (clock.now - place.blockedAt >= this.leastSilenceMs(place)) {
-        this.end(place);
-        continue;
-      }
-      looks--;
-      if (this.used <= maxBytes) continue;
-      // All peers behind it were blocked later.
-      this.timer ??= setTimeout(this.onTimer, YOUNG_MS);
-      break;
-    }
+    this.knownAt = lookAtPeers();
+    this.soughtAt = clock.now;
+    for (const place of [...this.blocked]) if (place.isReader && this.isReading(place)) this.keep(place);
+    const { now } = clock;
+    let looks = MAX_LOOKS;
+    const shortage: Shortage<UnreadPlace> = {
+      ...{ now, beyondSince: this.beyondSince ?? now, used: this.usedShare, mayJudge: this.mayJudge },
+      reset: (place) => {
+        if (looks-- <= 0 && this.usedShare() <= FAR_BEYOND) return false;
+        const standing = standingOf(place, now);
+        this.isReading(place);
+        const isToEnd = standingOf(place, now) === standing && givesWay(place, shortage);
+        if (isToEnd) this.end(place);
+        else this.keep(place);
+        return isToEnd;
+      },
+    };
+    giveWay(this.blocked, shortage);
+    if (this.used > maxBytes) this.retry();
     this.report();
   }
 
-  /** Without a check since it was blocked, only a new peer can be judged: kernels fill their buffers at once. */
-  private mayJudge(place: UnreadPlace, knownAt: number): boolean {
-    return knownAt > place.knownAt || this.options.clock.now - place.firstBlockedAt < NEW_MS;
+  private retry(): void {
+    this.timer ??= setTimeout(this.onTimer, YOUNG_MS).unref();
   }
 
-  /** Returns how long this peer must have read nothing to be reset now. */
-  private leastSilenceMs({ step }: UnreadPlace): number {
-    const { maxBytes } = this.options;
-    if (this.used <= maxBytes) return SILENT_MS + step / SLOWEST_READ;
-    return this.used <= FAR_BEYOND * maxBytes ? YOUNG_MS : 0;
-  }
+  /** If it was not checked since it was blocked, only a new peer can be judged, because kernels fill their buffers immediately. */
+  private readonly mayJudge = ({ firstBlockedAt, paidUntil }: UnreadPlace): boolean =>
+    this.options.clock.now - firstBlockedAt < NEW_MS || this.knownAt - paidUntil >= YOUNG_MS;
 
   private readonly onTimer = (): void => {
     this.timer = undefined;
     if (this.used > this.options.maxBytes) this.relieve();
   };
 
+  /** Called when the peer was seen to read. While memory is scarce, a reader does not count. */
+  private keep(place: UnreadPlace): void {
+    if (!this.isTight || !place.isReader || !this.mayExempt(place)) return;
+    this.blocked.delete(place);
+    this.exempt(place);
+  }
+
+  private mayExempt({ owner }: UnreadPlace): boolean {
+    const { unreadBytes } = owner;
+    const isLittle = unreadBytes + REST_BYTES <= this.options.maxBytes - this.exemptBytes;
+    return unreadBytes <= this.maxReaderBytes && isLittle;
+  }
+
   private exempt(place: UnreadPlace): void {
-    this.used -= place.bytes;
-    place.bytes = 0;
+    this.use(place, 0);
     place.exemptBytes = place.owner.unreadBytes + REST_BYTES;
     this.exemptBytes += place.exemptBytes;
     this.readers.add(place);
   }
 
-  private endExemption(place: UnreadPlace): void {
-    if (!this.readers.delete(place)) return;
+  /** Returns false if it was not exempt. */
+  private endExemption(place: UnreadPlace): boolean {
+    if (!this.readers.delete(place)) return false;
     this.exemptBytes -= place.exemptBytes;
     place.exemptBytes = 0;
+    return true;
   }
 
-  /** Whether it has read since the last check, or is a reader within its allowed pause. */
+  /** Whether it has read since the last check, or is a reader that has not stopped. */
   private isReading(place: UnreadPlace): boolean {
     const { now } = this.options.clock;
     const { progressBytes } = place.owner;
     if (place.bytes > 0) this.recount(place);
-    // Also without progress, because its certain reading becomes known later.
-    this.noteStep(place);
-    if (progressBytes !== place.progressBytes) {
-      const isMore = progressBytes > place.progressBytes;
-      place.progressBytes = progressBytes;
-      place.blockedAt = place.knownAt = now;
-      // The progress was corrected downwards; the next check decides.
-      if (!isMore) {
-        place.firstProgressBytes = Math.min(place.firstProgressBytes, progressBytes);
-        return true;
-      }
-      place.readAt = now;
-      this.prove(place, progressBytes);
-      return true;
-    }
-    const patienceMs = this.options.patienceMs + place.step / SLOWEST_READ;
-    return place.isReader && now - place.readAt < patienceMs;
+    // Even without progress, because it becomes known later how much it has certainly read.
+    place.noteStep();
+    this.noteFirstReading(place);
+    const more = progressBytes - place.progressBytes;
+    place.progressBytes = progressBytes;
+    // The progress was corrected downwards; the next check decides.
+    if (more < 0) {
+      place.firstProgressBytes = Math.min(place.firstProgressBytes, progressBytes);
+      if (place.firstReadings < FIRST_READINGS) place.paidUntil = Math.max(place.paidUntil, now);
+    } else place.paidUntil = Math.min(now + MAX_PAID_MS, place.paidUntil + more / SLOWEST_READ);
+    const wasReader = place.isReader;
+    // Even without progress, because it may have read before it was blocked.
+    if (!wasReader) place.prove(now);
+    if (more < 0 || (more > 0 && !wasReader)) return true;
+    return place.isReader && now < place.paidUntil + this.options.patienceMs + place.stepMs;
   }
 
-  private noteStep(place: UnreadPlace): void {
-    place.step = Math.min(MAX_STEP_BYTES, Math.max(place.step, surelyRead(place)));
-  }
-
-  /** Called when the peer has read. */
-  private prove(place: UnreadPlace, progressBytes: number): void {
-    const { firstBlockedAt, firstProgressBytes, firstReadBytes } = place;
-    const { surelyReadBytes } = place.owner;
-    const readBytes =
-      surelyReadBytes === undefined ? progressBytes - firstProgressBytes : surelyReadBytes - firstReadBytes;
-    if (readBytes >= PROOF_BYTES || this.options.clock.now - firstBlockedAt >= PROOF_MS) place.isReader = true;
+  /** How many bytes kernels had accepted when it was first blocked is only known from a later reading. */
+  private noteFirstReading(place: UnreadPlace): void {
+    if (place.firstReadings === FIRST_READINGS || this.knownAt <= place.firstReadingAt) return;
+    place.firstReadings++;
+    place.firstReadingAt = this.knownAt;
+    place.firstReadBytes = place.owner.surelyReadBytes ?? 0;
   }
 
   private end(place: UnreadPlace): void {

@@ -1,6 +1,7 @@
 /** One of the two connections that are joined in tcp mode. Passes on the bytes of its peer as fast as the other peer reads. */
 
-import { type UnreadBytes, type UnreadOwner, UnreadPlace } from "../exchange/unread-bytes.js";
+import type { UnreadBytes } from "../exchange/unread-bytes.js";
+import { type UnreadOwner, UnreadPlace } from "../exchange/unread-place.js";
 import { FairReading, Pause, type TurnShare } from "../transport/reading.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
 
@@ -70,6 +71,14 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
 
   get progressBytes(): number {
     return this.connection.progressBytes;
+  }
+
+  get locallyReadBytes(): number | undefined {
+    return this.connection.locallyReadBytes;
+  }
+
+  get stepBytes(): number | undefined {
+    return this.connection.stepBytes;
   }
 
   giveUnreadWay(): void {

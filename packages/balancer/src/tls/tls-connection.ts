@@ -10,6 +10,7 @@ import {
   type Ends,
   NO_OWNER,
   openSockets,
+  UNIX_BUFFER_BYTES,
 } from "../transport/transport.js";
 
 /** Buffers of at least this size are freed as soon as they are unused. */
@@ -24,6 +25,7 @@ export interface Below {
   readonly acknowledgements: AcknowledgingConnection & {
     readonly progressBytes: number;
     readonly surelyReadBytes?: number;
+    readonly locallyReadBytes?: number | undefined;
   };
   /** Whether its peer has sent FIN, which causes no event while it is paused. */
   readonly hasPeerEnded: boolean;
@@ -75,9 +77,9 @@ export class TlsConnection implements Connection {
     return this.queue === null ? this.writing : this.queue.length + (this.isOfQueue ? 0 : this.writing);
   }
 
-  // Bytes that are being written are in memory twice: as given or queued, and encrypted.
+  // Bytes that are being written are in memory encrypted, and if they are of the queue, also as they are. Given ones are free by then.
   get heldBytes(): number {
-    return (this.isOfQueue ? 1 : 2) * this.writing + (this.queue === null ? 0 : this.queue.heldBytes);
+    return this.writing + (this.queue === null ? 0 : this.queue.heldBytes);
   }
 
   get progressBytes(): number {
@@ -87,6 +89,14 @@ export class TlsConnection implements Connection {
   // Over TLS, bytes wait in every write, long before the kernel is full.
   get surelyReadBytes(): number | undefined {
     return this.below.acknowledgements.surelyReadBytes;
+  }
+
+  get locallyReadBytes(): number | undefined {
+    return this.below.acknowledgements.locallyReadBytes;
+  }
+
+  get stepBytes(): number | undefined {
+    return this.seesAcknowledgements ? undefined : UNIX_BUFFER_BYTES;
   }
 
   get seesAcknowledgements(): boolean {

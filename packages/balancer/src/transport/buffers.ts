@@ -24,8 +24,11 @@ const SLAB_BYTES = 65_536;
 /** The first slab is only as large as needed, because many connections queue just a few bytes. */
 const LEAST_SLAB_BYTES = 512;
 
-/** Later slabs are larger, but small enough that slow input soon fills them. */
+/** Later slabs are as large as the held bytes, but at most this large: small enough that slow input soon fills them. */
 const LEAST_NEXT_SLAB_BYTES = 32_768;
+
+/** Larger slabs are a multiple of this, so that a window of the lane and a little more does not need two. */
+const SLAB_STEP_BYTES = 2048;
 
 /** How many slabs are kept for reuse: half a megabyte in total. */
 const MAX_SPARE_SLABS = 8;
@@ -50,7 +53,7 @@ export class WaitingBytes {
     for (let at = 0; at < bytes.length; ) {
       let slab = this.slabs.at(-1);
       if (slab === undefined || this.end === slab.length) {
-        slab = newSlab(Math.max(bytes.length - at, this.slabs.length === 0 ? 0 : LEAST_NEXT_SLAB_BYTES));
+        slab = newSlab(Math.max(bytes.length - at, Math.min(LEAST_NEXT_SLAB_BYTES, this.heldBytes)));
         this.slabs.push(slab);
         this.heldBytes += slab.length;
         this.end = 0;
@@ -95,8 +98,8 @@ function newSlab(bytes: number): Uint8Array {
   if (bytes > SLAB_BYTES / 2) return spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
   if (bytes <= LEAST_SLAB_BYTES) return spareSmall.pop() ?? Buffer.allocUnsafeSlow(LEAST_SLAB_BYTES);
   let size = LEAST_SLAB_BYTES;
-  while (size < bytes) size *= 2;
-  return Buffer.allocUnsafeSlow(size);
+  while (size < bytes && size < SLAB_STEP_BYTES) size *= 2;
+  return Buffer.allocUnsafeSlow(Math.ceil(bytes / size) * size);
 }
 
 function release(slab: Uint8Array): void {

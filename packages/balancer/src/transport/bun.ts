@@ -1,5 +1,5 @@
 /** The transport over Bun's sockets, whose `write` may take only part of the bytes and keeps none. */
-import { free, leaveToCollector } from "@paceline/wire";
+import { free, leaveToCollector, localPeer, readWhenStale, SureBytes, unreadOfPeer } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
 import { WaitingBytes } from "./buffers.js";
 import {
@@ -23,7 +23,11 @@ import {
   NO_OWNER,
   openSockets,
   type Transport,
+  UNIX_BUFFER_BYTES,
 } from "./transport.js";
+
+/** The kernel frees memory of a unix socket when its peer has read a whole piece; one has at most this size. */
+const UNIX_PIECE_BYTES = 65_536;
 
 type Closing = "open" | "ending" | "closing" | "closed";
 
@@ -43,6 +47,10 @@ export class BunConnection implements Connection {
   private isCorkable = true;
   /** Whether written bytes go to the kernel unchanged, that is without TLS. */
   private isPlain = true;
+  /** The name of a peer on this machine in the kernel's table; empty until it is determined. */
+  private peer: string | undefined = "";
+  /** Set for a peer on this machine once its reading matters. */
+  private sureBytes: SureBytes | undefined;
 
   constructor(
     private socket: BunSocket,
@@ -82,8 +90,27 @@ export class BunConnection implements Connection {
     return this.waiting === null ? 0 : this.waiting.heldBytes;
   }
 
+  // Below zero for a unix socket until its peer has read, because the kernel's count exceeds the number of bytes written.
   get progressBytes(): number {
-    return this.acknowledgedBytes();
+    const { localPeer } = this;
+    return this.leftBytes - (localPeer === undefined ? 0 : unreadOfPeer(localPeer));
+  }
+
+  get locallyReadBytes(): number | undefined {
+    const { localPeer } = this;
+    if (localPeer === undefined) return undefined;
+    this.sureBytes ??= new SureBytes();
+    return this.sureBytes.note(this.leftBytes, unreadOfPeer(localPeer));
+  }
+
+  get stepBytes(): number | undefined {
+    if (!seesOutgoing) return UNIX_BUFFER_BYTES;
+    return this.remoteAddress === "" ? UNIX_PIECE_BYTES : undefined;
+  }
+
+  private get localPeer(): string | undefined {
+    if (this.peer === "") this.peer = localPeer(this.socket);
+    return this.peer;
   }
 
   get seesAcknowledgements(): boolean {
@@ -107,9 +134,13 @@ export class BunConnection implements Connection {
   }
 
   acknowledgedBytes(): number {
+    return Math.max(0, this.leftBytes);
+  }
+
+  /** How many bytes have left this process and the kernel's buffer. */
+  private get leftBytes(): number {
     const outgoing = this.closing === "closed" ? 0 : outgoingBytes(this.descriptor);
-    // For a unix socket, the kernel's count exceeds the number of bytes written.
-    return Math.max(0, this.writtenBytes - this.waitingBytes - outgoing);
+    return this.writtenBytes - this.waitingBytes - outgoing;
   }
 
   write(bytes: Uint8Array): boolean {
@@ -287,8 +318,8 @@ export function bunTransport(): Transport {
     get openSockets() {
       return openSockets.count;
     },
-    // Each connection is asked directly.
-    lookAtPeers: () => Number.POSITIVE_INFINITY,
+    // The kernel is asked about each connection directly, except for what peers on this machine have not read.
+    lookAtPeers: readWhenStale,
     listen(fd, onConnection): Listener {
       // The types allow `fd` only for connect, but Bun.listen accepts it, too.
       const options = {

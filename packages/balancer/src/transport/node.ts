@@ -14,6 +14,7 @@ import {
   NO_OWNER,
   openSockets,
   type Transport,
+  UNIX_BUFFER_BYTES,
 } from "./transport.js";
 
 /** Buffers of at least this size are freed as soon as they are unused. Node lets over 32 MB of them accumulate. */
@@ -122,6 +123,14 @@ export class NodeConnection implements Connection {
 
   get progressBytes(): number {
     return this.acknowledged.progressBytes;
+  }
+
+  get locallyReadBytes(): number | undefined {
+    return this.acknowledged.locallyReadBytes;
+  }
+
+  get stepBytes(): number | undefined {
+    return this.seesAcknowledgements ? undefined : UNIX_BUFFER_BYTES;
   }
 
   private get handle(): Handle {

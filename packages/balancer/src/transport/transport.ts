@@ -36,13 +36,17 @@ export interface Connection {
   readonly waitingBytes: number;
   /** The memory that these bytes take, as far as it is known. */
   readonly heldBytes: number;
-  /** Grows while the peer reads; on Node it is updated by `Transport.lookAtPeers`. It may be corrected downwards. */
+  /** Grows while the peer reads; on Node, and for peers on this machine, it is updated by `Transport.lookAtPeers`. It may be corrected downwards. */
   readonly progressBytes: number;
   /**
    * The number of bytes that the peer's kernel has certainly acknowledged; undefined where `progressBytes` is as good, because bytes wait
    * only once the kernel is full.
    */
   readonly surelyReadBytes?: number | undefined;
+  /** The number of bytes that a peer on this machine has certainly read, one or two readings late; undefined for other peers. */
+  readonly locallyReadBytes?: number | undefined;
+  /** The steps in which `progressBytes` grows for a peer of a unix socket; undefined for TCP, where they depend on the peer. */
+  readonly stepBytes?: number | undefined;
   /**
    * Returns how many bytes the peer's kernel had acknowledged at `since` (`performance.now`) or later; -1 while unknown, which takes a
    * moment on Node.
@@ -136,6 +140,9 @@ export const MUCH_UNREAD_BYTES = 65_536;
 
 /** While memory is scarce, a client gets no more of its response while more bytes than this wait for it. */
 export const SCARCE_WAITING_BYTES = 8192;
+
+/** The buffer of the kernel for a unix socket. Without a call for its queue, all of it may have to be read before that is noticed. */
+export const UNIX_BUFFER_BYTES = 212_992;
 
 /** The requested length of the accept queue; the kernel limits it to net.core.somaxconn. */
 export const LISTEN_BACKLOG = 4096;

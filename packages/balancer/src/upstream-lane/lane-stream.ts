@@ -24,8 +24,8 @@ export interface StreamLane {
   readonly maxDataBytes: number;
   /** Whether the instance supports TRAILERS. */
   readonly takesTrailers: boolean;
-  /** Whether there is little memory for responses that clients have not read. */
-  readonly isScarce: boolean;
+  /** The memory that is left for responses that clients have not read, in bytes. */
+  readonly spareBytes: number;
   /** The number of bytes of bodies that were sent and not granted again, over all streams. */
   unread: number;
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void;
@@ -235,8 +235,9 @@ export class LaneStream implements UpstreamStream {
     this.grant();
   }
 
-  private grant(): void {
-    const bytes = this.responseWindow.grant(this.lane.isScarce);
+  /** Grants the instance as many bytes as the client has accepted. */
+  grant(): void {
+    const bytes = this.responseWindow.grant(this.lane.spareBytes);
     if (bytes === 0) return;
     this.lane.output.frames.number(FrameType.WINDOW, this.id, bytes);
     this.lane.output.flushSoon();
@@ -302,10 +303,7 @@ export class LaneStream implements UpstreamStream {
       if (this.receiver !== receiver) return true;
     }
     if (isLast) this.finish();
-    else {
-      this.grant();
-      this.lane.touch(this);
-    }
+    else this.lane.touch(this);
     return true;
   }
 

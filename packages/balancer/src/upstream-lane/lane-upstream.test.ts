@@ -451,7 +451,7 @@ describe("the balancer's lane", () => {
     for (const { bench, connection, give } of [known, unknown]) {
       await turnEnd();
       connection.take();
-      bench.unread.isScarce = true;
+      bench.unread.spareBytes = 0;
       const asked = bench.ask(GET);
       await turnEnd();
       const isLittle = bench === known.bench;

@@ -19,7 +19,7 @@ interface LaneServices extends LaneConnectionServices {
   /** Called when work is in progress, which starts the detection of stalls. */
   onBusy(): void;
   /** The memory for responses that clients have not read. */
-  readonly unread?: { readonly isScarce: boolean };
+  readonly unread?: { readonly spareBytes: number };
 }
 
 /** The lane accepts no new request while more bytes than this are queued. */
@@ -112,6 +112,8 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
       const stream = touched[i] as LaneStream;
       stream.isTouched = false;
       stream.receiver?.onResponseBatch();
+      // It is only known now whether the client accepts more.
+      stream.grant();
     }
     touched.length = 0;
     if (this.isRoomDue) {
@@ -269,8 +271,8 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
 
   // Called by the streams:
 
-  get isScarce(): boolean {
-    return this.services.unread?.isScarce === true;
+  get spareBytes(): number {
+    return this.services.unread?.spareBytes ?? Number.POSITIVE_INFINITY;
   }
 
   sendRequest(stream: LaneStream, request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {
@@ -278,7 +280,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     this.unanswered++;
     stream.isPending = true;
     this.notReturned++;
-    const isLittle = this.takesLittle && this.isScarce;
+    const isLittle = this.takesLittle && this.spareBytes === 0;
     stream.responseWindow.begin(isLittle);
     putRequest(this.output.frames, stream.id, request, forwarded, isTrusted, stream.isAnnounced, isLittle);
     this.stallCount.asked();

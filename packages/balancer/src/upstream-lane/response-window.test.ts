@@ -14,7 +14,7 @@ class Sender {
   }
 
   grant(isScarce = false): void {
-    this.allowed += this.window.grant(isScarce);
+    this.allowed += this.window.grant(isScarce ? 0 : Number.POSITIVE_INFINITY);
   }
 }
 
@@ -105,7 +105,34 @@ describe("the window of a response", () => {
     expect(sender.window.size).toBe(RESPONSE_WINDOW_BYTES);
   });
 
-  it("never lets the sender stop for ever, or exceed what all may have together; nothing of that is left at the end", () => {
+  it("shares what memory is left with all long responses that may stop, and not with short or proven ones", () => {
+    const spareBytes = 40 * RESPONSE_WINDOW_BYTES;
+    const pass = (window: ResponseWindow, rounds: number): void => {
+      for (let round = 0; round < rounds; round++) {
+        expect(window.take(window.size)).toBe(true);
+        window.grant(spareBytes);
+      }
+    };
+    const [short, proven] = [new ResponseWindow(1 << 30), new ResponseWindow(4 * RESPONSE_WINDOW_BYTES)];
+    pass(proven, 8);
+    expect(proven.size).toBe(MAX_WINDOW_BYTES);
+    const long = Array.from({ length: 79 }, () => new ResponseWindow(1 << 30));
+    for (const window of long) pass(window, 1);
+    expect(short.take(RESPONSE_WINDOW_BYTES / 2 - 1)).toBe(true);
+    expect(short.grant(spareBytes)).toBe(0);
+    for (const window of long) pass(window, 4);
+    // 80 are long, with the proven one, and half of what is left is theirs.
+    for (const window of long) expect(window.size).toBe(RESPONSE_WINDOW_BYTES / 4);
+    pass(proven, 1);
+    expect(proven.size).toBe(MAX_WINDOW_BYTES);
+    const [one, ...others] = long as [ResponseWindow, ...ResponseWindow[]];
+    for (const window of others) window.reset();
+    pass(one, 4);
+    expect(one.size).toBe(2 * RESPONSE_WINDOW_BYTES);
+    for (const window of [short, proven, one]) window.reset();
+  });
+
+  it("never stops the sender forever, and never exceeds the common limit; nothing of the limit is in use at the end", () => {
     const clock = vi.spyOn(performance, "now").mockReturnValue(0);
     const before = availableExtra();
     const step = fc.record({

@@ -1,6 +1,7 @@
 /**
- * How many bytes of one response an instance may send before the balancer grants more. The window grows while the client takes the bytes at
- * once. It is small while memory for unread responses is scarce, because a client that stops reading leaves a whole window in this process.
+ * Decides how many bytes of one response an instance may send before the balancer grants more. The window grows while the client accepts
+ * them immediately. If a client stops reading, its window stays in this process, so all windows share the memory that is left for unread
+ * responses.
  */
 import { LITTLE_BODY_BYTES, LITTLE_WINDOW_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 
@@ -17,8 +18,18 @@ const UNPROVEN_BYTES = process.versions.bun === undefined ? 1 << 23 : 1 << 19;
 const UNPROVEN_WINDOW_BYTES = 2 * RESPONSE_WINDOW_BYTES;
 /** A client that has taken nothing for longer than this is slow, and its window shrinks. In milliseconds. */
 const SLOW_MS = 50;
+/**
+ * The windows of long responses together get this share of the memory that is left, because over TLS bytes count twice, and other responses
+ * may begin.
+ */
+const SHARE = 1 / 2;
 
 let extraBytes = 0;
+/**
+ * The number of responses that were longer than half of their first window. All of their clients may stop reading, or fill their kernels,
+ * at the same time.
+ */
+let longResponses = 0;
 
 const extraOf = (size: number) => Math.max(0, size - RESPONSE_WINDOW_BYTES);
 
@@ -31,6 +42,7 @@ export class ResponseWindow {
   private isPaused = false;
   private pausedAtMs = 0;
   private isSlow = false;
+  private isLong = false;
 
   constructor(private readonly unprovenBytes = UNPROVEN_BYTES) {}
 
@@ -45,6 +57,8 @@ export class ResponseWindow {
     this.used = this.passed = 0;
     this.isPaused = false;
     this.isSlow = false;
+    if (this.isLong) longResponses--;
+    this.isLong = false;
   }
 
   private resize(size: number): void {
@@ -82,24 +96,28 @@ export class ResponseWindow {
 
   /**
    * Returns how many bytes to grant now; 0 until half of the window is used.
-   * @param isScarce whether there is little memory for unread responses
+   * @param spareBytes the memory that is left for unread responses
    */
-  grant(isScarce = false): number {
+  grant(spareBytes = Number.POSITIVE_INFINITY): number {
     if (this.isPaused || this.used < this.size / 2) return 0;
     if (this.passed < this.unprovenBytes) this.passed += this.used;
-    const change = Math.max(this.nextSize(isScarce) - this.size, -this.used);
+    if (!this.isLong) longResponses++;
+    this.isLong = true;
+    const change = Math.max(this.nextSize(spareBytes) - this.size, -this.used);
     const granted = this.used + change;
     this.resize(this.size + change);
     this.used = 0;
     return granted;
   }
 
-  private nextSize(isScarce: boolean): number {
+  private nextSize(spareBytes: number): number {
     const isProven = this.passed >= this.unprovenBytes;
-    if (isScarce && (this.isSlow || !isProven)) return LITTLE_WINDOW_BYTES;
-    if (this.isSlow) return RESPONSE_WINDOW_BYTES;
-    const mostBytes = isProven ? MAX_WINDOW_BYTES : UNPROVEN_WINDOW_BYTES;
     const withExtra = Math.max(this.size, RESPONSE_WINDOW_BYTES) + MAX_EXTRA_BYTES - extraBytes;
-    return Math.min(2 * this.size, mostBytes, withExtra);
+    if (isProven && !this.isSlow) return Math.min(2 * this.size, MAX_WINDOW_BYTES, withExtra);
+    const share = Math.max(LITTLE_WINDOW_BYTES, Math.floor((SHARE * spareBytes) / longResponses));
+    return Math.min(
+      this.isSlow ? RESPONSE_WINDOW_BYTES : Math.min(2 * this.size, UNPROVEN_WINDOW_BYTES, withExtra),
+      share,
+    );
   }
 }

@@ -95,7 +95,7 @@ export class LaneBench {
   busy = 0;
   readonly link: LaneUpstreamClient;
   readonly work = new WorkMeter();
-  readonly unread = { isScarce: false };
+  readonly unread = { spareBytes: Number.POSITIVE_INFINITY };
 
   constructor(notStartedUnsafeMax = 1, maxRequests = 1024, path = "instance.sock") {
     const services = {

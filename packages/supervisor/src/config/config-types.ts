@@ -1648,7 +1648,7 @@ export interface FleetKeys {
                */
               maxBufferedBytes?: number | undefined;
               /**
-               * The most memory that a balancer process may use for response bytes that clients have not read: up to 0.2 MB for most clients, less while half of the limit is used. Above half of the limit, clients that have read nothing for 10 s or more are reset (docs/security.md); above the limit, clients that were not seen to read since they fell behind. The longest-waiting client is reset first. A client that was seen to read for 10 s does not count, and is not reset for this. The limit also includes both directions of connections in tcp mode.
+               * The most memory that a balancer process may use for response bytes that clients have not read: up to 0.2 MB for most clients, less if many download at once. Above half of the limit, clients that have read nothing for 26 s or more are reset; above the limit, also those that have not proved that they read 1,000 bytes/s, newcomers first (docs/security.md has the order). Clients that have proved it are counted separately, up to the same limit again. The limit also includes both directions of connections in tcp mode.
                *
                * Value: whole number, bytes. Default: 8388608.
                */

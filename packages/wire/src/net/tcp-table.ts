@@ -1,4 +1,7 @@
-/** The kernel's table of TCP connections, with the bytes that peers have not acknowledged. Node has no call for this. */
+/**
+ * The kernel's table of TCP connections, with the bytes that peers have not acknowledged: Node has no call for this. The table also has the
+ * sockets of peers on this machine, with the bytes that these have not read.
+ */
 import type { Socket } from "node:net";
 import { fs } from "../proc/bun-memory.js";
 import type { AcknowledgingConnection } from "./slow-reader.js";
@@ -7,6 +10,14 @@ const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
 /** The size of a read. The kernel fills a page with whole rows, about 25. */
 const PIECE_BYTES = 16_384;
+
+/**
+ * How many pieces are read in one turn of the event loop, and how long that may take, in milliseconds. With only one piece per turn, a busy
+ * process would read a large table for many seconds.
+ */
+const PIECES_IN_TURN = 8;
+const PIECE_MS = 0.05;
+let piecesRead = 0;
 
 /** The maximum length of a row. */
 const MAX_ROW_BYTES = 1024;
@@ -33,11 +44,11 @@ interface TcpRow {
 
 /**
  * Calls `take` for each open connection.
- * @param isOfInterest selects the rows to decode, by whether the kernel holds bytes for the peer and whether the peer has sent FIN
+ * @param isOfInterest selects rows to decode, by whether the kernel holds bytes for the peer or from it, and whether the peer has sent FIN
  */
 export async function eachTcpRow(
   take: (row: TcpRow) => void,
-  isOfInterest: (holds: boolean, isCloseWait: boolean) => boolean,
+  isOfInterest: (holds: boolean, isCloseWait: boolean, isUnread: boolean) => boolean,
   tables: readonly string[] = TABLES,
 ): Promise<void> {
   for (const table of tables) {
@@ -57,11 +68,13 @@ export async function eachTcpRow(
 async function eachRow(
   fd: number,
   take: (row: TcpRow) => void,
-  isOfInterest: (holds: boolean, isCloseWait: boolean) => boolean,
+  isOfInterest: (holds: boolean, isCloseWait: boolean, isUnread: boolean) => boolean,
 ): Promise<void> {
   const piece = Buffer.allocUnsafeSlow(PIECE_BYTES + MAX_ROW_BYTES);
-  for (let rest = 0; ; ) {
-    const bytesRead = await readPiece(fd, piece, rest);
+  for (let rest = 0, n = 0; ; n++) {
+    piecesRead++;
+    const isOwnTurn = n % PIECES_IN_TURN === 0;
+    const bytesRead = isOwnTurn ? await readPiece(fd, piece, rest) : fs().readSync(fd, piece, rest, PIECE_BYTES, null);
     if (bytesRead === 0) return;
     const end = rest + bytesRead;
     let start = 0;
@@ -69,7 +82,7 @@ async function eachRow(
       const stateAt = stateOf(piece, start, lf);
       if (stateAt > 0 && piece[stateAt + 1] !== SIX) {
         const isCloseWait = piece[stateAt + 1] === EIGHT;
-        if (isOfInterest(hasQueue(piece, stateAt + 3), isCloseWait))
+        if (isOfInterest(hasQueue(piece, stateAt + 3), isCloseWait, hasQueue(piece, stateAt + 12)))
           take({ text: piece.toString("latin1", start, lf), isCloseWait });
       }
       start = lf + 1;
@@ -92,7 +105,7 @@ function stateOf(bytes: Buffer, start: number, end: number): number {
   let colon = start;
   while (colon < end && bytes[colon] !== COLON) colon++;
   const stateAt = colon + (bytes[colon + GAP_AT.v4] === SPACE ? STATE_AT.v4 : STATE_AT.v6);
-  return stateAt + 11 < end ? stateAt : 0;
+  return stateAt + 20 < end ? stateAt : 0;
 }
 
 /** Whether eight hex digits are not all zero. */
@@ -102,8 +115,8 @@ function hasQueue(bytes: Buffer, at: number): boolean {
 }
 
 /**
- * How long a reading is used, in milliseconds; below, as a multiple of the time that it took: a table of 100,000 rows costs the kernel 0.1
- * s.
+ * How long a reading is used, in milliseconds, and as a multiple of the time that the kernel takes for it, which is 0.2 s for a table of
+ * 100,000 rows.
  */
 const FRESH_MS = 1000;
 const FRESH_TIMES = 4;
@@ -114,7 +127,9 @@ const seesOutgoing = process.platform === "linux";
 let outgoing: ReadonlyMap<number, number> = new Map();
 /** The inodes of connections whose peer has sent FIN. */
 let ended: ReadonlySet<number> = new Set();
-/** The time at which the reading was requested; below, until when it is used. */
+/** The bytes that peers on this machine have not read, by `localPeer`. */
+let unreadOfPeers: ReadonlyMap<string, number> = new Map();
+/** When the reading was requested, and until when it is used. */
 let readAt = Number.NEGATIVE_INFINITY;
 let isFreshUntil = Number.NEGATIVE_INFINITY;
 let isReading = false;
@@ -127,15 +142,70 @@ interface Handle {
   readonly writeQueueSize?: number;
 }
 
-/** How many of the bytes written to a socket its peer has acknowledged. */
+/**
+ * Returns the name of a peer on this machine in the table, where its own socket has a row; undefined for other peers. Over loopback, a
+ * kernel does not report the first 64 KB that its program reads, for which a slow program needs a minute.
+ */
+export function localPeer(ends: {
+  remoteAddress?: string | undefined;
+  remotePort?: number | undefined;
+  localAddress?: string | undefined;
+  localPort?: number | undefined;
+}): string | undefined {
+  const { remoteAddress, remotePort, localAddress, localPort } = ends;
+  if (remoteAddress === undefined || remotePort === undefined || localPort === undefined) return undefined;
+  const bytes = /(?:^|:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(remoteAddress)?.slice(1).map(Number);
+  if (remoteAddress !== "::1" && (bytes === undefined || (bytes[0] !== 127 && remoteAddress !== localAddress)))
+    return undefined;
+  return `${(bytes ?? LOOPBACK_V6_END)
+    .map((byte) => hex(byte, 2))
+    .reverse()
+    .join("")}:${hex(remotePort, 4)} ${hex(localPort, 4)}`;
+}
+
+/** The last bytes of ::1. */
+const LOOPBACK_V6_END = [0, 0, 0, 1];
+/** The number of characters at the end of an address in the table that suffice to distinguish the addresses of this machine. */
+const END_LENGTH = 8;
+/** The length of a port in the table, including its colon. */
+const PORT_LENGTH = 5;
+
+const hex = (number: number, length: number) => number.toString(16).toUpperCase().padStart(length, "0");
+
+/** Returns how many bytes this peer had not read at the last reading. A call does not start a reading. */
+export function unreadOfPeer(peer: string): number {
+  return unreadOfPeers.get(peer) ?? 0;
+}
+
+/** A lower bound of the bytes that a peer has acknowledged or read, although the queues' sizes of a reading are late. */
+export class SureBytes {
+  /** How many bytes were on their way, or done, at `takenAt`. */
+  private takenBytes = 0;
+  private takenAt = Number.NEGATIVE_INFINITY;
+  private bytes = 0;
+
+  /**
+   * Returns how many of the bytes of an earlier call had left the queues at a later reading.
+   * @param takenBytes how many bytes have entered these queues by now
+   * @param queuedBytes how many of them were in the queues at the last reading
+   */
+  note(takenBytes: number, queuedBytes: number, now = performance.now(), at = readAt): number {
+    if (at >= this.takenAt) {
+      this.bytes = Math.max(this.bytes, this.takenBytes - queuedBytes);
+      this.takenBytes = takenBytes;
+      this.takenAt = now;
+    }
+    return this.bytes;
+  }
+}
+
+/** Finds how many of the bytes written to a socket its peer has acknowledged. */
 export class SocketAcknowledgements implements AcknowledgingConnection {
   /** Identifies it in the kernel's tables; 0 until it is determined. */
   private inode = 0;
-  /** How many bytes the kernel had accepted at `takenAt`. */
-  private takenBytes = 0;
-  private takenAt = Number.NEGATIVE_INFINITY;
-  /** How many of an earlier `takenBytes` were acknowledged at a later reading. */
-  private sureBytes = 0;
+  private readonly sureBytes = new SureBytes();
+  /** Empty until it is determined; undefined if the peer is on another machine. */
+  private peer: string | undefined = "";
 
   constructor(private readonly socket: Socket) {}
 
@@ -152,11 +222,20 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
   }
 
-  /** Like `acknowledgedBytes`, but synchronous: uses the kernel's queue size of the last reading; 0 without one. */
+  /**
+   * The number of bytes that the peer's kernel has acknowledged, without those that a peer on this machine has not read. Synchronous: uses
+   * the sizes of the queues from the last reading, or 0 without one.
+   */
   get progressBytes(): number {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
     this.findInode(fd);
-    return bytesWritten - writeQueueSize - (outgoing.get(this.inode) ?? 0);
+    return bytesWritten - writeQueueSize - this.queuedBytes;
+  }
+
+  /** The number of bytes that the kernel holds for the peer, including those that a peer on this machine has not read. */
+  private get queuedBytes(): number {
+    const { peer } = this;
+    return (outgoing.get(this.inode) ?? 0) + (peer === undefined ? 0 : unreadOfPeer(peer));
   }
 
   /**
@@ -166,12 +245,13 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
   get surelyReadBytes(): number {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
     this.findInode(fd);
-    if (readAt >= this.takenAt) {
-      this.sureBytes = Math.max(this.sureBytes, this.takenBytes - (outgoing.get(this.inode) ?? 0));
-      this.takenBytes = bytesWritten - writeQueueSize;
-      this.takenAt = performance.now();
-    }
-    return this.sureBytes;
+    return this.sureBytes.note(bytesWritten - writeQueueSize, this.queuedBytes);
+  }
+
+  /** The same for a peer on this machine, whose unread bytes are known; undefined for other peers. */
+  get locallyReadBytes(): number | undefined {
+    const { surelyReadBytes } = this;
+    return this.peer ? surelyReadBytes : undefined;
   }
 
   /** Whether the peer has sent FIN, by the last reading. A call starts the next one. */
@@ -187,7 +267,9 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
   }
 
   private findInode(fd: number): void {
-    if (this.inode === 0 && this.seesAcknowledgements) this.inode = inodeOf(fd);
+    if (this.inode !== 0 || !this.seesAcknowledgements) return;
+    this.inode = inodeOf(fd);
+    this.peer = localPeer(this.socket);
   }
 }
 
@@ -221,30 +303,38 @@ async function readTables(now: number): Promise<void> {
   isReading = true;
   const found = new Map<number, number>();
   const foundEnded = new Set<number>();
-  // Without the tables, bytes count once they have left this process.
-  await takeTables(found, foundEnded).catch(() => {});
+  const foundUnread = new Map<string, number>();
+  const before = piecesRead;
+  // If the tables cannot be read, bytes count as acknowledged as soon as this process has written them.
+  await takeTables(found, foundEnded, foundUnread).catch(() => {});
   outgoing = found;
   ended = foundEnded;
+  unreadOfPeers = foundUnread;
   readAt = now;
-  isFreshUntil = now + Math.max(FRESH_MS, FRESH_TIMES * (performance.now() - now));
+  isFreshUntil = now + Math.max(FRESH_MS, FRESH_TIMES * PIECE_MS * (piecesRead - before));
   isReading = false;
 }
 
-/** Collects the kernel's queued bytes, and the peers that have sent FIN, by the sockets' inodes. */
+/**
+ * Collects the kernel's queued bytes and the peers that have sent FIN, by the inodes of the sockets; and the unread bytes, by `localPeer`.
+ */
 export async function takeTables(
   found: Map<number, number>,
   ended: Set<number>,
+  unread: Map<string, number>,
   tables?: readonly string[],
 ): Promise<void> {
   await eachTcpRow(
     ({ text, isCloseWait }) => {
-      const fields = text.trim().split(/\s+/);
-      const inode = Number(fields[9]);
-      const tx = Number.parseInt(fields[4] ?? "", 16);
-      if (tx > 0) found.set(inode, tx);
-      if (isCloseWait) ended.add(inode);
+      const [, own = "", peers = "", , queues = "", , , , , inode] = text.trim().split(/\s+/);
+      const [tx = "", rx = ""] = queues.split(":");
+      const sent = Number.parseInt(tx, 16);
+      const received = Number.parseInt(rx, 16);
+      if (sent > 0) found.set(Number(inode), sent);
+      if (received > 0) unread.set(`${own.slice(-END_LENGTH - PORT_LENGTH)} ${peers.slice(1 - PORT_LENGTH)}`, received);
+      if (isCloseWait) ended.add(Number(inode));
     },
-    (holds, isCloseWait) => holds || isCloseWait,
+    (holds, isCloseWait, isUnread) => holds || isCloseWait || isUnread,
     tables,
   );
 }

@@ -1,0 +1,128 @@
+/** The facts about one peer whose unread bytes are counted, and how long it may be silent. */
+import { SLOWEST_READ, type Waiting } from "./giving-way.js";
+
+/**
+ * After this time without reading, a peer may be reset before the limit is reached, in milliseconds. The kernel of a distant reader of
+ * 1,000 bytes per second reports its reading every 4 to 8 s. On Node there are several checks in this time.
+ */
+const SILENT_MS = 10_000;
+/**
+ * A kernel reports its program's reading in steps (see SlowReader), so a peer may additionally be silent for as long as such a step takes
+ * at SLOWEST_READ. The buffers of slow readers do not grow, so their steps are no larger than this.
+ */
+const MAX_STEP_BYTES = 131_072;
+/**
+ * Over TLS a program reads a whole record at once. Therefore even a peer whose kernel hides nothing may be silent for as long as one record
+ * takes.
+ */
+const RECORD_BYTES = 16_384;
+/** A peer was seen to read when it has read this much since it was first blocked; a TLS handshake is smaller. */
+const SEEN_BYTES = 8192;
+/**
+ * A peer is a reader if it has read this many bytes since it was first blocked, or still reads after `PROOF_MS` milliseconds, at half of
+ * SLOWEST_READ or faster. If nobody reads, the kernels' buffers accept fewer bytes, and earlier, even on a busy machine.
+ */
+const PROOF_BYTES = 262_144;
+const PROOF_MS = 10_000;
+/** This many readings of the kernels' buffers show how much they had accepted when a peer was first blocked. */
+export const FIRST_READINGS = 2;
+
+export interface UnreadOwner {
+  /** The memory of its unread bytes at present. */
+  readonly unreadBytes: number;
+  /** Grows while the peer reads. */
+  readonly progressBytes: number;
+  /** How much it has certainly read, if `progressBytes` may count many bytes that only the kernel has accepted. */
+  readonly surelyReadBytes?: number | undefined;
+  /** How much a peer on this machine has certainly read of all bytes; undefined for other peers, whose kernels do not report that. */
+  readonly locallyReadBytes?: number | undefined;
+  /** The smallest steps in which `progressBytes` grows; undefined if they depend on what the peer's kernel has accepted. */
+  readonly stepBytes?: number | undefined;
+  /** Closes the connection to make room for others. */
+  giveUnreadWay(): void;
+}
+
+/** A connection's place; it lasts as long as the connection. */
+export class UnreadPlace implements Waiting {
+  /** Set by UnreadBytes, like all fields below. */
+  bytes = 0;
+  progressBytes = 0;
+  /**
+   * When it was first blocked, in milliseconds of the clock, without the times in which nothing was unread; and its progress at that time.
+   */
+  firstBlockedAt = Number.POSITIVE_INFINITY;
+  firstProgressBytes = 0;
+  firstReadBytes = 0;
+  /** How much a peer on this machine had read when it last stopped reading. */
+  private firstLocalBytes = 0;
+  /** How much it had read at the last check. */
+  private lastReadBytes = 0;
+  /** The last reading that `firstReadBytes` includes, and the number of readings. */
+  firstReadingAt = 0;
+  firstReadings = 0;
+  /** When it had last read everything. */
+  drainedAt = 0;
+  paidUntil = 0;
+  /** How many read bytes its kernel may hide: all that the kernel has accepted, up to the largest step. */
+  step = 0;
+  /** Whether it was seen to read since it was first blocked. */
+  hasRead = false;
+  /** Whether it reads, however slowly. */
+  isReader = false;
+  /** How many bytes it had unread at the last check, while it does not count. */
+  exemptBytes = 0;
+
+  constructor(readonly owner: UnreadOwner) {}
+
+  get patienceMs(): number {
+    return SILENT_MS + this.stepMs;
+  }
+
+  /** How long its program may be reading at SLOWEST_READ without showing it, in milliseconds. */
+  get stepMs(): number {
+    return (RECORD_BYTES + this.step) / SLOWEST_READ;
+  }
+
+  /** How much it has read since it was first blocked. */
+  private get readBytes(): number {
+    const { surelyReadBytes, progressBytes, locallyReadBytes } = this.owner;
+    const bytes =
+      surelyReadBytes === undefined ? progressBytes - this.firstProgressBytes : surelyReadBytes - this.firstReadBytes;
+    return locallyReadBytes === undefined ? bytes : Math.max(bytes, locallyReadBytes - this.firstLocalBytes);
+  }
+
+  /** Records how much its kernel may hide. */
+  noteStep(): void {
+    const { surelyReadBytes, progressBytes, stepBytes = 0 } = this.owner;
+    this.step = Math.max(stepBytes, Math.min(MAX_STEP_BYTES, surelyReadBytes ?? progressBytes));
+  }
+
+  /** Records whether it was seen to read, and whether that proves that it is a reader. */
+  prove(now: number): void {
+    const { readBytes } = this;
+    const isMore = readBytes > this.lastReadBytes;
+    this.lastReadBytes = readBytes;
+    // Without its kernel's buffer, which may become known later, it may not have read.
+    this.hasRead = readBytes >= SEEN_BYTES;
+    if (!this.hasRead) return;
+    const waitedMs = now - this.firstBlockedAt;
+    const isSteady = isMore && waitedMs >= PROOF_MS && readBytes >= (waitedMs * SLOWEST_READ) / 2;
+    if (readBytes < PROOF_BYTES && !isSteady) return;
+    this.isReader = true;
+    this.paidUntil = Math.max(this.paidUntil, now);
+  }
+
+  /** Makes it prove again that it reads. */
+  stopReading(now: number): void {
+    this.isReader = this.hasRead = false;
+    this.firstLocalBytes = this.owner.locallyReadBytes ?? 0;
+    this.beginProof(now);
+  }
+
+  beginProof(now: number): void {
+    this.firstBlockedAt = this.firstReadingAt = now;
+    this.firstReadings = 0;
+    this.firstProgressBytes = this.progressBytes;
+    this.firstReadBytes = this.owner.surelyReadBytes ?? 0;
+  }
+}

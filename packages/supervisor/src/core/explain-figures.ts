@@ -30,6 +30,31 @@ export const BAD_COUNT = 5;
 const MOST_ERRORS = 0.7;
 
 export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
+  "slow-start": (view) => {
+    const leftMs = slowStartLeftMs(view);
+    const { instance, peers, pool } = view;
+    // Instances that have started together get the same.
+    const hasOlder = peers.some(({ uptimeSeconds }) => 1000 * uptimeSeconds > (pool.slowStartMs ?? 0));
+    if (leftMs === undefined || !hasOlder) return undefined;
+    return {
+      severity: "note",
+      what: `${instance.name} is new: it gets a growing share of the requests for ${formatDuration(leftMs / 1000)} more (slowStartMs)`,
+      evidence: [],
+      todo: "",
+    };
+  },
+
+  weight: ({ instance }) => {
+    const { weight, name } = instance;
+    if (weight === null || weight === FULL_WEIGHT) return undefined;
+    return {
+      severity: "note",
+      what: `${name} has the weight ${weight}: it gets ${shareText(weight / FULL_WEIGHT)} of what another instance gets`,
+      evidence: [],
+      todo: `The normal share: paceline weight ${name} ${FULL_WEIGHT}`,
+    };
+  },
+
   blocked: ({ instance }) => {
     const { eventLoopLagMs: lag, name, stalledMs } = instance;
     if (lag === null || lag < LAG_MS || stalledMs !== null || instance.pid === null) return undefined;
@@ -162,7 +187,8 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
 
 /** Returns how much longer an instance gets fewer requests than the others because it is new; undefined if it does not. */
 export function slowStartLeftMs({ instance, pool, events, now }: InstanceView): number | undefined {
-  if (pool.slowStartMs === undefined || instance.state !== "ready" || instance.requestsPerSecond === null)
+  const { state, requestsPerSecond, outOfTurn } = instance;
+  if (pool.slowStartMs === undefined || state !== "ready" || requestsPerSecond === null || outOfTurn !== null)
     return undefined;
   const readyAt = events.findLast(({ message }) => message === "is ready")?.at ?? now - 1000 * instance.uptimeSeconds;
   const leftMs = readyAt + pool.slowStartMs - now;

@@ -3,7 +3,7 @@
  * about its figures. Pure.
  */
 import { type DeathReport, howItDied } from "./deaths.js";
-import { FIGURE_RULES, slowStartLeftMs } from "./explain-figures.js";
+import { FIGURE_RULES } from "./explain-figures.js";
 import {
   agoText,
   type EventFacts,
@@ -16,10 +16,8 @@ import {
   type OpenFacts,
   type PoolFacts,
   requestsText,
-  shareText,
   timesText,
 } from "./explain-model.js";
-import { FULL_WEIGHT } from "./fleet.js";
 import { formatDuration, isAbout, stateWord } from "./words.js";
 
 /** Deaths within this time are counted together, in milliseconds. */
@@ -35,6 +33,9 @@ const OLD_JOBS_MS = 60_000;
 const START_MS = 2000;
 /** A request that is open for this long is reported, in milliseconds. */
 const LONG_MS = 10_000;
+
+/** A part of the event of an instance that was ejected by hand. */
+const BY_OPERATOR = "ejected by an operator";
 
 const AFTER_DEATH: Readonly<Record<string, string>> = {
   ready: "was restarted",
@@ -137,6 +138,20 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
     };
   },
 
+  replacing: ({ instance }) => {
+    const { name, other } = instance;
+    if (other == null || other.isCanary === true) return undefined;
+    if (other.role === "outgoing")
+      return { severity: "note", what: `the former process of ${name} finishes its requests`, evidence: [], todo: "" };
+    if (other.role !== "replacement" || other.state !== "starting") return undefined;
+    return {
+      severity: "note",
+      what: `a new process of ${name} is starting; the present one serves until it is ready`,
+      evidence: [],
+      todo: `If this takes long, see what it waits for: paceline logs ${name}; readyTimeoutMs bounds the wait`,
+    };
+  },
+
   stalled: ({ instance, open }) => {
     if (instance.stalledMs === null) return undefined;
     return {
@@ -176,6 +191,13 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
       ({ balancer, reason, forSeconds }) => `${balancer}, for ${formatDuration(forSeconds)} more: ${reason}`,
     );
     const said = byBalancers.length > 0 ? byBalancers : lastSaid(events, /eject|health check/, now);
+    if (said.some((text) => text.includes(BY_OPERATOR)))
+      return {
+        severity: "warning",
+        what: `${instance.name} gets no new requests: an operator has ejected it`,
+        evidence: said,
+        todo: `Send it requests again: paceline readmit ${instance.name}`,
+      };
     return {
       severity: "fault",
       what: `${instance.name} is ejected: it gets no new requests while other instances can take them`,
@@ -197,18 +219,6 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
     };
   },
 
-  "slow-start": (view) => {
-    const leftMs = slowStartLeftMs(view);
-    const { instance, peers } = view;
-    if (leftMs === undefined || peers.length === 0) return undefined;
-    return {
-      severity: "note",
-      what: `${instance.name} is new: it gets a growing share of the requests for ${formatDuration(leftMs / 1000)} more (slowStartMs)`,
-      evidence: [],
-      todo: "",
-    };
-  },
-
   canary: ({ instance, pool }) => {
     const canary = pool.deploy?.canaries.find((id) => id.slice(0, id.indexOf("#")) === instance.name);
     if (canary === undefined) return undefined;
@@ -217,17 +227,6 @@ export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
       what: `${canary} is a canary: it runs generation ${pool.deploy?.to} for comparison`,
       evidence: [],
       todo: "How it compares: paceline explain deploy. To decide now: paceline deploy promote, or paceline rollback",
-    };
-  },
-
-  weight: ({ instance }) => {
-    const { weight, name } = instance;
-    if (weight === null || weight === FULL_WEIGHT) return undefined;
-    return {
-      severity: "note",
-      what: `${name} has the weight ${weight}: it gets ${shareText(weight / FULL_WEIGHT)} of what another instance gets`,
-      evidence: [],
-      todo: `The normal share: paceline weight ${name} ${FULL_WEIGHT}`,
     };
   },
 

@@ -43,6 +43,8 @@ export interface InstanceFacts extends ProcessFacts {
   /** Missing from the supervisor of an earlier version. */
   growthBytesPerMinute?: number | null;
   exposed: readonly string[];
+  /** A second process in its slot. */
+  other?: { role: string; state: string; isCanary?: boolean } | null;
   deferred: DeferredJobs | null;
   schedule: ScheduleStatus | null;
 }

@@ -127,11 +127,13 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
   ["starting", having({ state: "starting" })],
   ["stopped", having({ state: "stopped", pid: null })],
   ["leaving", having({ state: "draining" })],
+  ["replacing", having({ other: { role: "replacement", state: "starting" } })],
   ["stalled", having({ stalledMs: 12_000 })],
   ["long-request", having({}, {}, { open: [{ name: "web.1", request: "GET /report", ageMs: 42_000 }] })],
   ["drained", having({ outOfTurn: "drained" })],
   ["ejected", having({ outOfTurn: "ejected" })],
   ["failing", having({ outOfTurn: "failing" })],
+  ["canary", having({}, { deploy: { ...deployFacts, canaries: ["web.1#9"] } })],
   [
     "slow-start",
     having(
@@ -139,7 +141,6 @@ const OF_INSTANCES: [kind: string, facts: Facts][] = [
       { slowStartMs: 30_000 },
     ),
   ],
-  ["canary", having({}, { deploy: { ...deployFacts, canaries: ["web.1#9"] } })],
   ["weight", having({ weight: 50 })],
   ["blocked", having({ eventLoopLagMs: 400 })],
   ["slow", having({ latencyMs: { p50: 9, p99: 400 }, latencyShape: [0, 50, 30, 20, 40, 20, 0, 20, 20, 0] })],

@@ -190,7 +190,13 @@ export function slowStartLeftMs({ instance, pool, events, now }: InstanceView): 
   const { state, requestsPerSecond, outOfTurn } = instance;
   if (pool.slowStartMs === undefined || state !== "ready" || requestsPerSecond === null || outOfTurn !== null)
     return undefined;
-  const readyAt = events.findLast(({ message }) => message === "is ready")?.at ?? now - 1000 * instance.uptimeSeconds;
+  const spawnedAt = now - 1000 * instance.uptimeSeconds;
+  // A canary beside it has become ready at another time.
+  const isOwn = (subject: string) => subject === instance.name || instance.other == null;
+  const ready = events.findLast(
+    ({ at, subject, message }) => message === "is ready" && at >= spawnedAt && isOwn(subject),
+  );
+  const readyAt = ready?.at ?? spawnedAt;
   const leftMs = readyAt + pool.slowStartMs - now;
   return leftMs > 0 ? leftMs : undefined;
 }

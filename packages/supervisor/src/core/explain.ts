@@ -232,7 +232,7 @@ function explainDeploy(id: number | null, facts: Facts): Explanation {
       .map(
         ({ pool, name, verdict, difference, limit }): Finding => ({
           ...{ kind: "test", severity: verdict === "fail" ? "fault" : "note", about: pool },
-          what: `${name} ${verdict === "fail" ? "fails" : "is not decided yet"}: ${difference === "" ? "no requests yet" : difference} (allowed ${limit})`,
+          what: `${name} ${verdict === "fail" ? "fails" : "is not decided yet"}: ${difference === "" ? (name === "memory" ? "not measured long enough" : "no requests yet") : difference} (allowed ${limit})`,
           ...{ evidence: [], todo: "" },
         }),
       ),

@@ -50,3 +50,21 @@ it("keeps what it has read", () => {
   expect(first).toEqual({ text: "a: 1\r\n", contentLength: -1, hasContentType: false });
   expect(plainFieldLines(undefined)?.text).toBe("");
 });
+
+it.each([
+  ["another value", { a: "1", "content-type": "text/html" }],
+  ["another name", { b: "1", "content-type": "text/css" }],
+  ["fewer fields", { a: "1" }],
+  ["more fields", { a: "1", "content-type": "text/css", b: "2" }],
+  ["another order", { "content-type": "text/css", a: "1" }],
+  ["a long value", { a: "1".repeat(2000), "content-type": "text/css" }],
+  ["no fields", {}],
+])("does not take %s for the fields of the last response", (_, fields) => {
+  const before = { a: "1", "content-type": "text/css" };
+  const first = plainFieldLines(before);
+  expect(plainFieldLines({ ...before })).toBe(first);
+  const expected = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
+  for (let time = 0; time < 2; time++) expect(plainFieldLines(fields)?.text).toBe(expected.join(""));
+  expect(plainFieldLines({ a: 1 })).toBeUndefined();
+  expect(plainFieldLines(before)).toEqual(first);
+});

@@ -148,7 +148,10 @@ export function plainFieldLines(fields: unknown): FieldLines | undefined {
   const prototype = typeof fields === "object" && fields !== null ? Object.getPrototypeOf(fields) : undefined;
   if (prototype !== Object.prototype && prototype !== null) return undefined;
   const values = fields as Record<string, unknown>;
+  if (wasLast(values)) return last.lines;
+  last.count = 0;
   beginLines();
+  let count = 0;
   for (const name in values) {
     const value = values[name];
     if (typeof value !== "string" || value !== value.trim()) return undefined;
@@ -156,12 +159,32 @@ export function plainFieldLines(fields: unknown): FieldLines | undefined {
     // If two names only differ in case, the platform makes them one field.
     if (lower !== name && (lower in values || lines.text.includes(`${lower}: `))) return undefined;
     addLine(lower, value);
+    last.names[count] = name;
+    last.values[count++] = value;
   }
   const { text, contentLength, hasContentType } = lines;
-  return { text, contentLength, hasContentType };
+  last.lines = { text, contentLength, hasContentType };
+  // Long ones would stay in memory.
+  if (text.length <= MAX_LAST_LENGTH) last.count = count;
+  return last.lines;
+}
+
+/** Whether these are the fields of `last`. */
+function wasLast(fields: Record<string, unknown>): boolean {
+  let at = 0;
+  for (const name in fields) {
+    if (at === last.count || name !== last.names[at] || fields[name] !== last.values[at]) return false;
+    at++;
+  }
+  return at === last.count && at > 0;
 }
 
 const NO_LINES: FieldLines = { text: "", contentLength: -1, hasContentType: false };
+
+const MAX_LAST_LENGTH = 1024;
+
+/** The last plain fields and their lines, because many responses have the same fields. `count` is 0 if there are none. */
+const last = { count: 0, names: [] as string[], values: [] as string[], lines: NO_LINES };
 
 /** Converts pairs of lower-case names and values; names may repeat. */
 export function fieldLinesOf(fields: Iterable<readonly [string, string]>): FieldLines {

@@ -72,7 +72,7 @@ maxBodyBytes = 1048576
 
 const EDITORS = `## In an editor
 
-In a module, \`defineConfig\` gives an editor every key with its description, unit and default, and errors for unknown keys, wrong values and
+In a module, \`defineConfig\` shows an editor every key with its description, unit and default, and errors for unknown keys, wrong values and
 keys of another kind of pool. Without it, \`/** @type {import("paceline").PacelineConfig} */\` above the object does the same in JavaScript.
 
 For JSON and TOML, the package has a JSON Schema: \`node_modules/paceline/dist/schema.json\`. [\`paceline schema\`](cli.md#schema) prints it.

@@ -126,7 +126,7 @@ export abstract class Http2Ending {
   // The end of the connection:
 
   /**
-   * Called when a drain starts: tells the client to send further requests elsewhere. Requests in transit are still served (RFC 9113 §6.8).
+   * Called when a drain starts: asks the client to send further requests elsewhere. Requests in transit are still served (RFC 9113 §6.8).
    */
   drain(): void {
     if (!this.isOpen || this.leaving !== "no") return;

@@ -48,7 +48,7 @@ const [UPPER_A, UPPER_Z, LETTER_T, LETTER_E] = [65, 90, 116, 101];
 export const SEPARATOR_BYTES = 2;
 
 /** @param start of a line `name: value` with its line end; the name ends at `nameEnd`, the value at `valueEnd` */
-export function kindOf(bytes: Uint8Array, start: number, nameEnd: number, valueEnd: number): number {
+export function fieldKindOf(bytes: Uint8Array, start: number, nameEnd: number, valueEnd: number): number {
   const valueStart = nameEnd + SEPARATOR_BYTES;
   if (!isValue(bytes, valueStart, valueEnd)) return Kind.MALFORMED;
   const length = nameEnd - start;

@@ -3,7 +3,7 @@
  * all connections share. Pure.
  */
 import { CR, copy, LF, SPACE } from "../http1/bytes.js";
-import { Kind, kindOf, SEPARATOR_BYTES } from "./field-kinds.js";
+import { fieldKindOf, Kind, SEPARATOR_BYTES } from "./field-kinds.js";
 import { DYNAMIC_INDEX, DynamicTable, STATIC_LINES, STATIC_POSITIONS } from "./hpack-tables.js";
 import { TABLE_BYTES } from "./protocol.js";
 
@@ -109,7 +109,7 @@ export class HpackDecoder {
     scratch[nameEnd + 1] = SPACE;
     scratch[valueEnd] = CR;
     scratch[valueEnd + 1] = LF;
-    const kind = kindOf(scratch, 0, nameEnd, valueEnd);
+    const kind = fieldKindOf(scratch, 0, nameEnd, valueEnd);
     if (isAdded) this.table.add(scratch, 0, nameEnd, valueEnd, kind);
     sink.onField(kind, scratch, 0, nameEnd, valueEnd);
     return true;

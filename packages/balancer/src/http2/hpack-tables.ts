@@ -1,5 +1,5 @@
 /** The static and the dynamic table of HPACK (RFC 7541 Appendix A, §2.3.2), with each field as an HTTP/1.1 line. Pure. */
-import { kindOf, SEPARATOR_BYTES } from "./field-kinds.js";
+import { fieldKindOf, SEPARATOR_BYTES } from "./field-kinds.js";
 import { TABLE_BYTES } from "./protocol.js";
 
 /** In the order of their indices, which start at 1. */
@@ -80,7 +80,7 @@ let at = 0;
 for (const [i, [name, value]] of STATIC_FIELDS.entries()) {
   const nameEnd = at + name.length;
   const valueEnd = nameEnd + SEPARATOR_BYTES + value.length;
-  STATIC_POSITIONS.set([at, nameEnd, valueEnd, kindOf(STATIC_LINES, at, nameEnd, valueEnd)], 4 * (i + 1));
+  STATIC_POSITIONS.set([at, nameEnd, valueEnd, fieldKindOf(STATIC_LINES, at, nameEnd, valueEnd)], 4 * (i + 1));
   at = valueEnd + 2;
 }
 

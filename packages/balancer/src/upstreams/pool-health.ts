@@ -50,7 +50,7 @@ export class PoolHealth {
   private isSuspended = false;
   private isLookDue = false;
   private comparedAt: number;
-  /** The sum of `requestsTotal` at that time. */
+  /** The sum of the upstreams' `requestsTotal` at `comparedAt`. */
   private sent = 0;
   /** The number of requests that the retry budget has refused since the last report. */
   private refused = 0;

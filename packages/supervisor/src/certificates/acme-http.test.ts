@@ -6,7 +6,7 @@ import {
   cleanText,
   externalBinding,
   jws,
-  kindOf,
+  problemKindOf,
   problemText,
   publicJwk,
   retryAfterOf,
@@ -29,7 +29,7 @@ test.each([
   [403, "caa", "refused"],
   [400, "malformed", "refused"],
 ] as const)("%d %s is %s", (status, type, kind) => {
-  expect(kindOf(status, type)).toBe(kind);
+  expect(problemKindOf(status, type)).toBe(kind);
 });
 
 test.each([

@@ -219,7 +219,7 @@ function successful(response: CaResponse, host: string): CaResponse {
   const problem = problemOf(response);
   const type = problem?.type.startsWith(ERRORS) ? problem.type.slice(ERRORS.length) : undefined;
   const detail = problem === undefined ? `status ${status}` : `${problem.detail} (${type ?? problem.type})`;
-  throw new AcmeError(kindOf(status, type), `${host}: ${detail}`, { type, retryAfterMs });
+  throw new AcmeError(problemKindOf(status, type), `${host}: ${detail}`, { type, retryAfterMs });
 }
 
 const OF_ACCOUNTS = new Set([
@@ -228,7 +228,7 @@ const OF_ACCOUNTS = new Set([
 ]);
 
 /** @param type of the problem, without its prefix */
-export function kindOf(status: number, type: string | undefined): FailureKind {
+export function problemKindOf(status: number, type: string | undefined): FailureKind {
   if (type === "rateLimited" || status === 429) return "limited";
   if (type !== undefined && OF_ACCOUNTS.has(type)) return "account";
   if (status >= 500 || status < 400 || type === "badNonce" || type === "serverInternal") return "unreachable";

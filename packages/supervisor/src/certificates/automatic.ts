@@ -31,7 +31,7 @@ import type { EventLog } from "../logs/event-log.js";
 import { AcmeFiles, KeptCertificates } from "./acme-files.js";
 import type * as Orders from "./acme-order.js";
 import { readCertificate } from "./acme-x509.js";
-import { type ChallengeSink, failureOf, OrderAttempts } from "./order-attempts.js";
+import { type ChallengeSink, OrderAttempts, orderFailureOf } from "./order-attempts.js";
 
 /** Receives certificates and challenges, and sends them to all balancers. Each method resolves when they have them. */
 export interface CertificateSink extends ChallengeSink {
@@ -243,7 +243,7 @@ export class AutomaticCertificates {
       this.budget = endCaPause(this.budget);
       this.issued(name, obtained, directory, onStaging);
     } catch (error) {
-      if (!this.closing.signal.aborted) this.failed(name, failureOf(error as Error, onStaging), config);
+      if (!this.closing.signal.aborted) this.failed(name, orderFailureOf(error as Error, onStaging), config);
     }
   }
 

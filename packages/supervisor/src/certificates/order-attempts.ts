@@ -44,7 +44,7 @@ interface Attempt {
 export class OrderAttempts {
   constructor(private readonly options: AttemptsOptions) {}
 
-  /** @throws Error, which `failureOf` explains */
+  /** @throws Error, which `orderFailureOf` explains */
   async order(config: AutomaticConfig, attempt: Attempt): Promise<Orders.Obtained> {
     const { files } = this.options;
     const { directory, onStaging, ...rest } = attempt;
@@ -127,7 +127,7 @@ interface KnownError extends Error {
   challenge?: ChallengeKind;
 }
 
-export function failureOf(error: KnownError, onStaging: boolean): OrderFailure {
+export function orderFailureOf(error: KnownError, onStaging: boolean): OrderFailure {
   const { message, kind = "local", more, challenge } = error;
   if (challenge !== undefined) return { kind: "challenge", challenge, message, onStaging };
   return { kind, message, retryAfterMs: more?.retryAfterMs, onStaging };

@@ -1,6 +1,6 @@
 /** `paceline check` names the reason why an app did not load, in the words of `start`. */
 import { expect, test } from "vitest";
-import { failureOf } from "./load-apps.js";
+import { loadFailureOf } from "./load-apps.js";
 
 const POOL = { source: "/a.js", workload: { app: "/a.js" } };
 
@@ -23,5 +23,5 @@ test.each<[string, number | string, string, string, string[]]>([
   ["an end without a word", 3, "\n", "/a.js ended with status 3 while it loaded", []],
   ["a program that is not there", "spawn ENOENT", "", "spawn ENOENT", []],
 ])("%s", (_, status, text, reason, lastLines) => {
-  expect(failureOf(POOL as never, status, text, 3000)).toEqual({ reason, lastLines });
+  expect(loadFailureOf(POOL as never, status, text, 3000)).toEqual({ reason, lastLines });
 });

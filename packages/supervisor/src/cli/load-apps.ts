@@ -38,7 +38,7 @@ export async function loadApps(
     if (status === "late" && deadline !== undefined) {
       throw new PacelineError("timeout", `${pool.name}: ${pool.source} did not load in time`);
     }
-    failures.push({ pool: pool.name, ...failureOf(pool, status, text, left) });
+    failures.push({ pool: pool.name, ...loadFailureOf(pool, status, text, left) });
   }
   return failures;
 }
@@ -50,7 +50,7 @@ const STILL_LOADING = "still loading: ";
  * Returns in one line why an app did not load, and the output of the app.
  * @param status of its process, or `late` after `timeoutMs`
  */
-export function failureOf(
+export function loadFailureOf(
   { source, workload }: Pick<PoolConfig, "source" | "workload">,
   status: number | string | "late",
   text: string,

@@ -1,6 +1,6 @@
 /** Runs a deploy and prints its steps: in a terminal with the current verdict, or as lines of JSON. */
 import { resolve } from "node:path";
-import { kindOf } from "../config/find.js";
+import { entryKindOf } from "../config/find.js";
 import type { DeployRequest, DeployStatus, NamedRelease } from "../control/api.js";
 import { FIRST_STEP } from "../core/deploy.js";
 import { PacelineError } from "../errors.js";
@@ -74,9 +74,9 @@ export function namedRelease(release: string | undefined, envFile: string | unde
 }
 
 /** @throws PacelineError `usage` if the type of the file cannot be determined */
-function lookAt(path: string): ReturnType<typeof kindOf> {
+function lookAt(path: string): ReturnType<typeof entryKindOf> {
   try {
-    return kindOf(path);
+    return entryKindOf(path);
   } catch (error) {
     throw new PacelineError("usage", (error as Error).message, { cause: error });
   }

@@ -1,7 +1,7 @@
 /** Writes a new config file, which replaces an existing one only if requested, and checks the written file. */
 import { writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { CONFIG_FILE_NAMES, findConfigFile, kindOf } from "../config/find.js";
+import { CONFIG_FILE_NAMES, entryKindOf, findConfigFile } from "../config/find.js";
 import { loadFleet } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import { PacelineError } from "../errors.js";
@@ -33,7 +33,7 @@ export async function saveConfig(
       "usage",
       `${path}: the name of a module must contain "paceline.config.", such as a.paceline.config.mjs`,
     );
-  const existing = isDefault ? findConfigFile(dirname(path)) : kindOf(path) === "nothing" ? undefined : path;
+  const existing = isDefault ? findConfigFile(dirname(path)) : entryKindOf(path) === "nothing" ? undefined : path;
   if (existing !== undefined && (!force || existing !== path)) {
     const remedy = existing === path ? "--force overwrites it" : "it would be used first: remove it";
     throw new PacelineError(
@@ -64,7 +64,7 @@ async function problemsOf(path: string): Promise<string[]> {
 
 /** Returns the name of the first file in `folder` that `paceline import` reads. */
 export function importableIn(folder: string): string | undefined {
-  return IMPORTED_FILE_NAMES.find((name) => kindOf(join(folder, name)) === "file");
+  return IMPORTED_FILE_NAMES.find((name) => entryKindOf(join(folder, name)) === "file");
 }
 
 /** @throws PacelineError `usage` if there is no such file in `folder` */

@@ -76,7 +76,7 @@ function pathOfText(folder: string, text: string): string {
  */
 export function staticSource(folder: string, cwd: string): FleetSource {
   const path = resolve(cwd, folder);
-  if (kindOf(path) === "folder") return { kind: "static", folder: path };
+  if (entryKindOf(path) === "folder") return { kind: "static", folder: path };
   throw new ConfigError([{ file: path, path: [], message: "there is no such folder" }]);
 }
 
@@ -95,7 +95,7 @@ export function workerSource(
   });
   if (Array.isArray(worker)) return source(worker);
   const path = resolve(cwd, worker ?? ".");
-  const kind = kindOf(path);
+  const kind = entryKindOf(path);
   if (kind === "file" && worker !== undefined) return source(worker);
   const message =
     kind === "folder"
@@ -110,7 +110,7 @@ export function workerSource(
  */
 export function fapwsSource(script: string, cwd: string): FleetSource {
   const path = resolve(cwd, script);
-  if (kindOf(path) === "file") return { kind: "fapws", script: path };
+  if (entryKindOf(path) === "file") return { kind: "fapws", script: path };
   throw new ConfigError([{ file: path, path: [], message: "there is no such file" }]);
 }
 
@@ -121,7 +121,7 @@ export function fapwsSource(script: string, cwd: string): FleetSource {
  */
 export function findSource(target: string | undefined, cwd: string): FleetSource {
   const path = resolve(cwd, target ?? ".");
-  const kind = kindOf(path);
+  const kind = entryKindOf(path);
   if (kind === "file") {
     if (OF_OTHERS.test(basename(path))) {
       const message = `is the configuration of another program; run: paceline import ${target}`;
@@ -153,7 +153,7 @@ export function findSource(target: string | undefined, cwd: string): FleetSource
 
 /** Returns what else in a folder can be started. */
 function hintOnFolder(path: string, target = "."): string {
-  const has = (name: string) => kindOf(join(path, name)) === "file";
+  const has = (name: string) => entryKindOf(join(path, name)) === "file";
   if (has("package.json")) return `; it has a package.json: run paceline init${target === "." ? "" : ` ${target}`}`;
   return has("index.html") ? `; to serve its files: paceline start --static ${target}` : "";
 }
@@ -165,7 +165,7 @@ export function findConfigFile(folder: string): string | undefined {
 
 /** Returns a warning for each config in the folder `target` that is ignored because of `source`. */
 export function unreadConfigs(target: string, source: FleetSource): string[] {
-  if (source.kind !== "config" || kindOf(target) !== "folder") return [];
+  if (source.kind !== "config" || entryKindOf(target) !== "folder") return [];
   const read = basename(source.file);
   const others = CONFIG_FILE_NAMES.filter((name) => name !== read && hasEntry(join(dirname(source.file), name)));
   return others.map((name) => `${name} is not read: ${read} in the same folder comes first`);
@@ -181,7 +181,7 @@ export function hasEntry(path: string): boolean {
  * @throws ConfigError if it is not a file, because the config must not be ignored silently
  */
 export function configSource(file: string): FleetSource {
-  const kind = kindOf(file);
+  const kind = entryKindOf(file);
   if (kind === "file") return { kind: "config", file };
   const what = {
     nothing: "is a symbolic link that leads to no file",
@@ -202,7 +202,7 @@ function findOtherConfig(folder: string): string | undefined {
 
 /** Returns the app module of `folder`, or undefined. */
 export function findApp(folder: string): string | undefined {
-  return APP_FILE_NAMES.map((name) => join(folder, name)).find((path) => kindOf(path) === "file");
+  return APP_FILE_NAMES.map((name) => join(folder, name)).find((path) => entryKindOf(path) === "file");
 }
 
 /** Files that `paceline import` reads. */
@@ -236,7 +236,7 @@ export function whyNoApp(path: string): string | undefined {
 }
 
 /** Returns the type of the file at `path`; follows symbolic links. */
-export function kindOf(path: string): "file" | "folder" | "nothing" | "other" {
+export function entryKindOf(path: string): "file" | "folder" | "nothing" | "other" {
   const stat = statOf(path);
   if (stat === undefined) return "nothing";
   if (stat.isDirectory()) return "folder";

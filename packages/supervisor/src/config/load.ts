@@ -14,13 +14,13 @@ import { forRuntime, inheritable, ownRuntimeCommand, type Runtimes, spawnProblem
 import type { LoadTask, Overrides } from "./compose.js";
 import {
   configSource,
+  entryKindOf,
   type FleetSource,
   fapwsSource,
   findSource,
   folderOf,
   hasEntry,
   isData,
-  kindOf,
   placeOf,
   staticSource,
   workerSource,
@@ -189,7 +189,7 @@ function again(source: FleetSource): FleetSource {
   const isFolder = "folder" in source;
   const path = isFolder ? source.folder : placeOf(source);
   const wanted = isFolder ? "folder" : "file";
-  const kind = kindOf(path);
+  const kind = entryKindOf(path);
   if (kind === wanted) return source;
   const message = kind === "other" ? `is not a regular ${wanted}` : `there is no such ${wanted}`;
   throw new ConfigError([{ file: path, path: [], message }]);

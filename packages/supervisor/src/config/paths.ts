@@ -1,12 +1,12 @@
 /** Resolves paths in a configuration: makes them absolute, follows links, checks that they exist, and finds programs on PATH. */
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { basename, delimiter, dirname, join, resolve } from "node:path";
-import { APP_FILE_NAMES, findApp, kindOf, NOT_A_FILE, whyNoApp } from "./find.js";
+import { APP_FILE_NAMES, entryKindOf, findApp, NOT_A_FILE, whyNoApp } from "./find.js";
 
 /** Returns the app module at `path`: the file itself, or the app in the folder. */
 export function resolveApp(path: string, baseDir: string): string | { problem: string } {
   const absolute = resolve(baseDir, path);
-  switch (kindOf(absolute)) {
+  switch (entryKindOf(absolute)) {
     case "file": {
       const problem = whyNoApp(absolute);
       return problem === undefined ? realpathSync(absolute) : { problem: `${absolute} ${problem}` };
@@ -26,7 +26,7 @@ export function resolveApp(path: string, baseDir: string): string | { problem: s
 /** Returns the absolute path of an existing folder; undefined if there is none. */
 export function resolveFolder(path: string, baseDir: string): string | undefined {
   const absolute = resolve(baseDir, path);
-  return kindOf(absolute) === "folder" ? realpathSync(absolute) : undefined;
+  return entryKindOf(absolute) === "folder" ? realpathSync(absolute) : undefined;
 }
 
 /** Returns which permission this user lacks in a folder of files to serve; undefined if none is missing. */
@@ -48,7 +48,7 @@ export function isPythonFile(place: string): boolean {
 /** Returns the absolute path of an existing file; undefined if there is none. */
 export function resolveFile(path: string, baseDir: string): string | undefined {
   const absolute = resolve(baseDir, path);
-  return kindOf(absolute) === "file" ? realpathSync(absolute) : undefined;
+  return entryKindOf(absolute) === "file" ? realpathSync(absolute) : undefined;
 }
 
 /**

@@ -17,7 +17,7 @@ const CI_SYSTEMS: readonly { actor: string; job(environment: Environment): strin
   { actor: "BUILD_USER_ID", job: ({ BUILD_URL }) => BUILD_URL },
 ];
 
-/** In characters. A longer head of a request would be refused. */
+/** The maximum lengths in characters, because a request with a long head would be refused. */
 const MAX_NAME = 200;
 const MAX_JOB = 400;
 

@@ -286,7 +286,7 @@ function lose(rollout: Rollout, index: number, reason: string): RolloutStep {
   return goBack(rollout, reason);
 }
 
-/** Stops the processes that are starting, and returns the slots that have their new process to the former generation. */
+/** Stops the processes that are starting. Slots that already have their new process go back to the former generation. */
 function goBack(rollout: Rollout, reason: string): RolloutStep {
   const discards = discardAll(rollout);
   // Slots whose outgoing process is draining already have the new process. In place, no slot has its old one.

@@ -22,7 +22,7 @@ import type { Key, Mode, Model, MousePress, Step, View } from "./model.js";
 import { overviewOf } from "./overview.js";
 import { poolRows, selectable } from "./rows.js";
 import { screenOf } from "./view.js";
-import { copyOf, pressInDeaths, pressInLog } from "./view-keys.js";
+import { copyToClipboard, pressInDeaths, pressInLog } from "./view-keys.js";
 
 const PAGE = 10;
 const MAX_TEXT = 400;
@@ -147,7 +147,7 @@ function pressAnywhere(model: Model, key: Key, at: number): Step {
     case "m":
       return mouse(model, at);
     case "y":
-      return copyOf(model, at);
+      return copyToClipboard(model, at);
     case "/":
       return only({ ...model, view: "overview", mode: { kind: "filter", before: model.filter } });
     case ":":

@@ -112,7 +112,7 @@ export function pressInDeaths(model: Model, key: Key): Step | undefined {
 }
 
 /** Copies the subject of the view: a death, or the figures of the selected row. */
-export function copyOf(model: Model, at: number): Step {
+export function copyToClipboard(model: Model, at: number): Step {
   const { view, deaths, selected } = model;
   const death = view === "deaths" ? deaths.list[deaths.selected] : undefined;
   const text =

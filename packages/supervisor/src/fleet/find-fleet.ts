@@ -3,7 +3,7 @@ import { lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { hasSocketBelow } from "@paceline/wire/socket-file";
-import { type FleetSource, findConfigFile, findSource, folderOf, kindOf, placeOf } from "../config/find.js";
+import { entryKindOf, type FleetSource, findConfigFile, findSource, folderOf, placeOf } from "../config/find.js";
 import { runDirName, writtenCwd } from "../config/identity.js";
 import { fitsSocketAddress } from "../config/listen-address.js";
 import { PacelineError } from "../errors.js";
@@ -161,7 +161,7 @@ function configsFrom(folder: string): string[] {
 /** Returns the fleets started from this path; if there is no such file, those with that name. */
 function meantBy(config: string, meant: FleetSource, records: Known[]): Known[] {
   const started = records.filter(({ record }) => isSource(record, meant));
-  if (started.length > 0 || kindOf(placeOf(meant)) !== "nothing") return started;
+  if (started.length > 0 || entryKindOf(placeOf(meant)) !== "nothing") return started;
   return records.filter(({ record }) => record.name === config);
 }
 
@@ -173,7 +173,7 @@ interface Known {
 /** Also accepts a config file that has been deleted or replaced, because its path still identifies the fleet. */
 function sourceOf(config: string, cwd: string): FleetSource {
   const path = resolve(cwd, config);
-  const kind = kindOf(path);
+  const kind = entryKindOf(path);
   if (kind === "nothing" || kind === "other") return { kind: "static", folder: path };
   if (kind === "file") return findSource(config, cwd);
   const file = findConfigFile(path);

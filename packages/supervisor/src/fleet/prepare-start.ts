@@ -9,9 +9,9 @@ import { attempt } from "@paceline/wire/proc";
 import {
   APP_FILE_NAMES,
   CONFIG_FILE_NAMES,
+  entryKindOf,
   type FleetSource,
   findApp,
-  kindOf,
   namedSource,
   placeOf,
 } from "../config/find.js";
@@ -146,24 +146,24 @@ function missingSources(request: LoadRequest): FleetSource[] {
   }
   if ([pythonApp, command, worker, proxy, config].some((each) => each !== undefined)) return [];
   const path = resolve(cwd, target ?? ".");
-  const kind = kindOf(path);
+  const kind = entryKindOf(path);
   if (kind !== "nothing" && kind !== "folder") return [];
   // A broken symbolic link also counts as a missing config.
   const configs = CONFIG_FILE_NAMES.map((name) => ({ kind: "config", file: join(path, name) }) as const);
-  if (!configs.every(({ file }) => kindOf(file) === "nothing")) return [];
+  if (!configs.every(({ file }) => entryKindOf(file) === "nothing")) return [];
   const apps = findApp(path) !== undefined ? [] : APP_FILE_NAMES.map((name) => join(path, name));
   const within = [...configs, ...apps.map((app) => ({ kind: "app", app }) as const)];
   return kind === "folder" ? within : [namedSource(path), ...within];
 }
 
 function ifNothing(source: FleetSource): FleetSource[] {
-  return kindOf(placeOf(source)) === "nothing" ? [source] : [];
+  return entryKindOf(placeOf(source)) === "nothing" ? [source] : [];
 }
 
 /** Returns a part of a message about a broken symbolic link on the way to `path`; empty if there is none. */
 function brokenLinkOf(path: string): string {
   const parent = dirname(path);
-  if (parent !== path && kindOf(parent) === "nothing") return brokenLinkOf(parent);
+  if (parent !== path && entryKindOf(parent) === "nothing") return brokenLinkOf(parent);
   const target = attempt(() => readlinkSync(path));
   return target === undefined ? "" : ` (${path} is a symbolic link to ${target}, where there is nothing)`;
 }

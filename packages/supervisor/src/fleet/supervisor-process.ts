@@ -4,7 +4,7 @@ import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, rmS
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { BUN_ONE_READER, LISTEN_FDS, type RestartCommand } from "@paceline/wire";
-import { kindOf } from "../config/find.js";
+import { entryKindOf } from "../config/find.js";
 import type { LoadedFleet } from "../config/load.js";
 import type { FleetConfig, FleetUser } from "../core/model.js";
 import { EXIT, PacelineError } from "../errors.js";
@@ -232,7 +232,7 @@ function placeArguments(prepared: PreparedStart): string[] {
 
 /** Whether the working directory is gone, for example with a removed release: its fleet continues. */
 function isMissing({ request }: PreparedStart): boolean {
-  return kindOf(request.cwd) !== "folder";
+  return entryKindOf(request.cwd) !== "folder";
 }
 
 /** Returns the beginning of a supervisor's command line, up to its arguments, and its surroundings. */

@@ -30,7 +30,7 @@ export interface Program {
 
 type AddNote = (key: string, advice: string) => void;
 
-/** Undefined if it does not become a pool; a note gives the reason. */
+/** Returns undefined if the app does not become a pool; a note has the reason. */
 export function programOf(source: Keys, env: Keys, facts: ProjectFacts, note: AddNote): Program | undefined {
   const cwd = typeof source.cwd === "string" ? source.cwd : ".";
   const given = source.script ?? source.exec ?? source.cmd;

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { kindOf, whyNoApp } from "../config/find.js";
+import { entryKindOf, whyNoApp } from "../config/find.js";
 import { formatKeyPath } from "../config/problems.js";
 import { resolveFleet } from "../config/resolve.js";
 import { validate } from "../config/validate.js";
@@ -47,7 +47,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const facts = (environment: Record<string, string> = {}): ProjectFacts => ({
   cpus: 8,
   environment,
-  look: (path) => kindOf(resolve(folder, path)),
+  look: (path) => entryKindOf(resolve(folder, path)),
   isText: () => true,
   portIn: (path) => (path === ".env" ? 4321 : undefined),
   isModule: (path) => whyNoApp(resolve(folder, path)) === undefined,

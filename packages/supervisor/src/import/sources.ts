@@ -5,7 +5,7 @@ import { availableParallelism } from "node:os";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import { readRegularFile } from "@paceline/wire";
-import { kindOf, whyNoApp } from "../config/find.js";
+import { entryKindOf, whyNoApp } from "../config/find.js";
 import { loadExport } from "../config/load.js";
 import { findProgram } from "../config/paths.js";
 import { ConfigError } from "../config/problems.js";
@@ -49,7 +49,7 @@ export const IMPORTED_FILE_NAMES = [
  * @throws ConfigError, PacelineError
  */
 export async function importFile(file: string, options: ImportOptions): Promise<Imported> {
-  if (kindOf(file) !== "file") throw new ConfigError([{ file, path: [], message: "there is no such file" }]);
+  if (entryKindOf(file) !== "file") throw new ConfigError([{ file, path: [], message: "there is no such file" }]);
   const source = SOURCES.find(({ reads }) => reads.test(basename(file)));
   if (source === undefined) {
     const message = `is not one of ${IMPORTED_FILE_NAMES.join(", ")}`;
@@ -90,14 +90,14 @@ async function readProcfile(file: string): Promise<Imported> {
 async function readAppJson(file: string): Promise<Imported> {
   const folder = dirname(file);
   const procfile = join(folder, "Procfile");
-  const text = kindOf(procfile) === "file" ? readText(procfile) : undefined;
+  const text = entryKindOf(procfile) === "file" ? readText(procfile) : undefined;
   const appJson = JSON.parse(readText(file)) as unknown;
   return importHeroku({ procfile: text, appJson, envFiles: envFilesOf(folder) }, factsOf(folder));
 }
 
 /** foreman and heroku local read .env. */
 function envFilesOf(folder: string): string[] {
-  return kindOf(join(folder, ".env")) === "file" ? [".env"] : [];
+  return entryKindOf(join(folder, ".env")) === "file" ? [".env"] : [];
 }
 
 async function readGunicorn(file: string, { app, python, timeoutMs }: ImportOptions): Promise<Imported> {
@@ -109,7 +109,7 @@ async function readGunicorn(file: string, { app, python, timeoutMs }: ImportOpti
     cwd: folder,
     timeoutMs: timeoutMs ?? PYTHON_TIMEOUT_MS,
   });
-  return importGunicorn(settings, app, (path) => kindOf(join(folder, path)) === "file");
+  return importGunicorn(settings, app, (path) => entryKindOf(join(folder, path)) === "file");
 }
 
 const PYTHON_TIMEOUT_MS = 20_000;
@@ -176,7 +176,7 @@ function factsOf(folder: string): ProjectFacts {
   return {
     cpus: availableParallelism(),
     environment: process.env,
-    look: (path) => kindOf(at(path)),
+    look: (path) => entryKindOf(at(path)),
     isText: (path) => !readHead(at(path)).includes(0),
     portIn: (path) => Number(parseEnv(readText(at(path))).PORT) || undefined,
     isModule: (path) => whyNoApp(at(path)) === undefined,

@@ -1,5 +1,5 @@
 /**
- * Tries a release: starts its canaries, gives them their share of requests, compares them, and checks them before the release is promoted.
+ * Tries a release: starts its canaries, sets their share of requests, compares them, and checks them before the release is promoted.
  */
 import type { DeployStatus, OperationResult, ProgressListener } from "../control/api.js";
 import {
@@ -295,7 +295,7 @@ function verdictText(judgements: ReadonlyMap<string, Judgement>): string {
 }
 
 /** Returns why the deploy failed: the first cause. */
-export function failureOf(results: readonly [Part, OperationResult][]): OperationResult | undefined {
+export function firstFailureOf(results: readonly [Part, OperationResult][]): OperationResult | undefined {
   const failures = results.flatMap(([, result]) => (result.ok ? [] : [result]));
   return failures.find(({ message }) => !message.includes(SECONDARY)) ?? failures[0];
 }

@@ -6,7 +6,14 @@ import type { FleetConfig } from "../core/model.js";
 import type { VerdictLimits } from "../core/verdict-model.js";
 import { seconds } from "../core/words.js";
 import type { Deployed } from "../run-dir/fleet-state.js";
-import { type Canaries, type CanariesOptions, failureOf, type Part, type PoolJudge, type Trial } from "./canaries.js";
+import {
+  type Canaries,
+  type CanariesOptions,
+  firstFailureOf,
+  type Part,
+  type PoolJudge,
+  type Trial,
+} from "./canaries.js";
 import { addedPools, type DeployPlan, untriedText } from "./deploy-plan.js";
 import type { HookContext } from "./hooks.js";
 import { sizeOf } from "./pool-changes.js";
@@ -105,7 +112,7 @@ export class DeployTrials {
       this.planning.renew(part);
       results.push([part, await this.canaries.roll(part, trial, onProgress)]);
     }
-    const failed = failureOf(results);
+    const failed = firstFailureOf(results);
     const unsaid = told.isTold ? [] : [`there was no verdict in time: ${told.reason}`];
     const failure = failed ?? (trial.rolledBack === undefined ? undefined : asked(trial.rolledBack));
     if (failure !== undefined && !failure.ok) {

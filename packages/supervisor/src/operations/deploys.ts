@@ -189,7 +189,7 @@ export class Deploys {
     trial.phase = "back";
     const back = await this.last.undo(onProgress);
     if (back.ok) return asked(`${trial.rolledBack}: ${back.message}`);
-    // The rollback gives the reason.
+    // The rollback reports the reason.
     return { ...result, message: `${result.message}; not rolled back: ${back.message}` };
   }
 

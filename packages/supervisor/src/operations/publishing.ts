@@ -133,7 +133,7 @@ type Listener = (lines: readonly RecordingLine[]) => void;
 export class Recordings {
   private readonly listeners = new Set<Listener>();
 
-  /** @param follow tells the balancers the value of `areOn`. Resolves when they know it */
+  /** @param follow sends the value of `areOn` to the balancers. Resolves when they use it */
   constructor(private readonly follow: () => Promise<unknown>) {}
 
   get areOn(): boolean {

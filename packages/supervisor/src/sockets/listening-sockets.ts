@@ -310,7 +310,7 @@ export function bindShared(address: TcpListenAddress, all: readonly ListenAddres
  * Returns a copy of the socket with which a process listens on an address; undefined if the process does not listen there, or a copy is not
  * possible.
  */
-export function copyOf(pid: number, { host, port }: TcpListenAddress): number | undefined {
+export function copySocket(pid: number, { host, port }: TcpListenAddress): number | undefined {
   const targets = new Set<string>();
   for (const socket of listeningSockets())
     if (socket.port === port && socket.host === host) targets.add(`socket:[${socket.inode}]`);

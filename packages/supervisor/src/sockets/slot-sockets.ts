@@ -7,7 +7,7 @@ import { closeSync } from "node:fs";
 import { formatListenAddress } from "../config/listen-address.js";
 import type { PoolConfig } from "../core/model.js";
 import type { BoundSocket } from "./bind-node.js";
-import { bindShared, checkUnused, copyOf, type TcpListenAddress } from "./listening-sockets.js";
+import { bindShared, checkUnused, copySocket, type TcpListenAddress } from "./listening-sockets.js";
 
 /** How long the connections that wait for an exited process are kept for the next one; during this time the slot gets more connections. */
 const KEPT_MS = 1000;
@@ -71,7 +71,7 @@ export class SlotSockets {
     if (this.slots.has(slot)) return;
     const sockets: Held[] = [];
     for (const address of addresses) {
-      const fd = copyOf(pid, address);
+      const fd = copySocket(pid, address);
       if (fd !== undefined) sockets.push({ fd, close: () => closeSync(fd) });
     }
     if (sockets.length === addresses.length) this.slots.set(slot, { sockets, timer: undefined });

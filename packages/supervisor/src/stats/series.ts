@@ -55,7 +55,7 @@ export function unpack(packed: number, steps: number): number | null {
   if (packed === UNKNOWN) return null;
   const exponent = packed < EXACT ? 0 : (packed >>> 10) - 1;
   const whole = (packed - (exponent << 10)) * 2 ** exponent;
-  // A division gives fewer digits from rounding errors than a multiplication by 0.001.
+  // A division has fewer digits from rounding errors than a multiplication by 0.001.
   return steps < 1 ? whole / steps : whole / Math.round(steps);
 }
 

@@ -105,7 +105,7 @@ export class Reporter {
 
   private send(now: number, activity: number): boolean {
     const sent = this.options.report({ periodMs: Math.round(now - this.sinceMs), eventLoopLagMs: this.worstLagMs });
-    // News that were not sent stay news.
+    // If the report was not sent, the next one has the same figures.
     if (!sent) return false;
     this.lastActivity = activity;
     this.sinceMs = now;

@@ -128,7 +128,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
           }
         }
         if (reader.ping !== undefined && this.closeCode === undefined) await this.pong(reader);
-        // Message parts were copied.
+        // The reader has copied the parts of messages, so the buffer is free again.
         giveBack(bytes);
       }
       await this.end(ABNORMAL, "");

@@ -34,7 +34,7 @@ interface Readiness {
   message?(message: unknown): void;
 }
 
-/** A worker is ready after a time, or when it reports so. */
+/** A worker is ready after a certain time, or when it reports that it is. */
 class WorkerReadiness implements Readiness {
   private timer: NodeJS.Timeout | undefined;
   readonly message?: (message: unknown) => void;

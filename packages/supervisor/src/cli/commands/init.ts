@@ -14,14 +14,14 @@ export const init: DefineCommand = (program, action) => {
     .option("--force", "overwrite the config");
   withJson(command).action(
     action(async (given: string, { json, force }: JsonOption & { force?: boolean }) => {
-      const [{ proposeFor }, { scanSources }, { importableIn, saveConfig }, { kindOf }] = await Promise.all([
+      const [{ proposeFor }, { scanSources }, { importableIn, saveConfig }, { entryKindOf }] = await Promise.all([
         import("../../import/project.js"),
         import("../../import/sources.js"),
         import("../save-config.js"),
         import("../../config/find.js"),
       ]);
       const folder = resolve(given);
-      if (kindOf(folder) !== "folder")
+      if (entryKindOf(folder) !== "folder")
         throw new PacelineError(
           "usage",
           `${given}: there is no such folder; init takes a folder and detects the app in it`,
@@ -34,14 +34,14 @@ export const init: DefineCommand = (program, action) => {
         );
       const at = (path: string) => join(folder, path);
       const proposal = proposeFor({
-        isFile: (path) => kindOf(at(path)) === "file",
+        isFile: (path) => entryKindOf(at(path)) === "file",
         text: (path) => read(at(path)),
         scan: (path) => scanSources(at(path)),
         names: readdirSync(folder),
       });
       if (proposal === undefined) {
         const message =
-          kindOf(at("index.html")) === "file"
+          entryKindOf(at("index.html")) === "file"
             ? `${join(given, "index.html")} is in a folder with files that must not be served, such as the config: move the site's files into ${join(given, "public")}, or run its build, then run init again`
             : `found no app in ${folder}; docs/configuration.md lists what a pool can run`;
         throw new PacelineError("usage", message);

@@ -188,6 +188,8 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
     screen.enter();
     write(PASTE_ON + (hasMouse ? MOUSE_ON : ""));
     drawAnew();
+    // The size may have changed meanwhile; the terminal tells only the program that it runs.
+    process.kill(process.pid, "SIGWINCH");
   };
   process.on("SIGCONT", comeBack);
 

@@ -45,13 +45,12 @@ export function graph(chart: Chart, width: number, height: number): Line[] {
   const steps = glyphs === "braille" ? 4 : 8;
   const columns = squeezed(samples, newest, window, width * perCell);
   // A known value above zero is always visible.
-  const heights = Array.from(columns, (value) =>
-    Number.isNaN(value)
-      ? -1
-      : value <= 0
-        ? 0
-        : Math.max(1, Math.round((value / Math.max(most, 1e-9)) * height * steps)),
-  );
+  const heights = new Float64Array(columns.length);
+  const full = Math.max(most, 1e-9);
+  for (let at = 0; at < columns.length; at++) {
+    const value = columns[at] as number;
+    heights[at] = Number.isNaN(value) ? -1 : value <= 0 ? 0 : Math.max(1, Math.round((value / full) * height * steps));
+  }
   return Array.from({ length: height }, (_, row) => {
     const below = (height - 1 - row) * steps;
     const line: Segment[] = [];

@@ -251,9 +251,13 @@ function writeRow(
   let x = 0;
   let hasWide = shown.some(([, text]) => text === "");
   for (const { text, style } of line) {
-    const simple = isSimple(text);
-    for (const cell of simple ? text : cells(text)) {
-      const width = simple ? 1 : widthOf(cell);
+    if (isSimple(text)) {
+      const end = Math.min(text.length, row.length - x);
+      for (let at = 0; at < end; at++) put(row, x++, attributes[style], text[at] as string);
+      continue;
+    }
+    for (const cell of cells(text)) {
+      const width = widthOf(cell);
       if (x + width > row.length) break;
       put(row, x, attributes[style], cell);
       // The terminal fills this cell itself.
@@ -275,5 +279,7 @@ function isSame(line: Line, other: Line | undefined): boolean {
 
 function put(row: Cell[], x: number, attribute: number, text: string): void {
   const cell = row[x];
-  if (cell !== undefined) [cell[0], cell[1]] = [attribute, text];
+  if (cell === undefined) return;
+  cell[0] = attribute;
+  cell[1] = text;
 }

@@ -136,11 +136,12 @@ export function lineWidth(line: Line): number {
 export function fitLine(line: Line, width: number): Line {
   const kept: Line = [];
   let left = width;
-  for (const { text, style } of line) {
+  for (const each of line) {
     if (left <= 0) break;
-    const cut = truncate(text, left);
-    left -= widthOf(cut);
-    kept.push({ text: cut, style });
+    const width = widthOf(each.text);
+    const cut = width <= left ? each : segment(truncate(each.text, left), each.style);
+    left -= cut === each ? width : widthOf(cut.text);
+    kept.push(cut);
   }
   return kept;
 }

@@ -120,6 +120,7 @@ export class BalancerProcess {
   readonly spoolDir = path.join(this.directory, "spool");
   private version = 0;
   private certified = 0;
+  private asked = 0;
   private isSecure = false;
   private child: ChildProcess | undefined;
   private closed: Promise<unknown> | undefined;
@@ -261,12 +262,21 @@ export class BalancerProcess {
     return this.heard.find(fits) as ChildMessage;
   }
 
-  /** Returns the next matching report. */
+  /** Returns the next matching report. It may be from a time before this call if this process was delayed; see `reportsNow`. */
   async reports(fits: (stats: BalancerStats) => boolean): Promise<BalancerStats> {
     this.heard.splice(0, this.heard.length, ...this.heard.filter((message) => message.type !== "stats"));
     const isFit = (message: ChildMessage) =>
       message.type === "stats" && message.role === "balancer" && fits(message as BalancerStats);
     return (await this.hears(isFit)) as BalancerStats;
+  }
+
+  /** Returns a matching report from a time after this call. */
+  async reportsNow(fits: (stats: BalancerStats) => boolean = () => true): Promise<BalancerStats> {
+    const id = ++this.asked;
+    this.say({ type: "listOpen", id });
+    // Messages arrive in the order in which they were sent.
+    await this.hears((message) => message.type === "open" && message.id === id);
+    return this.reports(fits);
   }
 
   get pid(): number {

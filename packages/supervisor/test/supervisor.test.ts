@@ -8,6 +8,7 @@ import { testOnce } from "../../../test/support/test-once.js";
 import { inTime } from "../../../test/support/wait.js";
 import type { FleetEvent, LogLine, OperationResult, Status } from "../src/control/api.js";
 import {
+  bundlePrograms,
   endAll,
   endShared,
   fleet,
@@ -20,12 +21,15 @@ import {
   pool,
   RUNTIMES,
   type RunningSupervisor,
+  removePrograms,
   share,
   start,
 } from "./harness.js";
 import { makeFolder } from "./support.js";
 
+beforeAll(bundlePrograms);
 afterEach(endAll);
+afterAll(removePrograms);
 
 describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
   const single = testOnce(runtime);

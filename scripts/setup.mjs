@@ -97,13 +97,14 @@ function build() {
   const startedAt = Date.now();
   process.stdout.write("setup: building\n");
   const tsc = join(root, "node_modules", ".bin", "tsc");
-  run("the compiler", tsc, ["-b"]);
+  // Go collects garbage less often, which is a quarter of the compiler's CPU time.
+  run("the compiler", tsc, ["-b"], { GOGC: "400" });
   run("the bundler", process.execPath, [join(root, "scripts", "bundle.mjs")]);
   writeFileSync(buildStamp, `${startedAt}\n`);
 }
 
-function run(what, program, args) {
-  const result = spawnSync(program, args, { cwd: root, stdio: "inherit" });
+function run(what, program, args, env = {}) {
+  const result = spawnSync(program, args, { cwd: root, stdio: "inherit", env: { ...process.env, ...env } });
   if (result.error) fail(`${what} did not start: ${result.error.message}. Remove node_modules and try again.`);
   if (result.status !== 0) fail("the build failed; the lines above say why.");
 }

@@ -19,10 +19,10 @@ function runTests(args) {
 }
 
 /** Starts a tool in parallel with the tests. The returned function shows its output at the end and resolves with true on exit 0. */
-function startBeside(title, tool, args) {
+function startBeside(title, tool, args, env = {}) {
   const output = join(scratch, `${tool}-${title.replaceAll(/\W/g, "-")}.txt`);
   const log = openSync(output, "w");
-  const child = spawn(bin(tool), args, { cwd: root, stdio: ["ignore", log, log] });
+  const child = spawn(bin(tool), args, { cwd: root, stdio: ["ignore", log, log], env: { ...process.env, ...env } });
   closeSync(log);
   const ended = new Promise((resolve) => {
     child.on("error", (error) => resolve(`${tool} did not start: ${error.message}`));
@@ -59,7 +59,8 @@ const args = process.argv.slice(2);
 const all = args.length === 0;
 const besides = [
   startBeside("lint and format", "biome", ["check", "--error-on-warnings", "."]),
-  startBeside("types", "tsc", ["-p", "test"]),
+  // Leaves CPU time to the tests: one checker computes no type twice, and Go collects garbage less often.
+  startBeside("types", "tsc", ["-p", "test", "--checkers", "1"], { GOGC: "400" }),
 ];
 if (all) {
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${longReport}`];

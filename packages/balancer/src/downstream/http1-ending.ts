@@ -75,7 +75,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
   }
 
   /** Resets a client that reads nothing, because others need the memory of its responses. */
-  giveUnreadWay(): void {
+  resetForMemory(): void {
     if (this.state === "exchange") this.exchange.onClientEnded("no-room");
     this.cut();
     this.input.freeSpent(this.exchange);

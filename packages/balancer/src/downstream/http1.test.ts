@@ -122,7 +122,7 @@ it("frees the bytes that a client has sent ahead immediately when the client is 
   client.owner.onData(read);
   await turns();
   expect(read.length).toBe(READ.length);
-  (client.owner as Http1Downstream).giveUnreadWay();
+  (client.owner as Http1Downstream).resetForMemory();
   expect([client.isClosed, read.length]).toEqual([true, 0]);
 });
 

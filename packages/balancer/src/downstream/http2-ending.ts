@@ -84,7 +84,7 @@ export abstract class Http2Ending {
   }
 
   /** Resets a client that reads nothing, because others need the memory of its responses. */
-  giveUnreadWay(): void {
+  resetForMemory(): void {
     this.resetFor("no-room");
   }
 

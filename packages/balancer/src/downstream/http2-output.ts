@@ -1,6 +1,6 @@
 /** Sends all frames of a turn to an HTTP/2 client in one write, and data only as the kernel and the client's windows allow. */
 import type { Relay } from "../exchange/relay.js";
-import { type UnreadOwner, UnreadPlace } from "../exchange/unread-place.js";
+import { UnreadEntry, type UnreadOwner } from "../exchange/unread-entry.js";
 import type { Floods } from "../http2/flood.js";
 import { FrameBuffer } from "../http2/frame-buffer.js";
 import { HpackEncoder } from "../http2/hpack-encoder.js";
@@ -19,7 +19,7 @@ export interface OutputOwner {
   /** Called when the kernel has not taken all bytes; `onDrained` follows. */
   onBlocked(): void;
   /** Resets the connection of a client that reads nothing, because others need the memory of its unread bytes. */
-  giveUnreadWay(): void;
+  resetForMemory(): void;
 }
 
 export class Http2Output implements ResponseHost, UnreadOwner {
@@ -38,8 +38,8 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   /** The progress of the connection beyond the sent data, such as heads, at the time when it began to be unread. */
   private otherBytes = 0;
   private isCounted = false;
-  /** Its place in UnreadBytes; set when a response was not read for the first time. */
-  private place: UnreadPlace | undefined;
+  /** Its entry in UnreadBytes; set when a response was not read for the first time. */
+  private place: UnreadEntry | undefined;
 
   constructor(
     private readonly relay: Relay,
@@ -133,7 +133,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     if (this.isUnread) {
       if (!this.isCounted) this.otherBytes = Math.max(0, this.connection.progressBytes - this.sentBytes);
       this.isCounted = true;
-      this.place ??= new UnreadPlace(this);
+      this.place ??= new UnreadEntry(this);
       this.relay.unread.count(this.place);
     } else if (this.isCounted && this.place !== undefined) {
       this.relay.unread.drained(this.place);
@@ -180,8 +180,8 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     return this.connection.stepBytes;
   }
 
-  giveUnreadWay(): void {
-    this.owner.giveUnreadWay();
+  resetForMemory(): void {
+    this.owner.resetForMemory();
   }
 
   /** Adds to the connection's window. Returns false if it becomes too large. */

@@ -23,7 +23,7 @@ import { Deadlines } from "../deadlines.js";
 import { BufferBudget } from "../exchange/buffer-budget.js";
 import type { Relay } from "../exchange/relay.js";
 import { SpareHeads } from "../exchange/saved-head.js";
-import type { UnreadPlace } from "../exchange/unread-place.js";
+import type { UnreadEntry } from "../exchange/unread-entry.js";
 import { Forwarded } from "../http1/forwarded.js";
 import { HeadWriter } from "../http1/head-writer.js";
 import { RequestHead } from "../http1/request-head.js";
@@ -45,7 +45,7 @@ const WAITING = {
 } as unknown as Pool;
 
 function bench(budget = new BufferBudget(100_000_000), limits: Partial<typeof LIMITS> = {}) {
-  const places = new Set<UnreadPlace>();
+  const places = new Set<UnreadEntry>();
   const relay = {
     limits: { ...LIMITS, ...limits },
     budget,
@@ -60,9 +60,9 @@ function bench(budget = new BufferBudget(100_000_000), limits: Partial<typeof LI
     router: new Router([{ text: "/waits", target: WAITING }]),
     probes: undefined,
     unread: {
-      count: (place: UnreadPlace) => void places.add(place),
-      drained: (place: UnreadPlace) => void places.delete(place),
-      free: (place: UnreadPlace) => void places.delete(place),
+      count: (place: UnreadEntry) => void places.add(place),
+      drained: (place: UnreadEntry) => void places.delete(place),
+      free: (place: UnreadEntry) => void places.delete(place),
     },
     isDraining: false,
     drainingSince: Number.POSITIVE_INFINITY,
@@ -253,7 +253,7 @@ it("counts what a client does not read, because of its windows or its kernel, an
   closed.say(settings([Setting.INITIAL_WINDOW_SIZE, 100]));
   await turn();
   expect(unread()).toEqual([ofBlocked]);
-  blocked.client.giveUnreadWay();
+  blocked.client.resetForMemory();
   expect([gone.length, blocked.connection.isClosed, unread()]).toEqual([1, true, []]);
   expect(relay.counters.inFlight).toBe(0);
 });

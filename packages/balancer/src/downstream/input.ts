@@ -2,7 +2,7 @@
 import { free, leaveToCollector } from "@paceline/wire";
 import type { BufferBudget } from "../exchange/buffer-budget.js";
 import type { UnreadBytes } from "../exchange/unread-bytes.js";
-import { type UnreadOwner, UnreadPlace } from "../exchange/unread-place.js";
+import { UnreadEntry, type UnreadOwner } from "../exchange/unread-entry.js";
 import { LF } from "../http1/bytes.js";
 import type { Connection } from "../transport/transport.js";
 
@@ -152,13 +152,13 @@ export class ClientMemory implements UnreadOwner {
   /** Bytes of the budget for input sent ahead. */
   private aheadBytes = 0;
   /** Its entry in UnreadBytes; set once a response was not read. */
-  private place: UnreadPlace | undefined;
+  private place: UnreadEntry | undefined;
 
   constructor(
     private readonly relay: { readonly budget: BufferBudget; readonly unread: UnreadBytes },
     private readonly connection: Connection,
     private readonly input: Input,
-    private readonly client: { giveUnreadWay(): void },
+    private readonly client: { resetForMemory(): void },
   ) {}
 
   /** Whether input sent ahead must be counted again after a read. */
@@ -197,7 +197,7 @@ export class ClientMemory implements UnreadOwner {
   /** Counts bytes that the client has not read. */
   countUnread(): void {
     if (this.connection.waitingBytes <= this.waitingBytes) return;
-    this.place ??= new UnreadPlace(this);
+    this.place ??= new UnreadEntry(this);
     this.relay.unread.count(this.place);
     // Otherwise the bytes would count until the next response.
     this.connection.asksDrain?.();
@@ -223,8 +223,8 @@ export class ClientMemory implements UnreadOwner {
     return this.connection.stepBytes;
   }
 
-  giveUnreadWay(): void {
-    this.client.giveUnreadWay();
+  resetForMemory(): void {
+    this.client.resetForMemory();
   }
 
   /** Gives back the memory of responses, because they were read or the client has disconnected. */

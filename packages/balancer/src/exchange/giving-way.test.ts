@@ -7,7 +7,7 @@ const PATIENCE_MS = 30_000;
 
 const peer = (silentMs: number, rest: Partial<Waiting> = {}): Waiting => ({
   ...{ firstBlockedAt: NOW - silentMs, paidUntil: NOW - silentMs, patienceMs: PATIENCE_MS },
-  ...{ hasRead: false, isReader: false },
+  ...{ hasRead: false, isProvenReader: false },
   ...rest,
 });
 
@@ -19,8 +19,8 @@ test.each([
   ["has read ahead of its time", peer(-5000, { hasRead: true }), "seen"],
   ["has read something, but not lately", peer(2000, { hasRead: true }), "late"],
   ["has read something and stopped", peer(30_000, { hasRead: true }), "stopped"],
-  ["has proved that it reads", peer(0, { isReader: true, hasRead: true }), "reader"],
-  ["has proved that it reads, and waits for a large step", peer(60_000, { isReader: true }), "reader"],
+  ["has proved that it reads", peer(0, { isProvenReader: true, hasRead: true }), "reader"],
+  ["has proved that it reads, and waits for a large step", peer(60_000, { isProvenReader: true }), "reader"],
 ] as const)("one that %s", (_, waiting, standing) => {
   expect(standingOf(waiting, NOW)).toBe(standing);
 });
@@ -40,14 +40,14 @@ const PEERS = {
   unseen: [1, 20, 10, 9, 0.05].map((s) => peer(1000 * s)),
   late: [2, 12, 25].map((s) => peer(1000 * s, { hasRead: true })),
   seen: [1.5, 0].map((s) => peer(1000 * s, { hasRead: true })),
-  reader: [0, 60, 5].map((s) => peer(1000 * s, { hasRead: true, isReader: true })),
+  reader: [0, 60, 5].map((s) => peer(1000 * s, { hasRead: true, isProvenReader: true })),
 };
 
 /** Returns who is reset, if each takes a hundredth of the limit. */
 function reset(percent: number, waiting: Waiting[], rest: Partial<Shortage<Waiting>> = {}): string[] {
   const found: string[] = [];
   giveWay(waiting, {
-    ...{ now: NOW, beyondSince: NOW - 60_000, used: () => (percent - found.length) / 100, mayJudge: () => true },
+    ...{ now: NOW, beyondSince: NOW - 60_000, used: () => (percent - found.length) / 100, isKnown: () => true },
     reset: (gone) => found.push(`${standingOf(gone, NOW)} ${(NOW - gone.paidUntil) / 1000}`) > 0,
     ...rest,
   });
@@ -97,13 +97,13 @@ test("an earlier one is not reset before those that exceed the limit had their t
 test("while one cannot be judged yet, or has read meanwhile, those that come later in the order are spared", () => {
   const [silent, other] = [peer(9000), peer(9001)];
   const waiting = [silent, other, ...PEERS.late, ...PEERS.seen, ...PEERS.reader];
-  expect(reset(160, waiting, { mayJudge: (each) => each !== other })).toEqual(["unseen 9"]);
+  expect(reset(160, waiting, { isKnown: (each) => each !== other })).toEqual(["unseen 9"]);
   expect(reset(160, waiting, { reset: () => false })).toEqual([]);
   // Those that are known to read need no judgement.
   const known = [...PEERS.seen, ...PEERS.reader];
-  expect(reset(153, known, { mayJudge: () => false })).toEqual(["seen 0", "seen 1.5", "reader 60"]);
+  expect(reset(153, known, { isKnown: () => false })).toEqual(["seen 0", "seen 1.5", "reader 60"]);
   // One that has stopped does not protect those that were never seen to read.
-  expect(reset(160, [...PEERS.stopped, silent], { mayJudge: (each) => each === silent })).toEqual(["unseen 9"]);
+  expect(reset(160, [...PEERS.stopped, silent], { isKnown: (each) => each === silent })).toEqual(["unseen 9"]);
 });
 
 test("one that was chosen does not give way if it has read meanwhile", () => {

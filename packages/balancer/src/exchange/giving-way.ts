@@ -30,13 +30,13 @@ export interface Waiting {
   /** Whether it was seen to read. */
   readonly hasRead: boolean;
   /** Whether it has proved that it reads at SLOWEST_READ, and has not stopped since. */
-  readonly isReader: boolean;
+  readonly isProvenReader: boolean;
 }
 
 export type Standing = "stopped" | "unseen" | "late" | "seen" | "reader";
 
-export function standingOf({ paidUntil, patienceMs, hasRead, isReader }: Waiting, now: number): Standing {
-  if (isReader) return "reader";
+export function standingOf({ paidUntil, patienceMs, hasRead, isProvenReader }: Waiting, now: number): Standing {
+  if (isProvenReader) return "reader";
   if (now - paidUntil >= patienceMs) return "stopped";
   if (!hasRead) return "unseen";
   return now - paidUntil >= LATE_MS ? "late" : "seen";
@@ -74,7 +74,7 @@ export interface Shortage<Peer> {
   /** Returns the memory in use at that moment, as a multiple of the limit. */
   used(): number;
   /** Whether enough is known about a peer that may be reading. */
-  mayJudge(peer: Peer): boolean;
+  isKnown(peer: Peer): boolean;
   /** Resets a peer, unless it no longer gives way with its latest progress. Returns whether it was reset. */
   reset(peer: Peer): boolean;
 }
@@ -114,8 +114,8 @@ export function giveWay<Peer extends Waiting>(waiting: Iterable<Peer>, shortage:
     if (shortage.used() <= above || (isOneSpared && standing !== "unseen")) return;
     for (const peer of groups[standing].sort((one, other) => rank(one) - rank(other))) {
       if (shortage.used() <= above || (isOneSpared && isEarlier(peer, shortage))) return;
-      const isJudged = standing === "seen" || standing === "reader" || shortage.mayJudge(peer);
-      if (!isJudged || !givesWay(peer, shortage) || !shortage.reset(peer)) isOneSpared = true;
+      const isCandidate = standing === "seen" || standing === "reader" || shortage.isKnown(peer);
+      if (!isCandidate || !givesWay(peer, shortage) || !shortage.reset(peer)) isOneSpared = true;
     }
   }
 }

@@ -1,7 +1,7 @@
 /** Whose connection is reset when peers do not read. */
 import { expect, test } from "vitest";
 import { UnreadBytes } from "./unread-bytes.js";
-import { type UnreadOwner, UnreadPlace } from "./unread-place.js";
+import { UnreadEntry, type UnreadOwner } from "./unread-entry.js";
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -27,13 +27,13 @@ function scene(max = 100, mostOfReader = Number.POSITIVE_INFINITY) {
     const owner = {
       ...{ unreadBytes: 0, progressBytes: 0, surelyReadBytes, stepBytes },
       locallyReadBytes: undefined as number | undefined,
-      giveUnreadWay: () => void gone.push(name),
+      resetForMemory: () => void gone.push(name),
     } satisfies UnreadOwner;
-    const place = new UnreadPlace(owner);
+    const entry = new UnreadEntry(owner);
     return {
       async waits(bytes: number) {
         owner.unreadBytes = bytes * UNIT - REST_BYTES;
-        unread.count(place);
+        unread.count(entry);
         await turn();
       },
       isSure(bytes: number) {
@@ -46,7 +46,7 @@ function scene(max = 100, mostOfReader = Number.POSITIVE_INFINITY) {
         owner.progressBytes += bytes * UNIT;
         if (isSure && owner.surelyReadBytes !== undefined) owner.surelyReadBytes += bytes * UNIT;
         owner.unreadBytes -= bytes * UNIT;
-        if (owner.unreadBytes === -REST_BYTES) unread.drained(place);
+        if (owner.unreadBytes === -REST_BYTES) unread.drained(entry);
       },
     };
   };

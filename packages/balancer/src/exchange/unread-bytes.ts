@@ -3,7 +3,7 @@
  * which peers are reset. Peers that have proved that they read do not count, as long as they have no more unread bytes than the limit.
  */
 import { FAR_BEYOND, givesWay, giveWay, type Shortage, SLOWEST_READ, standingOf, YOUNG_MS } from "./giving-way.js";
-import { FIRST_READINGS, type UnreadPlace } from "./unread-place.js";
+import { FIRST_READINGS, type UnreadEntry } from "./unread-entry.js";
 
 /** For this time after it was first blocked, a peer may be judged without another check, in milliseconds. */
 const NEW_MS = 1000;
@@ -35,9 +35,9 @@ interface UnreadOptions {
 
 export class UnreadBytes {
   /** Peers that count. */
-  private readonly blocked = new Set<UnreadPlace>();
+  private readonly blocked = new Set<UnreadEntry>();
   /** Readers, which do not count; the one that was checked last is last. */
-  private readonly readers = new Set<UnreadPlace>();
+  private readonly readers = new Set<UnreadEntry>();
   private used = 0;
   /** The number of readers' unread bytes, which do not count. */
   private exemptBytes = 0;
@@ -76,75 +76,75 @@ export class UnreadBytes {
   }
 
   /** Called when bytes, or further bytes, wait for a peer. */
-  count(place: UnreadPlace): void {
-    if (this.endExemption(place)) {
-      if (this.mayExempt(place)) return this.exempt(place);
-      this.blocked.add(place);
-    } else if (!this.blocked.has(place)) this.block(place);
-    this.recount(place);
+  count(entry: UnreadEntry): void {
+    if (this.endExemption(entry)) {
+      if (this.mayExempt(entry)) return this.exempt(entry);
+      this.blocked.add(entry);
+    } else if (!this.blocked.has(entry)) this.block(entry);
+    this.recount(entry);
     if (this.used > this.options.maxBytes) this.arm();
   }
 
-  private block(place: UnreadPlace): void {
+  private block(entry: UnreadEntry): void {
     const { now } = this.options.clock;
-    place.paidUntil = Math.max(place.paidUntil, now);
-    place.progressBytes = place.owner.progressBytes;
-    if (place.firstBlockedAt === Number.POSITIVE_INFINITY) {
-      place.beginProof(now);
-      place.noteStep();
+    entry.paidUntil = Math.max(entry.paidUntil, now);
+    entry.progressBytes = entry.owner.progressBytes;
+    if (entry.firstBlockedAt === Number.POSITIVE_INFINITY) {
+      entry.beginProof(now);
+      entry.noteStep();
       // What a peer on this machine reads becomes known only after it was asked for.
-      place.prove(now);
-    } else place.firstBlockedAt += now - place.drainedAt;
-    this.blocked.add(place);
+      entry.prove(now);
+    } else entry.firstBlockedAt += now - entry.drainedAt;
+    this.blocked.add(entry);
   }
 
   /** Called when the peer has read everything. */
-  drained(place: UnreadPlace): void {
-    if (this.blocked.has(place) || this.readers.has(place)) {
-      place.noteStep();
-      if (!place.isReader) place.prove(this.options.clock.now);
+  drained(entry: UnreadEntry): void {
+    if (this.blocked.has(entry) || this.readers.has(entry)) {
+      entry.noteStep();
+      if (!entry.isProvenReader) entry.prove(this.options.clock.now);
     }
-    this.free(place);
+    this.free(entry);
   }
 
   /** Called when the peer has disconnected, or its unread bytes are counted elsewhere. */
-  free(place: UnreadPlace): void {
-    if (this.blocked.has(place) || this.readers.has(place)) place.drainedAt = this.options.clock.now;
-    this.endExemption(place);
-    if (this.blocked.delete(place)) this.use(place, 0);
+  free(entry: UnreadEntry): void {
+    if (this.blocked.has(entry) || this.readers.has(entry)) entry.drainedAt = this.options.clock.now;
+    this.endExemption(entry);
+    if (this.blocked.delete(entry)) this.use(entry, 0);
   }
 
   /** Called each second, because a peer becomes silent without any event. */
   look(): void {
     if (this.isScarce) this.knownAt = this.options.lookAtPeers();
     let looks = Math.min(MAX_LOOKS, this.readers.size);
-    for (const place of this.readers) {
+    for (const entry of this.readers) {
       if (looks-- === 0) break;
-      this.endExemption(place);
-      if (!this.isReading(place)) place.stopReading(this.options.clock.now);
-      if (place.isReader && this.mayExempt(place)) {
-        this.exempt(place);
+      this.endExemption(entry);
+      if (!this.isReading(entry)) entry.stopReading(this.options.clock.now);
+      if (entry.isProvenReader && this.mayExempt(entry)) {
+        this.exempt(entry);
         continue;
       }
-      this.blocked.add(place);
-      this.recount(place);
+      this.blocked.add(entry);
+      this.recount(entry);
     }
-    for (const place of [...this.blocked]) {
-      if (this.isReading(place)) this.keep(place);
-      else if (place.isReader) place.stopReading(this.options.clock.now);
+    for (const entry of [...this.blocked]) {
+      if (this.isReading(entry)) this.keep(entry);
+      else if (entry.isProvenReader) entry.stopReading(this.options.clock.now);
     }
     if (this.isTight) this.relieve();
     // Reports the resets since the last report.
     else this.report();
   }
 
-  private recount(place: UnreadPlace): void {
-    this.use(place, place.owner.unreadBytes + REST_BYTES);
+  private recount(entry: UnreadEntry): void {
+    this.use(entry, entry.owner.unreadBytes + REST_BYTES);
   }
 
-  private use(place: UnreadPlace, bytes: number): void {
-    this.used += bytes - place.bytes;
-    place.bytes = bytes;
+  private use(entry: UnreadEntry, bytes: number): void {
+    this.used += bytes - entry.bytes;
+    entry.bytes = bytes;
     if (this.used <= this.options.maxBytes) this.beyondSince = undefined;
     else this.beyondSince ??= this.options.clock.now;
   }
@@ -170,18 +170,18 @@ export class UnreadBytes {
     const { maxBytes, clock, lookAtPeers } = this.options;
     this.knownAt = lookAtPeers();
     this.soughtAt = clock.now;
-    for (const place of [...this.blocked]) if (place.isReader && this.isReading(place)) this.keep(place);
+    for (const entry of [...this.blocked]) if (entry.isProvenReader && this.isReading(entry)) this.keep(entry);
     const { now } = clock;
     let looks = MAX_LOOKS;
-    const shortage: Shortage<UnreadPlace> = {
-      ...{ now, beyondSince: this.beyondSince ?? now, used: this.usedShare, mayJudge: this.mayJudge },
-      reset: (place) => {
+    const shortage: Shortage<UnreadEntry> = {
+      ...{ now, beyondSince: this.beyondSince ?? now, used: this.usedShare, isKnown: this.isKnown },
+      reset: (entry) => {
         if (looks-- <= 0 && this.usedShare() <= FAR_BEYOND) return false;
-        const standing = standingOf(place, now);
-        this.isReading(place);
-        const isToEnd = standingOf(place, now) === standing && givesWay(place, shortage);
-        if (isToEnd) this.end(place);
-        else this.keep(place);
+        const standing = standingOf(entry, now);
+        this.isReading(entry);
+        const isToEnd = standingOf(entry, now) === standing && givesWay(entry, shortage);
+        if (isToEnd) this.end(entry);
+        else this.keep(entry);
         return isToEnd;
       },
     };
@@ -194,8 +194,8 @@ export class UnreadBytes {
     this.timer ??= setTimeout(this.onTimer, YOUNG_MS).unref();
   }
 
-  /** If it was not checked since it was blocked, only a new peer can be judged, because kernels fill their buffers immediately. */
-  private readonly mayJudge = ({ firstBlockedAt, paidUntil }: UnreadPlace): boolean =>
+  /** Whether the reading of a peer is known: it was checked since it was blocked, or is so new that kernels only fill their buffers. */
+  private readonly isKnown = ({ firstBlockedAt, paidUntil }: UnreadEntry): boolean =>
     this.options.clock.now - firstBlockedAt < NEW_MS || this.knownAt - paidUntil >= YOUNG_MS;
 
   private readonly onTimer = (): void => {
@@ -204,68 +204,68 @@ export class UnreadBytes {
   };
 
   /** Called when the peer was seen to read. While memory is scarce, a reader does not count. */
-  private keep(place: UnreadPlace): void {
-    if (!this.isTight || !place.isReader || !this.mayExempt(place)) return;
-    this.blocked.delete(place);
-    this.exempt(place);
+  private keep(entry: UnreadEntry): void {
+    if (!this.isTight || !entry.isProvenReader || !this.mayExempt(entry)) return;
+    this.blocked.delete(entry);
+    this.exempt(entry);
   }
 
-  private mayExempt({ owner }: UnreadPlace): boolean {
+  private mayExempt({ owner }: UnreadEntry): boolean {
     const { unreadBytes } = owner;
     const isLittle = unreadBytes + REST_BYTES <= this.options.maxBytes - this.exemptBytes;
     return unreadBytes <= this.maxReaderBytes && isLittle;
   }
 
-  private exempt(place: UnreadPlace): void {
-    this.use(place, 0);
-    place.exemptBytes = place.owner.unreadBytes + REST_BYTES;
-    this.exemptBytes += place.exemptBytes;
-    this.readers.add(place);
+  private exempt(entry: UnreadEntry): void {
+    this.use(entry, 0);
+    entry.exemptBytes = entry.owner.unreadBytes + REST_BYTES;
+    this.exemptBytes += entry.exemptBytes;
+    this.readers.add(entry);
   }
 
   /** Returns false if it was not exempt. */
-  private endExemption(place: UnreadPlace): boolean {
-    if (!this.readers.delete(place)) return false;
-    this.exemptBytes -= place.exemptBytes;
-    place.exemptBytes = 0;
+  private endExemption(entry: UnreadEntry): boolean {
+    if (!this.readers.delete(entry)) return false;
+    this.exemptBytes -= entry.exemptBytes;
+    entry.exemptBytes = 0;
     return true;
   }
 
   /** Whether it has read since the last check, or is a reader that has not stopped. */
-  private isReading(place: UnreadPlace): boolean {
+  private isReading(entry: UnreadEntry): boolean {
     const { now } = this.options.clock;
-    const { progressBytes } = place.owner;
-    if (place.bytes > 0) this.recount(place);
+    const { progressBytes } = entry.owner;
+    if (entry.bytes > 0) this.recount(entry);
     // Even without progress, because it becomes known later how much it has certainly read.
-    place.noteStep();
-    this.noteFirstReading(place);
-    const more = progressBytes - place.progressBytes;
-    place.progressBytes = progressBytes;
+    entry.noteStep();
+    this.noteFirstReading(entry);
+    const more = progressBytes - entry.progressBytes;
+    entry.progressBytes = progressBytes;
     // The progress was corrected downwards; the next check decides.
     if (more < 0) {
-      place.firstProgressBytes = Math.min(place.firstProgressBytes, progressBytes);
-      if (place.firstReadings < FIRST_READINGS) place.paidUntil = Math.max(place.paidUntil, now);
-    } else place.paidUntil = Math.min(now + MAX_PAID_MS, place.paidUntil + more / SLOWEST_READ);
-    const wasReader = place.isReader;
+      entry.firstProgressBytes = Math.min(entry.firstProgressBytes, progressBytes);
+      if (entry.firstReadings < FIRST_READINGS) entry.paidUntil = Math.max(entry.paidUntil, now);
+    } else entry.paidUntil = Math.min(now + MAX_PAID_MS, entry.paidUntil + more / SLOWEST_READ);
+    const wasReader = entry.isProvenReader;
     // Even without progress, because it may have read before it was blocked.
-    if (!wasReader) place.prove(now);
+    if (!wasReader) entry.prove(now);
     if (more < 0 || (more > 0 && !wasReader)) return true;
-    return place.isReader && now < place.paidUntil + this.options.patienceMs + place.stepMs;
+    return entry.isProvenReader && now < entry.paidUntil + this.options.patienceMs + entry.stepMs;
   }
 
   /** How many bytes kernels had accepted when it was first blocked is only known from a later reading. */
-  private noteFirstReading(place: UnreadPlace): void {
-    if (place.firstReadings === FIRST_READINGS || this.knownAt <= place.firstReadingAt) return;
-    place.firstReadings++;
-    place.firstReadingAt = this.knownAt;
-    place.firstReadBytes = place.owner.surelyReadBytes ?? 0;
+  private noteFirstReading(entry: UnreadEntry): void {
+    if (entry.firstReadings === FIRST_READINGS || this.knownAt <= entry.firstReadingAt) return;
+    entry.firstReadings++;
+    entry.firstReadingAt = this.knownAt;
+    entry.firstReadBytes = entry.owner.surelyReadBytes ?? 0;
   }
 
-  private end(place: UnreadPlace): void {
-    this.free(place);
+  private end(entry: UnreadEntry): void {
+    this.free(entry);
     this.endedTotal++;
     this.untold++;
-    place.owner.giveUnreadWay();
+    entry.owner.resetForMemory();
   }
 
   private report(): void {

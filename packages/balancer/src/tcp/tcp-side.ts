@@ -1,7 +1,7 @@
 /** One of the two connections that are joined in tcp mode. Passes on the bytes of its peer as fast as the other peer reads. */
 
 import type { UnreadBytes } from "../exchange/unread-bytes.js";
-import { type UnreadOwner, UnreadPlace } from "../exchange/unread-place.js";
+import { UnreadEntry, type UnreadOwner } from "../exchange/unread-entry.js";
 import { FairReading, Pause, type TurnShare } from "../transport/reading.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
 
@@ -28,7 +28,7 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
   hasSent = false;
   private isClosed = false;
   private readonly reading: FairReading<Connection>;
-  private readonly place = new UnreadPlace(this);
+  private readonly place = new UnreadEntry(this);
   /** Set by `join`. */
   private other: TcpSide = this;
 
@@ -81,7 +81,7 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
     return this.connection.stepBytes;
   }
 
-  giveUnreadWay(): void {
+  resetForMemory(): void {
     this.owner.onStuck();
   }
 

@@ -38,12 +38,12 @@ export interface UnreadOwner {
   readonly locallyReadBytes?: number | undefined;
   /** The smallest steps in which `progressBytes` grows; undefined if they depend on what the peer's kernel has accepted. */
   readonly stepBytes?: number | undefined;
-  /** Closes the connection to make room for others. */
-  giveUnreadWay(): void;
+  /** Resets the connection, because others need the memory. */
+  resetForMemory(): void;
 }
 
-/** A connection's place; it lasts as long as the connection. */
-export class UnreadPlace implements Waiting {
+/** The entry of a connection; it lasts as long as the connection. */
+export class UnreadEntry implements Waiting {
   /** Set by UnreadBytes, like all fields below. */
   bytes = 0;
   progressBytes = 0;
@@ -68,7 +68,7 @@ export class UnreadPlace implements Waiting {
   /** Whether it was seen to read since it was first blocked. */
   hasRead = false;
   /** Whether it reads, however slowly. */
-  isReader = false;
+  isProvenReader = false;
   /** How many bytes it had unread at the last check, while it does not count. */
   exemptBytes = 0;
 
@@ -108,13 +108,13 @@ export class UnreadPlace implements Waiting {
     const waitedMs = now - this.firstBlockedAt;
     const isSteady = isMore && waitedMs >= PROOF_MS && readBytes >= (waitedMs * SLOWEST_READ) / 2;
     if (readBytes < PROOF_BYTES && !isSteady) return;
-    this.isReader = true;
+    this.isProvenReader = true;
     this.paidUntil = Math.max(this.paidUntil, now);
   }
 
   /** Makes it prove again that it reads. */
   stopReading(now: number): void {
-    this.isReader = this.hasRead = false;
+    this.isProvenReader = this.hasRead = false;
     this.firstLocalBytes = this.owner.locallyReadBytes ?? 0;
     this.beginProof(now);
   }

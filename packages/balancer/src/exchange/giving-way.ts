@@ -110,7 +110,7 @@ export function giveWay<Peer extends Waiting>(waiting: Iterable<Peer>, shortage:
   for (const peer of waiting) groups[standingOf(peer, shortage.now)].push(peer);
   let isOneSpared = false;
   for (const { standing, above, rank } of RULES) {
-    // A stopped peer that cannot be judged yet does not protect those that were never seen to read.
+    // A stopped peer that is not known yet does not protect those that were never seen to read.
     if (shortage.used() <= above || (isOneSpared && standing !== "unseen")) return;
     for (const peer of groups[standing].sort((one, other) => rank(one) - rank(other))) {
       if (shortage.used() <= above || (isOneSpared && isEarlier(peer, shortage))) return;

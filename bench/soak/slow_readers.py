@@ -2,9 +2,8 @@
 plain|tls|h2|unix. With unix, PORT is the path of a socket.
 
 Over HTTP/1.1 they limit their reads; over HTTP/2 they read everything within their windows immediately, and open the windows by
-halves as they use it. Once all have begun, NEWCOMERS clients
-per second send the same request and read nothing. Prints a line of JSON:
-how many readers were disconnected, when the first one was, and how much the slowest of the others has read.
+halves as they use it. Once all of them read, NEWCOMERS clients per second send the same request and read nothing. Prints a line of JSON:
+how many readers were disconnected, when the first one was, how much the slowest of the others has read, and how many read nothing.
 """
 import json
 import resource
@@ -147,7 +146,7 @@ while time.monotonic() < begin + seconds:
     # Starts some more each time; otherwise all would begin in one turn of the balancer's event loop.
     for _ in range(min(10, readers - len(clients))):
         clients.append(Http2Reader() if over == "h2" else Reader())
-    if len(clients) < readers:
+    if len(clients) < readers or not all(client.read for client in clients):
         all_began = time.monotonic()
     due = int(newcomers * (time.monotonic() - all_began)) - len(silent)
     # Not all that are due: readers have their turn even if connecting takes long.

@@ -31,6 +31,11 @@ export interface Policy<Candidate extends { readonly name: string }> {
 
 /** From this share of busy upstreams on, no request waits for an idle one. */
 const BUSY_SHARE = 0.5;
+/**
+ * From this share of busy upstreams on, no request waits for a free event loop: while it waits, its handler cannot begin to wait for
+ * anything else.
+ */
+const MOSTLY_BUSY_SHARE = 0.7;
 
 export abstract class Picking {
   /** Whether its upstreams have limited concurrency and must not wait for slow clients. */
@@ -215,7 +220,8 @@ export abstract class Picking {
   /** Whether the request waits until an event loop is free. */
   private get waitsForLoop(): boolean {
     const { typicalMicros } = this.paces;
-    return !this.isRelieving && typicalMicros !== undefined && this.work.isMostOf(typicalMicros);
+    if (this.isRelieving || this.busyShare >= MOSTLY_BUSY_SHARE || typicalMicros === undefined) return false;
+    return this.work.isMostOf(typicalMicros);
   }
 
   /**

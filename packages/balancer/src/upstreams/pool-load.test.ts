@@ -243,6 +243,24 @@ it.each<[string, (bench: ReturnType<typeof poolOf>) => void]>([
   expectations(bench);
 });
 
+it("requests that mostly compute do not wait for an event loop while most instances are busy", () => {
+  const { pool, sends, ends, running, measure } = poolOf(LATE);
+  measure();
+  for (const slot of [1, 2, 3]) running.add(slot);
+  sends(3);
+  const ticks = (times: number) => {
+    for (let tick = 0; tick < times; tick++) {
+      pool.countLoad();
+      for (const slot of [1, 2, 3]) ends(slot);
+      sends(3);
+    }
+  };
+  ticks(8);
+  expect(sends(1)).toEqual([0]);
+  ticks(2);
+  expect(sends(1)).toEqual([1]);
+});
+
 it("an instance is idle again when its requests have ended, in whatever order", () => {
   const { pool, upstreams, sends, ends, measure } = poolOf({ cost: 5000, micros: [7000] });
   measure();

@@ -10,7 +10,7 @@
  * `plain` once more: its difference must be 0 within its error, or the measurement is wrong.
  *
  * Counted are balancers, instances, the supervisor with what it does for terminal, page and scrapes, and the terminal itself; not the browser,
- * the scraper, and the start of the terminal.
+ * the scraper, and the start of the terminal. A terminal that was just attached costs more than one that has run for minutes.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";

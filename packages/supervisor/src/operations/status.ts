@@ -144,9 +144,11 @@ function trafficOf(sources: StatusSources, now: number): Status["traffic"] {
     for (const { name } of configs.fleet.pools) queued += each.stats.relayedLoad(name, now)?.waiting ?? 0;
   }
   const fronts = frontsOf(sources);
-  const { cpuPercent, rssBytes } = poolFigures(sources, pool ?? { name: BALANCER_POOL, slots: [] }, now);
+  const own = poolFigures(sources, pool ?? { name: BALANCER_POOL, slots: [] }, now);
+  const isAll = fronts.length === 1 && fronts[0] === pool;
+  const { cpuPercent, rssBytes } = own;
   return {
-    ...poolFigures(sources, { name: BALANCER_POOL, slots: fronts.flatMap(({ slots }) => slots) }, now),
+    ...(isAll ? own : poolFigures(sources, { name: BALANCER_POOL, slots: fronts.flatMap(({ slots }) => slots) }, now)),
     ...{ cpuPercent, rssBytes },
     errorsPerMinute: sum(fronts, ({ name }) => series.errorsPerMinute(name)),
     requestsPerSecond: Math.round(10 * sum(fronts, ({ name }) => stats.totals(name, now).requestsPerSecond)) / 10,

@@ -95,6 +95,18 @@ test("beyond the limit those that have read nothing give way, newcomers first, a
   expect(told.slice(1)).toEqual([`2 connections whose peer reads nothing were ${line}`]);
 });
 
+test("hundreds of them give way in several turns, and others are served in between", async () => {
+  const { gone, peer } = scene();
+  await Promise.all(Array.from({ length: 300 }, (_, n) => peer(`${n}`).waits(1)));
+  expect(gone).toHaveLength(64);
+  await turn();
+  expect(gone).toHaveLength(128);
+  await turn();
+  await turn();
+  // From here on, they have time to prove that they read.
+  expect(gone).toHaveLength(150);
+});
+
 test("beyond half of it they give way once no reader is silent for so long, the longest-waiting first", async () => {
   const { gone, peer, clock, unread } = scene();
   const [a, b] = [peer("a"), peer("b")];

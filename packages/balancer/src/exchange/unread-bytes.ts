@@ -15,6 +15,8 @@ const MAX_READER_BYTES = 1 << 20;
 const REST_BYTES = 4096;
 /** The maximum number of peers that one pass checks, so that it stays short. */
 const MAX_LOOKS = 64;
+/** The maximum number of peers that one turn of the event loop resets: hundreds would block it for tens of milliseconds on Node. */
+const MAX_RESETS = 64;
 /** The minimum time between two passes over all peers, unless far more than the limit is used, in milliseconds. */
 const PASS_EVERY_MS = 10;
 /** The minimum time between two reports of resets, in milliseconds. */
@@ -173,20 +175,26 @@ export class UnreadBytes {
     for (const entry of [...this.blocked]) if (entry.isProvenReader && this.isReading(entry)) this.keep(entry);
     const { now } = clock;
     let looks = MAX_LOOKS;
+    let resets = MAX_RESETS;
     const shortage: Shortage<UnreadEntry> = {
       ...{ now, beyondSince: this.beyondSince ?? now, used: this.usedShare, isKnown: this.isKnown },
       reset: (entry) => {
-        if (looks-- <= 0 && this.usedShare() <= FAR_BEYOND) return false;
+        if (resets === 0 || (looks-- <= 0 && this.usedShare() <= FAR_BEYOND)) return false;
         const standing = standingOf(entry, now);
         this.isReading(entry);
         const isToEnd = standingOf(entry, now) === standing && givesWay(entry, shortage);
-        if (isToEnd) this.end(entry);
-        else this.keep(entry);
-        return isToEnd;
+        if (!isToEnd) {
+          this.keep(entry);
+          return false;
+        }
+        resets--;
+        this.end(entry);
+        return true;
       },
     };
     giveWay(this.blocked, shortage);
-    if (this.used > maxBytes) this.retry();
+    if (resets === 0 && this.usedShare() > FAR_BEYOND) this.arm();
+    else if (this.used > maxBytes) this.retry();
     this.report();
   }
 

@@ -29,7 +29,7 @@ export interface OrderRequest extends CaOptions {
   /** The contact in the configuration. */
   email: string | null;
   externalAccount: { keyId: string; hmacKey: string } | null;
-  /** The first one that the CA offers is tried. */
+  /** The kinds of challenges in order of preference: the first one that the CA offers is tried. */
   challenges: readonly ChallengeKind[];
   /** The certificate that is renewed, in PEM. */
   replaces: string | undefined;
@@ -177,7 +177,7 @@ async function newOrder(
   const response = await (former === undefined
     ? order({})
     : order({ replaces: former }).catch((error: unknown) => {
-        // The certificate was replaced before, or another account has it.
+        // The former certificate was already replaced, or belongs to another account: orders without naming it.
         if (error instanceof AcmeError && error.kind === "refused") return order({});
         throw error;
       }));

@@ -34,7 +34,7 @@ export function set(...content: Uint8Array[]): Buffer {
   return der(TAG.set, ...content);
 }
 
-/** Returns a value with a context-specific tag. `isConstructed` unless it replaces the tag of a primitive value. */
+/** Returns a value with a context-specific tag. @param isConstructed false if it replaces the tag of a primitive value */
 export function tagged(number: number, content: Uint8Array, isConstructed = true): Buffer {
   return der((isConstructed ? 0xa0 : 0x80) | number, content);
 }
@@ -76,7 +76,7 @@ export function oid(dotted: string): Buffer {
   return der(TAG.oid, Buffer.from(bytes));
 }
 
-/** Until 2049 in two digits of the year, as RFC 5280 wants it. @param at Unix time in milliseconds */
+/** Returns a time; its year has two digits until 2049 (RFC 5280 §4.1.2.5). @param at Unix time in milliseconds */
 export function time(at: number): Buffer {
   const text = `${new Date(at).toISOString().replace(/[-:T]/g, "").slice(0, 14)}Z`;
   const isShort = text < "2050";
@@ -86,7 +86,7 @@ export function time(at: number): Buffer {
 interface DerValue {
   tag: number;
   content: Buffer;
-  /** With tag and length. */
+  /** The whole encoding, with tag and length. */
   whole: Buffer;
 }
 

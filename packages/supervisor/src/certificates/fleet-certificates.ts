@@ -70,13 +70,13 @@ export class FleetCertificates {
     if (this.hasStarted) this.automatic.start();
   }
 
-  /** A balancer is ready: orders may begin. */
+  /** Called when a balancer is ready, so that orders may begin. */
   start(): void {
     this.hasStarted = true;
     this.automatic?.start();
   }
 
-  /** A client wants this name, and there is no certificate for it. Resolves with whether there is one now. */
+  /** Called when a client requests a name without a certificate. Resolves with whether the name has a certificate now. */
   async want(name: string): Promise<boolean> {
     const { automatic, onDemand } = this;
     if (automatic === undefined || onDemand === undefined || !(await onDemand.mayHave(name))) return false;
@@ -138,7 +138,7 @@ export class FleetCertificates {
       const name = /^CN=(.*)$/m.exec(issuer)?.[1] ?? /^O=(.*)$/m.exec(issuer)?.[1];
       found = { issuer: name ?? issuer.replaceAll("\n", ", "), notBefore: Date.parse(validFrom) };
     } catch {
-      // It is shown without.
+      // The certificate is shown without these facts.
     }
     this.issuers.set(entry, found);
     return found;

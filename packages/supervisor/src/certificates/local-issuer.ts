@@ -13,7 +13,7 @@ const DAY_MS = 24 * 3_600_000;
 const ROOT_DAYS = 3650;
 /** The lifetime of a leaf; it is replaced after two thirds of this. */
 const LEAF_DAYS = 30;
-/** Clocks of clients may be behind. */
+/** How long before its creation a certificate begins, because clocks of clients may be behind. */
 const EARLIER_MS = DAY_MS;
 
 /** Returns the names of certificates that are made here: those of `listen`, and those of this machine. */
@@ -33,7 +33,7 @@ export function localNames(listen: readonly ListenAddress[], names: readonly str
   return [...new Set(all.filter((name) => /^[a-z0-9:.-]+$/.test(name)))];
 }
 
-/** Makes a certificate for these names, and says when the next one is due. */
+/** Creates a certificate for these names. */
 export function issueLocally(
   kind: NonNullable<TlsConfig["issuer"]>,
   names: readonly string[],
@@ -48,7 +48,7 @@ export function issueLocally(
   return { names: [...names], ...issued, source: kind, notAfter };
 }
 
-/** When a certificate is replaced. */
+/** Returns when a certificate is replaced. */
 export function renewalAt({ notAfter }: Pick<CertificateEntry, "notAfter">): number {
   return notAfter - (LEAF_DAYS * DAY_MS) / 3;
 }
@@ -76,7 +76,10 @@ export function authorityIn(folder: string, fleet: string, now: number): Root {
   return { root, path, isNew: true };
 }
 
-/** Undefined: there is none, or it ends before a leaf would. @throws Error if it is damaged: clients trust it, so nothing replaces it */
+/**
+ * Returns undefined if there is no authority, or if it expires before a leaf would.
+ * @throws Error if it is damaged: clients trust it, so it is never replaced silently
+ */
 function readAuthority(path: string, keyPath: string, now: number): IssuedCertificate | undefined {
   if (!existsSync(path) && !existsSync(keyPath)) return undefined;
   const read = readCertificate({ certificate: path, key: keyPath });
@@ -96,7 +99,7 @@ export function trustText(path: string): string {
   return `clients must trust ${path}: curl --cacert ${path}, or for all programs on Debian: sudo cp ${path} /usr/local/share/ca-certificates/paceline.crt && sudo update-ca-certificates`;
 }
 
-/** The same for the authority of a running fleet; undefined if it has none. */
+/** Returns these instructions for a running fleet; undefined if it has no authority. */
 export function trustHint(runDir: string): string | undefined {
   const folder = readFleetFile(runDir)?.deathsFolder;
   const root = folder === undefined ? undefined : join(dirname(folder), "tls", ROOT);

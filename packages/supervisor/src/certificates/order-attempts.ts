@@ -9,7 +9,7 @@ import type * as Orders from "./acme-order.js";
 import { alpnCertificate } from "./acme-x509.js";
 import { newKey, pemOf } from "./x509.js";
 
-/** The deadline of an order in milliseconds; some CAs verify slowly. */
+/** The deadline of an order in milliseconds. It is long, because some CAs verify slowly. */
 const ORDER_MS = 5 * 60_000;
 const ASK_MS = 60_000;
 const MAX_CA_BYTES = 1 << 20;

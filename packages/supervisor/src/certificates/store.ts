@@ -214,7 +214,7 @@ export class CertificateStore {
     if (this.config === undefined) return;
     // The balancers keep their certificates, because this supervisor cannot read all files.
     if (this.files.lacksAuthorities || (this.options.isAdopted && this.files.isIncomplete)) return;
-    // Higher than any version of an earlier supervisor.
+    // The time makes it higher than any version of an earlier supervisor.
     this.version = Math.max(this.version + 1, Date.now());
     const late = await this.options.certify(this.messages(this.config), APPLY_TIMEOUT_MS);
     if (late.length > 0) this.options.log("warn", `${late.join(", ")} did not confirm the certificates in time`);

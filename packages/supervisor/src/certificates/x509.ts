@@ -163,14 +163,14 @@ function commonNameOf({ subject }: X509Certificate): string {
   return /^CN=(.*)$/m.exec(subject)?.[1] ?? "";
 }
 
-/** A positive number of at most 20 bytes (§4.1.2.2). */
+/** Returns a positive number of at most 20 bytes (RFC 5280 §4.1.2.2). */
 function serialNumber(): Buffer {
   const bytes = randomBytes(16);
   bytes[0] = ((bytes[0] as number) & 0x7f) | 0x40;
   return bytes;
 }
 
-/** Returns the hash of the key's bits (§4.2.1.2), which are the end of an encoded key on this curve. */
+/** Returns the hash of the key's bits (RFC 5280 §4.2.1.2). On this curve they are the end of the encoded key. */
 function keyId(key: KeyObject): Buffer {
   return createHash("sha1").update(publicKeyOf(key).subarray(-65)).digest();
 }

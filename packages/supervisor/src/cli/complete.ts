@@ -7,7 +7,7 @@ import { connectFleet } from "../fleet/fleet.js";
 /** Words that the shell adds itself, or that only the running fleet knows. */
 type Wanted = "files" | "folders" | "pools" | "instances" | "names" | "nothing";
 
-/** By the name of an argument in its command's definition. */
+/** What completes each argument, by its name in the command's definition. */
 export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
   "config|app": "files",
   app: "files",
@@ -23,7 +23,7 @@ export const OF_ARGUMENT: Readonly<Record<string, Wanted>> = {
   ...{ n: "nothing", weight: "nothing", id: "nothing", show: "nothing", reason: "nothing" },
 };
 
-/** By the name of an option's value. */
+/** What completes an option's value, by the value's name. */
 export const OF_VALUE: Readonly<Record<string, Wanted>> = {
   path: "files",
   file: "files",

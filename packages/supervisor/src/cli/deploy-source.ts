@@ -1,4 +1,4 @@
-/** Which source a reload reads: the fleet's own, or that of the last deploy until the fleet's own path points elsewhere. */
+/** The source that a reload reads: the fleet's own, or after a deploy the deployed one, until the fleet's own path points elsewhere. */
 import type { FleetSource } from "../config/find.js";
 import {
   defaultName,
@@ -31,7 +31,7 @@ export class SourceInForce implements DeploySource {
     private readonly onPut: (fleet: LoadedFleet) => void,
   ) {}
 
-  /** Whether a deploy is in service, and the fleet's own path still points where it did then. */
+  /** Whether a deploy is in service, and the fleet's own path still points where it did at the deploy. */
   get isDeployed(): boolean {
     return this.deployed !== undefined && this.deployed.ownFolder === this.ownFolder();
   }
@@ -71,7 +71,7 @@ export class SourceInForce implements DeploySource {
       const inForce = this.isDeployed ? (this.deployed as Deployed) : undefined;
       former = inForce ?? { dir: null, envFile: null, ownFolder, source: pinSource(own) };
       const paths = { ...(dir !== undefined && { dir }), ...(config !== undefined && { config }) };
-      // Without a release, it is the one that a reload reads.
+      // Without a named release, deploys the source that a reload would read.
       const isSame = dir === undefined && config === undefined && inForce !== undefined;
       const base = isSame ? inForce : { dir: dir ?? null, envFile: null, source: deploySource(own, paths) };
       deployed = { ...base, envFile: envFile ?? base.envFile, ownFolder, name };

@@ -178,14 +178,14 @@ function scalingLines({ name, scaling }: PoolStatus): string[] {
   return [...lines, `${name} went from ${last.from} to ${last.to} ${ago} ago: ${last.reason}`];
 }
 
-/** Lists the instances with a weight of their own. The supervisor of an earlier version has none. */
+/** Lists the instances whose weight was set. The supervisor of an earlier version reports no weights. */
 function weightLines({ name, instances }: PoolStatus): string[] {
   const own = instances.filter(({ weight = null }) => weight !== null && weight !== FULL_WEIGHT);
   if (own.length === 0) return [];
   return [`${name} weights: ${own.map((each) => `${each.name} ${each.weight}`).join(", ")}; others ${FULL_WEIGHT}`];
 }
 
-/** The supervisor of an earlier version has no lock. */
+/** Shows who has locked the fleet, and why. The supervisor of an earlier version has no lock. */
 function lockLines({ lock }: Status): string[] {
   if (lock == null) return [];
   const ago = formatDuration(Math.max(0, (Date.now() - lock.since) / 1000));

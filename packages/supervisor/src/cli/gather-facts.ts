@@ -41,7 +41,7 @@ export async function explainFleet({
   const facts = await gatherFacts(found, watchSeconds, timeoutMs);
   let meant = targetOf(target, facts, id);
   if (typeof meant === "string" && target !== undefined && target.length >= LEAST_ID && mayBeRequestId(target)) {
-    // Only now, because it takes time to search the whole log.
+    // Only if nothing else has this name, because searching the whole log takes time.
     await addLines(facts, target, found, timeoutMs);
     meant = targetOf(target, facts, id);
   } else if (typeof meant !== "string" && meant.kind === "request") {

@@ -10,7 +10,7 @@ import { formatLogJson, formatLogLine } from "./format-line.js";
 
 /** The size of one write, in bytes. */
 const BATCH_BYTES = 128 << 10;
-/** How many characters are encoded at once. One call for each line would cost more than everything else that a line needs. */
+/** How many characters are encoded at once. Encoding each line separately would cost more than all other work on the line. */
 const ENCODED_AT_ONCE = 16 << 10;
 /** Lines are dropped beyond this many unwritten bytes. */
 const MAX_WAITING_BYTES = 8 << 20;
@@ -46,7 +46,7 @@ interface Batch {
   length: number;
   /** The name of each line. */
   names: string[];
-  /** 1 for a line; for a line that reports lost lines, their number as a negative value. */
+  /** 1 for an ordinary line. For a line that reports lost lines, minus their number. */
   weights: number[];
 }
 

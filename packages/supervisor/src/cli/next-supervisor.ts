@@ -92,7 +92,7 @@ export async function startNextSupervisor(
   }
   from.mark.remove();
   if (handOver.wantsStop) kill("SIGTERM");
-  // The copies of this process would stay open after a stop.
+  // If this process kept its copies, the sockets would stay open after a stop of the fleet.
   for (const fd of fds) closeSync(fd);
   if (invitation !== undefined && pid !== undefined) await reportMainPid(invitation, pid);
   starter?.link?.handOver();
@@ -121,7 +121,7 @@ async function stayBeside(stay: StarterEnd, { starter, options }: Surroundings):
 
 const MAX_READ_BYTES = 64 << 10;
 
-/** Returns a function that reads what was written to standard error since, which the next supervisor shares, if that is a file. */
+/** Returns a function that reads what is written to stderr after this call, if stderr is a file. The next supervisor shares it. */
 function ownOutput(): () => { lines: string[]; file: string | undefined } {
   const isFile = attempt(() => fstatSync(2).isFile()) === true;
   const from = isFile ? fstatSync(2).size : 0;

@@ -100,7 +100,7 @@ function report(error: unknown, json: boolean, command: string | undefined): num
 }
 
 /**
- * An unset variable in a script becomes an empty word, which would select the default.
+ * Refuses empty words: an unset variable in a script becomes one, and would silently select the default.
  * @throws PacelineError `usage`
  */
 function refuseEmpty(command: Command): void {

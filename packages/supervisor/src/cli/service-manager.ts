@@ -97,7 +97,7 @@ export class ServiceManager implements FleetObserver {
       const { storeSockets } = await import("../sockets/fd-store.js");
       this.hasStored = storeSockets(this.options.socket, fds);
     } catch {
-      // Without them, the next start also takes over the fleet, but not the sockets.
+      // If this fails, the next start still takes over the fleet, but not the sockets.
     }
   }
 

@@ -90,7 +90,7 @@ function checkPrograms({ name }: FleetUser, { runtimes }: PreparedStart): void {
     throw new PacelineError("user", `${name} may not run ${denied}: install Paceline where that user can read it`);
 }
 
-/** Root could open the folders of files when it read the config; the user may not. */
+/** Checks that the user may open the folders of static files, which root could open when it read the config. */
 function checkFolders({ name }: FleetUser, { pools }: FleetConfig): void {
   const closed = pools.find(({ kind, source }) => kind === "static" && whyClosed(source) !== undefined);
   if (closed !== undefined)
@@ -100,7 +100,7 @@ function checkFolders({ name }: FleetUser, { pools }: FleetConfig): void {
     );
 }
 
-/** Certificates are ordered as the user, and later than at the start. */
+/** Checks files that are read only later, as the user, when certificates are ordered. */
 function checkOrders({ name }: FleetUser, automatic: AutomaticConfig | undefined): void {
   const [denied] = unusable(automatic === undefined ? [] : filesForOrders(automatic));
   if (denied !== undefined)

@@ -54,7 +54,7 @@ export async function startForeground(target: string, options: StartOptions): Pr
 
 async function run(target: string, options: StartOptions, starter: Starter | undefined): Promise<ExitStatus> {
   const isMain = starter === undefined || options.nextSupervisor === true;
-  // Done first, because after this the environment is passed on.
+  // First, because it removes systemd's variables from the environment, which is passed on below.
   const service = takeService(isMain, options);
   const start = startOf(target, options);
   const prepared = await prepareStart(start, { handover: options.fleetFd ?? options.fleetFile });
@@ -231,7 +231,7 @@ async function runFleet(
     startedBy: options.nextSupervisor || rolledBack !== null ? undefined : callerOf(request.environment),
     problem: () => keeper.problem ?? record.problem ?? configProblem ?? null,
     configProblem,
-    // After a failed upgrade, it is the fleet of this process.
+    // After a failed upgrade, this process continues with its own fleet, which needs no reload.
     reloadsAdopted: rolledBack === null && (options.orReload || options.reloadAdopted) === true,
     logStatus: log.status,
     isLogBusy: () => log.isBusy,

@@ -116,7 +116,7 @@ export function shapeRow(shape: readonly number[], glyphs: Glyphs): Line {
   const line: Segment[] = [];
   for (let at = 0; at < SHAPE_WORDS.length; at++) {
     const share = total === 0 ? 0 : (shape[at] ?? 0) / total;
-    // Even a share of a thousandth is visible, because the slow responses are there.
+    // Even a share of a thousandth is visible, because slow responses are that rare.
     const level = share >= 0.3 ? 3 : share >= 0.1 ? 2 : share >= 0.02 ? 1 : share >= 0.001 ? 0 : -1;
     append(line, level < 0 ? " " : (shades[level] as string), level < 0 ? "plain" : slowness(at));
   }

@@ -112,7 +112,7 @@ function deathLine(death: DeathDetails, isSelected: boolean, at: number, nameWid
   );
 }
 
-/** Returns the request that crashed it, or that it lost, as `POST /kill · `; empty if unknown. */
+/** Returns the request that crashed the process, or that the process lost, as `POST /kill · `; empty if unknown. */
 function requestOf({ running, requests }: DeathDetails): string {
   const request = running ?? requests[0];
   return request === undefined ? "" : `${clean(request)} · `;

@@ -118,7 +118,7 @@ export function median(samples: Float32Array | readonly number[]): number {
 
 /**
  * Distributes samples over `count` columns, the newest in the last. A column has the highest of its samples, and is NaN if none is known. A
- * sample stays with the same other ones as time passes, because the columns are fixed parts of time, not of the window.
+ * sample shares its column with the same samples as time passes, because columns are fixed parts of time, not of the window.
  * @param newest the number of the newest sample
  */
 export function squeezed(samples: Float32Array, newest: number, window: number, count: number): Float32Array {
@@ -141,7 +141,7 @@ interface Places {
   places: Int16Array;
 }
 
-/** All charts of a frame with the same width have the same places, so the last ones are cached. */
+/** Charts of the same width in a frame place their samples alike, so the last placements are cached. */
 let lastPlaces: readonly Places[] = [];
 const MAX_PLACES = 6;
 

@@ -11,7 +11,7 @@ interface InputEvents {
 const ESCAPE = "\x1b";
 const PASTE_BEGINS = "\x1b[200~";
 const PASTE_ENDS = "\x1b[201~";
-/** After this time, in milliseconds, an escape is the key, as opposed to the beginning of a sequence. */
+/** After this time, in milliseconds, an escape is the Escape key, not the beginning of a sequence. */
 const ESCAPE_MS = 50;
 /** The maximum size of one paste; the rest is dropped. */
 const MAX_PASTE = 64 << 10;

@@ -53,7 +53,7 @@ export interface Sort {
 export interface Notice {
   text: string;
   tone: "info" | "good" | "bad";
-  /** The end of the notice, as Unix time in milliseconds; null while it stays valid. */
+  /** When the notice disappears, as Unix time in milliseconds; null: not by itself. */
   until: number | null;
 }
 

@@ -15,7 +15,7 @@ const SIDE_HEIGHT = 40;
 /** The number of rows of the table beside that pane, if there is room. */
 const LEAST_SIDE = 31;
 const LEAST_TABLE = 4;
-/** From this width on, the title shows where the rest of what needs attention is. */
+/** From this width on, the title names the command that shows all that needs attention. */
 const HINT_WIDTH = 80;
 /** The maximum number of lines about what needs attention below the table in plain text. */
 const MOST_PLAIN = 10;

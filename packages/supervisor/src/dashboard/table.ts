@@ -143,7 +143,7 @@ function entryOf(row: Row): Entry {
 
 const OTHER_NAMES = { replacement: "└ next", outgoing: "└ last", warm: "└ warm" } as const;
 
-/** Written out instead of spread, because there are many of them in each frame. */
+/** The fields are written out instead of spread, which is faster: each frame has many entries. */
 function processEntry(row: Row, process: Process, pool: string): Entry {
   const { name, pid, state, stalledMs } = process;
   return {

@@ -181,7 +181,7 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
   };
   const comeBack = () => {
     if (restored) return;
-    // Another program has used the terminal if this one was stopped from outside.
+    // If this process was stopped from outside, another program may have used the terminal meanwhile.
     if (!isAway) screen.leave();
     isAway = false;
     keys.setRawMode(true);

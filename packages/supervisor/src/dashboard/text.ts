@@ -44,7 +44,7 @@ const UNCERTAIN =
 /** A combining mark without its letter, which would combine with the text before it. */
 const LONE_MARK = /^\p{M}/u;
 const REPLACEMENT = "□";
-/** Longer clusters are not a letter with marks. */
+/** A longer cluster is not just a letter with marks. */
 const MAX_CLUSTER = 8;
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });

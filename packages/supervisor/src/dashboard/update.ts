@@ -97,7 +97,7 @@ function takeStatus(model: Model, given: Status, at: number): Step {
       scaling: reached ? null : scaling,
       notice: wasLost ? { text: "connected again", tone: "good", until: at + NOTICE_MS } : notice,
     }),
-    // Also while no view shows them, because after a stop there is nobody to ask.
+    // Loaded even while no view shows deaths, because after a stop no supervisor can be asked.
     effects: hasDied ? [{ type: "loadDeaths" }] : [],
   };
 }

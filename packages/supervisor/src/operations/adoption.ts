@@ -55,9 +55,9 @@ export class FleetAdoption {
   private text = "";
   /** Resolves when the processes that the state does not contain have exited. */
   strangersEnded: Promise<void> = Promise.resolve();
-  /** Resolves when all processes have connected, or have had time to. */
+  /** Resolves when all processes have connected, or HELLO_TIMEOUT_MS is over. */
   readonly settled: Promise<void>;
-  /** Resolves when all processes have reported their counts, or have had time to. Until then, the totals are those of an older state. */
+  /** Resolves when all processes have reported their counts, or COUNT_TIMEOUT_MS is over. Until then, totals are those of the state. */
   readonly counted: Promise<void>;
 
   constructor(
@@ -99,7 +99,7 @@ export class FleetAdoption {
       const child = children.get(id);
       return child?.pid != null && isRunningProcess(child.pid, child.startTime);
     };
-    // A process that has not reported its protocol yet counts as one of HTTP/1.1.
+    // A process that has not reported its protocol yet has the default, `http1`.
     const protocolOf = (pool: string, generation: number) =>
       this.state.processes.find(
         (each) => each.pool === pool && each.generation === generation && each.protocol !== "http1",
@@ -155,7 +155,7 @@ export class FleetAdoption {
   /** Called when a process has connected. */
   heard(child: LiveProcess, { phase }: Hello): void {
     if (!this.awaited.delete(child)) return;
-    // It started to drain, or got a signal, while there was no supervisor. Another process replaces it when it has exited.
+    // The process started to drain while there was no supervisor, for example after a signal. It is replaced when it has exited.
     if (phase === "draining") {
       this.parts.runner.change((fleet, context) => {
         const member = findSlot(fleet, child.pool, child.index)?.member.process;
@@ -234,7 +234,7 @@ export class FleetAdoption {
     this.settle();
   }
 
-  /** Called when the balancers no longer use them. */
+  /** Ends the processes that the state does not name, once the balancers no longer use them. */
   private async endStrangers(): Promise<void> {
     const { coordination, log } = this.parts;
     if (this.strangers.length === 0) return;

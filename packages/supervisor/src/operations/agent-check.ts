@@ -1,5 +1,5 @@
 /**
- * Responds to HAProxy's agent-check with one line per connection, which is then closed. The supervisor listens, so that there is one for
+ * Responds to HAProxy's agent-check: sends one line per connection and closes it. The supervisor listens, so that there is one agent for
  * all balancers.
  */
 import { createServer, type Socket } from "node:net";
@@ -22,13 +22,13 @@ interface AgentCheckOptions {
 }
 
 /**
- * The maximum number of connections that have their line and wait for the peer to close. The oldest one is closed for a further one, so
+ * The maximum number of connections whose line was sent and whose peer has not closed yet. A further connection closes the oldest one, so
  * that idle peers do not keep others out.
  */
 const MAX_CONNECTIONS = 64;
 /** How long a peer may take to close, in milliseconds. */
 const TIMEOUT_MS = 2000;
-/** Several proxies ask at different times. Within this time they get the same line. In milliseconds. */
+/** How long a line is reused, in milliseconds, because several proxies ask at different times. */
 const FRESH_MS = 500;
 
 export class AgentCheck {

@@ -176,7 +176,7 @@ class Destination {
     try {
       for (let alert = this.waiting[0]; alert !== undefined && !this.ending.signal.aborted; alert = this.waiting[0]) {
         await this.deliver(alert);
-        // It counts as waiting until then.
+        // Removed only after the delivery, so that it counts as waiting until then.
         this.waiting.shift();
       }
     } finally {

@@ -24,7 +24,7 @@ interface AutoscalingOptions {
   /** Whether an operation other than a recycling is changing the pool. */
   isBusy(pool: string): boolean;
   isStopping(): boolean;
-  /** In milliseconds. Default: 1,000. */
+  /** The time between two measurements, in milliseconds. Default: 1,000. */
   periodMs?: number | undefined;
 }
 

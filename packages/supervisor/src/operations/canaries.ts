@@ -67,7 +67,7 @@ export interface Part {
   former: number;
   next: number;
   slots: number[];
-  /** The number of instances that it has after a return. */
+  /** The number of instances after a return to the former version. */
   size: number;
   /** The number that the deploy sets, unless an operator scales it meanwhile. */
   nextSize: number;
@@ -94,9 +94,9 @@ export interface Trial {
   readonly judgements: Map<string, Judgement>;
   /** The pools whose rollout has started, until the deploy is in service or rolled back. */
   readonly begun: Set<string>;
-  /** The reason if an operator wants it rolled back. */
+  /** The operator's reason for rolling back; undefined if nobody has requested it. */
   rolledBack: string | undefined;
-  /** Whether an operator wants it to wait after the verdict; below, to continue without it. */
+  /** Whether an operator wants the deploy to wait after the verdict; below, whether to continue without a verdict. */
   isHeld: boolean;
   wantsPromotion: boolean;
   /** Whether all slots have, or had, the release. */
@@ -233,10 +233,10 @@ export class Canaries {
     const rate = this.options.rateOf(name);
     trial.begun.add(name);
     if (onHeld !== undefined && judgeMs > 0) onProgress(expectationText(name, rate, trial.config));
-    // In place, the former code is gone, and a control would run the new one.
+    // If both versions have the same folder, the former code may be gone, and a control would run the new code.
     const hasControls = before.release !== after.release && judgeMs > 0;
     const first = judgeMs === 0 ? canaryPercent : canaryPercentNow({ ...NO_PROGRESS, rate }, canaryPercent, judgeMs);
-    // An instance that accepts clients itself would continue to do so.
+    // An instance in direct mode would still accept clients while it is kept warm.
     const mayStay = after.serves && before.mode !== "direct";
     return this.options.rollouts.run("deploy", name, slots, next, onProgress, {
       formerGeneration: former,

@@ -65,7 +65,7 @@ export class DeployPlan {
     });
   }
 
-  /** A pool whose turn comes later may have been scaled since the plan: all of it follows, and a return keeps its size. */
+  /** Updates the slots and size of a pool that is replaced later, because it may have been scaled since the plan. */
   renew(part: Part): void {
     const pool = findPool(this.options.runner.fleet, part.name);
     if (pool === undefined) return;

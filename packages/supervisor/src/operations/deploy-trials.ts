@@ -28,10 +28,10 @@ export type DeployLoad =
 
 export interface DeployTrialsOptions extends CanariesOptions, RollbacksOptions {
   openJudge(pool: string, limits: VerdictLimits): PoolJudge;
-  /** Returns a function that returns whether that process has had a client's request, as far as reported, even after its exit. */
+  /** Returns a function that returns whether a client's request of that process was reported. It also works after the process's exit. */
   watchRequests(pool: string, id: string): () => boolean;
   isStopping(): boolean;
-  /** Resolves when the next supervisor would continue from here. */
+  /** Resolves when the state is written, so that the next supervisor would continue from here. */
   saveState(): Promise<void>;
 }
 

@@ -40,7 +40,7 @@ export class Deploys {
   /** The folder or config file of the deploy in progress. */
   private named: string | undefined;
   private ended: Promise<OperationResult> | undefined;
-  /** The caller of the deploy gets its progress, and so does the caller of a rollback. */
+  /** Receive the progress of the deploy: its own caller, and the caller of a rollback. */
   private readonly listeners = new Set<ProgressListener>();
   /** The result of earlier deploys. */
   readonly last: Rollbacks;
@@ -179,7 +179,7 @@ export class Deploys {
     }
   }
 
-  /** An operator may request it as long as the deploy is in progress, even in its last hooks. */
+  /** Rolls back a deploy that has succeeded if an operator requested that meanwhile, even during the last hooks. */
   private async unlessRolledBack(
     trial: Trial,
     result: OperationResult,

@@ -72,7 +72,7 @@ function failedPercentOf({ errors, resets, requests }: Arm): number {
 /** The minimum time after which a request counts as open, in milliseconds; below, the multiple of the control's p99. */
 const OPEN_MS = 5000;
 const OPEN_FACTOR = 10;
-/** A client that leaves after this fraction of that time has not left early. */
+/** A client that waited for at least 1/LATE_PART of that time did not leave early. */
 const LATE_PART = 5;
 
 /** Returns how long a request may take before it counts as open: far longer than requests of the slowest route class. */

@@ -81,7 +81,7 @@ export class LoadSamples {
     let percent = 0;
     let isKnown = before !== undefined && now > before.at && processes.length > 0;
     for (const [leader, pids] of processGroups(processes)) {
-      // The shim of a command is listed separately, and not counted.
+      // A negative number is the shim of a command, whose CPU time does not count.
       if (leader < 0) continue;
       for (const pid of pids) {
         const cpuMs = readStat(pid)?.cpuMs;

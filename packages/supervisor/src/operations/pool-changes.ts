@@ -71,7 +71,7 @@ export class PoolChanges {
     onProgress: ProgressListener,
   ): Promise<OperationResult> {
     const { runner, rollouts, configs, operations } = this.options;
-    // A restart may be running there; it ends within bounded time.
+    // A restart of this pool may be running; it ends within bounded time.
     rollouts.endRecycling(name);
     await rollouts.whenFree(name);
     const refusal = operations.refusalToRoll(name);
@@ -192,7 +192,7 @@ export class PoolChanges {
       const rolled = await rollouts.run("reload", BALANCER_POOL, slots, 1, onProgress);
       this.areBalancersMixed = !rolled.ok;
       if (!rolled.ok) {
-        // The remaining balancers and their restarts keep the former settings; the next reload tries again.
+        // Balancers that were not replaced, and restarted ones, keep the former settings; the next reload tries again.
         configs.fleet = { ...before, pools: configs.fleet.pools };
         publish();
         return rolled;

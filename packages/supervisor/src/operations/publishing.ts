@@ -31,7 +31,7 @@ export class Publishing {
   isUnready = false;
   /** Whether snapshots are held back. */
   private isHeld = false;
-  /** The processes that the next snapshot no longer contains. */
+  /** The processes that have left their pools while snapshots were held back. */
   private heldLeaves: string[] = [];
 
   constructor(private readonly options: PublishingOptions) {}

@@ -71,7 +71,7 @@ export class Reload {
         : await this.one(about, poolName, done);
     if (result.ok && environment !== undefined) configs.environment = environment;
     const outcome = result.ok || isStopping() ? result : await this.undo(done, result, about.onProgress);
-    // Only here it is certain that no pool has to go back.
+    // Only from here on it is certain that no pool returns to a former generation.
     this.prune(poolName);
     return outcome;
   }
@@ -146,7 +146,7 @@ export class Reload {
             () =>
               this.changes.existing(config, name, environment, done, onProgress),
         ),
-      // Before the balancers, which do not go back with the pools.
+      // The hook runs before the balancers are replaced, because a failure can no longer return them to the former version.
       () => this.readyHook(about),
       () => this.changes.balancers(config, done, onProgress),
       ...[...present]

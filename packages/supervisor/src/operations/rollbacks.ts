@@ -22,7 +22,7 @@ export interface RollbacksOptions {
   reload: Reload;
   configs: PoolConfigs;
   source: {
-    /** Makes reloads read this from now on, until the fleet's own path points elsewhere than now. Returns it with that path. */
+    /** Sets the source of reloads, until the fleet's own path points elsewhere than now. Returns the source with that path. */
     set(deployed: Deployed | undefined): Deployed | undefined;
   };
   publishOnce(change: () => void): void;

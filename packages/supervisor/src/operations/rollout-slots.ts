@@ -124,7 +124,7 @@ export class RolloutSlots {
     else this.observeSlot(pool, runner.fleet, state, { index });
   }
 
-  /** A control is replaced by a process of its own generation, so it is not needed for a return. */
+  /** Returns 0 for a slot with a control: its process is replaced by one of the same generation, so a return does not need it. */
   private keepWarmMs(index: number, { rollout, ways }: Running): number {
     const isControl = rollout.current.some((slot) => slot.index === index && slot.isControl);
     return isControl || rollout.direction === "back" ? 0 : (ways.keepWarmMs?.() ?? 0);
@@ -221,7 +221,7 @@ export class RolloutSlots {
     }
     const { process } = slot.member;
     const step = state.rollout.current.find((each) => each.index === index)?.step;
-    // Until the old process has exited.
+    // The old process has not exited yet.
     if (process.attempt === former || step === undefined) return;
     if (process.state === "ready") return state.send({ type: "replacementReady", index });
     if (process.state === "starting" && step === "starting") return;

@@ -99,7 +99,7 @@ export class Rollouts {
         rollout: newRollout(kind, slots, {
           maxSurge: surgeOf(policyOf(pool, generation).maxSurge, findPool(runner.fleet, pool)?.wanted ?? slots.length),
           canGoBack: formerGeneration !== undefined,
-          // If the pool has just become a worker, or was one, the way without lost requests is used.
+          // In place only if both generations forbid an overlap: if one of them serves requests, none may be lost.
           inPlace: !mayOverlap(pool, generation) && !mayOverlap(pool, formerGeneration ?? generation),
           ...(plan && { canaries: plan.canaries, controls: canary?.hasControls ? plan.controls : [] }),
         }),

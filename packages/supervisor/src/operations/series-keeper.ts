@@ -137,7 +137,7 @@ export class SeriesKeeper {
     this.book.take(second, samples);
     for (const name of this.growths.keys()) if (!samples.has(name)) this.growths.delete(name);
     this.second = second;
-    // The clock was set.
+    // A larger difference means that the system clock was set.
     const unix = Date.now() - (now - this.startedAt);
     if (Math.abs(unix - this.startedUnix) > MAX_CLOCK_ERROR_MS) this.startedUnix = Math.round(unix);
   }

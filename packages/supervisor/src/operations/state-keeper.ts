@@ -222,8 +222,8 @@ export function stateOf(sources: StateSources, startedAt: number): FleetState {
 }
 
 /**
- * A deploy is not finished before its hooks succeed: until then, pools are of the former generation, and those that it has added are
- * unknown.
+ * Returns the state as before the deploy, which is not finished until its hooks succeed: with the former generations, and without the
+ * pools that the deploy has added.
  */
 function asBefore(state: FleetState, { config, pools }: BeforeDeploy): FleetState {
   const known = new Set(config.pools.map(({ name }) => name));
@@ -250,7 +250,7 @@ function asBefore(state: FleetState, { config, pools }: BeforeDeploy): FleetStat
   };
 }
 
-/** A process that could not be started, or is not forked yet, leaves nothing behind. */
+/** Returns the process for the state; nothing if it could not be started or is not forked yet. */
 function savedProcess(child: LiveProcess): SavedProcess[] {
   const { pid, startTime, stats, output, spawnedAt } = child;
   if (pid === null || startTime === undefined) return [];

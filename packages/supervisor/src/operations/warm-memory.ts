@@ -24,7 +24,7 @@ export class WarmMemory {
     return hasRoomForWarm(machineMemory());
   }
 
-  /** While memory is short, no process is kept warm. */
+  /** Ends warm processes when memory becomes short. */
   private watchMemory(): void {
     const { runner, log } = this;
     const warm = runner.fleet.pools.filter((pool) => isWarm(pool));

@@ -50,7 +50,7 @@ export class RequestError extends Error {
   }
 }
 
-/** A stream that sends each second is lost if no byte has arrived for this long. In milliseconds. */
+/** The connection counts as lost if a stream that sends something each second was silent for this long. In milliseconds. */
 const SILENCE_MS = 10_000;
 
 export class Connection {

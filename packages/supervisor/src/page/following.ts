@@ -8,7 +8,10 @@ import { send, set, state } from "./store.js";
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 10_000;
 const REFRESH_HISTORY_MS = 60_000;
-/** The history of operations is written this long after their events, in milliseconds. */
+/**
+ * The supervisor writes an operation to the history a little after the event. The page waits this long, in milliseconds, before it reads
+ * the history again.
+ */
 const REFRESH_OPERATIONS_MS = 1500;
 const REFRESH_OPEN_MS = 1900;
 const MAX_OPEN = 12;
@@ -98,7 +101,7 @@ async function quietly(read: () => Promise<void>): Promise<void> {
   await read().catch(() => {});
 }
 
-/** Reads a list that is a document of its own. */
+/** Reads a list that has its own document. */
 export function refresh(list: "deaths" | "operations"): Promise<void> {
   return quietly(async () => set(await connection.document<Change>(`/v1/${list}`)));
 }
@@ -117,7 +120,7 @@ export async function refreshHistory(zoom: Zoom): Promise<void> {
 
 let openAskedAt = 0;
 
-/** The balancers are asked for it, so it is read less often than the status, and only for the process that is shown. */
+/** Reads the open requests of the shown process. Less often than the status, because the supervisor must ask the balancers. */
 async function refreshOpen(at: number): Promise<void> {
   const { view, name } = state.route;
   if (view !== "instance" || Math.abs(at - openAskedAt) < REFRESH_OPEN_MS) return;
@@ -189,7 +192,7 @@ function openLog(): void {
   });
 }
 
-/** Many lines that arrive together are drawn once. */
+/** Draws the lines that have arrived since the last drawing all at once. */
 export function releaseHeld(): void {
   isReleasing = false;
   if (state.log.isPaused || held.length === 0) return;

@@ -111,7 +111,7 @@ export function failingOf({ pools, balancers }: Status): number {
   return [...pools.flatMap(({ instances }) => instances), ...balancers].filter(isFailing).length;
 }
 
-/** For screen readers, which are not told of other changes. */
+/** Returns the last error as text for screen readers, which announce no other change. */
 function lastError({ events }: State): string {
   const last = events.findLast(({ level }) => level === "error");
   return last === undefined ? "" : `${last.subject}: ${last.message}`;

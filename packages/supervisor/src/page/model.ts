@@ -60,7 +60,7 @@ export interface State {
   open: readonly OpenRequestStatus[];
   operations: readonly HistorySummary[];
   operation: HistoryEntry | null;
-  /** Why neither of them could be read; empty while it may still be loading. */
+  /** Why the report or the operation could not be read; empty while it may still be loading. */
   unread: string;
   log: LogState;
   sort: Sort;

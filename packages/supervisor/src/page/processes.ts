@@ -260,7 +260,7 @@ function figureCell(process: Process, figure: Figure): Node {
 
 const ROLES = { replacement: "next", outgoing: "last", warm: "warm" } as const;
 
-/** Returns the row of the process beside a slot's member. A canary is the new version of it, with figures of its own. */
+/** Returns the row of a slot's second process. A canary runs the new version and has its own figures. */
 function otherRow(
   name: string,
   other: NonNullable<InstanceStatus["other"]>,

@@ -224,7 +224,7 @@ function describeCount(facts: RepeatFacts): string[] {
   return numbers === undefined ? [] : [`each instance counts for itself: responses in turn have ${numbers.join(", ")}`];
 }
 
-/** A server that keeps its client's cookie sets no new one, whether it knows the cookie or not. */
+/** Compares bodies, because a server that keeps its client's cookie sets no new one, whether it knows the cookie or not. */
 function describeWithCookies(facts: RepeatFacts): string[] {
   const { cookies, instances, withCookies } = facts;
   if (countsAlone(facts) !== undefined || cookies.length === 0) return [];

@@ -14,13 +14,13 @@ const DEADLINE_MS = 30_000;
 const MAX_IN_FLIGHT = 1_000;
 const MAX_IDLE = 16;
 const TICK_MS = 10;
-/** If this process is delayed for longer than this, the requests of the further delay are left out. */
+/** If this process is delayed, at most the requests of this time are sent late; earlier ones are left out. In milliseconds. */
 const MOST_LATE_MS = 100;
 const MAX_SPREAD_MS = 500;
 /** The maximum number of consecutive requests, if nobody ends the series. */
 const MAX_IN_TURN = 500;
 
-/** Returns the start time with which a recording continues now at this request: each phase continues where the last one was. */
+/** Returns the start time with which a recording would be at this request now: each phase continues where the last one ended. */
 export function resumedFrom(replayed: Replayed | undefined, at: number, now: number): number {
   return now - (replayed?.entries[at]?.atMs ?? 0);
 }
@@ -126,7 +126,7 @@ export class Load {
     this.dueAt = Math.max(this.dueAt, now - MOST_LATE_MS);
     for (; this.dueAt <= now; this.dueAt += 1000 / this.rate) {
       const number = this.sent++;
-      // Each request is sent over new and over kept connections, even if the number of requests is even.
+      // Alternates between new and kept connections, shifted each round, so that every request uses both even if their number is even.
       const isNew = (number + Math.floor(number / asks.length)) % 2 === 0;
       this.sendCounted(asks[number % asks.length] as Ask, isNew);
     }

@@ -117,7 +117,7 @@ async function aloneOnce(
 
 /** A number that starts again by itself does so within this time. */
 const LATER_MS = 1_200;
-/** The same on a busy machine, or with a slow disk. */
+/** The same for a second examination, as it may take longer on a busy machine or with a slow disk. */
 const MUCH_LATER_MS = 2_500;
 const MAX_REPEATED = 8;
 const MAX_COOKIES = 8;
@@ -170,7 +170,7 @@ export async function probeState(
   for (const { fact, ask } of again) {
     fact.withCookies = { ...fact.withCookies, later: await inTurn(fact, ask) };
   }
-  // A count that would be a fault is examined once more.
+  // Before a count is reported as a fault, it is examined once more.
   const counts = begun.flatMap(({ ask }, at) => {
     const fact = facts[at] as RepeatFacts;
     return countsAlone(fact) === undefined ? [] : [{ fact, ask }];
@@ -186,7 +186,7 @@ async function probeCookies(
   instances: number,
 ): Promise<{ cookies: RepeatFacts["cookies"]; sent?: string; bodies: readonly string[] }> {
   const set = (await send(ask)).cookies.slice(0, MAX_COOKIES);
-  // A whole turn, so that the next request goes to the same instance.
+  // One request to each other instance, so that the next one goes to the same instance again.
   for (let at = 1; at < instances; at++) await send(ask);
   if (set.length === 0) return { cookies: [], bodies: [] };
   const sent = set.join("; ");

@@ -221,7 +221,7 @@ interface FoundState {
   isUnreadable?: boolean;
 }
 
-/** Reads the state in the run directory `path`. If the file exists and cannot be used, `problem` says why. */
+/** Reads the state in the run directory `path`. If the file exists but cannot be used, `problem` is the reason. */
 export function readState(path: string): FoundState {
   let text: string | undefined;
   try {

@@ -58,7 +58,7 @@ export function followHook(runDir: string): FormerHook | undefined {
   let endBy = until;
   const signal = (which: NodeJS.Signals) => attempt(() => process.kill(-pid, which));
   const follow = async () => {
-    // A caller that kills the hook immediately awaits this; otherwise the timer must not keep a supervisor alive that hands over.
+    // A caller that kills the hook at once awaits this promise. Otherwise the timer must not keep alive a supervisor that hands over.
     await Promise.resolve();
     let killAt: number | undefined;
     while (isRunning(record)) {

@@ -1,6 +1,6 @@
 /**
- * `hand-over.json` in a run directory: while a supervisor hands its fleet over, for a moment nobody holds the lock, and the file keeps
- * others from taking it.
+ * `hand-over.json` in a run directory. For a moment during a hand-over nobody holds the lock; the file keeps other programs from taking
+ * it.
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";

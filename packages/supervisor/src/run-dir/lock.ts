@@ -79,7 +79,7 @@ export function lockHolder(folder: string): ProcessIdentity | undefined {
   return holder !== undefined && isRunning(holder) ? holder : undefined;
 }
 
-/** If the disk is full, as a symbolic link: a link this short needs no block of its own, and it is complete as soon as it exists. */
+/** Uses a symbolic link if the disk is full: such a short link needs no block, and it is complete as soon as it exists. */
 function writeIdentity(draft: string, { pid, startedAt, boot }: ProcessIdentity): void {
   try {
     writeDraft(draft, JSON.stringify({ pid, startedAt, boot }));

@@ -40,7 +40,7 @@ export function fleetAt(
   return pid === undefined ? { present: presentFleet(runDir, source) } : { pid };
 }
 
-/** The state does not have the values of secrets; the processes have them in their environments. */
+/** Adds the values of secrets from the environments of the processes, because the state does not have them. */
 function withSecretsOf(pool: PoolConfig, alive: readonly SavedProcess[], { generations }: FleetState): PoolConfig {
   const names = Object.keys(pool.secrets);
   if (names.length === 0) return pool;

@@ -26,9 +26,9 @@ import { allowedOwner, distrust, HOW_TO_NAME, homeOf, makeFolder, NOT_WRITABLE }
 const DAY_MS = 24 * 3_600_000;
 /** How long the log of a fleet is kept whose folder is gone. */
 const KEPT_MS = DAY_MS;
-/** The same after a kill, when no end was recorded, and for a folder without a record: a start has failed, or the disk was full. */
+/** The same if no end was recorded, as after a kill, or if there is no record, as after a failed start or on a full disk. */
 const UNENDED_KEPT_MS = 30 * DAY_MS;
-/** The same for files that outlast a reboot, of fleets that were not started again. */
+/** How long the files that outlast a reboot are kept if their fleet is not started again. */
 const LASTING_KEPT_MS = 90 * DAY_MS;
 /** More run directories than any user has; further entries are ignored. */
 const MAX_ENTRIES = 4096;

@@ -1,5 +1,5 @@
 /**
- * Finds the runtimes, and builds the command lines of every Bun and Node process that we start (bin/paceline does the same in sh) and the
+ * Finds the runtimes. Builds the command line of every Bun and Node process that we start (bin/paceline does the same in sh), and the
  * messages for failed starts.
  */
 import { accessSync, constants, existsSync, statSync } from "node:fs";
@@ -119,20 +119,20 @@ function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
   ];
 }
 
-/** Limits the young generation, like Bun's --smol; for an app, Node's default stays, which it may need. */
+/** Limits the young generation of the heap, like Bun's --smol. An app may need Node's default, so its limit stays unchanged. */
 function nodeFlags({ hasUserCode, isInspectable = false }: Program): string[] {
   return [...(hasUserCode ? [] : ["--max-semi-space-size=1"]), ...(isInspectable ? INSPECTOR_FLAGS : [])];
 }
 
 /**
- * SIGUSR1 makes Node open its inspector. With these flags it listens on a free port of the loopback interface, and the secret path that a
- * connection needs appears only in the output of the process, which other users cannot read.
+ * SIGUSR1 makes Node open its inspector. With these flags the inspector listens on a free loopback port. A connection needs a secret path,
+ * which appears only in the output of the process, where other users cannot read it.
  */
 export const INSPECTOR_FLAGS = ["--inspect-port=127.0.0.1:0", "--inspect-publish-uid=stderr"];
 
 /**
- * Whether this process runs from the executable that docs/installation.md describes. With the variable BUN_BE_BUN the executable acts as
- * Bun, without our command line.
+ * Whether this process runs from the standalone executable (docs/installation.md). The executable sets BUN_BE_BUN at its start, so that
+ * its child processes, which run the same file, act as Bun.
  */
 export function isExecutable(): boolean {
   return process.env.BUN_BE_BUN !== undefined;
@@ -162,7 +162,7 @@ const OF_THE_CALLER_ALONE = [
   "BUN_INSPECT_PRELOAD",
   "BUN_INSPECT_CONNECT_TO",
   "BUN_INSPECT_NOTIFY",
-  // Only for our own child processes that run Bun.
+  // We set it only for our own child processes on Bun.
   "BUN_BE_BUN",
 ];
 

@@ -22,7 +22,7 @@ import { readRoute } from "./route.js";
 
 const accessLogFields = {
   format: text(
-    'Default: `"combined"`, the format of Apache and nginx, then the duration in seconds and the instance. `"json"`: one object per line with all fields. Otherwise a template such as `"{time} {method} {target} {status}"`; see [access-log.md](access-log.md#fields).',
+    'Default: `"combined"`, the format of Apache and nginx, followed by the duration in seconds and the instance. `"json"`: one object per line with all fields. Otherwise a template such as `"{time} {method} {target} {status}"`; see [access-log.md](access-log.md#fields).',
   ),
   file: text(
     "The file to append to, relative to the config file's folder; its folder must exist. All balancers write to it, and reopen it on SIGUSR1 to the supervisor. Default: the balancer's output, which `paceline logs balancer` shows.",

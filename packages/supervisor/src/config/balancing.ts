@@ -64,7 +64,7 @@ const MAX_QUEUE_TIMEOUT_MS = 60_000;
 export const overloadFields = {
   queueTimeoutMs: milliseconds(
     0,
-    "How long a request may wait for an instance; then it gets 503 with Retry-After and is not run. If the queue has not been empty for this long, the newest requests go first, and others get 503 after a twentieth of this time. `0`: requests wait as long as `balancer.limits.upstreamConnectTimeoutMs` allows, and are not refused only because they wait. See [balancing.md](balancing.md#overload).",
+    "How long a request may wait for an instance; then it gets 503 with Retry-After and is not run. If the queue has not been empty for this long, the newest requests go first, and others get 503 after a twentieth of this time. `0`: only `balancer.limits.upstreamConnectTimeoutMs` limits the wait. See [balancing.md](balancing.md#overload).",
     { min: 0, max: MAX_QUEUE_TIMEOUT_MS },
   ),
   priority: table(

@@ -29,7 +29,7 @@ export interface PolicyKeys {
    */
   termTimeoutMs?: number | undefined;
   /**
-   * How long a process may take to exit after SIGKILL. If it takes longer, SIGKILL and a warning are repeated after each such time.
+   * How long a process may take to exit after SIGKILL. If it takes longer, SIGKILL and a warning are repeated at this interval.
    *
    * Value: whole number, ms. Default: 5000.
    */
@@ -309,7 +309,7 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   mode?: "http" | "tcp" | "direct" | undefined;
   /**
-   * Where a pool with `mode: "tcp"` or `"direct"` listens, such as `"127.0.0.1:6379"` or `"unix:/run/cache.sock"`; the forms are those of `listen`, and a change also needs a stop and a start. Default: `listen`, if no other pool gets requests.
+   * Where a pool with `mode: "tcp"` or `"direct"` listens, such as `"127.0.0.1:6379"` or `"unix:/run/cache.sock"`. The forms are those of `listen`; as with `listen`, a change needs a stop and a start. Default: `listen`, if no other pool gets requests.
    *
    * Value: text or list of texts.
    */
@@ -339,7 +339,7 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   healthTimeoutMs?: number | undefined;
   /**
-   * An instance is ended after this many failures in a row. `0`: it only gets no requests until it is healthy, which suits a `proxy` whose upstream fails.
+   * An instance is ended after this many failures in a row. `0`: it is not ended, but gets no requests until it is healthy; this suits a `proxy` whose upstream fails.
    *
    * Value: whole number. Default: 3.
    */
@@ -363,7 +363,7 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   checkHost?: string | undefined;
   /**
-   * Paths such as `["/", "/search?q=a"]` that Paceline requests from a new process, in rounds, before it takes traffic, until a round is no faster than the rounds before. See docs/operations.md. Default: none.
+   * Paths such as `["/", "/search?q=a"]` that Paceline requests from a new process before the process takes traffic. Paceline repeats them in rounds until a round is no faster than the rounds before. See docs/operations.md. Default: none.
    *
    * Value: text or list of texts.
    */
@@ -400,7 +400,7 @@ export interface PoolKeys extends CommonPoolKeys {
          */
         failures?: number | undefined;
         /**
-         * Eject an instance if at least this percentage of its requests fail, and a far smaller share of the others' requests. `0`: off.
+         * Eject an instance if at least this percentage of its requests fail, while a far smaller share of the other instances' requests fails. `0`: off.
          *
          * Value: whole number. Default: 50.
          */
@@ -465,7 +465,7 @@ export interface PoolKeys extends CommonPoolKeys {
       }
     | undefined;
   /**
-   * How long a request may wait for an instance; then it gets 503 with Retry-After and is not run. If the queue has not been empty for this long, the newest requests go first, and others get 503 after a twentieth of this time. `0`: requests wait as long as `balancer.limits.upstreamConnectTimeoutMs` allows, and are not refused only because they wait. See docs/balancing.md.
+   * How long a request may wait for an instance; then it gets 503 with Retry-After and is not run. If the queue has not been empty for this long, the newest requests go first, and others get 503 after a twentieth of this time. `0`: only `balancer.limits.upstreamConnectTimeoutMs` limits the wait. See docs/balancing.md.
    *
    * Value: whole number, ms. Default: 0.
    */
@@ -746,7 +746,7 @@ export interface WsgiKeys {
    */
   preload?: boolean | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (in direct mode a reset), and the process is killed and replaced at once, also during a drain. If `balancer.limits.upstreamResponseTimeoutMs` is shorter, the client gets 504 after that time. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -792,7 +792,7 @@ export interface AsgiKeys {
    */
   maxInFlight?: number | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (in direct mode a reset), and the process is killed and replaced at once, also during a drain. If `balancer.limits.upstreamResponseTimeoutMs` is shorter, the client gets 504 after that time. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -832,7 +832,7 @@ export interface FapwsKeys {
    */
   preload?: boolean | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (in direct mode a reset), and the process is killed and replaced at once, also during a drain. If `balancer.limits.upstreamResponseTimeoutMs` is shorter, the client gets 504 after that time. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -866,7 +866,7 @@ export interface CommandKeys {
    */
   maxInFlight?: number | undefined;
   /**
-   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
+   * In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (in direct mode a reset), and the process is killed and replaced at once, also during a drain. If `balancer.limits.upstreamResponseTimeoutMs` is shorter, the client gets 504 after that time. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.
    *
    * Value: whole number, ms. Default: 60000.
    */
@@ -1279,7 +1279,7 @@ export interface FleetKeys {
       }
     | undefined;
   /**
-   * Where the supervisor responds to HAProxy's `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight by the load. Every client of this address can read the state. Default: none. See docs/scaling-out.md.
+   * Where the supervisor responds to HAProxy's `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight that depends on the load. Every client of this address can read the state. Default: none. See docs/scaling-out.md.
    *
    * Value: text.
    */
@@ -1333,7 +1333,7 @@ export interface FleetKeys {
    */
   user?: string | number | undefined;
   /**
-   * The group that the fleet runs as, together with `user`. Default: the user's own. The user's other groups stay.
+   * The group that the fleet runs as, together with `user`. Default: the user's own. The fleet also keeps the user's other groups.
    *
    * Value: text or whole number.
    */
@@ -1411,7 +1411,7 @@ export interface FleetKeys {
           | boolean
           | {
               /**
-               * Default: `"combined"`, the format of Apache and nginx, then the duration in seconds and the instance. `"json"`: one object per line with all fields. Otherwise a template such as `"{time} {method} {target} {status}"`; see docs/access-log.md.
+               * Default: `"combined"`, the format of Apache and nginx, followed by the duration in seconds and the instance. `"json"`: one object per line with all fields. Otherwise a template such as `"{time} {method} {target} {status}"`; see docs/access-log.md.
                *
                * Value: text.
                */
@@ -1582,7 +1582,7 @@ export interface FleetKeys {
                */
               bodyTimeoutMs?: number | undefined;
               /**
-               * The lowest average rate of a request body. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. The limit does not apply once the response has started, or while the instance does not read the body. It is also the lowest rate at which a client must read a response, after three times `sendTimeoutMs`. `0`: any rate.
+               * The lowest average rate of a request body. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. The limit does not apply once the response has started, or while the instance does not read the body. After three times `sendTimeoutMs`, it is also the lowest rate at which a client must read a response. `0`: any rate.
                *
                * Value: whole number, bytes. Default: 250.
                */
@@ -1642,7 +1642,7 @@ export interface FleetKeys {
                */
               bufferBytes?: number | undefined;
               /**
-               * The most memory that a balancer process may use for buffered bodies. It includes heads and requests that clients send in part or ahead of their responses, beyond 4 KiB each, copies of bodies, bodies that wait for an instance, and body bytes that an upstream has not read yet. If this memory is exhausted, a request gets 503, and a client that sends ahead is reset. Current reads and memory that the runtime has not yet released are not included; during a burst they may add once or twice as much.
+               * The most memory that a balancer process may use for buffered bodies. This includes copies of bodies, bodies that wait for an instance, body bytes that an upstream has not read yet, and, beyond 4 KiB each, heads and requests that clients send in part or ahead of their responses. If this memory is exhausted, a request gets 503, and a client that sends ahead is reset. Current reads and memory that the runtime has not yet released are not included; during a burst they may add once or twice as much.
                *
                * Value: whole number, bytes. Default: 33554432.
                */
@@ -1690,13 +1690,13 @@ export interface FleetKeys {
                */
               drainClosesPerSecond?: number | undefined;
               /**
-               * How long such connections have before the balancer ends them, for example to end by themselves.
+               * How long a WebSocket or event stream of a draining process may continue before a balancer may end it. Apps can end it themselves in this time.
                *
                * Value: whole number, ms. Default: 1000.
                */
               drainCloseDelayMs?: number | undefined;
               /**
-               * When the client of an ended event stream should reconnect; it gets this time as `retry`. `0`: no `retry` is sent.
+               * How long the client of an ended event stream should wait before it reconnects: the balancer sends it this time as `retry`. `0`: no `retry` is sent.
                *
                * Value: whole number, ms. Default: 1000.
                */
@@ -1756,7 +1756,7 @@ export interface FleetKeys {
                */
               errorPoints?: number | undefined;
               /**
-               * By how many percentage points the share of requests that are lost or cut off with their process or its connection may rise.
+               * By how many percentage points the share of requests may rise that are lost or cut off because their process or its connection ended.
                *
                * Value: number. Default: 0.5.
                */
@@ -1786,13 +1786,13 @@ export interface FleetKeys {
                */
               p99Ms?: number | undefined;
               /**
-               * How many more canaries may crash than processes of the version in service, out of the same number.
+               * How many more canaries may crash than processes of the version in service, if both groups are of the same size.
                *
                * Value: whole number. Default: 0.
                */
               crashes?: number | undefined;
               /**
-               * How much faster the memory of a process may grow than that of a process of the same age of the version in service, in megabytes (10⁶ bytes) per minute.
+               * How much faster the memory of a canary may grow than that of an equally old process of the version in service, in megabytes (10⁶ bytes) per minute.
                *
                * Value: whole number. Default: 30.
                */
@@ -2003,7 +2003,7 @@ export interface FleetKeys {
          */
         command?: readonly string[] | undefined;
         /**
-         * The same event of the same instance or pool is sent once within this time; the next alert says how many there were.
+         * The same event of the same instance or pool is sent once within this time; the next alert has the number of repeats.
          *
          * Value: whole number, ms. Default: 600000.
          */
@@ -2040,7 +2040,7 @@ export interface FleetKeys {
                */
               from?: string | undefined;
               /**
-               * When they end.
+               * When the quiet hours end.
                *
                * Value: text.
                */

@@ -22,7 +22,7 @@ const ejection = {
   ),
   failurePercent: count(
     DEFAULTS.failurePercent,
-    "Eject an instance if at least this percentage of its requests fail, and a far smaller share of the others' requests. `0`: off.",
+    "Eject an instance if at least this percentage of its requests fail, while a far smaller share of the other instances' requests fails. `0`: off.",
     { min: 0, max: 100 },
   ),
   minRequests: count(

@@ -42,7 +42,7 @@ export const frontFields = {
 
 /** A key at the top level. */
 export const agentCheck = oneAddress(
-  'Where the supervisor responds to HAProxy\'s `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight by the load. Every client of this address can read the state. Default: none. See [scaling-out.md](scaling-out.md#agent-check).',
+  'Where the supervisor responds to HAProxy\'s `agent-check`, such as `"10.0.0.5:9999"`: `drain` during a stop, `down` if no instance serves, otherwise `up` and a weight that depends on the load. Every client of this address can read the state. Default: none. See [scaling-out.md](scaling-out.md#agent-check).',
 );
 
 /** A key at the top level. */

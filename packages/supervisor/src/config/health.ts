@@ -25,7 +25,7 @@ export const healthFields = {
   healthTimeoutMs: milliseconds(DEFAULTS.timeoutMs, "How long a response on `healthPath` may take."),
   healthFailures: count(
     DEFAULTS.failures,
-    "An instance is ended after this many failures in a row. `0`: it only gets no requests until it is healthy, which suits a `proxy` whose upstream fails.",
+    "An instance is ended after this many failures in a row. `0`: it is not ended, but gets no requests until it is healthy; this suits a `proxy` whose upstream fails.",
     { min: 0, max: 1000 },
   ),
   healthFall: count(
@@ -38,7 +38,7 @@ export const healthFields = {
   }),
   checkHost: text('The Host field of requests for `readyPath`, `healthPath` and `warmup`. Default: `"localhost"`.'),
   warmup: texts(
-    'Paths such as `["/", "/search?q=a"]` that Paceline requests from a new process, in rounds, before it takes traffic, until a round is no faster than the rounds before. See [operations.md](operations.md#warm-up). Default: none.',
+    'Paths such as `["/", "/search?q=a"]` that Paceline requests from a new process before the process takes traffic. Paceline repeats them in rounds until a round is no faster than the rounds before. See [operations.md](operations.md#warm-up). Default: none.',
   ),
   warmupTimeoutMs: milliseconds(
     WARMUP_TIMEOUT_MS,

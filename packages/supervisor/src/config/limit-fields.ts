@@ -71,7 +71,7 @@ export const balancerLimitFields = {
   ),
   minBodyBytesPerSecond: bytes(
     BALANCER_LIMITS.minBodyBytesPerSecond,
-    "The lowest average rate of a request body. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. The limit does not apply once the response has started, or while the instance does not read the body. It is also the lowest rate at which a client must read a response, after three times `sendTimeoutMs`. `0`: any rate.",
+    "The lowest average rate of a request body. The client has `bodyTimeoutMs`, plus a second for every `minBodyBytesPerSecond` bytes that arrive; then it gets 408. The limit does not apply once the response has started, or while the instance does not read the body. After three times `sendTimeoutMs`, it is also the lowest rate at which a client must read a response. `0`: any rate.",
     { min: 0, max: 1 << 30 },
   ),
   keepAliveTimeoutMs: milliseconds(
@@ -114,7 +114,7 @@ export const balancerLimitFields = {
   ),
   maxBufferedBytes: bytes(
     BALANCER_LIMITS.maxBufferedBytes,
-    "The most memory that a balancer process may use for buffered bodies. It includes heads and requests that clients send in part or ahead of their responses, beyond 4 KiB each, copies of bodies, bodies that wait for an instance, and body bytes that an upstream has not read yet. If this memory is exhausted, a request gets 503, and a client that sends ahead is reset. Current reads and memory that the runtime has not yet released are not included; during a burst they may add once or twice as much.",
+    "The most memory that a balancer process may use for buffered bodies. This includes copies of bodies, bodies that wait for an instance, body bytes that an upstream has not read yet, and, beyond 4 KiB each, heads and requests that clients send in part or ahead of their responses. If this memory is exhausted, a request gets 503, and a client that sends ahead is reset. Current reads and memory that the runtime has not yet released are not included; during a burst they may add once or twice as much.",
     { min: 0 },
   ),
   maxUnreadBytes: bytes(
@@ -152,12 +152,12 @@ export const balancerLimitFields = {
   ),
   drainCloseDelayMs: milliseconds(
     BALANCER_LIMITS.drainCloseDelayMs,
-    "How long such connections have before the balancer ends them, for example to end by themselves.",
+    "How long a WebSocket or event stream of a draining process may continue before a balancer may end it. Apps can end it themselves in this time.",
     { min: 0 },
   ),
   eventStreamRetryMs: milliseconds(
     BALANCER_LIMITS.eventStreamRetryMs,
-    "When the client of an ended event stream should reconnect; it gets this time as `retry`. `0`: no `retry` is sent.",
+    "How long the client of an ended event stream should wait before it reconnects: the balancer sends it this time as `retry`. `0`: no `retry` is sent.",
     { min: 0 },
   ),
 } satisfies Record<keyof BalancerLimits, z.ZodType>;

@@ -12,7 +12,7 @@ export const modeFields = {
     'How clients reach the instances. `"http"`: the balancer picks an instance for each request. `"tcp"`: the balancer picks an instance for each connection and passes on all bytes, for any protocol, such as that of a database; only for `command` pools. `"direct"`: without a balancer; the instances share the addresses, and the kernel assigns each connection to one of them; only for `app`, `static` and `wsgi` pools. See [modes.md](modes.md). Default: `"http"`.',
   ),
   bind: addresses(
-    'Where a pool with `mode: "tcp"` or `"direct"` listens, such as `"127.0.0.1:6379"` or `"unix:/run/cache.sock"`; the forms are those of `listen`, and a change also needs a stop and a start. Default: `listen`, if no other pool gets requests.',
+    'Where a pool with `mode: "tcp"` or `"direct"` listens, such as `"127.0.0.1:6379"` or `"unix:/run/cache.sock"`. The forms are those of `listen`; as with `listen`, a change needs a stop and a start. Default: `listen`, if no other pool gets requests.',
   ),
 };
 

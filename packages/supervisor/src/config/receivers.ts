@@ -40,7 +40,7 @@ export const alertFields = {
   ),
   repeatAfterMs: milliseconds(
     REPEAT_AFTER_MS,
-    "The same event of the same instance or pool is sent once within this time; the next alert says how many there were.",
+    "The same event of the same instance or pool is sent once within this time; the next alert has the number of repeats.",
     { min: 0 },
   ),
   maxPerHour: count(MAX_PER_HOUR, "The maximum number of alerts per hour; further ones are dropped and counted.", {
@@ -54,7 +54,7 @@ export const alertFields = {
   quiet: table(
     {
       from: clockTime("When the quiet hours begin, such as `22:00`."),
-      to: clockTime("When they end."),
+      to: clockTime("When the quiet hours end."),
       timezone: text("The time zone, such as `Europe/Berlin`. Default: the supervisor's."),
       except: words(ALERT_NAMES, "The events that are sent also in quiet hours.", ["pool-down"]),
     },

@@ -65,7 +65,7 @@ export const deployLimitFields = {
   ),
   resetPoints: fraction(
     DEFAULT_LIMITS.resetPoints,
-    "By how many percentage points the share of requests that are lost or cut off with their process or its connection may rise.",
+    "By how many percentage points the share of requests may rise that are lost or cut off because their process or its connection ended.",
     POINTS,
   ),
   p50Factor: fraction(
@@ -82,12 +82,12 @@ export const deployLimitFields = {
   p99Ms: milliseconds(DEFAULT_LIMITS.p99Ms, "By how many milliseconds the 99th percentile may rise."),
   crashes: count(
     DEFAULT_LIMITS.crashes,
-    "How many more canaries may crash than processes of the version in service, out of the same number.",
+    "How many more canaries may crash than processes of the version in service, if both groups are of the same size.",
     { min: 0, max: 1000 },
   ),
   memoryMbPerMinute: count(
     DEFAULT_LIMITS.memoryMbPerMinute,
-    "How much faster the memory of a process may grow than that of a process of the same age of the version in service, in megabytes (10⁶ bytes) per minute.",
+    "How much faster the memory of a canary may grow than that of an equally old process of the version in service, in megabytes (10⁶ bytes) per minute.",
     { max: 100_000 },
   ),
 };

@@ -56,7 +56,7 @@ export const policyFields = {
   termTimeoutMs: milliseconds(5_000, "The time from SIGTERM to SIGKILL."),
   killTimeoutMs: milliseconds(
     5_000,
-    "How long a process may take to exit after SIGKILL. If it takes longer, SIGKILL and a warning are repeated after each such time.",
+    "How long a process may take to exit after SIGKILL. If it takes longer, SIGKILL and a warning are repeated at this interval.",
   ),
   minReadyMs: milliseconds(
     1_000,
@@ -232,7 +232,7 @@ export const fleetFields = {
     "The user that the fleet runs as, by name or number: when root starts the fleet, the supervisor binds `listen`, then becomes this user permanently. Other users cannot start the fleet. See [security.md](security.md#starting-as-root).",
   ),
   group: nameOrNumber(
-    "The group that the fleet runs as, together with `user`. Default: the user's own. The user's other groups stay.",
+    "The group that the fleet runs as, together with `user`. Default: the user's own. The fleet also keeps the user's other groups.",
   ),
   ...poolFields,
   pools: z

@@ -98,7 +98,7 @@ export const REQUEST_TIMEOUT_MS = 60_000;
 
 export const requestTimeoutMs = milliseconds(
   REQUEST_TIMEOUT_MS,
-  "In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (or earlier, after `balancer.limits.upstreamResponseTimeoutMs`; in direct mode it is reset), and the process is killed and replaced at once, also during a drain. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.",
+  "In `wsgi` and `fapws` pools, and in `command` and `asgi` pools with `maxInFlight`: how long an instance may go without sending response data. Then the client gets 504 (in direct mode a reset), and the process is killed and replaced at once, also during a drain. If `balancer.limits.upstreamResponseTimeoutMs` is shorter, the client gets 504 after that time. The final report of a Python process includes the traceback. Default: 60000, or `balancer.limits.upstreamResponseTimeoutMs` if that is longer. `0` turns it off.",
   { min: 0 },
 );
 

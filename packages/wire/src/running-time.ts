@@ -40,7 +40,7 @@ export class RunningTime {
 const TURNS_BEFORE_REST = 8;
 const REST_MS = 1;
 
-/** Lets a process rest that has endless work for a few peers. If it never slept, it would take the CPUs from other processes. */
+/** Makes a process with endless work for a few peers rest. If it never slept, it would take the CPUs from other processes. */
 export class TurnRest {
   private turns = 0;
 

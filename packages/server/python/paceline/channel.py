@@ -42,8 +42,8 @@ class Channel(ChannelSocket):
         self._drain_by = None
         self._is_closed = False
         self._is_cut = False
-        # With an event loop, a sign of life is sent from a turn of it: how to schedule one, its last delay, and the queued
-        # messages.
+        # With an event loop, signs of life are sent from its turns: how to schedule a turn, the last delay of a turn, and what
+        # is scheduled.
         self._call_soon = None
         self._lag_ms = 0
         self._turning = set()
@@ -346,7 +346,7 @@ class Channel(ChannelSocket):
         if not busy and not self._has_reported_busy:
             self._look_at = now + ASLEEP_LOOK_EVERY_S
             self._counts.is_read_asleep = True
-            # A request that started meanwhile found the reader awake.
+            # A request that started before this flag was set does not wake the reader.
             if self._activity()[0] != self._last_activity:
                 self._counts.is_read_asleep = False
                 self._look_at = now + self._look_every_s

@@ -22,10 +22,10 @@ export const BUN_ONE_READER = "BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER";
 
 /**
  * Makes Bun's last and most expensive compiler (JavaScriptCore's FTL) wait for code that is sixty times hotter than usual: for a short
- * handler, until it has saved as much time as the compilation takes, which is after about 270,000 requests. A computing loop still gets
- * compiled within milliseconds, but many instances do not each compile for seconds for a few thousand requests. With sixteen instances on
- * two CPUs, the first hundred thousand requests take two thirds of the CPU time, and their p99 is a sixth. Set for instances unless the
- * user has set it, and removed from their environment.
+ * handler, until it has saved as much time as the compilation takes, which is after about 270,000 requests. A computing loop is still
+ * compiled within milliseconds. Otherwise many instances would each compile for seconds to handle a few thousand requests. With sixteen
+ * instances on two CPUs, this reduces the CPU time of the first hundred thousand requests to two thirds, and their p99 to a sixth. Set for
+ * instances unless the user has set it, and removed from their environment.
  */
 export const BUN_LATE_FTL = { name: "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", value: "4000000" } as const;
 
@@ -50,7 +50,7 @@ export interface HealthConfig {
   healthTimeoutMs: number;
   /** The number of consecutive failed checks after which an instance is killed; 0: it is not. */
   healthFailures: number;
-  /** After this many it gets no new requests; absent: it gets them until it is killed. */
+  /** After this many consecutive failed checks it gets no new requests. Absent: it gets requests until it is killed. */
   healthFall?: number;
   /** After this many consecutive good checks it gets requests again. */
   healthRise?: number;
@@ -71,7 +71,7 @@ export interface CommandSpec extends HealthConfig {
   /** The version of the PROXY header that it expects on each connection. */
   sendProxy?: ProxyVersion;
   stopSignal: string;
-  /** The time from that signal to SIGKILL, in milliseconds. */
+  /** The time from `stopSignal` to SIGKILL, in milliseconds. */
   termTimeoutMs: number;
   /** The time after which the supervisor stops waiting for it to become ready, in milliseconds. */
   readyTimeoutMs: number;
@@ -101,7 +101,7 @@ export interface ScheduleSpec {
 /** A variable with a value unique to each spawn, by which the processes of a command are found. */
 export const SPAWN_TAG = "PACELINE_SPAWN";
 
-/** The descriptor of a deleted file with that name. A daemon such as nginx overwrites its environment, but not this. */
+/** The descriptor of a deleted file whose name is the spawn tag: daemons such as nginx overwrite their environment, but keep this. */
 export const TAG_FD = 3;
 
 /** The upstream of a proxy instance. */
@@ -112,7 +112,6 @@ export interface ProxySpec {
   options: object;
 }
 
-/** The workload and settings of a child; JSON in PACELINE_SPEC. */
 /** The command that starts a fleet. It then continues with the processes that are running. */
 export interface RestartCommand {
   command: string;
@@ -124,6 +123,7 @@ export interface RestartCommand {
   output: string;
 }
 
+/** The workload and settings of a child; JSON in PACELINE_SPEC. */
 export interface ChildSpec {
   orphanGraceMs: number;
   /** The drain time of an orphan, and on SIGTERM. */

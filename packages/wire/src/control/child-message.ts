@@ -105,12 +105,12 @@ export interface Ended {
   signal: string | null;
 }
 
-/** The reply to a ping: the event loop has turned since. */
+/** The reply to a ping: the event loop has turned since the ping arrived. */
 interface Pong {
   type: "pong";
 }
 
-/** From a balancer: requests like this one crash their processes, so it sends them to no other process for a minute. */
+/** From a balancer: requests like this one crash processes, so for a minute it sends them to no other process. */
 export interface Poison {
   type: "poison";
   pool: string;

@@ -32,7 +32,7 @@ interface ReporterOptions {
 
 /**
  * Checks each second. After the last second with activity, it sends one more report, which shows that the activity has ended. The event
- * loop is monitored closely only during activity. Otherwise a late check shows a delay, underestimated by at most one interval.
+ * loop is monitored closely only during activity. At other times, how late a check runs shows the delay, short by at most one interval.
  */
 export class Reporter {
   private timer: NodeJS.Timeout | undefined;

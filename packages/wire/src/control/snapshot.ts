@@ -261,7 +261,7 @@ function isUpstream(value: unknown): boolean {
   return tcp === undefined ? isText(socket) : isTcpAddress(tcp);
 }
 
-/** A rule that uses the value of something needs its name. */
+/** Whether a rule has a name if its kind, for example `cookie` or `header`, needs one. */
 function isNamed(value: unknown, ...named: readonly string[]): boolean {
   const { by, name } = value as Fields;
   return !named.includes(by as string) || isText(name);

@@ -65,7 +65,7 @@ export interface UpstreamStats {
   ejected?: { reason: string; number: number; forMs: number };
   /** Whether it is ejected or fails its checks but still gets requests, because too many of its pool do. Default: false. */
   servesAnyway?: boolean;
-  /** While a release of its pool is being judged: its counts since the start of that. */
+  /** While a release of its pool is being judged: its counts since the judging started. */
   judged?: JudgedStats;
 }
 
@@ -80,11 +80,11 @@ export interface JudgedStats {
 interface JudgedClass {
   /** Its number; see route-classes.ts. */
   routeClass: number;
-  /** Responses. */
+  /** The number of responses. */
   requests: number;
-  /** Those with status 500 and above. */
+  /** The number of responses with status 500 and above. */
   errors: number;
-  /** The latencies of the others, from the request's head to the response's end, since the last report. */
+  /** The latencies of all other responses, from the request's head to the response's end, since the last report. */
   latency: SparseHistogram;
   /** The same for errors, whose latencies do not show how fast a version is. Default: none. */
   failed?: SparseHistogram;

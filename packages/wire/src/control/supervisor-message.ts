@@ -56,7 +56,7 @@ export interface ProbeRequest {
   id: number;
   path: string;
   host: string;
-  /** Any status below 500 is good, and the body is read. */
+  /** Whether it only warms up the app: any status below 500 is good, and the body is read. */
   isWarmUp?: true;
 }
 

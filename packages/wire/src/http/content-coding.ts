@@ -6,9 +6,9 @@
 /** A content coding (RFC 9110 §8.4.1). */
 export type Coding = "br" | "zstd" | "gzip";
 
-/** The server's order if the client has no preference. For a body of known length: the least CPU time for the size; */
+/** The server's order for a body of known length if the client has no preference: the least CPU time for the size first. */
 export const WHOLE_ORDER: readonly Coding[] = ["zstd", "br", "gzip"];
-/** for a body that may last: the least memory. */
+/** The same for a body that may last: the least memory first. */
 export const STREAM_ORDER: readonly Coding[] = ["br", "gzip", "zstd"];
 
 const ITEM = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*;\s*q\s*=\s*([01](?:\.\d{0,3})?))?$/i;

@@ -69,7 +69,7 @@ export const CLIENT_FIELDS: Readonly<Record<string, ClientFieldRule>> = {
 /** The prefix for which `x-forwarded-*` stands. */
 export const X_FORWARDED = "x-forwarded-";
 
-/** Fields that determine how a message is read, and ids of the balancer. Disguised ones are always dropped. */
+/** Fields that determine how a message is read, and ids of the balancer. Fields with disguised forms of these names are always dropped. */
 export const DECIDING_FIELDS: readonly string[] = [
   "content-length",
   "keep-alive",

@@ -11,7 +11,7 @@ export class FrameBuffer {
   /** The start of the last frame if it is a DATA, which may still grow; otherwise -1. */
   private dataAt = -1;
   private dataStream = 0;
-  /** The buffer of a socket that has not sent all of it. */
+  /** A buffer that the socket has not sent completely. */
   private lent: Buffer | undefined;
   private spare: Buffer | undefined;
 
@@ -97,7 +97,7 @@ export class FrameBuffer {
     putHeader(this.bytes, at, FrameType.DATA, stream, grown);
   }
 
-  /** Returns everything for a write that copies the bytes that the kernel does not take, because the buffer is reused at once. */
+  /** Returns everything. The buffer is reused at once, so the caller's write must copy the bytes that the kernel does not take. */
   take(): Buffer {
     const taken = this.bytes.subarray(0, this.length);
     this.clear(false);

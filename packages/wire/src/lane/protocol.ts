@@ -78,8 +78,8 @@ const SLOT_BITS = 16;
 export const SLOT_MASK = (1 << SLOT_BITS) - 1;
 
 /**
- * How many bytes of a request's body the balancer may send before the instance grants more. This is the size of two reads from its client,
- * so that the instances hold them and not the balancer.
+ * How many bytes of a request's body the balancer may send before the instance grants more. This is the size of two reads from the client:
+ * the instance buffers what was read, and not the balancer.
  */
 export const REQUEST_WINDOW_BYTES = 1_048_576;
 

@@ -119,7 +119,7 @@ export interface FieldLines {
   hasContentType: boolean;
 }
 
-/** One per process: it is used before the next one is filled in. */
+/** One object for the whole process: its contents are used before the next response overwrites them. */
 const lines: FieldLines = { text: "", contentLength: -1, hasContentType: false };
 
 function beginLines(): void {

@@ -35,7 +35,7 @@ export class SlowReader {
   /** The largest step so far. */
   private step = 0;
   private startedAt = 0;
-  /** The same time by `performance.now`, because `now` may be a clock that stops during pauses. */
+  /** `startedAt` by `performance.now`, because the caller's clock may stop during pauses. */
   private askedSince = 0;
   /** The bytes acknowledged at the first check. */
   private firstAcknowledged = 0;

@@ -29,9 +29,9 @@ const ZERO = 0x30;
 const SIX = 0x36;
 const EIGHT = 0x38;
 
-/** The distance from the colon after a row's number to its state: two addresses with ports. */
+/** The distance in characters from the colon after a row's number to the row's state. Two addresses with their ports are in between. */
 const STATE_AT = { v4: 30, v6: 78 };
-/** The space after the first address and its port. */
+/** The distance from that colon to the space after the first address and its port. */
 const GAP_AT = { v4: 15, v6: 39 };
 const SPACE = 0x20;
 
@@ -177,7 +177,7 @@ export function unreadOfPeer(peer: string): number {
   return unreadOfPeers.get(peer) ?? 0;
 }
 
-/** A lower bound of the bytes that a peer has acknowledged or read, although the queues' sizes of a reading are late. */
+/** A lower bound of the bytes that a peer has acknowledged or read. It allows for the age of a reading, which shows earlier queues. */
 export class SureBytes {
   /** How many bytes were on their way, or done, at `takenAt`. */
   private takenBytes = 0;
@@ -201,15 +201,15 @@ export class SureBytes {
 
 /** Finds how many of the bytes written to a socket its peer has acknowledged. */
 export class SocketAcknowledgements implements AcknowledgingConnection {
-  /** Identifies it in the kernel's tables; 0 until it is determined. */
+  /** The socket's inode, which identifies it in the kernel's tables; 0 until it is determined. */
   private inode = 0;
   private readonly sureBytes = new SureBytes();
-  /** Empty until it is determined; undefined if the peer is on another machine. */
+  /** The peer's name from `localPeer`; empty until it is determined, undefined if the peer is on another machine. */
   private peer: string | undefined = "";
 
   constructor(private readonly socket: Socket) {}
 
-  /** The tables do not show the queues of unix sockets. */
+  /** False for unix sockets, whose queues the tables do not show. */
   get seesAcknowledgements(): boolean {
     return seesOutgoing && this.socket.remoteAddress !== undefined;
   }

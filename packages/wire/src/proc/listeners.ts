@@ -14,7 +14,7 @@ const SYN_SENT = "02";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/** Returns the tables that have rows. To read an empty one costs as much as a full scan, while /proc/net/sockstat6 has the number for less. */
+/** Returns the tables that have rows. Reading even an empty table scans all its buckets; /proc/net/sockstat6 has the count for less. */
 function tables(): string[] {
   const counts = attempt(() => readFileSync("/proc/net/sockstat6", "latin1")) ?? "";
   return hasNoTcp6(counts) ? TABLES.slice(0, 1) : TABLES;

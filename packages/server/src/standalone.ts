@@ -28,7 +28,7 @@ const LAST_LINES_TIMEOUT_MS = 500;
 
 /**
  * Serves until SIGTERM or SIGINT; then drains and exits with 0. A second signal exits at once, with status 1.
- * @throws ServerError if the app cannot be loaded, the address not be listened on or the access log not be opened
+ * @throws ServerError if the app cannot be loaded, the address cannot be listened on, or the access log cannot be opened
  */
 export async function runStandalone(options: StandaloneOptions): Promise<void> {
   exitOnUncaught(async () => {});

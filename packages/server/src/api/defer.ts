@@ -170,7 +170,7 @@ interface Look {
   quietMs: number;
 }
 
-/** Run the job, check again at the end of the next turn, or check when the server may have been quiet long enough. */
+/** What follows: run the job, check again at the end of the next turn, or check when the server may have been quiet long enough. */
 export type Step = "run" | "look-next-turn" | "look-when-quiet";
 
 /**

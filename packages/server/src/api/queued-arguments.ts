@@ -85,7 +85,7 @@ function keyOf(primitive: unknown): unknown {
   return Object.is(primitive, -0) ? NEGATIVE_ZERO : primitive;
 }
 
-/** The maximum number of values read per argument. If two differ only later, they are compared, which costs time. */
+/** The maximum number of values read per argument. Arguments that differ only beyond it share a digest and have to be compared. */
 const MAX_VALUES = 64;
 /** The number of characters or bytes read at each end. */
 const MAX_ENDS = 32;

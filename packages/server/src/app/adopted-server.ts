@@ -44,7 +44,7 @@ export class ListenWatch {
   private isDecided = false;
   private hasHttp2 = false;
   private onChange: (() => void) | undefined;
-  /** To the app they seem to listen. */
+  /** The adopted servers of node:http, which seem to the app to listen. */
   private readonly pretending = new WeakSet<NetServer>();
   private readonly restores: (() => void)[] = [];
 

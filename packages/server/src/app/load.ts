@@ -41,7 +41,7 @@ interface LoadOptions {
   cache: string | undefined;
   watch: ListenWatch | undefined;
   hooks: LoadHooks;
-  /** Of the module; undefined on Node. */
+  /** The source text of the module; undefined on Node. */
   source: string | undefined;
 }
 

@@ -13,12 +13,12 @@ interface Loaded {
 }
 type LoadHook = (url: string, context: object, next: (url: string, context: object) => Loaded) => Loaded;
 
-/** Of a module without CommonJS, or with a top-level `await`. */
+/** The error codes for a module that is not CommonJS, or has a top-level `await`. */
 const NOT_COMMONJS = new Set(["ERR_REQUIRE_ESM", "ERR_REQUIRE_ASYNC_MODULE"]);
 /** Lines with which only an ES module can begin, apart from comments and template strings. */
 const MAYBE_ES_MODULE = /^[ \t]*(?:import\b\s*["'{*\w]|export\b\s*[{*\w])|\bimport\.meta\b/m;
 const IMPORT_META_MAIN = /\bimport\.meta\.main\b/g;
-/** As long as the expression, so that positions in errors stay correct. */
+/** Replaces the expression. Padded to the same length, so that positions in errors stay correct. */
 const TRUE = "true".padEnd("import.meta.main".length);
 
 /** Imports the module at `path` on Node; as the main one if process.argv names it. */

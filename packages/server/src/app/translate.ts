@@ -8,8 +8,8 @@ export interface Module {
 }
 
 /**
- * For jiti, the main module is that of the program; in the app's own module it must be that module. The text is as long, so that positions
- * in errors stay correct.
+ * jiti sets `require.main` to the module of the program, but in the app's own module it must be that module itself. The replacement is
+ * padded to the same length, so that positions in errors stay correct.
  */
 const REQUIRE_MAIN = /\brequire\.main\b/g;
 const MODULE = "module".padEnd("require.main".length);

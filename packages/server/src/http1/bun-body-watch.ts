@@ -68,7 +68,7 @@ class WatchedBody implements UnreadBody {
   private taking: Promise<void> | undefined;
   private isDropped = false;
   private wasTiny = false;
-  /** Set once known. */
+  /** The descriptor of the connection, once known. */
   descriptor: number | undefined;
 
   constructor(

@@ -68,11 +68,11 @@ let held: Socket[] | undefined;
 const senders = new Map<Socket, number>();
 let lastSender: Socket | undefined;
 let inRow = 0;
-/** The held sockets are read one at a time, in every second turn. */
+/** The held sockets, which are read one at a time, in every second turn. */
 const queued = new Set<Socket>();
 /** The maximum number of held sockets. A further socket that used up half a turn alone is closed, because clients decide how many there are. */
 const MAX_QUEUED = 64;
-/** The one of them that was read last. */
+/** The held socket that was read last. */
 let current: Socket | undefined;
 
 /** Watches a connection on Node, where many idle ones may start such a body in one turn. Bun announces a body before its pieces. */

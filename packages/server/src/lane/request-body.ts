@@ -19,7 +19,7 @@ export class RequestBody {
   /** Joined small pieces at the end: the first one uncopied, then a growing buffer. */
   private joined: Uint8Array = NOTHING;
   private joinedLength = 0;
-  /** Everything has arrived. */
+  /** Whether everything has arrived. */
   isComplete = false;
   /** The trailers that follow it, as lines. */
   trailers = "";

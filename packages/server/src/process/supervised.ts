@@ -53,7 +53,7 @@ const LEAST_LISTENERS_MS = 1000;
 
 /**
  * Serves until the supervisor, SIGTERM or the loss of the supervisor ends it.
- * @throws ServerError if the app cannot be loaded or its socket cannot be opened; the supervisor has been told by then
+ * @throws ServerError if the app cannot be loaded or its socket cannot be opened; by then the reason has been reported to the supervisor
  */
 export async function runSupervised(identity: ChildIdentity): Promise<void> {
   const instance = new Instance(identity);

@@ -1,6 +1,5 @@
 /** Lets an app's helper see how a response was created, although server and app have separate copies of this package. */
 
-/** Makes `instanceof` with a class that replaces a platform class also accept the platform's objects. */
 type Class = abstract new (...args: never[]) => unknown;
 
 /** Makes `x instanceof ours` the same as `x instanceof native`. Subclasses of ours keep their own check. */

@@ -40,7 +40,7 @@ export interface LoadRequest {
   pythonApp?: { kind: "wsgi" | "asgi"; app: string } | undefined;
   /** A program with its arguments, in place of a target. */
   command?: string[] | undefined;
-  /** Set if the target or the command gets no requests; it runs at the times of the cron pattern, if there is one. */
+  /** Set if the target or the command gets no requests. If there is a cron pattern, it runs only at those times. */
   worker?: { cron: string | undefined } | undefined;
   /** An upstream, in place of a target. */
   proxy?: string | undefined;

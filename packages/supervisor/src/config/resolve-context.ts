@@ -59,7 +59,7 @@ export function resolveRuntime(
 }
 
 /**
- * Adds a problem, unless the key or a table around it already has one. For a position in another file, unless the problem is already known.
+ * Adds a problem, unless the key or a table around it already has one. A problem in another file is added unless it is already known.
  */
 export function find(
   { findings, original }: ResolveContext,

@@ -17,7 +17,7 @@ interface AdminListenerOptions {
   retryMs?: number;
 }
 
-/** The oldest connection without the token is closed for a further one. */
+/** The maximum number of connections. For a further one, the oldest connection without the token is closed. */
 const MAX_CONNECTIONS = 64;
 const MAX_FOLLOWERS = 8;
 const MAX_HEAD_BYTES = 8192;

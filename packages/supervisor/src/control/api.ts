@@ -291,12 +291,12 @@ export interface SupervisorApi {
   rollback(release: string | undefined, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
   /** Changes what happens after the verdict of the deploy in progress. A worse release is rolled back all the same. */
   steerDeploy(what: DeploySteering): OperationResult;
-  /** While the fleet is locked, operations that would change it are refused with code `busy`. */
   /** Returns the destinations of alerts, and their deliveries. */
   alerts(): { alerts: AlertStatus[] };
   /** Sends a test to each destination. Fails if one does not get it. */
   testAlerts(onProgress: ProgressListener): Promise<OperationResult>;
   readonly certificates: FleetCertificatesApi;
+  /** While the fleet is locked, operations that would change it are refused with code `busy`. */
   lock(reason: string, by?: Caller): OperationResult;
   unlock(by?: Caller): OperationResult;
   /** Hands the fleet over. Resolves before the next supervisor is started; the caller sees in the status whether it has taken over. */

@@ -15,7 +15,7 @@ import type { Route } from "./route.js";
 /** The maximum length of a request body in bytes, with room for a whole environment. */
 const MAX_BODY_BYTES = 4 << 20;
 const MAX_HEAD_BYTES = 16_384;
-/** The oldest connection that has sent no request is closed for a further one. */
+/** The maximum number of connections. For a further one, the oldest connection that has sent no request is closed. */
 const MAX_CONNECTIONS = 128;
 /** How long `close` waits for responses in progress, in milliseconds. */
 const CLOSE_GRACE_MS = 1_000;

@@ -44,7 +44,7 @@ export interface NamePlan {
   readonly proven: ChallengeKind | null;
   /** Whether the next order goes to the staging directory. */
   readonly isStagingNext: boolean;
-  /** There is no order before this time. */
+  /** No order for this name starts before this time. */
   readonly retryAt: number;
   /** Whether an operator wants an order now. */
   readonly isForced: boolean;
@@ -63,7 +63,7 @@ export interface OrderError {
 export interface OrderBudget {
   /** The orders of the last hour. */
   readonly orders: readonly number[];
-  /** The CA did not respond, or refuses the account: there is no order before this time. */
+  /** Before this time there is no order, because the CA did not respond or refuses the account. */
   readonly pausedUntil: number;
   /** The number of consecutive failures. */
   readonly failures: number;

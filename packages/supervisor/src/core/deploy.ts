@@ -249,7 +249,7 @@ export function canaryPercentNow(progress: CanaryProgress, full: number, judgeMs
 }
 
 const STEPS = [1, 1.5, 2, 3, 5, 7];
-/** The rate is never exactly the same. */
+/** A percentage this close below a step is rounded up to it, because the measured rate is never exactly the same. */
 const TOLERANCE = 1.2;
 const LEAST_PERCENT = 0.1;
 

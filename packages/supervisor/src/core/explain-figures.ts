@@ -33,7 +33,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
   "slow-start": (view) => {
     const leftMs = slowStartLeftMs(view);
     const { instance, peers, pool } = view;
-    // Instances that have started together get the same.
+    // Instances that have started together get equal shares.
     const hasOlder = peers.some(({ uptimeSeconds }) => 1000 * uptimeSeconds > (pool.slowStartMs ?? 0));
     if (leftMs === undefined || !hasOlder) return undefined;
     return {

@@ -17,7 +17,7 @@ import { formatDuration } from "./words.js";
 /** Retries beyond this share of requests are no coincidence. */
 const MANY_RETRIES = 0.01;
 
-/** How long a balancer does not retry a request that ends its processes, and then reports it again. */
+/** How long a balancer does not retry a request that crashes processes. After that, it may report the request again. */
 const POISON_MS = 60_000;
 
 const BALANCER_RULES: Readonly<Record<string, (balancer: BalancerFacts, fleet: FleetFacts) => Found | undefined>> = {

@@ -233,7 +233,7 @@ function fill(rollout: Rollout): RolloutStep {
   const isTrying = direction === "forward" && rollout.canary?.isOver === false;
   const isBusy = (index: number) => rollout.current.some((slot) => slot.index === index);
   const room = isTrying ? 0 : Math.max(0, rollout.maxSurge - rollout.current.length);
-  // The outgoing process of a control may still drain; the rollout waits for it.
+  // The outgoing process of a control may still be draining; its slot waits until it has exited.
   const fresh = rollout.waiting.filter((index) => !isBusy(index)).slice(0, room);
   const current = [...rollout.current, ...fresh.map((index): SlotAtWork => ({ index, step: "starting" }))];
   const outcome = current.length > 0 ? null : outcomeOf(rollout);

@@ -116,8 +116,10 @@ export class FleetClient implements Fleet {
     return this.operate("POST", "/v1/reload", body, options);
   }
 
-  /** `details` of the result is a FleetDiff with the changes that such a reload would make. */
-  /** @param release what would be deployed; undefined: what would be reloaded */
+  /**
+   * Compares without changing anything. `details` of the result is a FleetDiff.
+   * @param release what would be deployed; undefined: what would be reloaded
+   */
   diff({ pool, env, ...options }: Omit<ReloadOptions, "config">, release?: NamedRelease): Promise<OperationDone> {
     return this.operate("POST", "/v1/diff", { pool, environment: env, ...release }, options);
   }

@@ -1,6 +1,6 @@
 /**
- * The code that the starting process and the supervisor share: it prepares, hands over and describes a start, and lets the supervisor
- * notice when the starting process exits.
+ * Code that the starting process and the supervisor share: prepares a start, passes the loaded fleet to the supervisor, words the messages
+ * about the start, and notices when the starting process exits.
  */
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync, rmSync, writeSync } from "node:fs";

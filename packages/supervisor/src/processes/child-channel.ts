@@ -131,7 +131,7 @@ export class ChildChannel {
     switch (message.type) {
       case "ready":
         child.protocol = message.protocol ?? child.protocol;
-        // It had warned that it might not become ready, but it did.
+        // Its earlier warning that it might not become ready no longer applies.
         child.fault = null;
         events.onListens(child);
         this.watchExposure(child);

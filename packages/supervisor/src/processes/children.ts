@@ -355,7 +355,7 @@ export class Children {
   }
 
   /**
-   * Returns whether its memory is the reason why it did not respond: the kernel pauses a process above its `memory.high` again and again.
+   * Returns a text if its memory may be the reason why it did not respond: the kernel keeps pausing a process above its `memory.high`.
    */
   private slowedText({ group, pool, generation }: LiveProcess): string {
     const { groups, memoryLimitOf } = this.options;

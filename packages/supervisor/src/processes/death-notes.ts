@@ -7,9 +7,9 @@ import type { Frame } from "../core/stacks.js";
 const MAX_LOST_MESSAGES = 16;
 /** Balancers report the requests that an exit has cost at most this long after we notice the exit. */
 export const TOGETHER_MS = 6000;
-/** Balancers may notice an exit first, but only by a moment: a request lost earlier has another cause. */
+/** How much earlier than us a balancer may notice an exit. A request that was lost even earlier has another cause. */
 const BEFORE_MS = 500;
-/** A request that exceeds its time limit is lost when its client gets 504; the process is killed for it a little later. */
+/** How much earlier a request may be lost than the process is killed for it: the client of a request that is too slow gets 504 first. */
 const BEFORE_KILL_MS = 4000;
 
 export class DeathNotes {

@@ -36,7 +36,7 @@ export class Exposure {
   /** Checks an instance three times after it became ready. Balancers are exempt: they are meant to be reachable. */
   watch(child: LiveProcess): void {
     if (child.kind === "balancer") return;
-    // An adopted instance has been checked before, and many are adopted at once.
+    // An adopted instance was already checked by the former supervisor, and many are adopted at once, so one check is enough.
     for (const ms of child.isAdopted ? LOOK_AFTER_MS.slice(-1) : LOOK_AFTER_MS) this.lookAfter(child, ms);
   }
 

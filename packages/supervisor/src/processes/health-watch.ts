@@ -16,7 +16,7 @@ interface HealthWatchOptions {
   report(child: LiveProcess, report: Report): void;
   /** Called when an instance stops getting new requests or gets them again: `child.failsChecks` has changed. */
   onTurn?(child: LiveProcess, message: string): void;
-  /** Returns a number from 0 to 1. Default: always the same number. */
+  /** Returns a random number from 0 to 1 for the jitter of checks. Default: 0.5, which means no jitter. */
   random?(): number;
 }
 

@@ -36,7 +36,7 @@ interface Report {
   readonly slow: number;
 }
 
-/** Reports of a balancer that are kept: it sends one per second, so they are kept, and count, for this many seconds. */
+/** The maximum number of kept reports of a balancer. It sends one per second, so this is also the time in seconds for which they count. */
 const MAX_REPORTS = 600;
 const FRESH_MS = 5000;
 /** When a request has been open for this long, a response to it can only be a slow one. */

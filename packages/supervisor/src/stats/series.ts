@@ -11,7 +11,7 @@ const MAX_NAMES = 2048;
 /** The first size of a name's array of minutes, which grows as time passes. */
 const FIRST_MINUTES = 30;
 
-/** For each figure, the number of distinct steps per unit, and how the seconds of a minute are combined into one value. */
+/** For each figure, the number of steps per unit that are distinguished, and how the seconds of a minute become one value. */
 const FIGURES = {
   requests: { steps: 10, of: "mean" },
   errors5xx: { steps: 1000, of: "mean" },

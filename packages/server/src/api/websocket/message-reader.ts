@@ -1,6 +1,6 @@
 /** Assembles a WebSocket client's messages from its frames and enforces RFC 6455. Pure. */
 
-/** Reads a WebSocket client's frames (RFC 6455 §5) from pieces of any size. Pure: no sockets. */
+/** The opcodes of frames (RFC 6455 §5.2). */
 export const Opcode = { CONTINUATION: 0, TEXT: 1, BINARY: 2, CLOSE: 8, PING: 9, PONG: 10 } as const;
 
 /** A protocol error of the client, with the code for the Close frame (§7.4.1). */
@@ -26,6 +26,7 @@ const MAX_HEAD_BYTES = 14;
 const MAX_CONTROL_BYTES = 125;
 const NOTHING = Buffer.alloc(0);
 
+/** Reads a client's frames from pieces of any size. */
 class FrameReader {
   private readonly head = Buffer.alloc(MAX_HEAD_BYTES);
   private headLength = 0;

@@ -96,7 +96,7 @@ export class ScheduleShim extends Shim {
     if (running === undefined) return;
     this.counts.skipped++;
     running.skipped++;
-    // Further skipped times are counted when the run has ended.
+    // Only the first skipped time is logged here. Further ones are logged as a number when the run has ended.
     if (running.skipped === 1)
       this.note("warn", `skips the run of ${this.text(at)}: the run of ${this.text(running.due)} has not ended`);
     this.sendSchedule();

@@ -68,7 +68,7 @@ function addForwarded(fields: IncomingHttpHeaders, { socket, headers }: Incoming
   fields.forwarded = `for=${address.includes(":") ? `"[${address}]"` : address};proto=http`;
 }
 
-/** Builds the target of the upstream request. */
+/** A segment `.` or `..`, in any encoding. */
 const DOT_SEGMENT = /(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?:[/\\]|%2f|%5c|$)/i;
 /** The characters allowed in a request line. */
 const WRITABLE = /^[\x21-\x7e\x80-\xff]+$/;

@@ -53,7 +53,7 @@ function passageOf({ headers }: IncomingMessage, { url, basePath }: ProxySetting
   };
 }
 
-/** Rewrites the upstream's Location so that the client comes through this proxy again. */
+/** What is needed to rewrite the upstream's Location so that the client comes through this proxy again. */
 interface Passage {
   upstream: URL;
   /** The upstream's base path, without a trailing slash. */

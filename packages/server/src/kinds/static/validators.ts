@@ -20,7 +20,7 @@ interface Validators {
 
 /** Most file systems use the kernel's clock, which ticks every 1 to 10 ms. */
 const FINE_TICK_MS = 50;
-/** Some store whole seconds, or every second one. */
+/** Some file systems store times in whole seconds, or only even ones. */
 const COARSE_TICK_MS = 2500;
 
 /**

@@ -97,7 +97,7 @@ const rateLimitFields = {
       type: '`"address"`, `"header:NAME"` or `"route"`',
       rule: 'must be "address", "header:NAME" or "route"',
     },
-    'What has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request counts by its address if it has the field twice or not at all), or each of the `routes`, for all clients together. Default: `"address"`.',
+    'Which requests share a bucket: those of one client address (an IPv6 address by its first 64 bits), those with the same value of a request field such as `"header:x-api-key"` (a request counts by its address if it has the field twice or not at all), or all requests of one of the `routes`. Default: `"address"`.',
   ),
   requests: count(undefined, "How many tokens a bucket regains in `periodMs`. Required.", { max: 1_000_000 }),
   periodMs: milliseconds(PERIOD_MS, "The time in which the bucket regains these tokens, evenly.", {

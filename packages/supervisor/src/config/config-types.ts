@@ -93,7 +93,7 @@ export interface PolicyKeys {
   restartBudget?:
     | {
         /**
-         * This many failures within `periodMs` exhaust the budget. Then the slot becomes `failed` until you restart it, if no process of the pool has ever been ready. Otherwise it restarts every `backoff.maxMs`.
+         * This many failures within `periodMs` exhaust the budget. Then, if no process of the pool has ever been ready, the slot becomes `failed` until you restart it. Otherwise it restarts every `backoff.maxMs`.
          *
          * Value: whole number. Default: 5.
          */
@@ -160,7 +160,7 @@ export interface CommonPoolKeys extends PolicyKeys {
    */
   envFiles?: string | readonly string[] | undefined;
   /**
-   * Recycle a process that uses this many megabytes (10⁶ bytes), including all processes that a command or worker has started: start a replacement, and drain the old process when the replacement is ready. One process is replaced at a time; a process that leaks steadily is replaced before it reaches the limit. `0`: no limit. See Recycling (docs/operations.md).
+   * Recycle a process that uses this many megabytes (10⁶ bytes), including all processes that a command or worker has started. The old process drains when its replacement is ready. One process is replaced at a time; a process that leaks steadily is replaced before it reaches the limit. `0`: no limit. See Recycling (docs/operations.md).
    *
    * Value: whole number. Default: 0.
    */
@@ -444,7 +444,7 @@ export interface PoolKeys extends CommonPoolKeys {
    */
   slowStartMs?: number | undefined;
   /**
-   * How many requests that may have started at a lost instance are sent to another one. Beyond this budget they get 502. Requests that have certainly not started are sent to another instance without this limit.
+   * How many requests that may have started at a lost instance are sent to another instance. Beyond this budget they get 502. Requests that have certainly not started are sent to another instance without this limit.
    *
    * Value: table.
    */
@@ -1371,7 +1371,7 @@ export interface FleetKeys {
         rateLimits?:
           | readonly {
               /**
-               * What has a bucket: each client address (an IPv6 address by its first 64 bits), each value of a request field such as `"header:x-api-key"` (a request counts by its address if it has the field twice or not at all), or each of the `routes`, for all clients together. Default: `"address"`.
+               * Which requests share a bucket: those of one client address (an IPv6 address by its first 64 bits), those with the same value of a request field such as `"header:x-api-key"` (a request counts by its address if it has the field twice or not at all), or all requests of one of the `routes`. Default: `"address"`.
                *
                * Value: `"address"`, `"header:NAME"` or `"route"`.
                */
@@ -1648,7 +1648,7 @@ export interface FleetKeys {
                */
               maxBufferedBytes?: number | undefined;
               /**
-               * The most memory that a balancer process may use for response bytes that clients have not read: up to 0.2 MB for most clients, less if many download at once. Above half of the limit, clients that have read nothing for 26 s or more are reset; above the limit, also those that have not proved that they read 1,000 bytes/s, newcomers first (docs/security.md has the order). Clients that have proved it are counted separately, up to the same limit again. The limit also includes both directions of connections in tcp mode.
+               * The most memory that a balancer process may use for response bytes that clients have not read. A client usually gets up to 0.2 MB of it, less if many download at once. Above half of the limit, clients that have read nothing for 26 s or more are reset; above the limit, also those that have not proved that they read 1,000 bytes/s, newcomers first (docs/security.md has the order). Clients that have proved it are counted separately, up to the same limit again. The limit also includes both directions of connections in tcp mode.
                *
                * Value: whole number, bytes. Default: 8388608.
                */

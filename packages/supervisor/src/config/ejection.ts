@@ -67,7 +67,7 @@ export const ejectionFields = {
   ),
   retryBudget: table(
     retryBudget,
-    "How many requests that may have started at a lost instance are sent to another one. Beyond this budget they get 502. Requests that have certainly not started are sent to another instance without this limit.",
+    "How many requests that may have started at a lost instance are sent to another instance. Beyond this budget they get 502. Requests that have certainly not started are sent to another instance without this limit.",
   ),
 };
 

@@ -119,7 +119,7 @@ export const balancerLimitFields = {
   ),
   maxUnreadBytes: bytes(
     BALANCER_LIMITS.maxUnreadBytes,
-    "The most memory that a balancer process may use for response bytes that clients have not read: up to 0.2 MB for most clients, less if many download at once. Above half of the limit, clients that have read nothing for 26 s or more are reset; above the limit, also those that have not proved that they read 1,000 bytes/s, newcomers first (docs/security.md has the order). Clients that have proved it are counted separately, up to the same limit again. The limit also includes both directions of connections in tcp mode.",
+    "The most memory that a balancer process may use for response bytes that clients have not read. A client usually gets up to 0.2 MB of it, less if many download at once. Above half of the limit, clients that have read nothing for 26 s or more are reset; above the limit, also those that have not proved that they read 1,000 bytes/s, newcomers first (docs/security.md has the order). Clients that have proved it are counted separately, up to the same limit again. The limit also includes both directions of connections in tcp mode.",
     { min: 0 },
   ),
   maxSpoolBytes: bytes(

@@ -9,7 +9,7 @@ const MAX_AGE_MS = 366 * 86_400_000;
 export const recycleFields = {
   maxMemoryMb: count(
     DEFAULTS.maxMemoryMb,
-    "Recycle a process that uses this many megabytes (10⁶ bytes), including all processes that a command or worker has started: start a replacement, and drain the old process when the replacement is ready. One process is replaced at a time; a process that leaks steadily is replaced before it reaches the limit. `0`: no limit. See [Recycling](operations.md#recycling).",
+    "Recycle a process that uses this many megabytes (10⁶ bytes), including all processes that a command or worker has started. The old process drains when its replacement is ready. One process is replaced at a time; a process that leaks steadily is replaced before it reaches the limit. `0`: no limit. See [Recycling](operations.md#recycling).",
     { min: 0 },
   ),
   memoryMetric: word(

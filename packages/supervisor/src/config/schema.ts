@@ -89,7 +89,7 @@ export const policyFields = {
     {
       maxFailures: count(
         5,
-        "This many failures within `periodMs` exhaust the budget. Then the slot becomes `failed` until you restart it, if no process of the pool has ever been ready. Otherwise it restarts every `backoff.maxMs`.",
+        "This many failures within `periodMs` exhaust the budget. Then, if no process of the pool has ever been ready, the slot becomes `failed` until you restart it. Otherwise it restarts every `backoff.maxMs`.",
         { max: 1000 },
       ),
       periodMs: milliseconds(60_000, "The period in which failures count."),

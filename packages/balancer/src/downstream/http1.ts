@@ -255,7 +255,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
       const isScarce = !isWhole && this.relay.budget.isScarce;
       if (isScarce !== this.readsLittle) this.limitReads(isScarce);
     }
-    // The next request arrived before this response.
+    // From here on, more of the next requests has arrived than a client may send ahead of its response.
     if (!this.isBodyComplete || input.length <= MAX_AHEAD_BYTES) return;
     this.reading.noteAhead();
     this.reading.pause(Pause.AHEAD);

@@ -35,7 +35,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   /** The memory of data that waits for windows. */
   private heldBytes = 0;
   private sentBytes = 0;
-  /** The progress of the connection beyond the sent data, such as heads, at the time when it began to be unread. */
+  /** The connection's progress that is not data, such as heads, at the time when it began to have unread bytes. */
   private otherBytes = 0;
   private isCounted = false;
   /** Its entry in UnreadBytes; set when a response was not read for the first time. */

@@ -57,7 +57,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   /** Data that does not fit into the windows. */
   private readonly waiting = new WaitingBytes();
   private sentBytes = 0;
-  /** The same at the last check of its connection. */
+  /** `sentBytes` at the last check of its connection. */
   private lookedBytes = 0;
   /** Bytes of the budget for a response that is buffered so that its instance is free earlier. */
   private bufferedBytes = 0;

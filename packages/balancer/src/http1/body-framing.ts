@@ -23,9 +23,9 @@ const LEAST_TRAILER_BYTES = 256;
 const MAX_EXTENSION_BYTES = 16_384;
 const EXCUSED_PER_CHUNK = 16;
 
-/** Chunks with fewer bytes than this in a read are joined. */
+/** Chunks of which one read has fewer bytes than this are joined. */
 const JOIN_BELOW_BYTES = 4096;
-/** The number of digits of such a size. */
+/** The maximum number of digits of such a chunk's size. */
 const MAX_SMALL_DIGITS = 3;
 /** The minimum size of a chunk with its lines, in bytes. */
 const LEAST_CHUNK_BYTES = 6;

@@ -94,7 +94,7 @@ const DASH = 45;
 
 /** Bytes that disguise a name (packages/wire/src/http/forwarding.ts). */
 const IS_DISGUISE = new Uint8Array(256);
-/** Maps letters to lower case and disguising bytes to `-`, as programs do that turn names into variables. */
+/** Maps letters to lower case and disguising bytes to `-`, like programs that turn field names into variables. */
 const READ_AS = Uint8Array.from(LOWER);
 for (let byte = 0; byte < 256; byte++) {
   if (/[a-zA-Z0-9-]/.test(String.fromCharCode(byte))) continue;

@@ -1,13 +1,12 @@
 /**
- * The path of a request: in its normalized form (RFC 3986 §6.2.2), which decides its route and whether it is refused, and in the form that
- * an instance gets: as sent, without dot segments. Pure.
+ * The path of a request in two forms. The normalized form (RFC 3986 §6.2.2) decides the route, and whether the path is refused. The form
+ * that an instance gets is as sent, without dot segments. Pure.
  * - Escapes of unreserved characters are decoded, other escapes get upper-case digits, dot segments are removed. Several leading slashes
- * become one, because `//host/x` reads as an authority. Later ones stay, because an empty segment is a segment   (object keys and URLs
- * within paths have them).
- * - Refused are a path that leaves its root, `%00`, a `%` without two digits (its rest could form another escape), and a   bare backslash,
- * which is invalid and which URL parsers read as a slash.
+ *   become one, because `//host/x` reads as an authority. Later ones stay, because object keys and URLs within paths have empty segments.
+ * - Refused are a path that leaves its root, `%00`, a `%` without two digits (which could form another escape with what follows), and a
+ *   bare backslash, which is invalid and which URL parsers read as a slash.
  * - An escaped slash (`%2F`, or `%5C`, which some read as one) stays: some readers treat it as data, others as a slash.
- * `readEscapedSlashes` returns the latter reading, so that an ambiguous request can be refused.
+ *   `readEscapedSlashes` returns the latter reading, so that an ambiguous request can be refused.
  */
 import { HEX } from "./bytes.js";
 

@@ -176,7 +176,7 @@ export class RequestHead {
     return at + 2;
   }
 
-  /** Reads the rest of a target with non-ASCII bytes. URIs must not contain them, but curl and others send raw UTF-8. */
+  /** Reads the rest of a target that has non-ASCII bytes. A URI must not contain such bytes, but curl and others send raw UTF-8. */
   private passNonAscii(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
     for (; at < end; at++) {

@@ -3,7 +3,10 @@ import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES } from "./protocol.js";
 
 /** The window of a connection. It limits the memory of a client's unread uploads on all streams together. In bytes. */
 const CONNECTION_WINDOW_BYTES = 1 << 20;
-/** The bytes of a request's body beyond this count where they wait. A connection may also have received this many outside the budget. */
+/**
+ * Bytes of a request's body beyond this number are counted in the budget where they wait, not here. A connection may also have received
+ * this many bytes outside the budget.
+ */
 const FREE_BYTES = 16_384;
 /** A stream's window grows up to this size while its bytes are read at once, so that uploads over long distances are fast. */
 const MOST_STREAM_BYTES = 1 << 19;
@@ -93,7 +96,7 @@ export class ConnectionWindow extends ReceiveWindow {
     return super.grant(this.budget.hasRoom);
   }
 
-  /** Counts the bytes that are neither used nor counted where they wait. Returns false if the budget has no room for them. */
+  /** Counts the unused bytes that are not counted where they wait. Returns false if the budget has no room for them. */
   count(streams = this.streams): boolean {
     this.streams = streams;
     const counted = Math.max(0, Math.min(this.unused, FREE_BYTES * streams) - FREE_BYTES);
@@ -105,8 +108,8 @@ export class ConnectionWindow extends ReceiveWindow {
   }
 
   /**
-   * Returns how many bytes to grant in addition to those that were used, so that a stream that waits for its instance leaves room for the
-   * others.
+   * Returns how many bytes to grant in addition to the used ones. Without them, a stream that waits for its instance would leave the other
+   * streams no room.
    */
   widen(): number {
     return this.unused >= this.size / 2 && this.budget.hasRoom ? this.grow() : 0;

@@ -119,7 +119,7 @@ const REPEATED = new Set(["set-cookie", "vary", "link", "www-authenticate"]);
 const WITH_304 = new Set(["set-cookie", "vary", "cache-control", "expires"]);
 const WITH_ERROR = new Set(["set-cookie"]);
 
-/** One per process: its bytes are read before the next one is built. */
+/** One object for the whole process: its bytes are read before the next head is merged into it. */
 const merged = new ResponseHead();
 
 /** The app's fields, which are merged into the file's response. */

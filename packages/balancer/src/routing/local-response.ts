@@ -70,7 +70,7 @@ const NOTHING = new Uint8Array(0);
 
 const ownPages = new Map<LocalStatus, LocalPage>();
 
-/** Returns the page for a pool without a page of its own: a line of text. */
+/** Returns the page for a pool that has configured none: a line of text. */
 export function ownPage(status: LocalStatus): LocalPage {
   let page = ownPages.get(status);
   if (page === undefined) {

@@ -74,7 +74,7 @@ export class AccessLog {
   private readonly hasTraces: boolean;
   /** The entry is written before the next request is filled in. */
   private readonly entry = new AccessEntry();
-  /** Grows with each request by the share that is logged. When it reaches 1, a request is logged. */
+  /** Grows with each request by the share of requests to log. When it reaches 1, the request is logged. */
   private due = 0;
   /** The offset from `performance.now` to the time of day, and when it was computed. */
   private clockOffset = 0;

@@ -42,7 +42,7 @@ export class LogFile {
   private spare: Buffer | undefined = newBuffer();
   /** Lines that are lost and not yet reported in a buffer. */
   private lost = 0;
-  /** The number of lost lines that are reported at the start of the buffer: of the one being filled, and of the one being written. */
+  /** The number of lost lines that the line at the start of a buffer reports: in the one being filled; below, in the one being written. */
   private told = 0;
   private toldInWrite = 0;
   private timer: NodeJS.Timeout | undefined;

@@ -59,7 +59,7 @@ export class LoggedHead {
       else if (length === USER_AGENT.length && equalsIgnoringCase(bytes, nameStart, nameEnd, USER_AGENT))
         field = LOGGED.USER_AGENT;
       else if (fields.kinds[i] !== FieldKind.REQUEST_ID) continue;
-      // Only the first of several fields is logged.
+      // Of several fields with one name, only the first is logged.
       if (positions[field + 1] !== 0) continue;
       positions[field] = fields.valueStart(i) - start;
       positions[field + 1] = fields.valueEnd(i) - start;

@@ -21,7 +21,7 @@ const STATES: Record<UpstreamLoss, LostRequest["state"] | undefined> = {
   behindStalled: undefined,
 };
 
-/** Whether a process or its connection failed, as opposed to the choice of the process. */
+/** Whether the loss shows that a process or its connection failed, and not only that the request had to go elsewhere. */
 export function concernsProcess(loss: UpstreamLoss): boolean {
   return STATES[loss] !== undefined;
 }

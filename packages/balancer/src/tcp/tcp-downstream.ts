@@ -327,7 +327,7 @@ class Attempt implements Connector {
   }
 
   /**
-   * Ends the attempt, because the client has no use for it any more.
+   * Ends the attempt, because the client does not need it any more.
    * @param loss set if the upstream caused it
    */
   abandon(loss?: "refused"): void {

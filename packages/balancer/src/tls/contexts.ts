@@ -72,7 +72,7 @@ export class Contexts {
     const { http01 } = challenges;
     this.http01 = http01.length === 0 ? undefined : new Map(http01.map((each) => [each.token, each.keyAuthorization]));
     this.challenged = new CertificateTable(challenges.alpn01.map(({ name, ...pair }) => ({ names: [name], ...pair })));
-    // Contexts of unchanged certificates are kept.
+    // Keeps the contexts of unchanged certificates.
     const kept = new Set([...entries, ...challenges.alpn01].map(({ certificatePem }) => certificatePem));
     for (const key of this.made.keys()) if (!isSame || !kept.has(key)) this.made.delete(key);
     return true;

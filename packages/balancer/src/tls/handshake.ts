@@ -44,7 +44,7 @@ export class HandshakeTurns {
   private isArmed = false;
   private readonly waiting = new Set<() => void>();
 
-  /** Calls `begin` now or in a later turn, unless it is withdrawn. */
+  /** Calls `begin` now, or in a later turn unless it is withdrawn before. */
   take(begin: () => void): void {
     if (this.left > 0) {
       this.left--;

@@ -77,7 +77,7 @@ export class TlsConnection implements Connection {
     return this.queue === null ? this.writing : this.queue.length + (this.isOfQueue ? 0 : this.writing);
   }
 
-  // Bytes that are being written are in memory encrypted, and if they are of the queue, also as they are. Given ones are free by then.
+  // The bytes being written are in memory encrypted; if they come from the queue, it still has them, too. The caller's own are free.
   get heldBytes(): number {
     return this.writing + (this.queue === null ? 0 : this.queue.heldBytes);
   }

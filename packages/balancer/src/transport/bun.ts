@@ -147,7 +147,7 @@ export class BunConnection implements Connection {
     return this.writeTransient(bytes, bytes.length);
   }
 
-  // Passes a length instead of a view, which would cost more than the call.
+  // Takes a length, because creating a view of the bytes would cost more than this call.
   writeTransient(bytes: Uint8Array, length: number, isLast = false): boolean {
     if (this.closing !== "open") return true;
     this.writtenBytes += length;

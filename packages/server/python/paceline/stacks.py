@@ -1,5 +1,5 @@
-"""The stacks of threads, and the request that a thread is running. The request is found in the thread's frames, so that serving
-requests costs nothing extra."""
+"""The stacks of threads, and the request that a thread is running. The request is found in the thread's frames, so that
+serving costs nothing extra."""
 
 import gc
 import os

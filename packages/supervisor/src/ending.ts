@@ -44,7 +44,7 @@ export async function endFleet(parts: FleetParts, channelSocket: string): Promis
   children.announceDrain();
   runner.change((fleet, context) => resize(fleet, BALANCER_POOL, 0, context));
   const modeOf = (pool: string) => configs.pool(pool)?.mode;
-  // Their instances listen themselves, and no balancer sends them anything.
+  // Pools in direct mode drain at once: their instances listen themselves, and no balancer sends them anything.
   stopPools(runner, (pool) => modeOf(pool) === "direct");
   await stopListening(parts);
   stopPools(runner, (pool) => modeOf(pool) === "tcp");
@@ -56,7 +56,7 @@ export async function endFleet(parts: FleetParts, channelSocket: string): Promis
   await hooksEnded;
   if (parts.adoption !== undefined) {
     await parts.adoption.strangersEnded;
-    // For example those of a template of the former supervisor.
+    // Ends processes that the apps have started, for example in a template of the former supervisor.
     await endLeftovers(channelSocket);
   }
   await parts.state.end();
@@ -87,7 +87,7 @@ async function preDrain(parts: FleetParts): Promise<void> {
 async function stopListening({ coordination, sockets, slotSockets, urls, log }: FleetParts): Promise<void> {
   await coordination.whenNoneListens(ACCEPT_GRACE_MS);
   for (const socket of sockets) socket.close();
-  // Their instances close the sockets when they drain.
+  // Closes only our copies: instances in direct mode close the sockets when they drain.
   slotSockets.close();
   if (urls.length > 0) log.event("info", "paceline", "accepts no more connections");
 }

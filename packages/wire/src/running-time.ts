@@ -36,7 +36,7 @@ export class RunningTime {
   }
 }
 
-/** There is a rest after this many turns of the event loop whose share was used up. */
+/** The process rests after this many turns of the event loop in which the share was used up. */
 const TURNS_BEFORE_REST = 8;
 const REST_MS = 1;
 

@@ -124,7 +124,7 @@ export abstract class ConnectionFrames {
     const change = peerSettings.windowBytes - windowBytes;
     if (change === 0 || owner.streams.size === 0) return this.countIdle();
     if (!this.changeWindows(change)) return this.stop(ErrorCode.FLOW_CONTROL_ERROR);
-    // Each stream may send a little.
+    // The change may let each stream send a few bytes, so it costs as much as one frame per stream.
     const { size } = owner.streams;
     if (!this.floods.takeIdle(size)) return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
     return this.countIdle() && this.relay.turnShare.take(WINDOW_UNITS * size);

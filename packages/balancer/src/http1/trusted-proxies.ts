@@ -115,7 +115,7 @@ export function readClient(
   isHost: (text: string) => boolean,
   ownScheme: "http" | "https" = "http",
 ): ReportedClient {
-  // A proxy that sets one of the two fields may forward the client's own other one. Most proxies set X-Forwarded-For.
+  // A proxy that sets one of the two fields may forward the other one from the client. Most proxies set X-Forwarded-For.
   const isOlder = lastOf(fields.forwardedFor) !== undefined;
   const elements = isOlder ? hopsOf(fields.forwardedFor) : forwardedHopsOf(fields.forwarded);
   const chain = [peer];

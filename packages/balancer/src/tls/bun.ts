@@ -23,7 +23,7 @@ const handlers = {
     const onHandshake = handshakes.get(socket.data);
     handshakes.delete(socket.data);
     if (hasSucceeded) onHandshake?.(socket, problem);
-    // Here no `close` event follows.
+    // A failed handshake causes no `close` event, so the socket is closed here.
     else socket.terminate();
   },
 };

@@ -187,7 +187,7 @@ export class NodeConnection implements Connection {
 
   writeTransient(bytes: Uint8Array, length: number): boolean {
     const written = bytes.subarray(0, length);
-    // They are joined, which copies them.
+    // Waiting bytes are joined, which copies these.
     if (this.waiting !== undefined) return this.write(written);
     if (length < LARGE_BYTES) return this.write(Buffer.from(written));
     const copy = Buffer.allocUnsafeSlow(length);

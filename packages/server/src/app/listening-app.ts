@@ -21,7 +21,7 @@ export async function listeningApp(
   path: string,
   hooks: LoadHooks,
 ): Promise<App | undefined> {
-  // A function whose style is unclear is a different error.
+  // The caller has another error for an exported function whose style is unclear.
   if (watch.current === undefined && typeof exported === "function") return undefined;
   let over: (() => void) | undefined;
   let look: NodeJS.Timeout | undefined;

@@ -43,7 +43,7 @@ export function resetAtClose(keys: ReadonlySet<string>): void {
 function peerOf(address: Buffer): Peer {
   const isV4 = address.readUInt16LE(0) === AF_INET;
   const words = address.subarray(isV4 ? V4_AT : V6_AT, isV4 ? V4_AT + 4 : V6_AT + 16);
-  // As in the kernel's tables, where each word is a number in the byte order of the machine.
+  // `hostOf` expects the form of the kernel's tables, where each word is a number in the byte order of the machine.
   return { address: hostOf(Buffer.from(words).swap32().toString("hex")), port: address.readUInt16BE(2) };
 }
 

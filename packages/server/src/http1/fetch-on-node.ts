@@ -188,7 +188,7 @@ async function writeResponse(
   }
 }
 
-/** Not for a form: Node 26 creates its blocks ahead, and a cancel causes an error that nobody can catch. */
+/** Whether the body may be cancelled. Not that of a form: Node 26 creates its blocks ahead, and a cancel causes an uncatchable error. */
 function isCancellable(response: Response): boolean {
   return !response.headers.get("content-type")?.startsWith("multipart/form-data");
 }

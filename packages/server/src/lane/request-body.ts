@@ -167,7 +167,7 @@ export class RequestBody {
     return this.granted < REQUEST_WINDOW_BYTES || this.isCrowded();
   }
 
-  /** Also true for the first piece, because the balancer must be told of it before the next one. */
+  /** Whether no grant was sent for SLOW_GRANT_MS. Also true for the first piece, so that the balancer soon sees that the app reads. */
   private get isSlow(): boolean {
     return performance.now() - this.grantedAt >= SLOW_GRANT_MS;
   }

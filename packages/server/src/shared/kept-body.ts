@@ -63,7 +63,7 @@ export function rememberBodies(readFields: (headers: unknown) => unknown = () =>
       else if (body instanceof Uint8Array) this[BODY] = new Uint8Array(body);
       else if (typeof body === "number" || typeof body === "boolean" || typeof body === "bigint")
         this[BODY] = `${body}`;
-      // Bun's stream of it would read many blocks in a row and block everything else.
+      // Keeps an iterable of blocks: Bun's stream of it would read many blocks in a row and delay everything else.
       else if (isBlocks(body)) this[BODY] = body;
     }
 
@@ -79,7 +79,7 @@ export function rememberBodies(readFields: (headers: unknown) => unknown = () =>
 
     override clone(): Response {
       const clone = super.clone() as KeptResponse;
-      // Not needed for sending, but to know that it is text. Blocks can be read once, and both objects have Bun's stream of them.
+      // The clone needs the body only to show that it is text. Blocks can be read only once, so both objects use Bun's stream of them.
       if (isBlocks(this[BODY])) this[BODY] = null;
       clone[BODY] = this[BODY];
       return clone;

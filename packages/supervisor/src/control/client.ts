@@ -22,7 +22,7 @@ interface ClientOptions {
   socketPath: string;
   /** The time limit for all requests of this client, in milliseconds from its creation. Default: none. */
   timeoutMs?: number | undefined;
-  /** Without it, nobody notices that the supervisor does not respond. */
+  /** The supervisor to watch while it does not respond. Default: a request waits until its deadline. */
   supervisor?: WatchedSupervisor | undefined;
 }
 

@@ -30,14 +30,14 @@ export type Side = "beyond" | "within";
 export type Priors = Readonly<Record<Side, Prior>>;
 
 /**
- * For shares that are usually small, for example of errors. Beyond a limit, they are expected around a tenth, around a thirtieth, or
- * anywhere.
+ * The priors for shares that are usually small, for example of errors. Beyond a limit, they are expected around a tenth, around a
+ * thirtieth, or anywhere.
  */
 export const RARE: Priors = {
   beyond: priorOf([2, 18, 6], [2, 60, 3], [1, 2, 1]),
   within: priorOf([0.5, 200, 7], [0.5, 20, 2], [1, 1, 1]),
 };
-/** The control has many requests with few errors; or it fails altogether. */
+/** The prior for the control, which has many requests with few errors, or fails altogether. */
 export const CONTROL = priorOf([0.5, 500, 9], [0.5, 10, 1], [10, 0.5, 0.1]);
 
 /** The counts of one arm. `hits` may have a fraction. */

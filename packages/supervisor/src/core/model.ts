@@ -89,7 +89,7 @@ export interface RecycleLimits {
 
 /** The limits and the target of a pool whose size follows its load. */
 export interface ScalingConfig extends ScalingRules {
-  /** Other limits from the times of a cron pattern on, until another entry applies. */
+  /** Entries with other limits. An entry applies from the times of its cron pattern on, until another entry applies. */
   readonly schedule: readonly { readonly cron: string; readonly min: number; readonly max: number }[];
   /** The time zone of the patterns; null: the supervisor's. */
   readonly timezone: string | null;

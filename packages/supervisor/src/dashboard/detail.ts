@@ -169,7 +169,7 @@ function openLines({ open }: Model, { name }: Subject, width: number, height: nu
 /** Returns how the last process in the slot exited, and its last lines. */
 function endLines({ status, at, deaths }: Model, { name, process }: Subject, width: number): Line[] {
   const all = status === null ? [] : [...status.pools.flatMap(({ instances }) => instances), ...status.balancers];
-  // For a pool, it is the last one of all its processes.
+  // For a pool, takes the last exit of all its processes.
   const [ended] = all
     .filter((each) => (each.name === name || poolOf(each.name) === name) && each.lastExit !== null)
     .sort((a, b) => (b.lastExit?.at ?? 0) - (a.lastExit?.at ?? 0));

@@ -130,7 +130,7 @@ function complete(status: Status): Status {
     pools: status.pools.map((pool) => ({
       ...none,
       ...pool,
-      // It does not report intervals of a deploy's tests.
+      // An earlier version reports a deploy without the intervals of its tests, so no deploy is shown.
       deploy: null,
       instances: pool.instances.map(ofProcess),
     })),

@@ -192,7 +192,7 @@ function endOf(
   return isAside ? { level: "info", text: `recycle ends: ${COMES_FIRST}`, result } : { level: "error", text, result };
 }
 
-/** For the caller, a deploy without any client's request differs from one that was rolled back. */
+/** Returns the code of a failed rollout. A deploy whose canaries had no client's request has a code of its own. */
 function codeOf({ kind, canary }: Rollout): "failed" | "release-refused" | "taken-back" {
   if (kind !== "deploy") return "failed";
   return canary?.hadRequests === false ? "release-refused" : "taken-back";

@@ -191,7 +191,7 @@ export class ChildChannel {
         // Only templates send these messages.
         return;
       case "supervisorSpawned":
-        // Only for the caller who requested it.
+        // Only the caller that requested the spawn handles this message, in socket-holder.ts.
         return;
       default:
         message satisfies never;
@@ -202,7 +202,7 @@ export class ChildChannel {
     const { events } = this.options;
     const text = message.slice(0, MAX_NOTICE_TEXT);
     if (askedPort === undefined) return events.onNotice(child, text, level, kind);
-    // Its other instances ask for the same port.
+    // Reported once for each generation, because all its instances ask for the same port.
     if (this.asked.get(child.pool) === child.generation) return;
     this.asked.set(child.pool, child.generation);
     events.onAsked(child, text, level, askedPort);

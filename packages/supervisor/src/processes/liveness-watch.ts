@@ -26,7 +26,7 @@ const QUIET_TICK_MS = 5000;
 const SHORTEST_TICK_MS = 50;
 /** How long waiting messages are read between the detection of an overdue process and the verdict. */
 const READ_PASS_MS = 10;
-/** A process may send a report just before a request arrives, and we may read that report later. */
+/** Reports within this time after a request arrived do not count: they may have been sent just before it, and read by us later. */
 const REPORT_MS = 500;
 /** How long a Python process may take to write its tracebacks before it is killed. */
 const TRACEBACK_MS = 1500;

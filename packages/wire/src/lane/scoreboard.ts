@@ -35,7 +35,7 @@ function mapWords(path: string): Uint32Array | undefined {
     const { buffer, byteOffset, byteLength } = Bun.mmap(path, { shared: true });
     return byteLength < WORD_BYTES * WORDS ? undefined : new Uint32Array(buffer, byteOffset, WORDS);
   } catch {
-    // Without it the balancers rely only on frames.
+    // Without a scoreboard the balancers rely on frames alone.
     return undefined;
   }
 }
@@ -54,7 +54,7 @@ export class Scoreboard {
       await writePrivately(path, new Uint8Array(WORD_BYTES * WORDS));
       return true;
     } catch {
-      // Without it, the balancers rely on frames alone.
+      // As above.
       return false;
     }
   }

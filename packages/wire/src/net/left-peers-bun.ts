@@ -2,7 +2,7 @@
 
 const POLLERR = 0x8;
 const POLLHUP = 0x10;
-/** As on Linux. */
+/** The value on Linux. */
 const POLLRDHUP = 0x2000;
 
 /** For `struct pollfd`. */

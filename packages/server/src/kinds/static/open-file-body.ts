@@ -110,7 +110,7 @@ export class OpenFileBody implements FileBody {
     if (!isPlain || this.ignoresRange || process.platform !== "linux") return response;
     const { status, headers } = response;
     headers.set("connection", "close");
-    // Otherwise Bun would send the file name of this path.
+    // Without this field, Bun would send the file name of the path below.
     if (!headers.has("content-disposition")) headers.set("content-disposition", "inline");
     const file = Bun.file(`/proc/self/fd/${this.fd}`).slice(part.start, part.end);
     setImmediate(() => this.close());

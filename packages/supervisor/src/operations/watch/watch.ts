@@ -161,10 +161,10 @@ const SETTLE_MS = 100;
 const MAX_SETTLE_MS = 1_000;
 /** A file that changes during a reload, or within this time after it, may be written by the app itself. In milliseconds. */
 const QUICK_MS = 1_500;
-/** Each consecutive time multiplies the wait for that file by this factor. */
+/** Each consecutive change of such a file multiplies the time that it must stay unchanged by this factor. */
 const SLOWER = 4;
 const MAX_QUIET_MS = 60_000;
-/** After this many consecutive times it is reported. */
+/** A file is reported after this many consecutive changes. */
 const TOLD_TIMES = 4;
 /** The maximum number of remembered paths; further changes are reported with these paths. */
 const MAX_PATHS = 1_000;

@@ -78,7 +78,7 @@ export function authorityIn(folder: string, fleet: string, now: number): Root {
 
 /**
  * Returns undefined if there is no authority, or if it expires before a leaf would.
- * @throws Error if it is damaged: clients trust it, so it is never replaced silently
+ * @throws Error if it is damaged: clients trust it, so nothing replaces it
  */
 function readAuthority(path: string, keyPath: string, now: number): IssuedCertificate | undefined {
   if (!existsSync(path) && !existsSync(keyPath)) return undefined;

@@ -146,7 +146,7 @@ export class Reload {
             () =>
               this.changes.existing(config, name, environment, done, onProgress),
         ),
-      // The hook runs before the balancers are replaced, because a failure can no longer return them to the former version.
+      // The hook runs before the balancers are replaced, because they do not return to the former version if it fails.
       () => this.readyHook(about),
       () => this.changes.balancers(config, done, onProgress),
       ...[...present]

@@ -16,7 +16,7 @@ interface ReadLimit {
  */
 export function readRegularFile(path: string, { maxBytes, onlyHead = false }: ReadLimit): Buffer {
   const { closeSync, constants, fstatSync, openSync, readSync } = fs();
-  // Without O_NONBLOCK, opening a named pipe waits for a writer. O_NOCTTY keeps a terminal from becoming this process's.
+  // Without O_NONBLOCK, opening a named pipe waits for a writer. With O_NOCTTY, a terminal does not become the controlling one.
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   try {
     const stat = fstatSync(fd);

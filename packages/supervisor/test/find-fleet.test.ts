@@ -170,6 +170,7 @@ describe("fleets on bun", () => {
     truncateSync(state, 50);
     for (const [command, status] of [
       ["status", 3],
+      ["explain", 3],
       ["reload", 3],
       ["start", 1],
     ] as const) {

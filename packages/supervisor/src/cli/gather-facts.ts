@@ -3,10 +3,10 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from "
 import { dirname, join } from "node:path";
 import type { FleetEvent, LogLine, RecordingLine } from "../control/api.js";
 import { explain, mayBeRequestId, targetOf } from "../core/explain.js";
-import type { Explanation, Facts, LineFacts, OpenFacts, RequestFacts } from "../core/explain-model.js";
+import type { Explanation, Facts, LineFacts, OpenFacts, RequestFacts, Target } from "../core/explain-model.js";
 import { PacelineError } from "../errors.js";
 import type { FleetChoice } from "../fleet/api.js";
-import { findFleet } from "../fleet/find-fleet.js";
+import { findRunningFleet, findSettledFleet } from "../fleet/find-fleet.js";
 import { FleetClient } from "../fleet/fleet.js";
 import type { FoundFleet } from "../fleet/known-fleets.js";
 import { readHistory, readReports } from "../run-dir/report-files.js";
@@ -29,15 +29,13 @@ interface ExplainQuestion extends FleetChoice {
   timeoutMs?: number | undefined;
 }
 
-/** @throws PacelineError `invalid` if nothing has this name */
-export async function explainFleet({
-  target,
-  id,
-  watchSeconds = 0,
-  timeoutMs,
-  ...choice
-}: ExplainQuestion): Promise<Explanation> {
-  const found = await findFleet(choice);
+/** The targets that files explain as well as a supervisor. */
+const OF_FILES: ReadonlySet<Target["kind"]> = new Set(["deploy", "request"]);
+
+/** @throws PacelineError `invalid` if nothing has this name; like `findRunningFleet` if no supervisor serves a fleet that has not stopped */
+export async function explainFleet(question: ExplainQuestion): Promise<Explanation> {
+  const { target, id, watchSeconds = 0, timeoutMs, ...choice } = question;
+  const found = await findSettledFleet(choice);
   const facts = await gatherFacts(found, watchSeconds, timeoutMs);
   let meant = targetOf(target, facts, id);
   if (typeof meant === "string" && target !== undefined && target.length >= LEAST_ID && mayBeRequestId(target)) {
@@ -46,6 +44,12 @@ export async function explainFleet({
     meant = targetOf(target, facts, id);
   } else if (typeof meant !== "string" && meant.kind === "request") {
     await addLines(facts, meant.id, found, timeoutMs);
+  }
+  const isUnserved = found.state !== "up" && found.state !== "down";
+  if (isUnserved && (typeof meant === "string" || !OF_FILES.has(meant.kind))) {
+    await findRunningFleet({ runDir: found.runDir });
+    // Its next supervisor has just started.
+    return explainFleet(question);
   }
   if (typeof meant === "string") throw new PacelineError("invalid", meant);
   return explain(meant, facts);

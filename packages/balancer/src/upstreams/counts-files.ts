@@ -1,15 +1,15 @@
 /**
- * The files through which balancers share counts (shared-counts.ts). Each balancer writes its own and reads those of the others. None is
- * mapped into memory: a process that uses a mapped file is killed (SIGBUS) if the file is truncated, or if the disk has no room for it.
+ * The files through which balancers share counts (shared-counts.ts). Each balancer writes one file and reads those of the others. Files are
+ * not mapped into memory: the kernel kills a process (SIGBUS) if its mapped file is truncated, or if the disk has no room for the file.
  */
 import { fs } from "@paceline/wire";
 import { COUNTS_SUFFIX, countsPath } from "@paceline/wire/lane/scoreboard";
 import { atTurnEnd } from "../loop-turn.js";
 import { keyOf, OtherTable, OwnTable, SharedCounts, TABLE_WORDS } from "./shared-counts.js";
 
-/** How often to look for new balancers while none is missing, in milliseconds. */
+/** How often to look for new balancers while the files of all are found, in milliseconds. */
 const SCAN_MS = 1000;
-/** A balancer that has not ticked for this long is not running, in milliseconds. Without clients it ticks once a second. */
+/** A balancer that has not ticked for this long is not running, in milliseconds. Without clients a balancer ticks once a second. */
 const SILENT_MS = 3000;
 /** The minimum time between two reads of the others' files, in milliseconds. */
 const READ_MS = 0.25;
@@ -17,19 +17,19 @@ const READ_MS = 0.25;
 const RETRY_MS = 5000;
 /** How long instances may still run requests of a balancer that was killed, in milliseconds. */
 const LEFT_BEHIND_MS = 30_000;
-/** The counts of further balancers are ignored. */
+/** The counts of more balancers than this are ignored. */
 const MAX_OTHERS = 256;
 
 export class CountsFiles {
-  /** Whether the counts are known of all balancers that may have requests. */
+  /** Whether the counts of all balancers that may have requests are known. */
   isComplete = false;
   private own: { readonly table: OwnTable; readonly bytes: Uint8Array } | undefined;
-  /** The descriptor of its own file; undefined while there is none. */
+  /** The descriptor of this balancer's file; undefined while there is none. */
   private file: number | undefined;
   private triedAt = Number.NEGATIVE_INFINITY;
   private isWriteDue = false;
   private balancers = 1;
-  /** Whether not all of them were found. */
+  /** Whether the files of some balancers were not found. */
   private isAnyMissing = true;
   private readonly others = new Map<string, OtherFile>();
   private running: readonly OtherTable[] = [];
@@ -57,8 +57,8 @@ export class CountsFiles {
   }
 
   /**
-   * Shares counts from now on if there are other balancers. It continues if it is alone later, because former balancers may still have
-   * requests.
+   * Shares counts from now on if there are other balancers. Sharing continues when this balancer is alone later, because former balancers
+   * may still have requests.
    * @param balancers the number of balancers that share the upstreams
    */
   follow(balancers: number, now: number): void {
@@ -85,7 +85,7 @@ export class CountsFiles {
     if (this.counts.delete(counts)) counts.leave();
   }
 
-  /** Reads the counts of the others, unless that was just done. */
+  /** Reads the counts of the others, unless they were just read. */
   read(): void {
     const now = performance.now();
     if (now - this.readAt < READ_MS) return;
@@ -136,7 +136,7 @@ export class CountsFiles {
     const found = new Set(names.filter((name) => name.endsWith(COUNTS_SUFFIX)));
     for (const [name, other] of this.others) {
       if (isAt(`${this.folder}/${name}`, other.descriptor)) continue;
-      // A balancer that exits by itself has none.
+      // A balancer that exits by itself has removed its file.
       if (other.hasRequests()) this.leftBehindUntil = now + LEFT_BEHIND_MS;
       other.close();
       this.others.delete(name);
@@ -150,7 +150,7 @@ export class CountsFiles {
     }
   }
 
-  /** Creates its own file, or replaces a lost one. If that fails, the others do not know its requests. */
+  /** Creates this balancer's file, or replaces a lost one. If this fails, the others do not know its requests. */
   private create(now: number): void {
     if (now - this.triedAt < RETRY_MS) return;
     this.triedAt = now;
@@ -160,7 +160,7 @@ export class CountsFiles {
     try {
       this.file = openSync(this.path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
     } catch {
-      // It tries again later.
+      // Tried again later.
       return;
     }
     this.flushTurn();
@@ -195,7 +195,7 @@ export class CountsFiles {
     try {
       fs().rmSync(this.path, { force: true });
     } catch {
-      // If it stays, the others ignore it, because its ticks do not change.
+      // If the file stays, the others ignore it, because its ticks do not change.
     }
   }
 
@@ -222,7 +222,7 @@ function isAt(path: string, descriptor: number): boolean {
 class OtherFile {
   readonly table: OtherTable;
   private readonly bytes: Uint8Array;
-  /** Its length at the last read. */
+  /** The length at the last read. */
   private length = 0;
   private beats = 0;
 
@@ -244,7 +244,7 @@ class OtherFile {
     try {
       other = new OtherFile(openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK), now);
     } catch {
-      // It was just removed.
+      // The file was just removed.
       return undefined;
     }
     other.read();
@@ -260,7 +260,7 @@ class OtherFile {
     try {
       length = fs().readSync(this.descriptor, bytes, 0, bytes.length, 0);
     } catch {
-      // If the disk fails, only the counts are not shared.
+      // If the disk fails, only sharing stops.
     }
     if (length < this.length) bytes.fill(0, length, this.length);
     this.length = length;

@@ -13,13 +13,13 @@ export interface Counts {
 export interface Seen extends Counts {
   /** The number of failures since its last success. */
   readonly row: number;
-  /** The counts of the other upstreams between the first and the last failure of that row. */
+  /** The counts of the other upstreams between the first and the last of these failures. */
   readonly besideRow: Counts;
   /** The counts of the other upstreams since this upstream started to count. */
   readonly beside: Counts;
 }
 
-/** The probability with which a healthy upstream may fail as many requests in a row by chance before it is ejected. */
+/** An upstream is ejected if the probability that a healthy one fails as many requests in a row by chance is below this. */
 const CHANCE = 1e-6;
 /** The others' failure rate must be at most this fraction of the upstream's own. */
 const MAX_OTHERS = 0.4;
@@ -34,7 +34,7 @@ const FORGET_FACTOR = 5;
  */
 export function findFault(own: Seen, others: readonly Seen[], rule: EjectionRule): string | undefined {
   if (others.length === 0) return undefined;
-  // A fault of the whole pool reaches one of them first.
+  // A fault of the whole pool appears at one of its upstreams first.
   const failing = others.filter(({ row }) => rule.failures > 0 && row >= rule.failures).length;
   if (failing > others.length * MAX_OTHERS) return undefined;
   const { besideRow, beside } = own;
@@ -44,7 +44,7 @@ export function findFault(own: Seen, others: readonly Seen[], rule: EjectionRule
   return undefined;
 }
 
-/** Returns the failure rate. It is estimated higher if there are few requests: as if one of two more had failed. */
+/** Returns the failure rate, as if one of two more requests had failed: so it is estimated higher if there are few requests. */
 function shareOf({ requests, failures }: Counts): number {
   return (failures + 1) / (requests + 2);
 }
@@ -53,16 +53,16 @@ function describe({ requests, failures }: Counts): string {
   return `of the others' ${count(requests)} requests ${count(failures)} failed`;
 }
 
-/** Returns how many failures in a row are a fault if this share of requests fails elsewhere; Infinity if no number is. */
+/** Returns how many failures in a row are a fault if this share of requests fails elsewhere; Infinity if no number is enough. */
 export function rowNeeded(share: number, { failures }: EjectionRule): number {
   if (failures === 0 || share > MAX_OTHERS) return Number.POSITIVE_INFINITY;
   return Math.max(failures, Math.ceil(Math.log(CHANCE) / Math.log(share)));
 }
 
 function isRow(row: number, beside: Counts, rule: EjectionRule): boolean {
-  // The others need fewer requests than the row has: an upstream that fails at once may get most of the requests.
+  // The others may have fewer requests than there are failures: an upstream that fails at once may get most of the requests.
   if (row < rowNeeded(shareOf(beside), rule) || beside.requests < rule.failures) return false;
-  // The logarithm of the likelihood ratio: that only this one fails, against that all fail with the same probability.
+  // The logarithm of the likelihood ratio: only this upstream fails, or all fail with the same probability.
   const { requests, failures } = beside;
   const evidence = likelihood(requests, failures) - likelihood(requests + row, failures + row);
   return evidence >= -Math.log(CHANCE);
@@ -101,7 +101,7 @@ export interface Ejection {
 }
 
 interface Term {
-  /** How often the upstream was ejected without a long time in turn between the ejections. */
+  /** How often the upstream was ejected with only short times in turn between the ejections. */
   times: number;
   /** Since when the upstream is ejected; if `until` is 0, since when it is in turn again. */
   since: number;
@@ -138,7 +138,7 @@ export class EjectionBook<Member extends object> {
     for (const member of this.known.keys()) if (!remaining.has(member)) this.known.delete(member);
   }
 
-  /** Returns for how many milliseconds the member is ejected now; 0 if it stays in turn because too many would be out. */
+  /** Ejects a member. Returns for how many milliseconds; 0 if it stays in turn because too many would be out. */
   eject(member: Member, now: number): number {
     const { known, members, rule } = this;
     if (this.isEjected(member) || !members.includes(member) || this.isOutAnyway(member)) return 0;
@@ -173,8 +173,8 @@ export class EjectionBook<Member extends object> {
   }
 
   /**
-   * Readmits the members whose time is over. Readmits others early if too many are ejected since the pool became smaller, or none is in
-   * turn any more. Returns all of them.
+   * Readmits the members whose time is over. Readmits others early if too many are ejected because the pool became smaller, or if none is
+   * in turn any more. Returns all readmitted members.
    */
   readmit(now: number): Member[] {
     const { known, members, rule } = this;

@@ -1,7 +1,7 @@
 /**
- * Finds event loops that are free to start a long request. Nothing reports what a handler does after it has waited and, over HTTP/1.1, not
- * even that it has returned. Requests of balancers that do not share counts are unknown, too. Therefore only the state of the instance's
- * thread shows that it is working. Pure.
+ * Finds event loops that are free to start a long request. No instance reports what a handler does after it has waited and, over HTTP/1.1,
+ * not even that it has returned. Requests of balancers that do not share counts are unknown, too. Therefore only the state of an instance's
+ * thread shows that the instance is working. Pure.
  */
 
 /** How many upstreams are checked for one pick. A check costs some microseconds. */
@@ -12,7 +12,7 @@ const ABOUT_TO_RUN_MS = 1;
 const ABOUT_TO_REST_MS = 1;
 /** The interval at which a request that waits for an event loop, or for the end of another balancer's request, checks again. In milliseconds. */
 export const LOOK_AGAIN_MS = 1;
-/** The same interval for a request that has waited until only held upstreams are left, in milliseconds. */
+/** The same interval for a request that has waited so long that only held upstreams block it, in milliseconds. */
 export const LOOK_AGAIN_LATE_MS = 16;
 
 interface WatchedUpstream {

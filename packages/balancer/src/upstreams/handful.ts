@@ -1,6 +1,6 @@
 /**
- * Under load, one upstream gets several consecutive requests of a turn of the event loop. These may be quick requests that it finishes
- * before another upstream is awake. Otherwise the reason is that no more upstreams should be woken than there are CPUs.
+ * Under load, one upstream gets several consecutive requests of a turn of the event loop: either quick requests that it finishes before
+ * another upstream is awake, or as many as are needed to wake no more upstreams than there are CPUs.
  */
 
 const MAX_HANDFUL = 32;
@@ -17,7 +17,7 @@ export class Handful {
   private turn = -1;
   /** Picks in this turn. */
   private picks = 0;
-  /** The mean number of picks in a turn, without turns that have none. */
+  /** The mean number of picks in a turn that has any. */
   private mean = 1;
   /** How many requests one upstream gets in a row. */
   private size = 1;

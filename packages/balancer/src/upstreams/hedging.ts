@@ -1,4 +1,4 @@
-/** Decides which requests of a pool are also sent to a second upstream because the first one is late: after what time, and how many. */
+/** Decides after what time, and how many of a pool's requests are also sent to a second upstream because the first one is late. */
 import { UsualTime } from "./pace.js";
 import { RetryBudget } from "./retry-budget.js";
 
@@ -9,7 +9,7 @@ const MIN_AFTER_MS = 5;
 /** How long response times are remembered, on average, in seconds. */
 const MEMORY_S = 30;
 
-/** A request without a byte of a response. */
+/** A request whose response has not begun. */
 export interface WaitingRequest {
   /** When it was sent to its first upstream; set by `Hedging`. */
   sentAtMs: number;
@@ -46,7 +46,7 @@ export class Hedging {
     if (this.afterMs !== undefined) this.wakeAfter(this.afterMs);
   }
 
-  /** Called when the response to a request starts, from either upstream. The time since it was first sent counts. */
+  /** Called when the response to a request starts, from either upstream. Counts the time since the request was first sent. */
   responded(request: WaitingRequest): void {
     this.waiting.delete(request);
     this.times.add(this.clock() - request.sentAtMs);
@@ -81,7 +81,7 @@ export class Hedging {
     this.look();
   };
 
-  /** Sends late requests again, the oldest first. Those without budget or upstream wait for the next check. */
+  /** Sends late requests again, the oldest first. If the budget is used up or no upstream has room, they wait for the next check. */
   private look(): void {
     const { afterMs, budget, waiting } = this;
     if (afterMs === undefined) return;

@@ -1,6 +1,6 @@
 /** Decides which ready upstreams of a pool get no new requests, and why: drained, ejected, or backups. Pure. */
 
-/** Why an upstream is out of turn. Several reasons may apply, so each is a bit. A new reason is one line here. */
+/** Why an upstream is out of turn. Several reasons may apply, so each reason is a bit. A new reason is one line here. */
 export const OutOfTurn = {
   /** An operator has drained its slot: it never gets new requests. */
   DRAINED: 1,

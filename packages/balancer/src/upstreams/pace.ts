@@ -1,10 +1,10 @@
-/** How long requests take: at an upstream compared with the others of its pool, and in the whole pool. Pure. */
+/** How long requests take: at an upstream, compared with the others of its pool, and in the whole pool. Pure. */
 
 /** The pace covers about this many of the last requests. */
 const PACE_OVER_REQUESTS = 32;
 /** The pace is unknown before this many requests. */
 const MIN_REQUESTS = 16;
-/** The pace of an outlier covers about this many of its last requests, because it gets few. */
+/** The same for an outlier, which gets few requests. */
 const OUTLIER_OVER_REQUESTS = 4;
 
 /**
@@ -15,7 +15,7 @@ const OUTLIER_FROM = 3;
 const OUTLIER_UNTIL = 1.5;
 /** Below about 4 ms, nobody notices that an upstream is slow. As a power of two, in microseconds. */
 const OUTLIER_MIN = 13;
-/** How many comparisons in a row must find an outlier: about a second, so that a pause off the CPU is not enough. */
+/** How many comparisons in a row must find an outlier: about a second, so that a process that gets no CPU for a moment is not one. */
 const COMPARISONS = 10;
 
 /** An outlier gets one of this many requests of its pool, so that it can show that it is fast again; but at least one in `TRIAL_MS`. */
@@ -103,7 +103,7 @@ export class Paces {
   }
 }
 
-/** After this time, in milliseconds, a latency counts for a third. */
+/** After this time, in milliseconds, a latency has about a third of its weight. */
 const DECAY_MS = 10_000;
 
 /** How fast an upstream responds: a mean that rises at once and falls slowly, even while nothing is measured. */
@@ -160,7 +160,7 @@ export class UsualTime {
     for (let bucket = 0; bucket < BUCKETS; bucket++) this.counts[bucket] = (this.counts[bucket] as number) * kept;
   }
 
-  /** The time that 95 % of the requests do not exceed, accurate to about 20 %; undefined if unknown. */
+  /** The p95 of the requests, accurate to about 20 %; undefined if unknown. */
   get p95Ms(): number | undefined {
     let total = 0;
     for (const count of this.counts) total += count;

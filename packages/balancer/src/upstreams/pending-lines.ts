@@ -16,9 +16,9 @@ export function ranksOf(priority: SnapshotPool["priority"]): Router<Rank> | unde
 }
 
 export interface QueuedRequest {
-  /** False if the request was abandoned or served in another way. Such requests are skipped. */
+  /** False if the request was abandoned or served in another way: it is then skipped. */
   readonly isWaiting: boolean;
-  /** Non-idempotent requests also wait until few enough have not started (docs/lane.md). Others may overtake them. */
+  /** A non-idempotent request also waits while too many have not started at the instance (docs/lane.md). Others may overtake it. */
   readonly isIdempotent: boolean;
   /** The slot that must serve it; 0 if any slot may. Requests for one slot may overtake those for another. */
   readonly home: number;

@@ -1,6 +1,6 @@
 /**
- * Picks an upstream of a pool for a request: decides which ones may be picked and how many requests may wait at each; then the policy
- * picks.
+ * Picks an upstream of a pool for a request: decides which upstreams may be picked and how many requests may wait at each; then the policy
+ * picks one.
  */
 import { turns } from "../loop-turn.js";
 import { FreeLoops, LOOK_AGAIN_LATE_MS, LOOK_AGAIN_MS } from "./free-loops.js";
@@ -20,20 +20,20 @@ export interface Policy<Candidate extends { readonly name: string }> {
   /** Whether the policy decides alone. Default: slow requests go to the upstream with the fewest in flight. */
   readonly decidesAlone?: true;
   /**
-   * Set if several requests in a row may go to one candidate. Picks the one that was given the fewest, so that the others get as many later.
+   * Set if several requests in a row may go to one candidate. Picks the candidate that was given the fewest, so that all get equally many.
    */
   pickFewest?(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
   /** Picks the candidate of the last pick once more, if it may be picked and is not too far ahead of the others. */
   pickAgain?(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
-  /** Forgets how many requests each candidate was given, so that none gets more than the others because it got fewer before. */
+  /** Forgets how many requests each candidate was given, so that a candidate that got fewer before does not catch up. */
   forget?(): void;
 }
 
 /** From this share of busy upstreams on, no request waits for an idle one. */
 const BUSY_SHARE = 0.5;
 /**
- * From this share of busy upstreams on, no request waits for a free event loop: while it waits, its handler cannot begin to wait for
- * anything else.
+ * From this share of busy upstreams on, no request waits for a free event loop: while the request waits, its handler cannot start what it
+ * waits for itself, such as a query.
  */
 const MOSTLY_BUSY_SHARE = 0.7;
 
@@ -42,9 +42,9 @@ export abstract class Picking {
   isLimited = false;
   /** Whether requests go strictly in turn, however busy an instance is. */
   isExact = false;
-  /** The CPU cost of its requests, as its instances report it. */
+  /** The CPU cost of its requests, as reported by its instances. */
   readonly work = new WorkMeter();
-  /** How long its upstreams take, and which ones take many times as long as the others. */
+  /** How long requests take at its upstreams, and which upstreams take many times as long as the others. */
   protected readonly paces = new Paces();
   private readonly loops = new FreeLoops();
   private isLookDue = false;
@@ -52,9 +52,9 @@ export abstract class Picking {
   protected isBatched = false;
   /** Set if its upstreams may get several requests in a row. */
   protected handful: Handful | undefined;
-  /** Set while balancers share counts. `isComplete` is true if the counts are known of all balancers that may have requests. */
+  /** Set while balancers share counts. `isComplete`: whether the counts of all balancers that may have requests are known. */
   shared: { readonly isComplete: boolean; read(): void } | undefined;
-  /** Which requests of other balancers block an upstream for the current request, depending on how long that has waited in the queue. */
+  /** Which requests of other balancers block an upstream for the current request, depending on its time in the queue. */
   private heed: Heed = Heed.NONE;
   protected waitedMs = 0;
   /** The share of its upstreams that had requests in the last second or so. */
@@ -86,7 +86,7 @@ export abstract class Picking {
     !upstream.isStalled &&
     (this.takesOutliers || !upstream.pace.isOutlier || upstream.pace.trials > 0) &&
     this.isFree(upstream);
-  /** The requests in flight at the upstream to pick, by its weight. */
+  /** The requests in flight at the upstream to pick, relative to its weight. */
   private fewest = 0;
   private readonly isLeastBusy = (upstream: Upstream): boolean =>
     upstream.load / upstream.weight === this.fewest && this.isFreeAndHeard(upstream);
@@ -94,7 +94,7 @@ export abstract class Picking {
   private waitsForIdle = false;
   private readonly isLeastBusyAndFree = (upstream: Upstream): boolean =>
     (upstream.isIdle || !this.waitsForIdle) && this.isLeastBusy(upstream) && this.loops.isFree(upstream);
-  /** During a reload, a slot has two processes, and all clients of the slot use the same one. A canary has clients of its own. */
+  /** During a reload, a slot has two processes, and all clients of the slot use the same one. A canary has separate clients. */
   private readonly isFreeInSlot = (upstream: Upstream): boolean =>
     this.isFreeAndHeard(upstream) && this.sticky?.processOf(upstream.home, this.mayServeHome) === upstream;
   /** The number of stalled upstreams. */
@@ -138,7 +138,7 @@ export abstract class Picking {
     this.takesOutliers = outliers === 0 || isStrict || this.isRelieving;
     const free = outliers === 0 ? this.pickFree(isStrict) : this.pickWithOutliers(isStrict);
     const picked = free ?? (this.isLimited ? this.policy.pick(this.endsSoon) : undefined);
-    // Nothing reports that a request of another balancer has ended.
+    // The end of another balancer's request is not reported, so this is checked at intervals.
     if (picked === undefined && this.heed !== Heed.NONE)
       this.lookAgainIn(this.heed === Heed.ALL ? LOOK_AGAIN_MS : LOOK_AGAIN_LATE_MS);
     return picked;
@@ -180,7 +180,7 @@ export abstract class Picking {
     return policy.pickFewest(mayBePicked);
   }
 
-  /** Whether no upstream owes a response, except to requests that last long. Single requests then go strictly in turn. */
+  /** Whether no upstream owes a response, apart from long-lasting requests. Single requests then go strictly in turn. */
   private get isQuiet(): boolean {
     for (const upstream of this.inTurn) if (!upstream.isIdle) return false;
     return true;
@@ -192,9 +192,9 @@ export abstract class Picking {
   }
 
   /**
-   * Picks the upstream with the fewest requests; among equals the next in turn. Long requests go to one whose event loop is free, and wait
-   * for one if they mostly compute: nothing reports what a handler does after it has waited for something or, over HTTP/1.1, that it has
-   * returned. If they do little else than compute, they first wait for an upstream that has no request.
+   * Picks the upstream with the fewest requests; among equals the next in turn. Long requests go to an upstream whose event loop is free
+   * (see free-loops.ts). They wait for one if they mostly compute. If they do little else than compute, they first wait for an upstream
+   * that has no request.
    */
   private pickByLoad(): Upstream | undefined {
     const { loops, work } = this;
@@ -225,9 +225,8 @@ export abstract class Picking {
   }
 
   /**
-   * How long the request waits for an upstream that has no other request, in milliseconds. It does not wait if it has failed somewhere. It
-   * does not wait either if upstreams are busy most of the time or many requests wait, because then all would lose more time than one
-   * gains.
+   * How long the request waits for an upstream that has no other request, in milliseconds. 0 if it has failed at an upstream. Also 0 if
+   * upstreams are busy most of the time or many requests wait: then all together would lose more time than one gains.
    */
   private get idleWaitMs(): number {
     const { requestQueue, paces, work } = this;
@@ -247,7 +246,7 @@ export abstract class Picking {
     return next !== Number.POSITIVE_INFINITY;
   }
 
-  /** Nothing reports that an event loop is free. */
+  /** Serves the queue again after this time, because a free event loop is not reported. */
   private lookAgainIn(milliseconds: number): void {
     if (this.isLookDue) return;
     this.isLookDue = true;

@@ -18,7 +18,7 @@ const TELL_EVERY_MS = 60_000;
 const START_STEPS = 10;
 
 interface HealthOptions {
-  /** How long nothing arrives from an upstream until it counts as stalled, in milliseconds. */
+  /** An upstream from which nothing arrives for this long counts as stalled, in milliseconds. */
   stallAfterMs: number;
   /** The clock of the data path. */
   clock: { readonly now: number; readonly current: number };
@@ -33,7 +33,7 @@ export const HEALTH_REASONS = OutOfTurn.UNHEALTHY | OutOfTurn.FAILS_CHECKS;
 /** A pool without automatic ejection can still have upstreams whose checks fail. */
 const DEFAULT_PERCENT = { maxEjectedPercent: 50 };
 
-/** Whether the upstream is out of turn whatever the others are. A backup is not, because it serves when the others are out. */
+/** Whether the upstream is out of turn, whether or not others are. A backup is not, because it serves when the others are out. */
 function isOutAnyway({ reasons }: Upstream): boolean {
   return (reasons & ~(OutOfTurn.UNHEALTHY | OutOfTurn.BACKUP)) !== 0;
 }
@@ -44,7 +44,7 @@ export class PoolHealth {
   private readonly vitals = new PoolVitals();
   private book: EjectionBook<Upstream> | undefined;
   private slowStartMs = 0;
-  /** When the share of upstreams began to grow. */
+  /** When the shares of upstreams in a slow start began to grow. */
   private readonly starts = new Map<Upstream, number>();
   /** Whether ejection is suspended for a deploy, which compares the upstreams itself and needs their requests. */
   private isSuspended = false;
@@ -85,7 +85,7 @@ export class PoolHealth {
     }
     this.readmitWanted(described, upstreams);
     this.applyChecks();
-    // If many checks fail, some upstreams get requests all the same. Their number decides which ones.
+    // If many checks fail, some of these upstreams still get requests. Their number decides which ones.
     if (upstreams.some(({ failsChecks }) => failsChecks)) this.options.onChange();
     for (const upstream of former) if (!upstreams.includes(upstream)) upstream.vitals?.end();
     for (const upstream of this.starts.keys()) if (!upstreams.includes(upstream)) this.starts.delete(upstream);
@@ -128,11 +128,11 @@ export class PoolHealth {
   private vitalsOf(upstream: Upstream): Vitals {
     return new Vitals(this.options.clock, this.times, this.vitals, (row) => {
       const { failures = 0 } = this.book?.rule ?? {};
-      // If every request fails, failures are not compared one by one: a comparison runs every second anyway.
+      // If every request fails, not every failure is compared: a comparison runs every second anyway.
       if (failures === 0 || row < failures || (row > CLOSE_LOOKS * failures && row % failures !== 0)) return;
       if (upstream.ejection !== undefined || this.isLookDue) return;
       this.isLookDue = true;
-      // Deferred: other requests may start, which must not happen within the request that failed.
+      // Deferred, because other requests may then start, which must not happen within the request that failed.
       setImmediate(() => {
         this.isLookDue = false;
         if (this.compare()) this.changed();
@@ -225,7 +225,7 @@ export class PoolHealth {
     return hasChanged;
   }
 
-  /** Takes upstreams whose checks fail out of turn, as long as not too many are out. Returns whether something has changed. */
+  /** Takes upstreams whose checks fail out of turn, unless too many are out. Returns whether something has changed. */
   private applyChecks(): boolean {
     const { upstreams, book } = this;
     const most = maxEjected(upstreams.length, book?.rule ?? DEFAULT_PERCENT);

@@ -19,7 +19,7 @@ export class Pool extends Picking {
   readonly requestQueue: RequestQueue<PendingRequest>;
   /** Whether the pool gets whole connections instead of requests. */
   isTcp = false;
-  /** Whether the pool also gets TRACE, and absolute targets unchanged. */
+  /** Whether the pool also gets TRACE requests, and absolute targets unchanged. */
   takesAllRequests = false;
   /** Whether responses of the pool may name files of internal pools. */
   sendsFiles = false;
@@ -46,7 +46,7 @@ export class Pool extends Picking {
   patienceTicks = 0;
   /** Sums over the ticks since the last report. */
   private load = { ticks: 0, inFlight: 0, waiting: 0, finished: 0 };
-  /** If there is no upstream: whether one is expected soon. */
+  /** Whether an upstream is expected soon, if there is none. */
   private isAwaited = false;
   constructor(
     readonly name: string,
@@ -86,7 +86,7 @@ export class Pool extends Picking {
     this.isWeighted =
       inTurn.some(({ weight }) => weight !== inTurn[0]?.weight) && inTurn.some(({ isCanary }) => isCanary);
     this.policy.rebuild(inTurn);
-    // The clients of a slot that is out of turn move to another slot, as they do when its process has exited.
+    // The clients of a slot that is out of turn move to another slot, as if its process had exited.
     sticky?.rebuild(inTurn);
     // Limits the clients of one slot, so that they leave room for the others.
     requestQueue.maxAtHome = Math.ceil(requestQueue.maxPending / Math.max(1, sticky?.size ?? 1));
@@ -115,8 +115,8 @@ export class Pool extends Picking {
   }
 
   /**
-   * Sends the request that has waited longest to an instance whose window is full, because the queue is full, too, or its deadline has
-   * passed. Returns false if there is no request or no room for it.
+   * Sends the request that has waited longest to an instance whose window is full: called when the queue is full too, or the request's
+   * deadline has passed. Returns false if there is no request or no room for it.
    */
   relieve(): boolean {
     if (this.work.window === Number.POSITIVE_INFINITY) return false;
@@ -149,7 +149,7 @@ export class Pool extends Picking {
     return isBusy || this.stalled > 0;
   }
 
-  /** Counts the requests in this pool at a tick, and finds upstreams that take much longer than the others. */
+  /** Called at a tick: counts the requests in this pool, and finds upstreams that take much longer than the others. */
   countLoad(): void {
     const { load } = this;
     let waiting = this.requestQueue.length;

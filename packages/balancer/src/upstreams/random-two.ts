@@ -9,7 +9,7 @@ interface Measured {
   readonly latency?: { readonly ms: number } | undefined;
 }
 
-/** An upstream that may be picked is searched for with this many random draws; after that, all are examined. */
+/** If this many random draws find no upstream that may be picked, all are examined. */
 const MAX_DRAWS = 4;
 /** An upstream without a response so far gets one request, and counts as slow until it responds. */
 const UNKNOWN_MS = 1_000_000;

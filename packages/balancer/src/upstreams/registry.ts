@@ -33,7 +33,7 @@ import type { UpstreamClient } from "./upstream-client.js";
 
 interface PolicyEntry {
   make(): Policy<Upstream>;
-  /** Whether the order of turns counts more than how busy an upstream is. */
+  /** Whether requests go in turn, however busy an upstream is. */
   isExact?: true;
   /** Whether it needs to know how fast upstreams respond. */
   usesLatency?: true;
@@ -47,7 +47,7 @@ const POLICIES: Record<PolicyName, PolicyEntry> = {
   "random-two": { make: () => new RandomTwo(Math.random), usesLatency: true },
 };
 
-/** The supervisor's reasons for which an upstream is out of turn. */
+/** The reasons to be out of turn that the supervisor decides. */
 const REASONS: Record<NonNullable<SnapshotUpstream["outOfTurn"]>, number> = {
   drained: OutOfTurn.DRAINED,
   ejected: OutOfTurn.EJECTED,
@@ -62,11 +62,11 @@ interface RegistryOptions {
   maxQueue: number;
   /** The response timeout of upstreams in milliseconds; a pool may have a shorter one. */
   upstreamResponseTimeoutMs: number;
-  /** How long nothing arrives from an upstream until it counts as stalled, in milliseconds. */
+  /** An upstream from which nothing arrives for this long counts as stalled, in milliseconds. */
   stallAfterMs: number;
   /** How long a sticky client waits for its slot. */
   stickyWaitMs: number;
-  /** How balancers share counts, if they can. */
+  /** Shares counts with other balancers, if that is possible. */
   countsFiles?: CountsFiles | undefined;
   /** @param onRoom called when the client can take more requests */
   makeClient(upstream: SnapshotUpstream, pool: Pool, onRoom: () => void): UpstreamClient;
@@ -85,7 +85,7 @@ export class UpstreamRegistry {
   private pools = new Map<string, Pool>();
   /** By process, for example `web.3#7`: members of pools, and removed ones that still have connections. */
   private members = new Map<string, Upstream>();
-  /** There are several for one process if it has left its pool and returned. */
+  /** A process that has left its pool and returned has several. */
   private readonly outgoing = new Set<Upstream>();
   readonly routes = new RouteBook();
   /** By pool. */
@@ -121,7 +121,7 @@ export class UpstreamRegistry {
       if (pool.policyName !== policyName) pool.policy = policy.make();
       pool.policyName = policyName;
       pool.isTcp = described.mode === "tcp";
-      // A tcp connection lasts, so the order of turns is exact, unless another policy was chosen.
+      // A tcp connection lasts long, so the order of turns is exact, unless another policy was chosen.
       pool.isExact = policy.isExact ?? (pool.isTcp && policyName === "round-robin");
       const upstreams = described.upstreams.map((upstream) => this.upstreamOf(upstream, pool));
       pool.shared = shared;
@@ -146,7 +146,7 @@ export class UpstreamRegistry {
       pool.takesAllRequests = described.takesAllRequests ?? false;
       pool.sendsFiles = described.sendsFiles ?? false;
       pool.work.balancers = snapshot.balancers ?? 1;
-      // A pool without an upstream keeps its previous value.
+      // A pool without an upstream keeps the previous value.
       if (upstreams.length > 0)
         pool.isLimited = described.upstreams.some(({ maxInFlight }) => maxInFlight !== undefined);
       pool.requestTimeoutMs = described.requestTimeoutMs ?? Number.POSITIVE_INFINITY;
@@ -157,7 +157,7 @@ export class UpstreamRegistry {
         pool.compression = described.compress && new Compression(described.compress, this.options.onNotice);
       pool.requestQueue.ranks = ranksOf(described.priority);
       pool.requestQueue.follow(upstreams.length, described.queueTimeoutMs ?? Number.POSITIVE_INFINITY);
-      // A deploy compares the responses of each upstream, and a hedged request has a response from only one of its two.
+      // A deploy compares the responses of each upstream, and a hedged request gets a response from only one of its two upstreams.
       const isHedged = described.hedge === true && described.judged !== true;
       pool.hedging = isHedged ? (pool.hedging ?? new Hedging()) : undefined;
       this.stick(pool, described.sticky);
@@ -211,14 +211,14 @@ export class UpstreamRegistry {
     upstream.maxInFlight = described.maxInFlight ?? Number.POSITIVE_INFINITY;
     upstream.setWeight(((described.weight ?? 1) * (described.share ?? FULL_SHARE)) / FULL_SHARE);
     upstream.isCanary = described.canary ?? false;
-    // Reasons of health are decided by the balancer.
+    // The balancer decides the reasons of health.
     upstream.reasons = (upstream.reasons & HEALTH_REASONS) | reasonsOf(described);
     upstream.failsChecks = described.failsChecks ?? false;
     upstream.onIdle = described.outOfTurn === "drained" ? this.options.onDrained : undefined;
     return upstream;
   }
 
-  /** A process that returns after a rollback keeps its counts and gets new connections, because the former ones are being closed. */
+  /** A process that returns after a rollback keeps its counts. It gets new connections, because the former ones are being closed. */
   private join(described: SnapshotUpstream, pool: Pool): Upstream {
     let upstream: Upstream | undefined;
     const client = this.options.makeClient(described, pool, () => {

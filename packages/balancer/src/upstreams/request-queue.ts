@@ -1,6 +1,6 @@
 /**
- * The request queue of a pool: bounded, sorted by class, and within a class first in, first out among requests of the same kind. With a
- * time limit, it refuses requests that have waited too long, and the newest goes first while the queue stands (standing-queue.ts).
+ * The request queue of a pool: bounded and sorted by class; requests of the same class and kind are first in, first out. With a time limit,
+ * it refuses requests that have waited too long, and the newest request goes first while the queue stands (standing-queue.ts).
  */
 import type { Fifo } from "@paceline/wire/fifo";
 import type { Router } from "../routing/router.js";
@@ -32,9 +32,9 @@ export class RequestQueue<W extends QueuedRequest> {
   private readonly homes = new Map<number, Lines<W>>();
   private entered = 0;
   private isRefusing = false;
-  /** The number of upstreams. This many requests may wait for the whole interval while the queue stands. */
+  /** The number of upstreams. While the queue stands, this many requests may still wait for the whole interval. */
   private upstreams = 0;
-  /** Waiting times count from this time on, because no request is late while there is no upstream. */
+  /** Earlier waiting does not count, because there was no upstream. */
   private countsFrom = Number.POSITIVE_INFINITY;
   /** The maximum number of pending requests of one home slot. */
   maxAtHome = Number.POSITIVE_INFINITY;
@@ -68,7 +68,7 @@ export class RequestQueue<W extends QueuedRequest> {
     return length;
   }
 
-  /** Whether a request of this kind is pending, behind which another one would have to wait. */
+  /** Whether a request of this kind is pending, so that another one would wait behind it. */
   holds(isIdempotent: boolean, home = 0): boolean {
     const lines = home === 0 ? this.shared : this.homes.get(home);
     return lines?.holds(isIdempotent) === true;
@@ -95,8 +95,8 @@ export class RequestQueue<W extends QueuedRequest> {
   }
 
   /**
-   * Offers the first request of each class, kind and home slot to `serve`, until none is served: the highest class first, and within it the
-   * one that has waited longest (or the newest). Served requests are removed.
+   * Offers the first request of each class, kind and home slot to `serve`, until none is served: the highest class first, within a class
+   * the request that has waited longest (or the newest). Served requests are removed.
    */
   serve(serve: (pending: W) => (() => void) | undefined): void {
     // Refused requests leave no room for others.
@@ -131,7 +131,7 @@ export class RequestQueue<W extends QueuedRequest> {
     return heads.sort((a, b) => (a.rank ?? Rank.NORMAL) - (b.rank ?? Rank.NORMAL) || age * (a.order - b.order));
   }
 
-  /** Removes and returns the requests of all home slots that are not accepted, in order. */
+  /** Removes and returns the requests of those home slots that are not accepted, in order. */
   takeHomes(accepts: (home: number) => boolean): W[] {
     const taken: W[] = [];
     for (const [home, lines] of this.homes) {
@@ -200,7 +200,7 @@ export class RequestQueue<W extends QueuedRequest> {
     return KINDS.flatMap((kind) => all.flatMap((lines) => lines.of(kind, rank) ?? []));
   }
 
-  /** Whether more than `count` requests are waiting, of this class and the higher ones. */
+  /** Whether more than `count` requests of this class and of higher ones are waiting. */
   private hasMoreThan(count: number, upTo: Rank = Rank.LOW): boolean {
     let left = count;
     for (const lines of [this.shared, ...this.homes.values()])

@@ -1,10 +1,10 @@
 /**
- * Limits how many requests that may have started are sent again: a share of a pool's requests, and a number that is always allowed. Failing
- * instances must not get twice their load. Pure.
+ * Limits how many requests that may have started are sent again: a share of a pool's requests, and a number that is always allowed. So
+ * failing instances do not get twice their load. Pure.
  */
 import type { RetryBudgetRule } from "@paceline/wire";
 
-/** An unused budget is kept for about this time, in seconds. */
+/** Unused budget is kept for about this time, in seconds. */
 const WINDOW_S = 10;
 
 export class RetryBudget {

@@ -1,9 +1,9 @@
-/** Round robin: picks the next upstream in slot order; during a deploy by weight. Also counts, so that handfuls even out. */
+/** Round robin: picks the next upstream in slot order, or by weight if weights differ. Also counts requests, so that handfuls even out. */
 import type { Policy } from "./picking.js";
 
-/** A handful brings an upstream at most this many requests ahead of each other one that may be picked. */
+/** After a handful, an upstream is at most this many requests ahead of every other one that may be picked. */
 const MAX_AHEAD = 31;
-/** An upstream that could not be picked for a while then gets at most this many requests more than the others. */
+/** An upstream that could not be picked for a while catches up by at most this many requests. */
 const MAX_BEHIND = 128;
 
 export class RoundRobin<Candidate extends { readonly name: string; readonly weight?: number | undefined }>
@@ -14,9 +14,9 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
   private given: number[] = [];
   /** The candidate whose turn it is. */
   private next = 0;
-  /** The one that was picked last; -1 if it is gone. */
+  /** The candidate that was picked last; -1 if it is gone. */
   private last = -1;
-  /** At most the minimum of `given`; below, at most the minimum of those that could be picked when it was computed. */
+  /** A lower bound of `given`; below, of those that could be picked when the bound was computed. */
   private least = 0;
   private leastFree = 0;
   /** Set while the weights differ. */
@@ -71,7 +71,7 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
       if (count >= fewest || !mayBePicked(candidates[at] as Candidate)) continue;
       best = at;
       fewest = count;
-      // Usually this is the first one.
+      // Usually the first candidate.
       if (count === this.least) break;
     }
     if (best < 0) return undefined;
@@ -97,7 +97,7 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
     return this.candidates[at] as Candidate;
   }
 
-  /** Returns the minimum of those that may be picked. */
+  /** Returns the minimum of `given` among those that may be picked. */
   private leastOf(mayBePicked: (candidate: Candidate) => boolean): number {
     const { candidates, given } = this;
     let least = Number.POSITIVE_INFINITY;

@@ -1,7 +1,7 @@
 /**
- * The counts that balancers with common upstreams share. Each balancer writes the number of its requests at every upstream into its own
- * table, and reads the tables of the others: no locks, no messages. Also the decisions based on the counts. Pure: a table is an array of
- * words; counts-files.ts writes it to and reads it from files.
+ * The counts that balancers with common upstreams share, and the decisions based on them. Each balancer writes the number of its requests
+ * at every upstream into a table, and reads the tables of the others: no locks, no messages. Pure: a table is an array of words, which
+ * counts-files.ts writes and reads.
  */
 
 /** The size of a table in words, enough for more than 1,300 upstreams. */
@@ -10,11 +10,11 @@ export const TABLE_WORDS = 4096;
 /** `PCC1`. A table of another version is not read. */
 const MAGIC = 0x31_43_43_50;
 const MAGIC_AT = 0;
-/** The index of the word that counts the ticks of its balancer. */
+/** The index of the word that counts the ticks of the table's balancer. */
 const BEATS_AT = 1;
-/** The index of the word that counts the changes of its entries' keys. */
+/** The index of the word that counts the changes of the entries' keys. */
 const CHANGES_AT = 2;
-/** The index of the word with the end of its entries. */
+/** The index of the word with the end of the entries. */
 const END_AT = 3;
 const FIRST_ENTRY = 4;
 
@@ -25,7 +25,7 @@ const PROGRESS = 2;
 const ENTRY_WORDS = 3;
 const MAX_COUNT = 0xffff;
 
-/** An upstream is held if none of the other balancer's requests there has ended for this many ticks of that balancer, 0.3 s. */
+/** Another balancer holds an upstream if none of its requests there has ended for this many of its ticks, 0.3 s. */
 const HELD_TICKS = 3;
 
 /** Returns the key of a process, for example `web.3#7`; never 0. */
@@ -104,12 +104,12 @@ export class OtherTable {
 
   constructor(readonly words: Uint32Array) {}
 
-  /** Whether it can be read. */
+  /** Whether the table can be read. */
   get isValid(): boolean {
     return this.words[MAGIC_AT] === MAGIC;
   }
 
-  /** Whether its balancer has requests at any upstream. */
+  /** Whether the table's balancer has requests at any upstream. */
   get isBusy(): boolean {
     const { words } = this;
     for (const places of this.places.values())
@@ -121,7 +121,7 @@ export class OtherTable {
     return this.words[BEATS_AT] as number;
   }
 
-  /** Finds its entries again if they have changed. Returns whether they have. */
+  /** Finds the entries again if they have changed. Returns whether they have. */
   refresh(): boolean {
     const { words, places } = this;
     const changes = words[CHANGES_AT] as number;
@@ -139,7 +139,7 @@ export class OtherTable {
     return true;
   }
 
-  /** Returns the indices of its entries with this key. A process that has left its pool and returned has several. */
+  /** Returns the indices of the entries with this key. A process that has left its pool and returned has several. */
   entriesOf(key: number): readonly number[] {
     return this.places.get(key) ?? [];
   }
@@ -152,13 +152,13 @@ interface Entry {
   /** As of the last tick. */
   progress: number;
   beats: number;
-  /** For how many of its balancer's ticks no request there has ended. */
+  /** For how many ticks of the table's balancer none of its requests at the upstream has ended. */
   heldTicks: number;
 }
 
 /** One upstream in the tables of all balancers. */
 export class SharedCounts {
-  /** The requests of the other balancers in flight there; below, those whose handler is not known to have returned; as of the last read. */
+  /** As of the last read, the other balancers' requests in flight; below, those whose handler is not known to have returned. */
   inFlight = 0;
   pending = 0;
   /** The requests of this balancer, as published. */
@@ -167,7 +167,7 @@ export class SharedCounts {
   isHeld = false;
   private atTick = 0;
   private entries: Entry[] = [];
-  /** The others' progress when this balancer sent a request behind theirs; undefined if it did not. */
+  /** The others' progress when this balancer sent a request behind theirs; undefined if it sent none. */
   private behind: number | undefined;
 
   constructor(
@@ -188,7 +188,7 @@ export class SharedCounts {
     this.table.giveBack(this.at);
   }
 
-  /** Adds up the requests of the others, as of the last read of their tables. */
+  /** Adds up the requests of the others, as read last. */
   look(): void {
     let inFlight = 0;
     let pending = 0;
@@ -203,7 +203,7 @@ export class SharedCounts {
     this.pending = pending;
   }
 
-  /** The maximum of the others' requests now and at the last tick: if the process exits, they may have noticed it earlier. */
+  /** The maximum of the others' requests now and at the last tick: they may have noticed earlier that the process has exited. */
   most(): number {
     this.read();
     this.look();
@@ -260,7 +260,7 @@ export class SharedCounts {
 /** Which requests of other balancers block an upstream for a request. */
 export const Heed = {
   NONE: 0,
-  /** The requests of a balancer if none of them has ended for a long time: they may block the instance, or crash it. */
+  /** The requests of balancers that hold the upstream: they may block the instance, or crash it. */
   HELD: 1,
   ALL: 2,
 } as const;
@@ -291,7 +291,7 @@ const USUAL_PATIENCE_MS = 5;
 
 /**
  * Returns how long a request waits in the queue for an upstream without a request of another balancer: about as long as a request takes. If
- * it waited longer, a balancer whose requests follow each other there would leave no turn to the others.
+ * it waited longer, a balancer with a steady flow of requests to the upstream would never leave room for the others.
  */
 export function patienceMs(typicalMicros: number | undefined): number {
   if (typicalMicros === undefined) return USUAL_PATIENCE_MS;

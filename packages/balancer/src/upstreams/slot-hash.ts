@@ -1,4 +1,4 @@
-/** Finds the slot of a client by hash. Every balancer process finds the same one, even after a restart. Pure. */
+/** Finds the slot of a client by hash. Every balancer process finds the same slot, even after a restart. Pure. */
 import { ascii } from "../http1/bytes.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -9,12 +9,12 @@ const FNV_START = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
 const TWO_32 = 2 ** 32;
 const QUESTION = 63;
-/** The path of a target without one. */
+/** The path of a target that has none. */
 const ROOT = ascii("/");
 
 /**
- * Returns the slot of a hash among the slots 1 to `slots` (jump consistent hash, Lamping and Veach 2014): all get the same share, and when
- * the last one is added or removed, only its own clients move.
+ * Returns the slot of a hash among the slots 1 to `slots` (jump consistent hash, Lamping and Veach 2014). All slots get the same share.
+ * When the last slot is added or removed, only its own clients move.
  * @param choice 0 for the slot of the client; higher numbers for the slots to use instead, in order
  */
 export function choiceOf(hash: number, choice: number, slots: number): number {
@@ -53,7 +53,7 @@ export function hashOfPath({ target, targetStart, targetEnd }: RequestHead): num
   return targetStart === end ? hashOfBytes(ROOT, 0, 1) : hashOfBytes(target, targetStart, end);
 }
 
-/** Returns a hash of the client's network; 0 if its address is unknown. Stored with the fields, which are cached by client. */
+/** Returns a hash of the client's network; 0 if the address is unknown. Stored with the fields, which are cached by client. */
 export function hashOfClient(fields: ForwardedFields): number {
   fields.clientHash ??= hashOfNetwork(networkOf(fields.client));
   return fields.clientHash;

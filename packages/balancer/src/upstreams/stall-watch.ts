@@ -16,7 +16,7 @@ const LATE_WEIGHT = 1 / 8;
 
 /**
  * Marks the upstreams of a pool as stalled that sent nothing for `stallTicks` ticks while others responded.
- * @param patienceTicks for how many ticks a stalled one keeps its sticky clients
+ * @param patienceTicks for how many ticks a stalled upstream keeps its sticky clients
  * @param weight the weight of this tick: 1, or less if it was late
  * @param inTurn how many of them are in turn
  */
@@ -27,7 +27,7 @@ export function markStalled(
   let isBusy = false;
   let atLimit = 0;
   for (const upstream of upstreams) {
-    // An upstream that is out of turn could not take over from the others.
+    // An upstream that is out of turn could not take requests of the others.
     if (upstream.countStall(weight) >= stallTicks && !upstream.isOutOfTurn) atLimit++;
     if (upstream.inFlight > 0) isBusy = true;
   }
@@ -45,8 +45,8 @@ export function markStalled(
 }
 
 /**
- * Counts its own ticks instead of time. All pending input is read between two ticks, so a balancer that was off the CPU does not mistake
- * its own pause for a stall.
+ * Counts ticks instead of time. All pending input is read between two ticks, so a balancer that got no CPU for a while does not mistake its
+ * own pause for a stall.
  */
 export class StallWatch {
   private timer: NodeJS.Timeout | undefined;

@@ -3,12 +3,12 @@
  * 8289), and how long a request may wait in each case. Pure.
  * - A queue stands when it has not been empty for an interval. It stops standing when no request was refused for an interval.
  * - In a burst, a request may wait for the interval, and the oldest goes first, so that all get their turn.
- * - In a standing queue, the oldest request has probably been abandoned, and running it would make the next one as late. So the newest goes
- * first, and a request may wait for a twentieth of the interval, as CoDel allows 5 ms of 100. The first few in line may still wait for the
- * whole interval, so that an instance that becomes free always finds a request.
+ * - In a standing queue, the client of the oldest request has probably left, and running it would make the next one as late. So the newest
+ * goes first, and a request may wait for a twentieth of the interval, as CoDel allows 5 ms of 100. The first few in line may still wait for
+ * the whole interval, so that an instance that becomes free always finds a request.
  */
 
-/** As a fraction of the interval. */
+/** How long a request may wait in a standing queue, as a fraction of the interval. */
 const TARGET_SHARE = 1 / 20;
 
 export class StandingQueue {

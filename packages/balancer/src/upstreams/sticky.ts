@@ -52,9 +52,9 @@ export class Binding {
   choice = 0;
 }
 
-/** By hash, a process with fewer requests in flight is never skipped as overloaded: each of them may be an idle WebSocket. */
+/** By hash, a process with fewer requests in flight is never skipped as overloaded: each request may be an idle WebSocket. */
 const NEVER_OVERLOADED = 64;
-/** The same number if clients have no sessions there, so that another slot costs little. */
+/** The same number if clients have no sessions, so that another slot costs little. */
 const NEVER_OVERLOADED_LOOSE = 4;
 /** By hash, the maximum number of requests in flight at one process, as a multiple of the average. */
 const MOST_LOAD = 1.25;
@@ -63,7 +63,7 @@ const MAX_CHOICES = 8;
 
 const COOKIE = ascii("cookie");
 const CACHE_CONTROL = ascii("cache-control");
-/** The app says that caches may store the response for all clients. */
+/** Matches Cache-Control of a response that caches may store for all clients. */
 const FOR_ALL = /(?:^|[\s,])(?:public|s-maxage)(?:$|[\s,=])/i;
 const SEMICOLON = 59;
 const DOT = 46;
@@ -77,7 +77,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
   private count = 0;
   private inFlight = 0;
   private picksUntilCount = 0;
-  /** The lines that set the cookie of each slot, by its value and scheme. */
+  /** The lines that set the cookie of each slot, by the cookie's value and scheme. */
   private cookieLines = new Map<string, Uint8Array>();
   /** The name in the rule: `name=` of the cookie, or the field's name in lower case. */
   private readonly name: Uint8Array;
@@ -119,7 +119,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
         if (value !== undefined && value !== "") slot.cookies.push(ascii(value));
     }
     const total = candidates.reduce((sum, { weight = 1 }) => sum + weight, 0);
-    // Of one slot's clients, the canary gets its share times the number of slots.
+    // All clients of a canary come from one slot, so it gets its share, times the number of slots, of that slot's clients.
     for (const slot of this.slots)
       if (slot?.canary !== undefined) slot.canaryPart = ((slot.canary.weight ?? 1) * this.count) / total;
   }
@@ -150,7 +150,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
 
   /**
    * Determines the slot of a connection in tcp mode by the client's address, since nothing else is known. The connection does not wait for
-   * its slot.
+   * this slot.
    */
   bindClient(binding: Binding, { fields }: Peer): void {
     binding.mayWait = false;
@@ -198,7 +198,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
   private homeIn(slot: number, hash: number): number {
     const part = this.slots[slot]?.canaryPart ?? 0;
     if (part === 0) return slot;
-    // The slot was chosen by the same hash, so its bits are mixed once more.
+    // The same hash chose the slot, so its bits are mixed once more.
     const mixed = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) >>> 0;
     return mixed < part * HASHES ? -slot : slot;
   }
@@ -285,7 +285,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
   }
 }
 
-/** Compares all bytes, so that the time does not reveal how many are right. */
+/** Compares all bytes, so that the duration does not reveal how many are right. */
 function isValue(cookie: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
   if (cookie.length === 0 || end - start !== cookie.length) return false;
   let difference = 0;

@@ -44,7 +44,7 @@ export interface ResponseReceiver {
   /** Whether it may have started at an upstream that exited or stalled; the next upstream must then send STARTED first. */
   readonly mayHaveStartedElsewhere: boolean;
   readonly request: DescribedRequest;
-  /** Since when the request has not waited for an upstream, by performance.now(), which is more exact than `Deadlines.now`. */
+  /** When the request's wait for an upstream ended, by performance.now(), which is more exact than `Deadlines.now`. */
   readonly readyAt?: number;
   /** Connections kept for this client's next request; undefined if none may be kept. */
   readonly keptConnections?: KeptConnections | undefined;
@@ -60,7 +60,7 @@ export interface ResponseReceiver {
   onResponseHead(head: ResponseHead): void;
   /** Receives a piece of the body; the bytes are valid until the call returns. */
   onBody(bytes: Uint8Array, start: number, end: number): void;
-  /** Called when everything received in this turn of the event loop was passed on. */
+  /** Called when everything that was received in this turn of the event loop has been passed on. */
   onResponseBatch(): void;
   /** Called when the response is complete and the stream has ended. */
   onResponseEnd(): void;
@@ -70,7 +70,7 @@ export interface ResponseReceiver {
   onUpstreamDrain(): void;
 }
 
-/** One request in progress. Its acknowledgements are the bytes of the request that the upstream has taken. */
+/** One request in progress. Acknowledgements count the bytes of the request that the upstream has taken. */
 export interface UpstreamStream extends AcknowledgingConnection {
   readonly isReady: boolean;
   /** The number of bytes of the body that wait here for the upstream. */
@@ -85,7 +85,7 @@ export interface UpstreamStream extends AcknowledgingConnection {
   flush(): boolean;
   /** Abandons the response and notifies the upstream at once. No events follow. */
   cancel(): void;
-  /** @param staysSmall whether few bytes should be in transit from now on */
+  /** @param staysSmall whether only few bytes should be in transit from now on */
   pause(staysSmall?: boolean): void;
   resume(): void;
 }
@@ -105,7 +105,7 @@ export interface UpstreamClient {
   readonly tcp?: TcpConnections;
   /** Whether `open` may be called now, for a request that is idempotent or not (RFC 9110 §9.2.2). */
   hasRoom(isIdempotent: boolean): boolean;
-  /** Whether the upstream has no room now but will have some soon, because it is finishing a request whose response is complete. */
+  /** Whether the upstream has no room now but will soon, because it is finishing a request whose response is complete. */
   readonly endsSoon?: boolean;
   /** The number of connections that are open or being opened. */
   readonly connections: number;
@@ -125,8 +125,8 @@ export interface UpstreamClient {
   /** Opens no new streams. Connections close when they become idle, and `onEmpty` follows the last one. */
   leave(onEmpty: () => void): void;
   /**
-   * Called every STALL_TICK_MS while work is in progress. Returns the summed weight of the latest calls in a row in which a reply was due
-   * and nothing arrived; 0 if that is unknown.
+   * Called every STALL_TICK_MS while work is in progress. Returns the summed weight of the latest consecutive calls at which a reply was
+   * due and nothing had arrived; 0 if that is unknown.
    */
   countStall(weight: number): number;
   /** Reassigns the requests of a stalled upstream that have not started. */
@@ -136,7 +136,7 @@ export interface UpstreamClient {
    * Default: 0.
    */
   readonly lasting?: number;
-  /** If the upstream's only request waits behind another balancer's, and may run twice, reassigns it. */
+  /** If the upstream's only request of this balancer waits behind another balancer's, and may run twice, reassigns it. */
   reassignWaiting?(): void;
   /** Returns the request that a stalled upstream is running, for display; undefined if unknown. */
   runningRequest(): string | undefined;

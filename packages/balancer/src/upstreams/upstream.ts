@@ -17,7 +17,7 @@ import type {
 } from "./upstream-client.js";
 import type { Vitals } from "./vitals.js";
 
-/** If nothing arrives from an upstream for this many ticks, half a second, the request that it is running is reported. */
+/** If nothing arrives from an upstream for this many ticks, half a second, the request that it runs is reported. */
 const RUNNING_TICKS = 32;
 
 /** Losses within this many milliseconds count as one, with the same cause. */
@@ -40,7 +40,7 @@ export class Upstream {
   isStalled = false;
   /** Whether the upstream has been stalled for longer than its sticky clients wait. */
   isStalledLong = false;
-  /** How long it takes for its requests. */
+  /** How long its requests take. */
   readonly pace = new Pace();
   /** When it was last picked because of its free event loop, in milliseconds of `performance.now`. */
   pickedAtMs = Number.NEGATIVE_INFINITY;
@@ -48,7 +48,7 @@ export class Upstream {
   readonly slot: number;
   /** The number of requests in flight that may have crashed another process. */
   retriedStarts = 0;
-  /** Its share of the turns, relative to the other weights of its pool: above 0, multiplied with the factor of a slow start. */
+  /** Its share of the turns, relative to the other weights of its pool: above 0, including the factor of a slow start. */
   weight = 1;
   private fullWeight = 1;
   private startFactor = 1;
@@ -62,7 +62,7 @@ export class Upstream {
   isCanary = false;
   /** Why the upstream gets no new requests, as a sum of `OutOfTurn`. Its pool decides the consequences. */
   reasons = 0;
-  /** Whether the upstream gets no new requests for these reasons. */
+  /** Whether the upstream gets no new requests because of these reasons. */
   isOutOfTurn = false;
   /** The cookie value that its clients get if its pool has one, and another value by which they are recognized. */
   cookie: string | undefined;
@@ -72,7 +72,7 @@ export class Upstream {
   private finishedSince = 0;
   /** Its responses since this process has known it, by STATUS_CLASSES. */
   private readonly statuses = new Uint32Array(STATUS_CLASSES.length);
-  /** How many of them were in the last report. */
+  /** How many of these were in the last report. */
   private reported = 0;
   private isLeaving = false;
   /** Since when the upstream is leaving, in milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
@@ -111,10 +111,7 @@ export class Upstream {
     return this.others === undefined ? this.inFlight : this.inFlight + this.others.inFlight;
   }
 
-  /**
-   * Whether it only has long-lasting requests: a long poll says nothing about its event loop, and a response that takes long to send says
-   * even less.
-   */
+  /** Whether it only has long-lasting requests, such as long polls and long responses: these do not show that its event loop is busy. */
   get isIdle(): boolean {
     return this.awaited <= Math.min(this.fewestAwaited, this.fewestBefore);
   }
@@ -193,7 +190,7 @@ export class Upstream {
     return this.statuses.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Whether it has responses that were not reported. */
+  /** Whether it has unreported responses. */
   get hasNews(): boolean {
     return this.countedResponses !== this.reported;
   }
@@ -357,12 +354,12 @@ export class Upstream {
     if (this.inFlight === 0) this.onIdle?.();
   }
 
-  /** Whether the process has been leaving for a while, so that it drains until its deadline. A hung process is killed as soon as it leaves. */
+  /** Whether the process has been leaving for a while: then it drains until its deadline. A hung process is killed as soon as it leaves. */
   isDraining(now: number): boolean {
     return now - this.leavingSince > SAME_LOSS_MS;
   }
 
-  /** Records that a request was lost here, before its `release`. Returns false if it was not the only one of all balancers. */
+  /** Records that a request was lost here, before its `release`. Returns false if the upstream had other requests, of any balancer. */
   noteLoss(now: number): boolean {
     if (now - this.lossAt > SAME_LOSS_MS) this.wereSeveralLost = this.inFlight + (this.others?.most() ?? 0) > 1;
     this.lossAt = now;
@@ -374,7 +371,7 @@ export class Upstream {
     return this.maxInFlight === 1 && this.inFlight === 1 && this.others?.waitsBehindHeld === true;
   }
 
-  /** Reassigns that request, if it may run twice. */
+  /** Reassigns that request if it may run twice. */
   reassignWaiting(): void {
     this.client.reassignWaiting?.();
   }

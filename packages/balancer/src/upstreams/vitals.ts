@@ -20,7 +20,7 @@ const IS_FAILURE: Record<UpstreamLoss, boolean> = {
   behindStalled: false,
 };
 
-/** The counts of all upstreams of a pool, for the comparison of one with the others. */
+/** The counts of all upstreams of a pool, to compare one upstream with the others. */
 export class PoolVitals {
   requests = 0;
   failures = 0;
@@ -43,7 +43,7 @@ export class Vitals implements Seen {
   private rowBegan = 0;
   /** The counts of the pool when this upstream started to count. */
   private readonly before: Counts = { requests: 0, failures: 0 };
-  /** An ejected upstream does not count as one that fails. */
+  /** An ejected upstream is not counted among those that fail. */
   private isOut = false;
   private lostAt = Number.NEGATIVE_INFINITY;
 
@@ -95,8 +95,8 @@ export class Vitals implements Seen {
   }
 
   /**
-   * Counts a request for the other upstreams that fail. A success counts if it started after their first failure: it shows that only they
-   * fail.
+   * Counts a request in the comparison of the other upstreams that fail. A success counts if it started after their first failure: it shows
+   * that only they fail.
    */
   private countBeside(isFailure: boolean, milliseconds: number): void {
     const began = isFailure ? Number.POSITIVE_INFINITY : this.clock.current - milliseconds;

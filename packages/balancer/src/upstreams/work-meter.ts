@@ -1,15 +1,15 @@
-/** How much CPU time a request of a pool takes, and how many may therefore wait at one instance. Pure. */
+/** Measures the CPU time of a pool's requests, and computes how many may wait at one instance. Pure. */
 
 /**
- * How much work may wait at an instance, in microseconds: enough to keep it busy until its next request arrives. Requests that wait there
- * cannot go to the first free instance.
+ * How much work may wait at an instance, in microseconds: enough to keep the instance busy until the next request arrives, but no more,
+ * because requests that wait there cannot go to the first free instance.
  */
 const WAITING_WORK_US = 1000;
-/** With a larger window, a request would wait longer than it takes to be sent. */
+/** The maximum window. With a larger one, a request would wait longer than it takes to be sent. */
 const MAX_WINDOW = 16;
 /**
- * Requests that take at least this long are not sent to an instance whose event loop is running. In microseconds. For shorter ones the
- * check is not worth its cost of some microseconds, because the loop may be busy with something as short as a request.
+ * Requests that take at least this long are not sent to an instance whose event loop is running. In microseconds. For shorter requests the
+ * check is not worth its cost of some microseconds, because the loop may be busy with something just as short.
  */
 const LONG_WORK_US = 2000;
 /**
@@ -18,16 +18,16 @@ const LONG_WORK_US = 2000;
  */
 const MOSTLY_WORK = 4;
 /**
- * Requests that usually take less than this multiple of their CPU time wait for an instance without another request, for as long as
- * `IDLE_WAIT_REQUESTS` of them compute. Two requests at one instance wait for each other, and the p99 grows if a short request meets a long
- * one.
+ * Requests that usually take less than this multiple of their CPU time wait for an instance without another request, for at most
+ * `IDLE_WAIT_REQUESTS` times their mean CPU time. Two requests at one instance delay each other, and the p99 grows if a short request waits
+ * for a long one.
  */
 const NEARLY_ALL_WORK = 2;
 const IDLE_WAIT_REQUESTS = 8;
 const MAX_IDLE_WAIT_MS = 50;
 /** The approximate time for waking another instance for a request, in microseconds. */
 const WAKE_US = 50;
-/** The mean covers about this many of the last requests. There is no window before this many. */
+/** The mean covers about this many of the last requests. Before this many, the window is unlimited. */
 const MEAN_OVER_REQUESTS = 64;
 
 export class WorkMeter {
@@ -62,7 +62,7 @@ export class WorkMeter {
     this.isLong = this.meanUs >= LONG_WORK_US;
   }
 
-  /** Whether its requests, which usually take this many microseconds, mostly compute. */
+  /** Whether requests that usually take this many microseconds mostly compute. */
   isMostOf(usualUs: number): boolean {
     return usualUs < MOSTLY_WORK * this.meanUs;
   }

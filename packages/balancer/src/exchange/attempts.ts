@@ -1,4 +1,4 @@
-/** Finds an upstream for a request, at once or through the request queue. If that upstream fails, finds another one. */
+/** Finds an upstream for a request, at once or through the request queue. If the upstream fails, finds another one. */
 
 import type { Peer } from "../http1/forwarded.js";
 import type { RequestHead } from "../http1/request-head.js";
@@ -38,9 +38,9 @@ export class Attempts implements Waiting {
   private sends = 0;
   /** Set once the request was lost at an upstream where it may have started. */
   private lostStarts: LostStarts | undefined;
-  /** Until when the request waits for a connection to an upstream; 0 if it does not wait. */
+  /** Until when the request waits for a connection to an upstream; 0 if the request does not wait. */
   private waitsUntil = 0;
-  /** Since when the request waits in a queue with a time limit; 0 if it does not. */
+  /** Since when the request waits in a queue with a time limit; 0 if it is not in one. */
   private queuedSince = 0;
 
   constructor(
@@ -122,7 +122,7 @@ export class Attempts implements Waiting {
 
   private enqueue(pool: Pool, head: RequestHead | undefined): void {
     const home = this.binding?.home ?? 0;
-    // All upstreams have failed once, perhaps only because they are too busy to accept. Each is tried again later.
+    // All upstreams have failed once, perhaps only because they are too busy to accept. All are tried again later.
     if (home === 0) this.tried = undefined;
     this.owner.onQueued();
     const { requestQueue } = pool;
@@ -143,8 +143,8 @@ export class Attempts implements Waiting {
   }
 
   /**
-   * Called at the deadline of a pending request. Sends it to an instance whose window is full, or a sticky client's to another slot.
-   * Otherwise responds with 503.
+   * Called at the deadline of a pending request. Sends the request to an instance whose window is full, or a sticky client's request to
+   * another slot. Otherwise responds with 503.
    */
   onQueueDeadline(): void {
     const wasQueued = this.isQueued;
@@ -157,7 +157,7 @@ export class Attempts implements Waiting {
     else this.leaveHome(this.pool as Pool);
   }
 
-  /** Whether requests are sent to a busy instance instead of being refused, as in a pool without a time limit. */
+  /** Whether requests go to a busy instance instead of being refused, as in a pool without a time limit. */
   private get mayRelieve(): boolean {
     return this.pool?.requestQueue.isTimed === false;
   }
@@ -248,7 +248,7 @@ export class Attempts implements Waiting {
     this.relay.counters.retriesTotal++;
     // A stale connection does not count against its upstream.
     if (upstream !== undefined && loss !== "staleConnection") this.tried = [...(this.tried ?? []), upstream];
-    // A stalled process still has its clients' sessions. After all other losses the sessions are gone.
+    // A stalled process still has the sessions of its clients. After all other losses the sessions are gone.
     const { binding } = this;
     if (binding !== undefined && upstream?.home === binding.home && !isStall(loss)) binding.needsCookie = true;
     return undefined;
@@ -268,7 +268,7 @@ export class Attempts implements Waiting {
   }
 }
 
-/** Whether the process may continue later. */
+/** Whether the process of the upstream may continue later. */
 function isStall(loss: UpstreamLoss): boolean {
   return loss === "stalled" || loss === "behindStalled" || loss === "staleConnection";
 }
@@ -282,7 +282,7 @@ interface LossFacts {
 
 /**
  * Returns the class of a request that has to wait.
- * @param head is overwritten if there are classes
+ * @param head overwritten if there are classes
  */
 function rankOf(ranks: Router<Rank> | undefined, kept: SavedHead, head: RequestHead): Rank {
   if (ranks === undefined || kept.parseOriginal(head) < 0) return Rank.NORMAL;

@@ -34,7 +34,7 @@ export class BufferBudget {
     return this.used <= this.maxBytes / 2;
   }
 
-  /** Takes bytes from the budget. Returns false, without taking any, if it is exhausted, unless `isForced`. */
+  /** Takes bytes from the budget. If it is exhausted, takes none and returns false, unless `isForced`. */
   take(bytes: number, isForced = false): boolean {
     if (!isForced && this.used + bytes > this.maxBytes) return false;
     this.used += bytes;
@@ -58,12 +58,12 @@ export class BufferBudget {
     if (this.waiting.size > 0) this.arm();
   }
 
-  /** Whether there is room for a read, with half the budget left for others. If not, `onRoom` is called when there may be. */
+  /** Whether there is room for a read, with half the budget left for others. If not, `onRoom` is called when there may be room. */
   mayRead(reader: Reader): boolean {
     const half = this.maxBytes / 2;
     const bytes = Math.min(READ_BYTES, half);
     if (this.used + this.expected + bytes > half) {
-      // Woken by `give` or after the expected reads, because polling in each turn would keep the CPU busy.
+      // Woken by `give` or after the expected reads: polling in each turn of the event loop would keep the CPU busy.
       this.waiting.add(reader);
       return false;
     }
@@ -83,7 +83,7 @@ export class BufferBudget {
     setImmediate(this.onTurn);
   }
 
-  /** Expected reads arrive between this turn and the next, and are counted then. */
+  /** Expected reads arrive between this turn of the event loop and the next, and are counted then. */
   private readonly onTurn = (): void => void setImmediate(this.wake);
 
   private readonly wake = (): void => {

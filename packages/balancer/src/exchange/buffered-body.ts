@@ -1,4 +1,4 @@
-/** Request bodies in memory: copies for sending again, and collected bodies. Pieces are joined, because each has a fixed cost. */
+/** Request bodies in memory: copies for sending again, and collected bodies. Pieces are joined, because every piece has a fixed cost. */
 
 import { free } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
@@ -9,13 +9,13 @@ const NOTHING = new Uint8Array(0);
 /** A single piece in a buffer up to this size does not count in the budget. */
 const LEAST_BYTES = 4096;
 /**
- * A larger piece that has to wait is copied, because the copy can be freed explicitly. The original read would be left to the garbage
- * collector for a long time.
+ * A larger piece that has to wait is copied, because the copy can be freed explicitly. The garbage collector would free the original much
+ * later.
  */
 const MAX_HELD_READ_BYTES = 16_384;
 
 export class BufferedBody {
-  /** Whether everything that the client has sent of the body is kept. */
+  /** Whether the whole body, as far as the client has sent it, is kept. */
   isWhole = true;
   /** A single piece in its original buffer, or the joined pieces. */
   private room: Uint8Array = NOTHING;
@@ -50,8 +50,8 @@ export class BufferedBody {
   }
 
   /**
-   * Keeps a piece that cannot be sent yet, regardless of the limit. The client is then paused. Returns false if the budget is exhausted and
-   * the piece was not counted before.
+   * Keeps a piece that cannot be sent yet, regardless of the limit. The caller then pauses the client. Returns false if the budget is
+   * exhausted and the piece was not counted before.
    */
   hold(bytes: Uint8Array, start: number, end: number, wasCounted = false): boolean {
     return this.join(bytes, start, end, true, wasCounted);
@@ -61,7 +61,7 @@ export class BufferedBody {
     const { length } = this;
     if (length === 0) return this.begin(bytes, start, end, isHeld, isForced);
     const needed = length + end - start;
-    // These are few bytes, because the client is paused soon.
+    // Only few bytes, because the client is paused soon.
     if ((!this.isOwn || needed > this.room.length) && !this.grow(needed, isHeld)) return false;
     this.room.set(bytes.subarray(start, end), length);
     this.length = needed;
@@ -159,7 +159,7 @@ export class CollectedBytes {
     return true;
   }
 
-  /** Frees bytes that no other code uses. The garbage collector would run only after as many bytes again. */
+  /** Frees bytes that no other code uses. The garbage collector would run only after as many bytes were allocated again. */
   private free(): void {
     if (this.room.length > 0) free(this.room);
   }

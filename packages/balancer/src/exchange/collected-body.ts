@@ -11,7 +11,7 @@ import { SpooledBody, type SpooledBodyOwner } from "./spooled-body.js";
 export interface CollectedBodyOwner {
   /** The trailers of the body, once it has arrived. */
   readonly trailers: Uint8Array | undefined;
-  /** Called when an upstream may be picked. `bytes` are the whole body, or its beginning if the rest follows as the client sends it. */
+  /** Called when an upstream may be picked. `bytes`: the whole body, or its beginning if the rest follows as the client sends it. */
   onCollected(bytes: Uint8Array): void;
   /** Called when the client is too slow, the body is too large, or there is no room for it. */
   onCollectingFailed(status: 408 | 413 | 503): void;
@@ -19,7 +19,7 @@ export interface CollectedBodyOwner {
   upstreamIsBehind(): void;
 }
 
-/** A large body that waits for 100 Continue and cannot be buffered is not collected: the instance may refuse it. */
+/** A large body that cannot be buffered, and whose client waits for 100 Continue, is not collected: the instance may refuse it. */
 export function isToBeCollected(head: RequestHead, { limits, spool }: Relay): boolean {
   const { framing, isUpgrade, expectsContinue, contentLength } = head;
   if (framing === "none" || isUpgrade) return false;
@@ -78,7 +78,7 @@ export class CollectedBody implements SpooledBodyOwner {
     this.client.deadlineAt = this.relay.deadlines.now + this.relay.limits.bodyTimeoutMs;
   }
 
-  /** Returns false if the piece was not taken. The owner was notified, and the rest of the body follows as the client sends it. */
+  /** Returns false if the piece was not taken: then the owner was notified, and the rest of the body follows as the client sends it. */
   add(bytes: Uint8Array, start: number, end: number): boolean {
     this.rate.add(end - start);
     if (this.spooled !== undefined) this.spool(this.spooled, bytes, start, end);

@@ -28,7 +28,7 @@ export interface Downstream {
    * @param fields further fields, as lines
    */
   respond(status: LocalStatus, fields?: string): void;
-  /** Cuts the response off. The client can see that it is incomplete. */
+  /** Cuts the response off, so that the client can see that it is incomplete. */
   abort(): void;
   pauseBody(): void;
   resumeBody(): void;
@@ -36,7 +36,7 @@ export interface Downstream {
 
 /** The response to one client. */
 export interface DownstreamResponse {
-  /** Whether the client of the current request accepts trailers; and the response's trailers, which are sent at its end. */
+  /** Whether the client of the current request accepts trailers. Also: the response's trailers, which are sent at its end. */
   readonly takesTrailers: boolean;
   trailers: Uint8Array | undefined;
   /** Sends a 1xx before the response. Returns false like `body`. */

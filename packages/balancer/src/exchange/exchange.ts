@@ -1,6 +1,6 @@
 /**
- * One request and its response, from a parsed head to the end of the response, and the consequences of failures. request-side.ts handles
- * the request, response-flow.ts forwards the body, states.ts has each state's behaviour.
+ * One request and its response, from a parsed head to the end of the response, and the handling of failures. request-side.ts handles the
+ * request, response-flow.ts forwards the response's body, states.ts has each state's behaviour.
  */
 import { passingTrailers } from "../http1/forward-policy.js";
 import type { ResponseHead } from "../http1/response-head.js";
@@ -25,7 +25,7 @@ export class Exchange extends RequestSide {
   onClientDrain(): void {
     const wasBlocked = this.flow.isClientBlocked;
     this.flow.isClientBlocked = false;
-    // The client may have read bytes of an earlier response. The deadlines of this one do not depend on them.
+    // The client may have read bytes of an earlier response. The deadlines of this response do not depend on them.
     if (!this.hasResponse && !(this.state === State.SENT && wasBlocked)) return;
     this.setDeadlineIn(this.requestTimeoutMs());
     this.flow.resume(this.stream);
@@ -103,7 +103,7 @@ export class Exchange extends RequestSide {
     this.pool = undefined;
     this.client.resumeBody();
     former.serveQueue();
-    // Only now, because the queue may have put another head into `relay.requestHead`.
+    // Read only now, because the queue may have put another head into `relay.requestHead`.
     const { internal, requestHead } = this.relay;
     const route = internal && this.request.redirect(redirect, internal, requestHead);
     if (route === undefined) return this.respond(404);
@@ -152,7 +152,7 @@ export class Exchange extends RequestSide {
     this.client.endResponse();
   }
 
-  /** Called when the upstream has finished and the client has not. */
+  /** Called when the upstream has finished the response and the client has not. */
   private deliver(): void {
     const pool = this.pool as Pool;
     this.state = State.DELIVERING;

@@ -5,27 +5,27 @@
 
 /** A peer that reads at this rate is not reset, in bytes per millisecond. */
 export const SLOWEST_READ = 1;
-/** The time within which the kernel of a distant peer that reads at SLOWEST_READ reports that, in milliseconds. */
+/** If a distant peer reads at SLOWEST_READ, its kernel reports progress within this time, in milliseconds. */
 const REPORT_MS = 8000;
 /**
  * Until this time after it has fallen behind, a peer is only reset far beyond the limit, because the acknowledgement of a distant peer
  * takes some time. In milliseconds.
  */
 export const YOUNG_MS = 100;
-/** A peer that was seen to read is late after this time without reading: on Node, progress is known once a second. In milliseconds. */
+/** A peer that was seen to read is late if it is this far behind: on Node, progress is known once a second. In milliseconds. */
 const LATE_MS = 2000;
 /** From this multiple of the limit on, peers get YOUNG_MS rather than REPORT_MS. */
 const BEYOND = 1.25;
-/** Above this multiple of the limit, peers get no time at all. */
+/** Above this multiple of the limit, peers are reset at once. */
 export const FAR_BEYOND = 1.5;
 
 /** The facts about a peer with unread bytes. */
 export interface Waiting {
-  /** When it fell behind for the first time, without the times in which it had read everything. In milliseconds. */
+  /** When it fell behind for the first time, shifted by the time in which it had read everything. In milliseconds. */
   readonly firstBlockedAt: number;
   /** The time up to which it has read enough: each byte pays for its time at SLOWEST_READ. In milliseconds. */
   readonly paidUntil: number;
-  /** If this long has passed after `paidUntil`, the peer certainly reads less than SLOWEST_READ. In milliseconds. */
+  /** If this long has passed after `paidUntil`, the peer certainly reads more slowly than SLOWEST_READ. In milliseconds. */
   readonly patienceMs: number;
   /** Whether it was seen to read. */
   readonly hasRead: boolean;
@@ -51,12 +51,12 @@ interface Rule {
 }
 
 const longestBehind = ({ paidUntil }: Waiting) => paidUntil;
-/** Newcomers in any number cannot take away the time in which earlier peers prove that they read. */
+/** The last peers go first, so that no number of newcomers takes away the time in which earlier peers prove that they read. */
 const newest = ({ firstBlockedAt }: Waiting) => -firstBlockedAt;
 
 /**
- * The order of resets. A kernel or a window may hide that a peer reads. But no peer that was seen to read is reset while there is one that
- * was not.
+ * The order of resets. A kernel or a window may hide that a peer reads. But no peer that was seen to read is reset while another peer was
+ * not.
  */
 const RULES: readonly Rule[] = [
   { standing: "stopped", above: 0.5, rank: longestBehind },
@@ -71,24 +71,24 @@ export interface Shortage<Peer> {
   readonly now: number;
   /** Since when more than the limit is used, in milliseconds. */
   readonly beyondSince: number;
-  /** Returns the memory in use at that moment, as a multiple of the limit. */
+  /** Returns the memory in use at the moment of the call, as a multiple of the limit. */
   used(): number;
   /** Whether enough is known about a peer that may be reading. */
   isKnown(peer: Peer): boolean;
-  /** Resets a peer, unless it no longer gives way with its latest progress. Returns whether it was reset. */
+  /** Resets a peer, unless its latest progress shows that it need not be reset. Returns whether it was reset. */
   reset(peer: Peer): boolean;
 }
 
 /**
- * How long a peer that may be reading must be behind before it is reset, in milliseconds. It gets the same time from the moment in which
- * the limit was exceeded, so that the time of those that came last, and are reset first, is over, too.
+ * How long a peer that may be reading must be behind before it is reset, in milliseconds. As much time must have passed since the limit was
+ * exceeded, so that the time of the last peers, which are reset first, is over, too.
  * @param used the memory in use, as a multiple of the limit
  */
 export function graceMs(used: number): number {
   return Math.max(YOUNG_MS, REPORT_MS * (1 - (used - 1) / (BEYOND - 1)));
 }
 
-/** Whether a peer is to be reset once it is the first in the order. */
+/** Whether a peer is to be reset when it is the first in the order. */
 export function givesWay(
   peer: Waiting,
   { now, beyondSince, used }: Pick<Shortage<never>, "now" | "beyondSince" | "used">,
@@ -110,7 +110,7 @@ export function giveWay<Peer extends Waiting>(waiting: Iterable<Peer>, shortage:
   for (const peer of waiting) groups[standingOf(peer, shortage.now)].push(peer);
   let isOneSpared = false;
   for (const { standing, above, rank } of RULES) {
-    // A stopped peer that is not known yet does not protect those that were never seen to read.
+    // A stopped peer that must be checked first does not protect those that were never seen to read.
     if (shortage.used() <= above || (isOneSpared && standing !== "unseen")) return;
     for (const peer of groups[standing].sort((one, other) => rank(one) - rank(other))) {
       if (shortage.used() <= above || (isOneSpared && isEarlier(peer, shortage))) return;

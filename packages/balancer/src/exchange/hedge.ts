@@ -35,7 +35,7 @@ type State =
   /** The second upstream serves the request. */
   | "overtaken";
 
-/** Belongs to an exchange, and serves all of its requests. Receives the response of the second upstream. */
+/** Belongs to an exchange, and is used for all of its requests. Receives the response of the second upstream. */
 export class Hedge implements ResponseReceiver, WaitingRequest {
   sentAtMs = 0;
   private state: State = "off";

@@ -26,9 +26,9 @@ const BLAMED: Partial<Record<LocalStatus, AccessOutcome>> = {
 };
 
 /**
- * Why a response is cut off. The cause decides what is counted. If the client does not read it, or a tunnel is idle, the status that was
- * sent is counted, and nothing against the instance. If the app or the balancer fails to complete it, a 502 is counted, and against the
- * instance only if the app failed.
+ * Why a response is cut off. The cause decides what is counted. If the client does not read the response, or a tunnel is idle, the status
+ * that was sent is counted, and nothing against the instance. If the app or the balancer fails to complete the response, a 502 is counted:
+ * against the instance only if the app failed.
  */
 export type Cut =
   /** The client reads too slowly or not at all, or sends its body too slowly. */
@@ -66,7 +66,7 @@ export class Outcome implements Finished {
   /** The size of the response's body so far. */
   bodyBytes = 0;
   startedAt = 0;
-  // These times are only taken for spans and for an access log that shows them; `sentAt` also for policies that need latencies.
+  // These times are only measured for spans and for an access log that shows them; `sentAt` also for policies that need latencies.
   queuedAt = 0;
   foundAt = 0;
   sentAt = 0;
@@ -81,7 +81,7 @@ export class Outcome implements Finished {
   phase: AccessPhase = "head";
   /** Whether the client gets the head of the response from the instance. */
   hasResponded = false;
-  /** When the request was ready to be sent: after that it did not wait for an instance. */
+  /** When the request was ready to be sent, and no longer waited for an instance. */
   readyAt = 0;
   /** The status that was counted while the client was still receiving the response; 0 before. */
   private counted = 0;
@@ -190,14 +190,14 @@ export class Outcome implements Finished {
 
   /**
    * Called when the response is cut off. Returns the status of a response that was not sent (`isUnsent`); 0 if part of it was sent.
-   * @param isCounted whether it is counted already, as one that was delivered in part
+   * @param isCounted whether the response is counted already, as delivered in part
    */
   cut(cut: Cut, upstream: Upstream | undefined, isUnsent: boolean, isCounted: boolean): 0 | 499 | 502 | 503 {
     const { fault, outcome } = CUTS[cut];
     if (cut === "no-room") this.noteNoRoom();
     if (this.outcome === "whole") this.outcome = outcome;
     if (cut === "no-room" && isUnsent) {
-      // For the instance, this counts as a request that its client has abandoned.
+      // For the instance, the request counts as abandoned by its client.
       upstream?.abandoned(this.tookMs, this.head);
       this.sparesInstance = true;
       this.status = NO_ROOM;
@@ -229,7 +229,7 @@ export class Outcome implements Finished {
   }
 
   /**
-   * Notes the request for the report about `upstream`, if that has exited.
+   * Notes the request for the report about `upstream`, if this has exited.
    * @param upstream undefined: the request was not sent
    */
   noteLost(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {

@@ -1,9 +1,9 @@
 /** Remembers requests that crash their processes, so that they are not sent to further processes. Pure. */
 
-/** How long an exited process counts, in milliseconds. */
+/** How long an exited process is remembered, in milliseconds. */
 export const POISON_MS = 60_000;
 /**
- * The maximum number of remembered requests. If more of them crash their processes within a minute, every request counts as one of them.
+ * The maximum number of remembered requests. If more requests crash their processes within a minute, every request counts as one of them.
  */
 const MAX_REQUESTS = 256;
 const MAX_SEGMENTS = 8;

@@ -8,7 +8,7 @@ import type { Downstream } from "./downstream.js";
 import type { Relay } from "./relay.js";
 import type { ResponseFlow } from "./response-flow.js";
 
-/** Each upstream may have this many queued bytes outside the budget. */
+/** This many queued bytes of an upstream do not count in the budget. */
 const FREE_BYTES = 16_384;
 /** Longer trailers count in the budget while they are kept. */
 const FREE_TRAILER_BYTES = 4096;
@@ -39,7 +39,7 @@ export class RequestBody implements CollectedBodyOwner {
   private waitingShare = 0;
   /** The body collected before an upstream was picked. */
   private collected: CollectedBody | undefined;
-  /** Measures how an upstream reads that has fallen behind. Kept as long as the upstream has the request. */
+  /** Measures the reading of an upstream that has fallen behind. Kept as long as the upstream has the request. */
   private reader: SlowReader | undefined;
   /** Whether the current deadline is the next check of the upstream's reading. */
   private isWatchingUpstream = false;
@@ -121,7 +121,7 @@ export class RequestBody implements CollectedBodyOwner {
       this.client.resumeBody();
       const { bytes } = buffered;
       const isTaken = stream.sendBody(bytes, 0, bytes.length);
-      // Instead of this piece, the bytes that wait for the upstream are counted.
+      // The bytes that wait for the upstream are counted instead of this piece.
       buffered.trim();
       if (!isTaken && !this.blockClient()) return;
     }
@@ -176,7 +176,7 @@ export class RequestBody implements CollectedBodyOwner {
     return this.reader !== undefined || (this.stream?.waitingBytes ?? 0) > 0;
   }
 
-  /** Starts to measure the upstream: it is late if it reads nothing more of the body, but may read slowly. */
+  /** Starts to measure the upstream. It may read slowly, but is late if it reads nothing more of the body. */
   watchUpstream(): void {
     this.reader ??= new SlowReader(this.stream as UpstreamStream, this.owner.responseTimeoutMs);
     if (this.flow.isClientBlocked) return;
@@ -206,7 +206,7 @@ export class RequestBody implements CollectedBodyOwner {
   /** Called when the upstream can take more. */
   unblock(): void {
     this.isUpstreamBlocked = false;
-    // The client was paused for part of the time; it is not known how long.
+    // The client was paused for an unknown part of the time.
     this.rate?.restart(this.relay.deadlines.now);
     this.countWaiting(0);
   }

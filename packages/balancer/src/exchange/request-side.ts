@@ -42,11 +42,11 @@ export abstract class RequestSide
   readonly flow: ResponseFlow;
   readonly outcome: Outcome;
   private connections: KeptConnections | undefined;
-  /** Whether its upstream received it as a request that may have crashed another process. */
+  /** Whether the upstream received it as a request that may have crashed another process. */
   protected isRetriedStart = false;
   /** Created for the client's first request to a pool with `hedge`. */
   protected hedge: Hedge | undefined;
-  /** Set if the response named a file, which is sent in place of its body. */
+  /** Set if the response named a file, which is sent instead of the response's body. */
   protected redirect: FileRedirect | undefined;
 
   constructor(
@@ -151,7 +151,7 @@ export abstract class RequestSide
     }
     const route = admit(this.relay, head, this.peer);
     if (typeof route === "number") return this.respond(route);
-    // Clients such as botocore wait for the 100 even if the body is empty, and no instance would send it.
+    // Clients such as botocore wait for the 100 even if the body is empty, and no instance would send one.
     if (this.expectsContinue && head.framing === "none") this.continue();
     this.state = State.QUEUED;
     this.request.routed(route, head);
@@ -170,7 +170,7 @@ export abstract class RequestSide
     if (this.expectsContinue) this.continue();
   }
 
-  /** Sends 100 Continue, because the instance's own would come too late. */
+  /** Sends 100 Continue, because that of the instance would come too late. */
   private continue(): void {
     this.client.response.continue();
     this.expectsContinue = false;
@@ -243,7 +243,7 @@ export abstract class RequestSide
     stream.flush();
   }
 
-  /** Sets a deadline that is not for a check of the upstream. */
+  /** Sets a deadline other than a check of the upstream. */
   setDeadlineIn(timeoutMs: number): void {
     this.body.stopWatchingUpstream();
     this.client.deadlineAt = this.relay.deadlines.now + timeoutMs;
@@ -278,7 +278,7 @@ export abstract class RequestSide
     this.body.resume();
   }
 
-  /** Returns the upstream's time limit if it has the whole body, or cannot take more of it; otherwise the client's. */
+  /** Returns the upstream's time limit if the upstream has the whole body, or cannot take more; otherwise the client's. */
   requestTimeoutMs(): number {
     const { limits } = this.relay;
     if (this.state === State.TUNNEL) return limits.tunnelIdleTimeoutMs;

@@ -1,4 +1,4 @@
-/** Sends a response to the client: directly, or through the spool so that limited concurrency is freed earlier; compressed or not. */
+/** Sends a response to the client: directly, or through the spool to free limited concurrency earlier; compressed or not. */
 import { type CodedReader, codingShare } from "../coding/coding-share.js";
 import type { CodedBody, Compression } from "../coding/compression.js";
 import type { Peer } from "../http1/forwarded.js";
@@ -18,14 +18,14 @@ export interface ResponseFlowOwner {
 }
 
 export class ResponseFlow implements BacklogOwner, CodedReader {
-  /** Set while the client reads too slowly: the upstream is paused, or the rest is spooled. The deadline is then the client's. */
+  /** Set while the client reads too slowly: the upstream is paused, or the rest is spooled. The deadline then applies to the client. */
   isClientBlocked = false;
   private backlog: Backlog | undefined;
   /** Compresses the body for the client; undefined if it is not compressed. */
   coded: CodedBody | undefined;
-  /** The number of bytes to compress in its last read. */
+  /** The number of bytes to compress in the upstream's last read. */
   batchBytes = 0;
-  /** The upstream, if it is paused until there is time to compress more. */
+  /** The upstream, while it is paused until there is time to compress more. */
   private inLine: UpstreamStream | undefined;
 
   constructor(
@@ -56,7 +56,7 @@ export class ResponseFlow implements BacklogOwner, CodedReader {
     const { coded } = this;
     if (coded === undefined) return true;
     this.client.response.endCoding();
-    // The body has ended and can no longer wait.
+    // The body has ended, so compression can no longer wait.
     codingShare.count(coded.takeBatch());
     return !coded.hasFailed;
   }

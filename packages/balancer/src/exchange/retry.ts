@@ -6,14 +6,14 @@ import { requestPattern } from "./poison.js";
 import type { Relay } from "./relay.js";
 
 /**
- * The maximum number of upstreams at which a request may start. The request may be the reason why the first one crashed, and must not crash
- * every instance.
+ * The maximum number of upstreams at which a request may start. The request may have crashed the first one, and must not crash every
+ * instance.
  */
 const MAX_STARTS = 2;
 
 /**
- * How often a request is sent again if it provably never started. Sending it is harmless, but it must not wait forever while instances keep
- * crashing.
+ * How often a request is sent again if it provably never started. Sending it again is harmless, but it must not wait forever while
+ * instances keep crashing.
  */
 export const MAX_SENDS = 20;
 
@@ -114,7 +114,7 @@ export class LostStarts {
     // A server that closes idle connections may lose a request by chance. Only a second loss is evidence.
     if (loss === "staleConnection" && endedProcess === undefined) return;
     const isSure = loss === "fatal" || isOnlyLoss || endedProcess !== undefined;
-    // If several requests were lost together, only one of them caused it: one that is lost again, or is already known.
+    // If several requests were lost together, only one of them was the cause: a request that is lost again, or is already known.
     if (!isSure && !isPoison(this.relay, pool, described)) return;
     const request = requestPattern(described);
     if (endedProcess !== undefined) poison.record(pool, request, endedProcess, deadlines.now);

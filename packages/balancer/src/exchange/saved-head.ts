@@ -1,6 +1,6 @@
 /**
- * A request's head, kept as the received bytes so that it can be sent later or again. It is then parsed again, unless the queue could keep
- * it parsed.
+ * A request's head, kept as the received bytes so that it can be sent later or again. The head is then parsed again, unless the queue could
+ * keep it in parsed form.
  */
 import { giveBack, routeClassOf } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
@@ -84,8 +84,8 @@ export class SavedHead {
   }
 
   /**
-   * Keeps the head in parsed form if there is room, because it will be sent soon. Not if it is part of a larger read, which would stay in
-   * memory.
+   * Keeps the head in parsed form if there is room, because it will be sent soon. A head in a larger read is not kept, because the read
+   * would stay in memory.
    */
   keepParsed(owner: HeadOwner): void {
     if (owner.requestHead.bytes !== this.bytes) return;
@@ -99,17 +99,17 @@ export class SavedHead {
     this.target = head.target === head.bytes ? undefined : head.target;
   }
 
-  /** Its route class, for a pool whose new release is being judged. */
+  /** The route class, for a pool whose new release is being judged. */
   get routeClass(): number {
     return routeClassOf(this.route?.ordinal ?? 0, this.isRead);
   }
 
-  /** Whether its method is GET or HEAD. */
+  /** Whether the method is GET or HEAD. */
   get isRead(): boolean {
     return this.isForFile || isRead(this.bytes, this.start);
   }
 
-  /** The counts of its route; undefined if it has none. */
+  /** The counts of the route; undefined if there is none. */
   get routeCounts(): RouteCounts | undefined {
     return this.route?.counts;
   }
@@ -146,7 +146,7 @@ export class SavedHead {
     return this.start;
   }
 
-  /** Notes the fields for the access log, for a request that was to be omitted. @param head is overwritten */
+  /** Notes the fields of a request that the access log would otherwise omit. @param head overwritten */
   noteLate(head: RequestHead): void {
     if (this.parseOriginal(head) >= 0) this.logged?.note(head, this.start, this.end);
   }
@@ -180,7 +180,7 @@ export class SavedHead {
     return this.describeLater()();
   }
 
-  /** Returns a function that returns the result of `describe`. That is rarely needed and costs more than the whole head. */
+  /** Returns a function that returns the result of `describe`, which is rarely needed and costs more than keeping the head. */
   describeLater(): () => string {
     if (this.bytes === undefined) return () => "";
     const beginning = copyOf(this.bytes, this.start, Math.min(this.end, this.start + MAX_DESCRIBED_BYTES));
@@ -241,7 +241,7 @@ export interface HeadOwner {
   readonly spareHeads: SpareHeads;
 }
 
-/** Request heads in addition to the one that is being parsed. Queued requests keep theirs, and need not be parsed again. */
+/** Request heads in addition to the one that is being parsed. Queued requests keep such heads, and need not be parsed again. */
 export class SpareHeads {
   private readonly spare: RequestHead[] = [];
   private made = 0;

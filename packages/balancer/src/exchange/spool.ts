@@ -60,7 +60,7 @@ export class Spool {
     return this.usedBytes + bytes <= this.options.maxBytes;
   }
 
-  /** Returns false if the spool is full. Responses may use half of it, because unlike requests they can wait in their instances. */
+  /** Returns false if the spool is full. Responses may use half of it: unlike requests, they can wait in their instances. */
   take(bytes: number, use: SpoolUse): boolean {
     if (!this.hasRoom(bytes)) return false;
     if (use === "response") {
@@ -95,7 +95,7 @@ export class Spool {
 const TMPFILE = 0o20000000;
 const MODE = 0o600;
 
-/** The names of files that need a name for a moment. */
+/** The names of files that briefly need one. */
 const NAME = /^spool-\d+-\d+$/;
 
 let made = 0;

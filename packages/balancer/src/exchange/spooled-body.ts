@@ -16,13 +16,13 @@ export interface SpooledBodyOwner {
   onSpoolWritten(): void;
   /** Receives bytes of the body in order. Returns false to stop until `pump`. */
   onSpooledBytes(bytes: Uint8Array, start: number, end: number): boolean;
-  /** Called when everything so far was passed on; possibly more than once, and from within `pump`. */
+  /** Called when everything so far was passed on; perhaps more than once, and from within `pump`. */
   onSpoolRead(): void;
   /** Called when a file could not be opened, written or read. The kept part of a response can still be read, unless `isLost`. */
   onSpoolFailed(isLost: boolean): void;
 }
 
-/** "wait": accepted, but continue only after `onSpoolWritten`. "full": not accepted; only for requests. */
+/** "wait": accepted, but the owner continues only after `onSpoolWritten`. "full": not accepted; only for requests. */
 type Appended = "taken" | "wait" | "full";
 
 export class SpooledBody {
@@ -188,7 +188,7 @@ export class SpooledBody {
     if (!this.owner.onSpooledBytes(bytes, 0, count)) this.isPumping = false;
   }
 
-  /** Releases everything. Waits for disk operations in progress, because they use its buffers. */
+  /** Releases everything, after disk operations in progress, because they use the buffers. */
   close(): void {
     this.isClosed = true;
     this.isPumping = false;

@@ -1,4 +1,4 @@
-/** The states of an exchange: for which side it waits, and how it handles the client's input. */
+/** The states of an exchange: which side it waits for, and how it handles the client's input. */
 import type { AccessPhase } from "@paceline/wire/access-log";
 import type { UpstreamStream } from "../upstreams/upstream-client.js";
 import type { Attempts } from "./attempts.js";
@@ -48,7 +48,7 @@ class Collecting extends ExchangeState {
   override readonly phase = "body";
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
-    // Otherwise the state has changed, and the rest of the body follows as the client sends it.
+    // Otherwise the state has changed, and the rest of the body follows as it arrives.
     if (!exchange.body.addCollected(bytes, start, end)) exchange.onRequestBody(bytes, start, end);
   }
 
@@ -121,7 +121,7 @@ class Responding extends ExchangeState {
   override readonly hasResponse = true;
 
   override onRequestBody(exchange: ExchangeContext, bytes: Uint8Array, start: number, end: number): void {
-    // The body may belong to a dialogue between client and app, which has no minimum rate.
+    // The body may be part of a dialogue between client and app, which has no minimum rate.
     sendBody(exchange, bytes, start, end, exchange.relay.limits.bodyTimeoutMs);
   }
 

@@ -5,9 +5,9 @@
 import { FAR_BEYOND, givesWay, giveWay, type Shortage, SLOWEST_READ, standingOf, YOUNG_MS } from "./giving-way.js";
 import { FIRST_READINGS, type UnreadEntry } from "./unread-entry.js";
 
-/** For this time after it was first blocked, a peer may be judged without another check, in milliseconds. */
+/** For this long after a peer was first blocked, no further check is needed before it may be reset, in milliseconds. */
 const NEW_MS = 1000;
-/** Each byte that a peer reads pays for its time at SLOWEST_READ, but at most for this time ahead, in milliseconds. */
+/** A byte that a peer reads pays for the time that it takes at SLOWEST_READ, but at most for this time ahead, in milliseconds. */
 const MAX_PAID_MS = 10_000;
 /** A reader with more unread bytes than this still counts: an HTTP/2 client may have the beginnings of a hundred responses. */
 const MAX_READER_BYTES = 1 << 20;
@@ -31,14 +31,14 @@ interface UnreadOptions {
   patienceMs: number;
   /** Receives a line for the operator. */
   tell(line: string): void;
-  /** Updates the progress of peers before they are judged. Returns the time of that progress. */
+  /** Updates the progress of peers before a decision about them. Returns the time of this progress. */
   lookAtPeers(): number;
 }
 
 export class UnreadBytes {
   /** Peers that count. */
   private readonly blocked = new Set<UnreadEntry>();
-  /** Readers, which do not count; the one that was checked last is last. */
+  /** Readers, which do not count, in the order in which they were last checked. */
   private readonly readers = new Set<UnreadEntry>();
   private used = 0;
   /** The number of readers' unread bytes, which do not count. */
@@ -72,7 +72,7 @@ export class UnreadBytes {
     return this.spareBytes === 0;
   }
 
-  /** How many more bytes may be unread before that. */
+  /** How many more bytes may be unread before this is so. */
   get spareBytes(): number {
     return Math.max(0, this.options.maxBytes / 2 - this.used - this.exemptBytes);
   }
@@ -94,7 +94,7 @@ export class UnreadBytes {
     if (entry.firstBlockedAt === Number.POSITIVE_INFINITY) {
       entry.beginProof(now);
       entry.noteStep();
-      // What a peer on this machine reads becomes known only after it was asked for.
+      // The reading of a peer on this machine is known only after a query.
       entry.prove(now);
     } else entry.firstBlockedAt += now - entry.drainedAt;
     this.blocked.add(entry);
@@ -151,7 +151,7 @@ export class UnreadBytes {
     else this.beyondSince ??= this.options.clock.now;
   }
 
-  /** Judges in a later turn, because the caller is in the middle of sending. */
+  /** Decides in a later turn of the event loop, because the caller is in the middle of sending. */
   private arm(): void {
     if (this.isArmed) return;
     this.isArmed = true;
@@ -202,7 +202,7 @@ export class UnreadBytes {
     this.timer ??= setTimeout(this.onTimer, YOUNG_MS).unref();
   }
 
-  /** Whether the reading of a peer is known: it was checked since it was blocked, or is so new that kernels only fill their buffers. */
+  /** Whether the reading of a peer is known: it was checked since it was blocked, or is so new that its bytes only fill kernels' buffers. */
   private readonly isKnown = ({ firstBlockedAt, paidUntil }: UnreadEntry): boolean =>
     this.options.clock.now - firstBlockedAt < NEW_MS || this.knownAt - paidUntil >= YOUNG_MS;
 
@@ -231,7 +231,7 @@ export class UnreadBytes {
     this.readers.add(entry);
   }
 
-  /** Returns false if it was not exempt. */
+  /** Returns false if the peer was not exempt. */
   private endExemption(entry: UnreadEntry): boolean {
     if (!this.readers.delete(entry)) return false;
     this.exemptBytes -= entry.exemptBytes;
@@ -244,7 +244,7 @@ export class UnreadBytes {
     const { now } = this.options.clock;
     const { progressBytes } = entry.owner;
     if (entry.bytes > 0) this.recount(entry);
-    // Even without progress, because it becomes known later how much it has certainly read.
+    // Even without progress, because the number of bytes that it has certainly read becomes known later.
     entry.noteStep();
     this.noteFirstReading(entry);
     const more = progressBytes - entry.progressBytes;
@@ -261,7 +261,7 @@ export class UnreadBytes {
     return entry.isProvenReader && now < entry.paidUntil + this.options.patienceMs + entry.stepMs;
   }
 
-  /** How many bytes kernels had accepted when it was first blocked is only known from a later reading. */
+  /** Only a later reading of the kernels' buffers shows how many bytes they had accepted when the peer was first blocked. */
   private noteFirstReading(entry: UnreadEntry): void {
     if (entry.firstReadings === FIRST_READINGS || this.knownAt <= entry.firstReadingAt) return;
     entry.firstReadings++;

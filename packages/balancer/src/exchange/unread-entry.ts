@@ -2,8 +2,8 @@
 import { SLOWEST_READ, type Waiting } from "./giving-way.js";
 
 /**
- * After this time without reading, a peer may be reset before the limit is reached, in milliseconds. The kernel of a distant reader of
- * 1,000 bytes per second reports its reading every 4 to 8 s. On Node there are several checks in this time.
+ * After this time without reading, a peer may be reset before the limit is reached, in milliseconds. If a distant peer reads 1,000 bytes
+ * per second, its kernel reports progress every 4 to 8 s. On Node there are several checks in this time.
  */
 const SILENT_MS = 10_000;
 /**
@@ -12,8 +12,8 @@ const SILENT_MS = 10_000;
  */
 const MAX_STEP_BYTES = 131_072;
 /**
- * Over TLS a program reads a whole record at once. Therefore even a peer whose kernel hides nothing may be silent for as long as one record
- * takes.
+ * Over TLS a program reads a whole record at once. Therefore even a peer whose kernel hides nothing may be silent for the time of one
+ * record.
  */
 const RECORD_BYTES = 16_384;
 /** A peer was seen to read when it has read this much since it was first blocked; a TLS handshake is smaller. */
@@ -32,7 +32,7 @@ export interface UnreadOwner {
   readonly unreadBytes: number;
   /** Grows while the peer reads. */
   readonly progressBytes: number;
-  /** How much it has certainly read, if `progressBytes` may count many bytes that only the kernel has accepted. */
+  /** The number of bytes certainly read, if `progressBytes` may include many that only the kernel has accepted. */
   readonly surelyReadBytes?: number | undefined;
   /** How much a peer on this machine has certainly read of all bytes; undefined for other peers, whose kernels do not report that. */
   readonly locallyReadBytes?: number | undefined;
@@ -48,7 +48,7 @@ export class UnreadEntry implements Waiting {
   bytes = 0;
   progressBytes = 0;
   /**
-   * When it was first blocked, in milliseconds of the clock, without the times in which nothing was unread; and its progress at that time.
+   * When it was first blocked, in milliseconds of the clock, shifted by the time in which nothing was unread. Also its progress then.
    */
   firstBlockedAt = Number.POSITIVE_INFINITY;
   firstProgressBytes = 0;
@@ -78,7 +78,7 @@ export class UnreadEntry implements Waiting {
     return SILENT_MS + this.stepMs;
   }
 
-  /** How long its program may be reading at SLOWEST_READ without showing it, in milliseconds. */
+  /** How long its program may read at SLOWEST_READ without visible progress, in milliseconds. */
   get stepMs(): number {
     return (RECORD_BYTES + this.step) / SLOWEST_READ;
   }
@@ -102,7 +102,7 @@ export class UnreadEntry implements Waiting {
     const { readBytes } = this;
     const isMore = readBytes > this.lastReadBytes;
     this.lastReadBytes = readBytes;
-    // Without its kernel's buffer, which may become known later, it may not have read.
+    // Some of these bytes may only be in its kernel's buffer, whose size may become known later.
     this.hasRead = readBytes >= SEEN_BYTES;
     if (!this.hasRead) return;
     const waitedMs = now - this.firstBlockedAt;

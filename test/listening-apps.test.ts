@@ -178,6 +178,9 @@ test("the words that PM2 has for it work: -i max, -p, arguments after --, ls, mo
   const { pid } = await project.status();
   const instances = { ready: availableParallelism(), wanted: availableParallelism() };
   expect(await mine()).toMatchObject([{ state: "running", pid, instances, listen: [`http://127.0.0.1:${port}`] }]);
+  signal(pid, "SIGSTOP");
+  expect(await mine()).toMatchObject([{ state: "stalled", pid, instances: null }]);
+  signal(pid, "SIGCONT");
   expect((await project.cli(["ls"])).output).toMatch(new RegExp(`running +${pid} +(\\d+)/\\1 `));
   expect((await project.cli(["monit", "--plain", "--once"])).output).toContain("web.1");
   expect((await project.cli(["start", "server.cjs", "dark"])).output).toContain("too many arguments: dark");

@@ -150,9 +150,12 @@ describe("a generation that never got ready, in a pool that has served", () => {
     const project = await startFleet({ runtime: "bun", app, config: { ...config, instances: 1 } });
     expect((await project.scale("web", 0)).code).toBe(0);
     project.writeConfig({ ...config, env: { VERSION: "v2" } });
-    expect((await project.reload()).code).toBe(0);
+    const stopped = /^web: (reload|restart) done; it has no instances: paceline restart web starts it$/m;
+    for (const operate of [() => project.reload(), () => project.restart()])
+      expect(await operate()).toMatchObject({ code: 0, output: expect.stringMatching(stopped) });
     project.write(".broken", "");
-    expect((await project.scale("web", 1)).code).toBe(1);
+    // It starts the number of instances in the config.
+    expect((await project.restart("web")).code).toBe(1);
     const { pools } = await project.statusWhere(
       "more tries than the budget has",
       ({ pools: [web] }) => web?.instances.every(({ attempt, state }) => attempt > 6 || state === "failed") === true,

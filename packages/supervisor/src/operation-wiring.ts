@@ -82,6 +82,7 @@ export function createOperations(parts: OtherParts, options: PartsOptions, adopt
       return problem;
     },
     isAutoscaled: (pool) => configs.scalingOf(pool) !== null,
+    configuredSizeOf: (pool) => configs.pool(pool)?.instances ?? 0,
   });
   const turns = new SlotTurns({
     ...{ runner, coordination, log, publish, isStopping },

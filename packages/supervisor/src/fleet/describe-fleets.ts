@@ -23,8 +23,9 @@ async function describe(fleet: FoundFleet): Promise<ListedFleet> {
     const client = fleet.state === "up" ? new FleetClient(fleet) : undefined;
     return listed(fleet, await client?.status({ timeoutMs: STATUS_TIMEOUT_MS }));
   } catch (error) {
-    const isSilent = fleet.owner === undefined && error instanceof PacelineError && error.code === "timeout";
-    if (isSilent) return { ...listed(fleet, undefined), state: "stalled" };
+    const code = fleet.owner === undefined && error instanceof PacelineError ? error.code : undefined;
+    // A supervisor that a signal has stopped is `unresponsive`.
+    if (code === "timeout" || code === "unresponsive") return { ...listed(fleet, undefined), state: "stalled" };
     return listed(fleet, undefined); // It does not respond, or (if another user runs it) not as a supervisor does.
   }
 }

@@ -117,7 +117,7 @@ export class PoolChanges {
     const now = findPool(runner.fleet, name);
     if (now === undefined || size === now.wanted) return rolled;
     const resized = await operations.resize(now, size, onProgress);
-    return resized.ok ? { ok: true, message: `${rolled.message}; ${resized.message}` } : resized;
+    return resized.ok && slots.length > 0 ? { ok: true, message: `${rolled.message}; ${resized.message}` } : resized;
   }
 
   async add(

@@ -174,6 +174,11 @@ function endOf(
 ): End {
   const { kind, done, total } = rollout;
   if (outcome.ok) {
+    if (total === 0) {
+      // Its requests get 503 as before.
+      const text = `${kind} done; it has no instances: paceline restart ${pool} starts it`;
+      return { level: "info", text, result: { ok: true, message: `${pool}: ${text}` } };
+    }
     const result: OperationResult = { ok: true, message: `${pool}: ${kind} done, ${total} of ${total}` };
     return { level: "info", text: `${kind} done: ${total} of ${total}`, result };
   }

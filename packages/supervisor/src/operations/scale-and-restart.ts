@@ -27,6 +27,8 @@ interface OperationsOptions {
   /** Makes the size the minimum of an autoscaled pool. Returns the reason if it is out of range; undefined for other pools. */
   setFloor(pool: string, instances: number): string | undefined;
   isAutoscaled(pool: string): boolean;
+  /** Returns the number of instances in the pool's config. */
+  configuredSizeOf(pool: string): number;
 }
 
 export const STOPPING: Refusal = { ok: false, code: "failed", message: "the fleet is stopping" };
@@ -105,9 +107,18 @@ export class ScaleAndRestart {
     }
   }
 
-  /** Replaces processes by new ones of the same generation, one after another. */
+  /** Starts a stopped pool with the number of instances in its config. */
+  private startStopped(name: string, onProgress: ProgressListener): Promise<OperationResult> | Refusal {
+    const instances = this.options.configuredSizeOf(name);
+    if (instances > 0) return this.scale(name, { instances }, onProgress);
+    return { ok: false, code: "failed", message: `${name} has no instances: paceline scale ${name} N starts it` };
+  }
+
+  /** Replaces processes by new ones of the same generation, one after another. A pool that is named and has no instances is started. */
   async restart(target: string | undefined, onProgress: ProgressListener): Promise<OperationResult> {
     const { runner, rollouts } = this.options;
+    if (target !== undefined && target !== BALANCER_POOL && findPool(runner.fleet, target)?.wanted === 0)
+      return this.startStopped(target, onProgress);
     const targets = this.resolve(target);
     if (targets === undefined) return this.unknown(target ?? "");
     for (const { pool } of targets) {

@@ -12,7 +12,7 @@ export const stop: DefineCommand = (program, action) => {
     .command("stop")
     .aliases(["kill", "delete"])
     .description("finish the requests in flight, then end the fleet, or all instances of a pool")
-    .argument("[pool]", "only this pool; paceline scale starts its instances again");
+    .argument("[pool]", "only this pool; paceline restart POOL starts its instances again");
   withTimeout(withJson(withFleet(command))).action(
     action(async (name: string | undefined, options: OperateOptions) => {
       const [{ elsewhere, operate }, { findSettledFleet }, { isLoss }] = await Promise.all([

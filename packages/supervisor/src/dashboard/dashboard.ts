@@ -5,7 +5,7 @@ import type { Glyphs } from "./chart.js";
 import { feedLines, feedStatus } from "./feed.js";
 import { ZOOMS } from "./history.js";
 import { type Effect, followed, initialModel, type Message, type Ownership, watched } from "./model.js";
-import { openTerminal } from "./terminal.js";
+import { isInForeground, openTerminal } from "./terminal.js";
 import { update } from "./update.js";
 import { view } from "./view.js";
 
@@ -147,6 +147,7 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
       for (const [signal, handler] of handlers) process.off(signal, handler);
       process.stdin.off("end", hangUp).off("error", hangUp);
       process.stdout.off("error", hangUp);
+      if (leaving.by === "signal") process.once("exit", () => endBy(leaving.signal));
       resolve(leaving);
     };
     process.on("uncaughtException", crash).on("unhandledRejection", crash);
@@ -157,6 +158,13 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
     void options.ended?.then(() => leave({ by: "end" }));
     frames.request(true);
   });
+}
+
+/** In the background, the runtime cannot end: it restores the terminal, and the kernel stops it for that. A signal ends it before. */
+function endBy(signal: NodeJS.Signals): void {
+  if (isInForeground()) return;
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
 }
 
 /** Figures change once a second, so two frames per second are enough. In milliseconds. */

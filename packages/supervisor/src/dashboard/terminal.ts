@@ -1,4 +1,5 @@
 /** The terminal: shows lines of styled text, reports keys and sizes, and restores the screen. */
+import { readFileSync } from "node:fs";
 import { PassThrough } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 import blessed from "blessed";
@@ -91,6 +92,8 @@ const MOUSE_ON = "\x1b[?1000h\x1b[?1006h";
 const MOUSE_OFF = "\x1b[?1006l\x1b[?1000l";
 /** If Ctrl-Z has not stopped this process after this time, in milliseconds, nothing would continue it: it has no shell with job control. */
 const STOPPED_WITHIN_MS = 100;
+/** How often a process in the background looks whether it has the terminal again, in milliseconds: `fg` after `bg` sends no signal. */
+const LOOK_EVERY_MS = 250;
 /** Terminals refuse longer texts. */
 const MAX_COPIED = 74_000;
 
@@ -102,7 +105,8 @@ function keysOfStdin({ onPasted, onMouse }: Pick<TerminalOptions, "onPasted" | "
     isTTY: true,
     isRaw: false,
     setRawMode(on: boolean) {
-      stdin.setRawMode?.(on);
+      // In the background, the kernel would stop this process for it; the shell has set the terminal already.
+      if (isInForeground()) stdin.setRawMode?.(on);
       keys.isRaw = on;
       return keys;
     },
@@ -151,6 +155,7 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
   let isAway = false;
   let hasMouse = false;
   let drawn: readonly Line[] = [];
+  let returning: NodeJS.Timeout | undefined;
   const write = (text: string) => screen.program._write(text);
   write(PASTE_ON);
 
@@ -167,23 +172,37 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
   };
   screen.on("resize", drawAnew);
 
-  const suspend = () => {
-    if (restored || isAway) return;
+  const leaveScreen = () => {
     isAway = true;
     write(MOUSE_OFF + PASTE_OFF);
     screen.leave();
+  };
+  const suspend = () => {
+    if (restored || isAway) return;
+    leaveScreen();
     keys.setRawMode(false);
     // Like the terminal, it stops the whole group: a script may wait for this process.
+    process.off("SIGTSTP", suspend);
     process.kill(0, "SIGTSTP");
-    setTimeout(() => {
+    returning = setTimeout(() => {
       if (isAway) comeBack();
     }, STOPPED_WITHIN_MS);
   };
   const comeBack = () => {
+    clearTimeout(returning);
     if (restored) return;
+    // Signals such as SIGTERM also continue a stopped process; the terminal is the shell's until `fg`.
+    if (!isInForeground()) {
+      if (!isAway) leaveScreen();
+      returning = setTimeout(comeBack, LOOK_EVERY_MS);
+      return;
+    }
     // If this process was stopped from outside, another program may have used the terminal meanwhile.
     if (!isAway) screen.leave();
     isAway = false;
+    process.off("SIGTSTP", suspend).on("SIGTSTP", suspend);
+    // The shell may have ended raw mode; setting it again has no effect.
+    keys.setRawMode(false);
     keys.setRawMode(true);
     screen.enter();
     write(PASTE_ON + (hasMouse ? MOUSE_ON : ""));
@@ -191,7 +210,7 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
     // The size may have changed meanwhile; the terminal tells only the program that it runs.
     process.kill(process.pid, "SIGWINCH");
   };
-  process.on("SIGCONT", comeBack);
+  process.on("SIGCONT", comeBack).on("SIGTSTP", suspend);
 
   return {
     get size() {
@@ -223,15 +242,31 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
     restore() {
       if (restored) return;
       restored = true;
-      process.off("SIGCONT", comeBack);
+      clearTimeout(returning);
+      process.off("SIGCONT", comeBack).off("SIGTSTP", suspend);
       close();
-      write(MOUSE_OFF + PASTE_OFF);
+      if (!isAway) write(MOUSE_OFF + PASTE_OFF);
       screen.destroy();
-      process.stdin.setRawMode?.(false);
+      keys.setRawMode(false);
       // Blessed leaves the input flowing, which keeps the process alive.
       process.stdin.pause();
     },
   };
+}
+
+/** Whether this process has the terminal, or has none. */
+export function isInForeground(): boolean {
+  try {
+    return hasTerminal(readFileSync("/proc/self/stat", "latin1"));
+  } catch {
+    return true;
+  }
+}
+
+/** @param stat of a process, as in /proc. The group that has the terminal is -1 without a terminal. Pure. */
+export function hasTerminal(stat: string): boolean {
+  const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return foreground === group || foreground === "-1";
 }
 
 /** Returns `enter`, `C-c`, or the character itself; undefined for keys that blessed reports twice. */

@@ -348,7 +348,7 @@ test("wrong options are one clear line, and a fleet without requests has no fron
     [["haproxy", "--image", "a"], /^paceline: --image is for kubernetes, compose, kamal, not for haproxy$/m],
     [["nginx", "--box", "a b"], /^paceline: --box: must be ADDRESS, .*, not "a b"$/m],
     [["nginx", "--box", "x=10.0.0.1", "--box", "x=10.0.0.2"], /^paceline: --box: two boxes are named x$/m],
-    [["haproxy", "--bind", ":80 ssl"], /^paceline: --bind: cannot contain spaces/m],
+    [["haproxy", "--bind", ":80 ssl"], /^paceline: --bind: must not contain spaces/m],
     [["compose", "--workdir", "app"], /^paceline: --workdir: must be an absolute path, not app$/m],
     [
       ["haproxy", "--worker", "app.js"],

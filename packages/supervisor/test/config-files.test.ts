@@ -97,7 +97,12 @@ describe.concurrent.each(RUNTIMES)("config files on %s", (_, program) => {
     [
       "holds a function",
       "export default { app() {} };",
-      /^paceline\.config\.mjs: app: must be something JSON can hold/,
+      /^paceline\.config\.mjs: app: must be something JSON can hold[^\n]*$/,
+    ],
+    [
+      "holds a function and a wrong port",
+      "export default { app: './app.js', instances: Number.NaN, env: { A() {} }, listen: '99999' };",
+      /^[^\n]*mjs: instances: must be a finite number, not NaN\n[^\n]*mjs: env.A: must be something JSON [^\n]*\n[^\n]*mjs: listen\[0\]: [^\n]*$/,
     ],
     [
       "cannot be parsed",
@@ -133,6 +138,11 @@ describe.concurrent.each(RUNTIMES)("config files on %s", (_, program) => {
     expect((await load(makeFolder({ ...APP, "paceline.config.json": twice }))).message).toMatch(
       /^paceline\.config\.json:5: has the key "env" twice in one table/,
     );
+    const others = '{\n "app": "./nope.js",\n "instances": 2,\n "listen": "99999",\n "instances": 0.5\n}';
+    const { message: all }: { message: string } = await load(makeFolder({ ...APP, "paceline.config.json": others }));
+    expect(all.split("\n").map((line) => line.replace(/^paceline\.config\.json:(\d: [\w[\]]+).*/, "$1"))).toEqual([
+      ...["5: has", "5: instances", "2: app", "4: listen[0]"],
+    ]);
     const toml = await load(makeFolder({ ...APP, "paceline.toml": 'app = "./app.js"\ninstances = = 3\n' }));
     expect(toml.message).toMatch(/^paceline\.toml:2: is not valid TOML: /);
     // A line that others may depend on ends the reading.

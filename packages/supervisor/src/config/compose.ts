@@ -88,7 +88,10 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   // Values that are missing because they were invalid have already been reported.
   const own = findings.slice(wrong.length).filter((finding) => !wrong.some(({ path }) => follows(finding.path, path)));
   findings.splice(wrong.length, findings.length, ...own);
-  problems.push(...findings.map((finding) => locate(finding, file, document)));
+  const { faults = [] } = document;
+  const isFaulty = ({ path }: Finding) => faults.some((fault) => fault.path.length > 0 && startsWith(path, fault.path));
+  problems.push(...faults);
+  problems.push(...findings.filter((each) => !isFaulty(each)).map((finding) => locate(finding, file, document)));
   if (problems.length > 0)
     throw new ConfigError(problems, task.isOnlyChecked ? { sound: soundPools(config, input, findings) } : {});
   return task.overrides.rehearses ? rehearsedConfig(config) : config;
@@ -114,6 +117,10 @@ function soundPools({ pools }: FleetConfig, input: FleetInput, findings: readonl
 function follows(path: Finding["path"], wrong: Finding["path"]): boolean {
   const isPool = path.length === 0 || (path.length === 2 && path[0] === "pools");
   return !isPool && path.every((part, at) => part === wrong[at]);
+}
+
+function startsWith(path: Finding["path"], start: Finding["path"]): boolean {
+  return start.every((part, at) => part === path[at]);
 }
 
 async function readSource({ source, watches }: LoadTask): Promise<ConfigDocument> {

@@ -59,12 +59,16 @@ export function formatKeyPath(path: (string | number)[]): string {
 /** The maximum number of problems that are reported before the configuration is validated. */
 export const MAX_EARLY_PROBLEMS = 20;
 
+/** Whether this is a value that JSON has no form for. */
+export function isUnsupported(value: unknown): boolean {
+  return ["function", "symbol", "bigint"].includes(typeof value);
+}
+
 /** Returns the values that JSON would silently drop, as problems. */
 export function findUnsupported(value: unknown, path: (string | number)[]): Pick<Problem, "path" | "message">[] {
   if (path.length > 100) return [{ path: [], message: "must be a table that does not contain itself" }];
   const type = typeof value;
-  if (type === "function" || type === "symbol" || type === "bigint")
-    return [{ path, message: `must be something JSON can hold, not a ${type}` }];
+  if (isUnsupported(value)) return [{ path, message: `must be something JSON can hold, not a ${type}` }];
   if (type === "number" && !Number.isFinite(value)) return [{ path, message: `must be a finite number, not ${value}` }];
   if (type !== "object" || value === null) return [];
   const found: Pick<Problem, "path" | "message">[] = [];

@@ -8,7 +8,7 @@ import { readRegularFile } from "@paceline/wire";
 import type { JitiOptions } from "jiti";
 import * as jsonc from "jsonc-parser";
 import { parse as parseToml, TomlError } from "smol-toml";
-import { ConfigError, findUnsupported, MAX_EARLY_PROBLEMS, type Problem } from "./problems.js";
+import { ConfigError, findUnsupported, isUnsupported, MAX_EARLY_PROBLEMS, type Problem } from "./problems.js";
 import { tomlLines } from "./toml-lines.js";
 
 /** The argument of the function that a config module exports. */
@@ -25,6 +25,8 @@ export interface ConfigDocument {
   lineOf(path: (string | number)[]): number | undefined;
   /** Why some lines cannot be read; `value` has the keys of the others. */
   problems?: Problem[];
+  /** Problems of single keys, which do not affect the others. */
+  faults?: Problem[];
 }
 
 /** The maximum size of a config in JSON or TOML, in bytes. */
@@ -43,7 +45,7 @@ export async function readConfigFile(file: string, context: ConfigContext): Prom
     case ".toml":
       return readToml(file, readText(file));
     default:
-      return { value: await importConfig(file, context), lineOf: noLine };
+      return { ...(await importConfig(file, context)), lineOf: noLine };
   }
 }
 
@@ -71,25 +73,33 @@ function parseJson(file: string, text: string): ConfigDocument {
     if (!byLine.has(line) && byLine.size < MAX_EARLY_PROBLEMS) byLine.set(line, { file, path: [], line, message });
   }
   if (byLine.size > 0) throw new ConfigError([...byLine.values()]);
-  const problems = (tree === undefined ? [] : repeatedKeys(tree)).slice(0, MAX_EARLY_PROBLEMS).map((key): Problem => {
+  const faults = (tree === undefined ? [] : repeatedKeys(tree)).slice(0, MAX_EARLY_PROBLEMS).map((key): Problem => {
     const message = `has the key ${JSON.stringify(key.value)} twice in one table`;
     return { file, path: [], line: lineAt(text, key.offset), message };
   });
   const lineOf = (path: (string | number)[]) => {
-    const node = tree === undefined ? undefined : jsonc.findNodeAtLocation(tree, path);
+    const find = (at: (string | number)[]) => (tree === undefined ? undefined : jsonc.findNodeAtLocation(tree, at));
+    // A list may be written as its only item.
+    const node = find(path) ?? (typeof path.at(-1) === "number" ? find(path.slice(0, -1)) : undefined);
     return node === undefined ? undefined : lineAt(text, node.offset);
   };
-  return { value: JSON.parse(text), lineOf, problems };
+  return { value: JSON.parse(text), lineOf, faults };
 }
 
-/** Returns the keys that their table has already; `JSON.parse` would silently drop the first of two equal ones. */
+/** Returns the keys that their table has already. Removes the first of two equal ones from the tree, as `JSON.parse` drops it. */
 function repeatedKeys({ type, children = [] }: jsonc.Node): jsonc.Node[] {
-  const known = new Set<unknown>();
+  const known = new Map<unknown, jsonc.Node>();
   const repeated: jsonc.Node[] = [];
-  for (const child of children) {
+  for (const child of [...children]) {
     const key = type === "object" ? child.children?.[0] : undefined;
-    if (key !== undefined && known.has(key.value)) repeated.push(key);
-    if (key !== undefined) known.add(key.value);
+    if (key !== undefined) {
+      const before = known.get(key.value);
+      if (before !== undefined) {
+        repeated.push(key);
+        children.splice(children.indexOf(before), 1);
+      }
+      known.set(key.value, child);
+    }
     repeated.push(...repeatedKeys(child));
   }
   return repeated;
@@ -141,12 +151,14 @@ const MAX_CONFIG_BYTES = 1 << 20;
  * named ones. A file named .json may contain any expression, as in PM2: with comments, names without quotes, trailing commas.
  * @throws ConfigError if the file throws, or contains values that JSON cannot represent
  */
-export function readForeignConfig(file: string): Promise<unknown> {
-  return importConfig(file, undefined, async () => {
+export async function readForeignConfig(file: string): Promise<unknown> {
+  const { value, faults } = await importConfig(file, undefined, async () => {
     if (/\.json5?$/.test(file)) return evaluate(file, readText(file));
     const { default: given, ...named } = await importModule(file);
     return given ?? named;
   });
+  if (faults.length > 0) throw new ConfigError(faults);
+  return value;
 }
 
 async function evaluate(file: string, text: string): Promise<unknown> {
@@ -159,23 +171,25 @@ async function evaluate(file: string, text: string): Promise<unknown> {
 }
 
 /**
- * Returns the default export of the module `file` after a round trip through JSON.
- * @throws ConfigError if the module throws, or exports values that JSON cannot represent
+ * Returns the default export of the module `file` after a round trip through JSON; values that JSON cannot represent are faults.
+ * @throws ConfigError if the module throws
  */
 async function importConfig(
   file: string,
   context?: ConfigContext,
   read: () => Promise<unknown> = async () => (await importModule(file)).default,
-): Promise<unknown> {
+): Promise<{ value: unknown; faults: Problem[] }> {
   const fail = (message: string) => new ConfigError([{ file, path: [], message }]);
   let json: string | undefined;
+  let faults: Problem[] = [];
   try {
     let config = await read();
     if (typeof config === "function") config = await config(context);
     const value = await config;
-    const unsupported = findUnsupported(value, []);
-    if (unsupported.length > 0) throw new ConfigError(unsupported.map((problem) => ({ file, ...problem })));
-    json = JSON.stringify(value);
+    faults = findUnsupported(value, []).map((problem) => ({ file, ...problem }));
+    // The whole value is wrong.
+    if (faults.some(({ path }) => path.length === 0)) throw new ConfigError(faults);
+    json = JSON.stringify(value, (_, each) => (isUnsupported(each) ? null : each));
   } catch (error) {
     if (error instanceof ConfigError) throw error;
     const place = syntaxErrorPlace(error, file);
@@ -185,7 +199,7 @@ async function importConfig(
   }
   if (json === undefined) throw fail("has no default export");
   if (Buffer.byteLength(json) > MAX_CONFIG_BYTES) throw fail(`exports more than ${MAX_CONFIG_BYTES} bytes`);
-  return JSON.parse(json);
+  return { value: JSON.parse(json), faults };
 }
 
 type Exports = Record<string, unknown>;

@@ -46,6 +46,15 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     });
   }
 
+  test.skipIf(!existsSync("/dev/full"))(
+    "output that cannot be written is reported, and the exit status is 1",
+    async () => {
+      const full = await run("sh", ["-c", 'exec "$0" schema >/dev/full', PACELINE], { env });
+      expect(full.code).toBe(1);
+      expect(full.stderr).toMatch(/^paceline: cannot write the output: ENOSPC[^\n]*\n$/);
+    },
+  );
+
   once.each([
     [[], /Usage: paceline/],
     [["stauts"], /unknown command 'stauts'[\s\S]*Did you mean status\?/],

@@ -15,7 +15,7 @@ import { parseLogJson } from "./format-line.js";
 import { logFilesIn } from "./log-file.js";
 import { elsewhere } from "./operate.js";
 import { type JsonOption, MOST_LINES, milliseconds, type TimeoutOption, unlessAll } from "./options.js";
-import { EXIT, type ExitStatus, printError } from "./output.js";
+import { afterOutput, EXIT, type ExitStatus, printError } from "./output.js";
 
 export type FollowOptions = FleetChoice & JsonOption & TimeoutOption & { follow?: boolean; lines?: number };
 
@@ -139,8 +139,8 @@ export async function printAll(lines: readonly string[]): Promise<void> {
   await new Promise<void>((resolve) => stdout.once("drain", resolve));
 }
 
-function leave(): void {
-  process.exit(EXIT.done);
+function leave(error: NodeJS.ErrnoException): void {
+  process.exit(afterOutput(error));
 }
 
 /**

@@ -7,7 +7,7 @@ import { callerOf } from "../control/caller.js";
 import { callerText } from "../core/history.js";
 import { shellWord } from "../core/words.js";
 import { PacelineError } from "../errors.js";
-import { EXIT, print, printError, printForeign } from "./output.js";
+import { afterOutput, EXIT, print, printError, printForeign } from "./output.js";
 
 /** The commands that may run on other machines, and what they do there. */
 const REMOTE_COMMANDS: Readonly<Record<string, "reads" | "changes">> = {
@@ -101,7 +101,7 @@ const AT_ONCE = 8;
 export async function runOnHosts(command: HostsCommand, environment: NodeJS.ProcessEnv): Promise<number> {
   const { hosts, isParallel, isReading } = command;
   // If the reader of stdout closes it, as in `| head`, a command that only reads ends; one that changes the fleet continues.
-  if (isReading) process.stdout.once("error", () => process.exit(EXIT.done));
+  if (isReading) process.stdout.once("error", (error) => process.exit(afterOutput(error)));
   const statuses = new Map<string, number>();
   const waiting = [...hosts];
   const work = async () => {

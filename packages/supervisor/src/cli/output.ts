@@ -10,10 +10,25 @@ function exitStatusOf(result: OperationResult): ExitStatus {
   return result.ok ? EXIT.done : exitStatusOfCode(result.code);
 }
 
-/** If the reader closes the output (`paceline logs | head`), only the output ends, not the command. */
-export function surviveClosedOutput(): void {
-  process.stdout.on("error", () => {});
+/**
+ * If the reader closes the output (`paceline logs | head`), only the output ends, not the command. If the output cannot be written for
+ * another reason, such as a full disk, `onFailure` is called.
+ */
+export function surviveClosedOutput(onFailure: () => void): void {
+  process.stdout.on("error", (error) => {
+    if (afterOutput(error) !== EXIT.done) onFailure();
+  });
   process.stderr.on("error", () => {});
+}
+
+let hasFailed = false;
+
+/** Returns the exit status of a command whose output ends with this error, and prints the reason once. */
+export function afterOutput(error: NodeJS.ErrnoException): ExitStatus {
+  if (error.code === "EPIPE") return EXIT.done;
+  if (!hasFailed) printError(`cannot write the output: ${error.message}`);
+  hasFailed = true;
+  return EXIT.failed;
 }
 
 /** Whether output is coloured; see https://no-color.org for NO_COLOR. */

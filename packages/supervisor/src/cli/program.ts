@@ -10,7 +10,10 @@ import { explainMistake } from "./pm2-hints.js";
 
 /** Runs the command line `args` (without runtime and script) and sets this process's exit status. */
 export async function run(args: string[]): Promise<void> {
-  surviveClosedOutput();
+  surviveClosedOutput(() => {
+    // A fleet outlives its output.
+    if (args[0] !== "start" && args[0] !== "serve") process.once("exit", () => (process.exitCode ||= EXIT.failed));
+  });
   // Searches the raw arguments, because an invalid command line has no parsed options.
   const wantsJson = args.slice(0, args.includes("--") ? args.indexOf("--") : args.length).includes("--json");
   const hosts = await onHosts(args, wantsJson);

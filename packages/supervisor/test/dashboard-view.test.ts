@@ -122,7 +122,7 @@ test("the frame at 80 × 24", () => {
      balancer.1 ready    1,554 ################   3 400µ  1.8    0   41 28.1   0  3d
     ── attention (3), events ───────────────────────────────────────────────────────
      ✗ web.5 exited, and waits for its next start
-     ! 5 of 6 instances of web are ready  web.5 is backoff
+     ! 5 of 6 instances of web are ready  web.5 is waiting for its next start
      ! web.3 is slow: p99 54 ms, the pool's median is 12 ms  CPU 41 %, event loop l…
 
 
@@ -148,7 +148,7 @@ test("the frame at 60 × 15", () => {
      balancer.1 ready    1,554 ##############   3  1.8    0   41
     ── attention (2 of 3), events ──────────── 1–7 of 10 rows ──
      ✗ web.5 exited, and waits for its next start
-     ! 5 of 6 instances of web are ready  web.5 is backoff
+     ! 5 of 6 instances of web are ready  web.5 is waiting for …
      ? help  Enter detail  l log  e errors  d deaths  c canary"
   `);
 });

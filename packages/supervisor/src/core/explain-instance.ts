@@ -37,6 +37,9 @@ const LONG_MS = 10_000;
 /** A part of the event of an instance that was ejected by hand. */
 const BY_OPERATOR = "ejected by an operator";
 
+/** The event of a pool without instances that gets some. */
+const STARTED_AGAIN = /^is being scaled from 0 to /;
+
 const AFTER_DEATH: Readonly<Record<string, string>> = {
   ready: "was restarted",
   backoff: "waits for its next start",
@@ -304,11 +307,18 @@ export function viewOf(
     instance,
     pool,
     peers: pool.instances.filter(({ name, state }) => name !== instance.name && state === "ready"),
-    deaths: currentDeaths(pool, facts).filter(({ name }) => name === instance.name),
+    deaths: currentDeaths(pool, facts).filter(
+      ({ name, at }) => name === instance.name && at >= startedAgainAt(pool, facts),
+    ),
     events: facts.events.filter(({ subject }) => isAbout(subject, instance.name)),
     open: facts.open.filter(({ name }) => name === instance.name).sort((a, b) => b.ageMs - a.ageMs),
     now: facts.now,
   };
+}
+
+/** Returns when the pool was last scaled up from 0: deaths from before that do not explain its instances. */
+function startedAgainAt({ name }: PoolFacts, { events }: Pick<Facts, "events">): number {
+  return events.findLast(({ subject, message }) => subject === name && STARTED_AGAIN.test(message))?.at ?? 0;
 }
 
 /** Returns the deaths in a pool since the fleet was started, of the generation in service only: a reload may have fixed the others. */
@@ -331,9 +341,10 @@ export function deathsOfRelease(
   );
 }
 
-/** Returns `ready`, `drained`, `stalled for 12 s`. */
+/** Returns `ready`, `drained`, `stalled for 12 s`, `waiting for its next start`. */
 export function wordOf(instance: InstanceFacts): string {
-  return instance.stalledMs === null ? stateWord(instance) : `stalled for ${formatDuration(instance.stalledMs / 1000)}`;
+  if (instance.stalledMs !== null) return `stalled for ${formatDuration(instance.stalledMs / 1000)}`;
+  return instance.state === "backoff" ? "waiting for its next start" : stateWord(instance);
 }
 
 export function recentOf(deaths: readonly DeathReport[], now: number): DeathReport[] {

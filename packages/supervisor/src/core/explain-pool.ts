@@ -62,7 +62,7 @@ export const POOL_RULES: Readonly<Record<string, (view: PoolView) => Found | und
       ? undefined
       : {
           severity: "fault",
-          what: `${pool.name} has no instances: it was scaled to 0`,
+          what: `${pool.name} has no instances: 0 are wanted`,
           evidence: [],
           todo: `paceline scale ${pool.name} 2`,
         },

@@ -244,6 +244,29 @@ const OF_POOLS: [kind: string, facts: Facts][] = [
 ];
 
 describe("the findings", () => {
+  it("do not explain an instance by deaths from before its pool was scaled up from 0", () => {
+    const message = "is being scaled from 0 to 2";
+    const at = NOW - 1000;
+    const event = { at, level: "info", subject: "web", message } as Facts["events"][number];
+    const found = (events: Facts["events"], diedAt = at - 1) =>
+      kindsIn(having({}, {}, { deaths: [death(1, { at: diedAt })], events }), "web.1").includes("died");
+    expect([found([]), found([event]), found([event], at + 1)]).toEqual([true, false, true]);
+    expect(found([{ ...event, message: "is being scaled from 1 to 2" }])).toBe(true);
+    expect(found([{ ...event, subject: "web2" }])).toBe(true);
+  });
+
+  it("say once that a pool serves no requests, in plain words", () => {
+    const backoff = { ...instanceFacts, state: "backoff", pid: null };
+    const facts = having({}, { ready: 0, instances: [backoff] });
+    const problem = "web serves no requests: none of its instances is ready";
+    const { findings } = explain({ kind: "fleet" }, { ...facts, fleet: { ...(facts.fleet as FleetFacts), problem } });
+    expect(findings.map(({ kind }) => kind)).not.toContain("problem");
+    expect(findings.find(({ kind }) => kind === "down")?.evidence).toEqual(["web.1 is waiting for its next start"]);
+    expect(
+      kindsIn({ ...facts, fleet: { ...(facts.fleet as FleetFacts), problem: `web2${problem.slice(3)}` } }),
+    ).toContain("problem");
+  });
+
   it("are none in a healthy fleet", () => {
     expect(kindsIn(nothing)).toEqual([]);
     expect(explain({ kind: "instance", name: "web.1" }, nothing).summary).toBe(

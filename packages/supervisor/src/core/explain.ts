@@ -27,6 +27,7 @@ import {
 import { findingsOfPool } from "./explain-pool.js";
 import { explainRequest } from "./explain-request.js";
 import { callerText, givenUpStart, type HistoryEntry } from "./history.js";
+import { isUnserved } from "./serving.js";
 import { isAbout, unknownName } from "./words.js";
 
 const MAX_CHANGES = 8;
@@ -97,9 +98,13 @@ function explainFleet(facts: Facts): Explanation {
 export function allFindings(fleet: FleetFacts, facts: Facts): Finding[] {
   const ofPools = fleet.pools.flatMap((pool) => findingsOfPool(pool, facts));
   const withKiller = new Set(ofPools.flatMap(({ kind, about }) => (kind === "killer" ? [about] : [])));
+  const down = ofPools.filter(({ kind }) => kind === "down");
   return gravestFirst([
-    // The reports of deaths contain more than the event.
-    ...findingsOfFleet(facts).filter(({ kind, about }) => kind !== "poison" || !withKiller.has(about)),
+    ...findingsOfFleet(facts).filter(({ kind, about, what }) => {
+      // The reports of deaths contain more than the event.
+      if (kind === "poison") return !withKiller.has(about);
+      return kind !== "problem" || !down.some((pool) => isUnserved(what, pool.about));
+    }),
     ...ofPools,
     ...fleet.balancers.flatMap((balancer) => findingsOfBalancer(balancer, fleet)),
   ]);

@@ -27,6 +27,8 @@ export function hasOtherServing({ slots }: Pool, index: number): boolean {
   return slots.some((slot) => slot.index !== index && slotServes(slot));
 }
 
+const UNSERVED = "serves no requests";
+
 /** Returns the problem of a pool that should serve requests but has no serving instance; undefined if there is none. */
 export function unservedReason(pool: Pool): string | undefined {
   const isWanted = pool.slots.some(({ index, member }) => index <= pool.wanted && member.process.goal === "up");
@@ -35,7 +37,12 @@ export function unservedReason(pool: Pool): string | undefined {
   const some =
     drained === pool.wanted ? "all of its instances are drained" : "those that are not drained are not ready";
   const why = drained === 0 ? "none of its instances is ready" : some;
-  return `${pool.name} serves no requests: ${why}`;
+  return `${pool.name} ${UNSERVED}: ${why}`;
+}
+
+/** Whether a problem of the fleet is that this pool has no serving instance. */
+export function isUnserved(problem: string, pool: string): boolean {
+  return problem.startsWith(`${pool} ${UNSERVED}`);
 }
 
 /** Returns `3/3 ready`, with `, 1 drained` if operators have drained some. */

@@ -38,3 +38,22 @@ test("the balancers' own errors are in their pool's minute, and in no other's", 
   keeper.close();
   expect(["web", "api"].map((name) => keeper.errorsPerMinute(name))).toEqual([6, 0]);
 });
+
+test("growth of a process that has ended is not that of the next one in its slot", () => {
+  const keeper = new SeriesKeeper({
+    fleet: () => ({ pools: [] }) as unknown as Fleet,
+    children: { get: () => undefined, helpers: () => [] },
+    stats: { takeEndedErrors: () => [] },
+    usage: { peek: () => undefined },
+    ...{ serves: () => true, isFront: () => false },
+  });
+  // As if it had just been computed.
+  (keeper as unknown as { growths: Map<string, object> }).growths.set("web", {
+    ...{ second: 0, of: new Map([1, 2].map((index) => [`web.${index}`, index])) },
+  });
+  const growths = keeper.growthsOf("web", [
+    { name: "web.1", uptimeSeconds: 0, generation: 1 },
+    { name: "web.2", uptimeSeconds: 900, generation: 1 },
+  ]);
+  expect([...growths]).toEqual([["web.2", 2]]);
+});

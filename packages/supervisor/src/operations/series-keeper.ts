@@ -79,7 +79,13 @@ export class SeriesKeeper {
     processes: readonly { name: string; uptimeSeconds: number; generation: number }[],
   ): ReadonlyMap<string, number> {
     const known = this.growths.get(pool);
-    if (known !== undefined && this.second - known.second < GROWTH_EVERY_SECONDS) return known.of;
+    if (known !== undefined && this.second - known.second < GROWTH_EVERY_SECONDS) {
+      // A process that is younger than that has taken the name of another.
+      const isYoung = new Set(
+        processes.filter((each) => each.uptimeSeconds <= GROWTH_EVERY_SECONDS).map(({ name }) => name),
+      );
+      return new Map([...known.of].filter(([name]) => !isYoung.has(name)));
+    }
     const found = growthsPerMinute(
       processes.map(({ name, uptimeSeconds, generation }) => ({
         ...{ uptimeSeconds, generation, bytes: this.book.memoryOf(name) },

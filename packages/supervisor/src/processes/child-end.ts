@@ -3,7 +3,7 @@ import { rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { collectAll, controlLanePath } from "@paceline/wire";
 import { countsPath, scoreboardPath } from "@paceline/wire/lane/scoreboard";
-import { endLeftoverProcesses, errorLineOf } from "@paceline/wire/proc";
+import { endLeftoverProcesses, errorLineOf, isOrdinaryLine } from "@paceline/wire/proc";
 import { killText } from "../core/control-groups.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
@@ -168,7 +168,9 @@ export class ChildEnds {
       return ended.text;
     }
     const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);
-    return isOwn ? errorLineOf(output.linesSince(linesCountSince(child.stats.servedAt, performance.now()))) : "";
+    if (!isOwn) return "";
+    const line = errorLineOf(output.linesSince(linesCountSince(child.stats.servedAt, performance.now())));
+    return isOrdinaryLine(line) ? "" : line;
   }
 
   /** Removes the scoreboard later, because balancers read from it what the process was running when it exited. */

@@ -69,6 +69,7 @@ export function summaryOf(report: DeathReport): DeathSummary {
 
 const MAX_LINES = 24;
 const MAX_REQUESTS = 8;
+const MAX_RUNNING = 3;
 
 export function detailsOf(report: DeathReport): DeathDetails {
   // Requests that were running come first: one of them may be the cause.
@@ -76,7 +77,10 @@ export function detailsOf(report: DeathReport): DeathDetails {
     .filter(({ outcome }) => outcome !== "reassigned")
     .sort((a, b) => Number(b.state === "running") - Number(a.state === "running"));
   const requests = lost.slice(0, MAX_REQUESTS).map(({ request }) => request);
-  return { ...summaryOf(report), requests, lastLines: report.lastLines.slice(-MAX_LINES) };
+  // Also those that another instance then got.
+  const ran = new Set(report.requests.flatMap(({ state, request }) => (state === "running" ? [request] : [])));
+  const running = report.running ?? ([...ran].slice(0, MAX_RUNNING).join(", ") || null);
+  return { ...summaryOf(report), running, requests, lastLines: report.lastLines.slice(-MAX_LINES) };
 }
 
 /** The maximum number of operations in a list. */

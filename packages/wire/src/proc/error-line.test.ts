@@ -1,6 +1,6 @@
 /** The reason of a failure is the line of the error itself, from any program. */
 import { expect, test } from "vitest";
-import { errorLineOf } from "./error-line.js";
+import { errorLineOf, isOrdinaryLine } from "./error-line.js";
 
 test.each<[string, string, string]>([
   ["nothing", "", ""],
@@ -64,4 +64,17 @@ test.each<[string, string, string]>([
   ],
 ])("%s", (_, text, line) => {
   expect(errorLineOf(text.split("\n"))).toBe(line);
+});
+
+test.each([
+  ["info handled 1200 /", true],
+  ["[INFO] listening", true],
+  ["2026-11-28T09:39:21.123Z DEBUG x", true],
+  ["2026-11-28 09:39:21,123 INFO:root:x", true],
+  ["information is missing", false],
+  ["no info for x", false],
+  ["2026-11-28T09:39:21.123Z ERROR info x", false],
+  ["no database is configured", false],
+])("%s: ordinary %s", (line, expected) => {
+  expect(isOrdinaryLine(line)).toBe(expected);
 });

@@ -14,6 +14,13 @@ const ERROR =
 /** The line that every process of ours logs when its supervisor is gone. */
 const OURS = /the control channel was closed; trying again$/;
 
+/** A line of a log whose level says that it is no error, such as `info listening`, `[INFO] x` and `12:00:01 DEBUG x`. */
+const ORDINARY = /^[\W\d]*(?:\dT\d[\d:.,]*Z?\W+)?(?:info|debug|trace)\b/i;
+
+export function isOrdinaryLine(line: string): boolean {
+  return ORDINARY.test(line);
+}
+
 /** Returns the error's own line, or the last meaningful line if there is none; at most 300 characters. */
 export function errorLineOf(lines: readonly string[]): string {
   const said = withoutRequireStack(lines).filter(

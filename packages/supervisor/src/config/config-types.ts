@@ -2021,7 +2021,7 @@ export interface FleetKeys {
          */
         timeoutMs?: number | undefined;
         /**
-         * How often a failed delivery is tried again: after 1, 5, 25 and then every 60 seconds.
+         * The number of retries of a failed delivery: after 1, 5 and 25 s, then every 60 s.
          *
          * Value: whole number. Default: 3.
          */

@@ -47,7 +47,7 @@ export const alertFields = {
     max: 1_000,
   }),
   timeoutMs: milliseconds(TIMEOUT_MS, "How long one attempt may take.", { max: 300_000 }),
-  retries: count(RETRIES, "How often a failed delivery is tried again: after 1, 5, 25 and then every 60 seconds.", {
+  retries: count(RETRIES, "The number of retries of a failed delivery: after 1, 5 and 25 s, then every 60 s.", {
     min: 0,
     max: 10,
   }),

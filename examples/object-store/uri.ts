@@ -24,7 +24,7 @@ export function decodeUri(text: string): string {
  * @throws S3Error InvalidArgument
  */
 export function checkKey(key: string): void {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the expression is meant to match control characters
   if (!/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/.test(key)) return;
   throw new S3Error("InvalidArgument", "The key has a control character, or another one that XML cannot hold");
 }

@@ -234,7 +234,7 @@ export class Balancer {
     return this.listening.areOpen;
   }
 
-  /** Returns the parts of a report that it does not count in `counters`; only routes that had responses since the last call. */
+  /** Returns the parts of a report that are not in `counters`. Includes only routes that had responses since the last call. */
   takeStats(): Pick<BalancerStats, "upstreams" | "spoolBytes" | "unreadEndedTotal" | "held" | "loads" | "routes"> {
     const { registry, relay, counters } = this;
     return {
@@ -245,7 +245,7 @@ export class Balancer {
     };
   }
 
-  /** Reports the counts of all routes again, since a new supervisor has only older ones, or none. */
+  /** Reports the counts of all routes again, because a new supervisor has only older counts, or none. */
   reportAllRoutes(): void {
     this.registry.routes.again();
     this.counters.unrouted.again();

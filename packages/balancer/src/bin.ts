@@ -36,7 +36,7 @@ class BalancerProcess {
   private reporter: Reporter | undefined;
   private isReportDue = false;
   private isExiting = false;
-  /** TLS, once there are certificates, and the snapshot that waits for its code. */
+  /** TLS, once there are certificates. `awaited` is the snapshot that waits for them. */
   private tls: Tls | undefined;
   private loading: Promise<Tls> | undefined;
   private awaited: Snapshot | undefined;
@@ -88,7 +88,7 @@ class BalancerProcess {
     this.revival.begin(this.identity.spec.supervisor);
   }
 
-  /** Certificates come before the snapshot with the addresses that need them, but their code is loaded on demand. */
+  /** Applies the snapshot when the certificates that it needs are loaded. They arrive before it, but their code is loaded on demand. */
   private followWhenSecure(snapshot: Snapshot): void {
     this.awaited = undefined;
     if ((this.tls?.contexts.version ?? 0) === 0 && snapshot.listen.some(({ tls }) => tls === true))

@@ -1,6 +1,6 @@
 /**
- * Starts the next supervisor of a fleet, which inherits the listening sockets: when a start asks for it, or after the supervisor was
- * killed.
+ * Starts the next supervisor of a fleet when a start asks for it, or after the supervisor was killed. The new supervisor inherits the
+ * listening sockets.
  */
 import type { SpawnOptions } from "node:child_process";
 import { dirname } from "node:path";
@@ -16,8 +16,8 @@ const OF_THIS_PROCESS = new Set<string>([
 ]);
 
 /**
- * Starts a supervisor in a session of its own and returns its pid. It inherits the listening sockets, which only a process that holds them
- * can pass on.
+ * Starts a supervisor in a session of its own and returns its pid. The supervisor inherits the listening sockets, which only a process that
+ * holds them can pass on.
  * @param listening the descriptors of the listening sockets
  * @param folder the run directory's folder of sockets; a file with an environment is read only from there
  */
@@ -80,8 +80,8 @@ function takeEnvironment(path: string, folder: string): NodeJS.ProcessEnv {
 }
 
 /**
- * The time until the first attempt in milliseconds. Up to as much again is added at random, so that several balancers rarely start it at
- * once.
+ * The minimum time until the first attempt, in milliseconds. A random time of up to the same length is added, so that several balancers
+ * rarely start a supervisor at the same moment.
  */
 const FIRST_AFTER_MS = 500;
 /** Each further attempt waits twice as long. */
@@ -93,7 +93,7 @@ export class Revival {
   private attempts = 0;
   /** The last supervisor's pid; 0 if not known. */
   private supervisor = 0;
-  /** When that supervisor was started, since its pid may belong to another process by now. */
+  /** When that supervisor was started. By now, its pid may belong to another process. */
   private startTime: string | undefined;
 
   constructor(

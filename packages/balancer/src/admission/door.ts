@@ -9,7 +9,7 @@ const MAX_REFUSED = 256;
 const MAX_REFUSED_OF_ADDRESS = 16;
 /** A client without a request in progress may be chosen after this time, in milliseconds. */
 export const MIN_WAIT_MS = 1000;
-/** How many clients are checked for each new one, so that a full balancer does no more work than that. */
+/** How many clients are checked for each new one, which limits the work of a full balancer. */
 const LOOKS = 64;
 
 export interface Guest {
@@ -79,8 +79,8 @@ export class Crowd<Client extends Guest> {
   constructor(private readonly clients: Iterable<Client>) {}
 
   /**
-   * Returns the client to be closed: first one that has not sent a whole head, then one that is idle between requests; of each kind the one
-   * that has waited longest among those that were looked at. Undefined if each of them has a request in progress, or is new.
+   * Checks some clients and returns the one to be closed: preferably one that has not sent a whole head, otherwise one that is idle between
+   * requests. Among equals, it is the one that has waited longest. Undefined if each checked client has a request in progress, or is new.
    */
   choose(now: number): Client | undefined {
     let chosen: Client | undefined;
@@ -93,7 +93,7 @@ export class Crowd<Client extends Guest> {
     return chosen;
   }
 
-  /** Starts over at the end: each search continues where the last one ended. */
+  /** Returns the next client. Each search continues where the last one ended, and starts over after the last client. */
   private next(): Client | undefined {
     const known = this.rest?.next();
     if (known?.done === false) return known.value;
@@ -118,8 +118,8 @@ export class AddressConnections {
   }
 
   /**
-   * Counts a new connection. Returns the number of connections of its address; 0 if it has no limit, as a trusted proxy or a client without
-   * an address.
+   * Counts a new connection. Returns the number of connections of its address; 0 if no limit applies: to a trusted proxy, or to a
+   * client without an address.
    */
   enter(peer: Peer): number {
     const network = limitedNetwork(peer);

@@ -11,8 +11,8 @@ const MANY = 100;
 const FEW = 50;
 
 /**
- * After this time, in milliseconds, no client is left that has connected and was kept by the kernel. Linux hands it over at the end of the
- * first timeout of its handshake, which is 1 s, and after a further round trip.
+ * After this time, in milliseconds, the kernel has handed over every client that it kept. Linux hands a client over at the end of the first
+ * timeout of the handshake, which is 1 s, and after a further round trip.
  */
 export const SETTLE_MS = 1500;
 
@@ -62,8 +62,8 @@ export class ListeningSockets {
   }
 
   /**
-   * From now on each client is handed over at once, because `close` follows. Returns whether clients may have connected that are not handed
-   * over yet; closing the socket within SETTLE_MS would reset them.
+   * Called before `close`: from now on each client is handed over at once. Returns whether the kernel may still keep clients. Closing the
+   * socket within SETTLE_MS would reset them.
    */
   beginClosing(): boolean {
     this.isClosing = true;

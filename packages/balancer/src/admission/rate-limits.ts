@@ -35,9 +35,9 @@ export class RateLimits {
 
 class Rule {
   private readonly buckets: BucketTable;
-  /** Undefined: the clients do not choose their keys. */
+  /** Undefined if clients do not choose their keys, as in a rule by route. */
   private readonly newKeys: NewKeys | undefined;
-  /** Undefined: it applies to every request. */
+  /** Undefined if the rule applies to every request. */
   private readonly routes: Router<true> | undefined;
   /** The field whose values identify clients, in lower case. */
   private readonly field: Uint8Array | undefined;

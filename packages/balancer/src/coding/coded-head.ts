@@ -137,12 +137,12 @@ function isShort({ contentLength }: ResponseHead, { minBytes }: CodingRule): boo
   return contentLength === 0 || (contentLength > 0 && contentLength < minBytes);
 }
 
-/** Whether the browser says that the site's own page, or its user, caused the request. Other sites cannot forge that (Fetch Metadata). */
+/** Whether, by Fetch Metadata, a page of the same origin or the browser's user caused the request. Other sites cannot forge that. */
 function isOfOwnSite(site: string | undefined): boolean {
   return site === "same-origin" || site === "none";
 }
 
-/** Turns it into the head of a body in this coding. Drops the length and ranges, which belong to the uncompressed body. */
+/** Changes the head for a body in this coding. Drops the length and ranges, which belong to the uncompressed body. */
 export function putCoding(head: ResponseHead, coding: Coding): void {
   const { fields } = head;
   const etag = valuesOf(fields, ["etag"]).get("etag");

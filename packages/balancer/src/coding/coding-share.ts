@@ -8,7 +8,7 @@ const TURN_BYTES = 1 << 17;
 /** A body that receives fewer bytes per read, such as an event stream, never waits. */
 const FREE_BYTES = 4096;
 
-/** The minimum that a body may send in its turn: a window of a lane, or one read. */
+/** The minimum that a body is expected to receive in its turn: a window of a lane, or one read. */
 const READ_BYTES = 65_536;
 
 export interface CodedReader {
@@ -54,7 +54,7 @@ export class CodingShare {
   private readonly next = (): void => {
     this.isArmed = false;
     this.left = TURN_BYTES;
-    // As many as fit, if each reads as much as last time.
+    // Resumes as many bodies as fit, if each receives as much as last time.
     let expected = 0;
     for (const reader of this.waiting) {
       const bytes = Math.max(reader.batchBytes, READ_BYTES);

@@ -27,7 +27,7 @@ export class Compression {
     this.maxStreams = maxStreams;
   }
 
-  /** Whether it was made from the same rule as the snapshot's. */
+  /** Whether this compression was made from an equal rule. */
   isFrom(rule: CompressRule | undefined): boolean {
     return this.given === JSON.stringify(rule);
   }

@@ -21,12 +21,12 @@ interface Zstd {
 /** Constants of zstd.h, the same on all platforms. */
 const ZSTD = { compressionLevel: 100, windowLog: 101, more: 0, flush: 1, end: 2 };
 
-/** The size of the output buffer in bytes. A compressor keeps one as long as its client reads. */
+/** The size of the output buffer in bytes. Each compressor has one until its client has read the body. */
 const OUTPUT_BYTES = 4096;
 
 /*
- * Small windows, because a compressor may live as long as a slow client reads. It takes 0.1 MB for br, 0.15 to 0.2 MB for gzip and 0.2 MB
- * for zstd. br 2 would take 0.4 MB, and gzip with a window of 32 KiB 0.3 MB.
+ * Small windows, because a compressor may live as long as a slow client reads. A compressor takes 0.1 MB for br, 0.15 to 0.2 MB for gzip
+ * and 0.2 MB for zstd. br 2 would take 0.4 MB, and gzip with a window of 32 KiB 0.3 MB.
  */
 const GZIP = { level: 2, windowBits: 13, memLevel: 7 };
 const BROTLI = { quality: 1, windowBits: 16 };
@@ -86,7 +86,7 @@ class ZlibCompressor implements Compressor {
     private readonly kept?: ZlibCompressor[],
   ) {
     this.handle = stream._handle as { close(): void };
-    // Otherwise it would be closed after the first piece.
+    // Otherwise the runtime would close the handle after the first piece.
     this.handle.close = () => {};
   }
 
@@ -99,7 +99,7 @@ class ZlibCompressor implements Compressor {
       return coded.length > OUTPUT_BYTES ? coded : Uint8Array.prototype.slice.call(coded);
     } finally {
       stream._handle = handle as { close(): void };
-      // Each call adds a listener.
+      // Each call of `_processChunk` adds a listener.
       stream.removeAllListeners("error");
     }
   }

@@ -5,10 +5,10 @@ import type { OverdueRequest } from "@paceline/wire";
 const QUICK_MS = 50;
 /** How many pieces of work in a row must be quick. */
 const MIN_QUICK = 8;
-/** After that, this many requests may follow without a report. Then another report is needed as proof. */
+/** If work is usually quick, this many requests may follow without a report. Then another report is needed as proof. */
 const MAX_UNPROVEN = 16;
 
-/** Whether an instance usually ends its work soon, so that its next request need not wait for the report. It has one request at a time. */
+/** Whether an instance with one request at a time usually ends its work soon. Its next request then need not wait for the report. */
 export class QuickWork {
   private startedAt = 0;
   private quick = 0;
@@ -56,7 +56,7 @@ const MAX_UNWANTED_BYTES = 4 << 20;
 export const DONE_BYTES = "HTTP/1.1 100 Continue\r\n\r\n".length;
 
 export class AbandonedRequest {
-  /** The number of bytes received since then. */
+  /** The number of bytes received since the request was abandoned, or since its response was complete. */
   private bytes = 0;
 
   constructor(

@@ -159,7 +159,7 @@ export class Http1UpstreamConnection
     this.resume();
   }
 
-  /** Tells the upstream that the request was abandoned, because its process was not killed for it. */
+  /** Sends FIN for the abandoned request, because the supervisor did not kill the process for this request. */
   endAbandoned(): void {
     if (this.state === "abandoned") this.connection?.end();
   }

@@ -94,7 +94,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     return typeof this.address === "string";
   }
 
-  /** Programs read them, as HTTP/1.1 requires. Our own instances announce it on their control lane. */
+  /** Programs read trailers, as HTTP/1.1 requires. Our own instances announce on their control lane whether they do. */
   get takesTrailers(): boolean {
     return this.control?.takesTrailers ?? this.options.isForeign;
   }
@@ -276,7 +276,10 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     return true;
   }
 
-  /** Called when its request was abandoned. The upstream is free again when it has finished the request, or closes the connection. */
+  /**
+   * Called when a connection's request was abandoned, or when its instance continues to work after the response. The upstream is free again
+   * when it has finished the request, or closes the connection.
+   */
   keepAbandoned(connection: Http1UpstreamConnection): void {
     this.abandoned.add(connection);
     this.work.start();
@@ -284,14 +287,14 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     if (connection.overdueMs > 0) this.lookForDoom();
   }
 
-  /** Called when its request was abandoned and its connection is about to be closed, which does not end the work. */
+  /** Called when a request was abandoned and its connection is about to be closed. This does not end the work on the request. */
   noteLeft(request: string | undefined): void {
     if (this.control === undefined || this.leftAtWork !== undefined || request === undefined) return;
     this.leftAtWork = this.openCount - this.idle.length === 1 ? request : "";
     this.control.ask();
   }
 
-  /** Called when the upstream has finished the work after its response. */
+  /** Called when the upstream has finished the work after a response. */
   done(connection: Http1UpstreamConnection, wasRead: boolean): void {
     if (wasRead) this.work.finish();
     this.abandoned.delete(connection);

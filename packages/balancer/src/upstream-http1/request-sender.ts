@@ -26,18 +26,18 @@ export interface UpstreamConnections<UpstreamConnection> {
   readonly awaitsWork: boolean;
   /** Whether a report that an instance is done may stay unread for a while. */
   readonly readsDoneLater: boolean;
-  /** Called when the request was abandoned and the upstream has not finished it. */
+  /** Called when the upstream continues to work on an abandoned request, or after a response. */
   keepAbandoned(connection: UpstreamConnection): void;
   /** Whether the supervisor kills the process for a request that is overdue by this time, in milliseconds. */
   isLate(overdueMs: number): boolean;
   /** Set while the upstream may be running a request whose client has left. */
   readonly leftAtWork: string | undefined;
-  /** Notes such a request. */
+  /** Notes a request whose client has left, and which the upstream may be running. */
   noteLeft(request: string | undefined): void;
   /** Called when the connection is closed. */
   gone(connection: UpstreamConnection): void;
   /**
-   * Called when the instance has finished the work after its response.
+   * Called when the instance has finished the work after a response.
    * @param wasRead whether the report was read at once
    */
   done(connection: UpstreamConnection, wasRead: boolean): void;

@@ -218,7 +218,7 @@ export class ControlLane extends LaneConnection {
    * @param isBusy whether requests are in flight
    */
   countStall(weight: number, isBusy: boolean): number {
-    // A stalled instance stays stalled while it has no requests. Otherwise the next request would have to detect it.
+    // A stalled instance stays stalled while it has no requests. Otherwise the next request would have to detect the stall.
     if (this.state === "closed" || !(isBusy || this.stallCount.isAwaiting)) return 0;
     return this.tickStall(weight, false);
   }

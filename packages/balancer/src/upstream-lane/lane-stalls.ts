@@ -45,7 +45,7 @@ export abstract class LaneStalls extends LaneConnection {
   }
 
   countStall(weight: number): number {
-    // A stalled instance stays stalled while it has no requests. Otherwise the next request would have to detect it.
+    // A stalled instance stays stalled while it has no requests. Otherwise the next request would have to detect the stall.
     if (this.state === "closed" || (this.streams.active === 0 && !this.stallCount.isAwaiting)) return 0;
     // STARTED of one request says nothing about others that were sent with it.
     const ticks = this.tickStall(weight, this.unanswered > 0);
@@ -70,7 +70,7 @@ export abstract class LaneStalls extends LaneConnection {
     this.output.flushSoon();
   }
 
-  /** Reassigns the requests of a stalled instance that have not started: idempotent ones at once, others once the instance confirms it. */
+  /** Reassigns the requests of a stalled instance that have not started: idempotent ones at once, others when the instance confirms it. */
   reassign(): void {
     for (const stream of this.streams.underWay()) {
       if (stream.state === "connecting" && stream.receiver?.canReassign === true) stream.lose("refused");
@@ -161,7 +161,7 @@ interface WaitingRequest {
 }
 
 /**
- * Returns the requests that certainly wait behind the running handler of another request, and have waited for as long as that has run.
+ * Returns the idempotent requests that certainly wait behind the running handler of another request, and have waited long enough.
  * @param unanswered in the order in which they were sent
  * @param upTo the sequence number of the last request that has waited long enough
  */

@@ -46,7 +46,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
   returnedAtMs = Number.NEGATIVE_INFINITY;
   protected maxStreams: number;
   private drains = 0;
-  /** Whether its streams send their waiting bytes at the end of this turn. */
+  /** Whether the streams send their waiting bytes at the end of this turn. */
   private isSendingDue = false;
   private onEmpty: (() => void) | undefined;
 
@@ -68,7 +68,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     return this.state === "closed" ? 0 : 1;
   }
 
-  /** The handler of an abandoned request may still be running, too, until the instance has replied. */
+  /** Includes abandoned requests: their handlers may be running until the instance has replied. */
   get pending(): number {
     return this.notReturned + this.owedCancelled;
   }
@@ -251,7 +251,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
     if (!stream.onBody(bytes, start, end, isLast)) this.break("a body that its head or its window does not allow");
   }
 
-  /** Called when its handler has returned, so that the next one may be called. */
+  /** Called when the handler of a request has returned, so that the next handler may be called. */
   private returned(stream: LaneStream): void {
     if (!stream.isPending) return;
     stream.isPending = false;

@@ -26,7 +26,7 @@ const SLASH = 47;
 /** On the lane, Content-Length is only information for the app. */
 const CONTENT_LENGTH = 1 << FieldKind.CONTENT_LENGTH;
 
-/** One per process: it is written before the next one is filled in. */
+/** The start of a REQUEST. One object serves all requests, because each start is written before the next is filled in. */
 const start = { code: 0, flags: 0, fields: 0, target: 0, host: 0, method: 0 };
 
 /**

@@ -20,7 +20,7 @@ export class StallCounter {
   /** Whether no PONG has arrived since the last check, which sent a PING. */
   private isOwedSinceLook = false;
   private hasReceivedSinceLook = false;
-  /** The number of consecutive PINGs that were followed by other bytes but no PONG, and the number of ticks since. */
+  /** The number of consecutive PINGs that were followed by other bytes but no PONG; below, the ticks since the first of them. */
   private ignoredPings = 0;
   private ignoredTicks = 0;
 

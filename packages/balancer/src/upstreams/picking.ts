@@ -226,7 +226,8 @@ export abstract class Picking {
 
   /**
    * How long the request waits for an upstream that has no other request, in milliseconds. 0 if it has failed at an upstream. Also 0 if
-   * upstreams are busy most of the time or many requests wait: then all together would lose more time than one gains.
+   * upstreams are busy most of the time or many requests wait: then the wait would cost the other requests more time than it saves this
+   * one.
    */
   private get idleWaitMs(): number {
     const { requestQueue, paces, work } = this;

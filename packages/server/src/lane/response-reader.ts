@@ -53,7 +53,7 @@ const MAX_FIELDS = 240;
 /** The minimum length of a field line, in bytes. */
 const LEAST_LINE_BYTES = 5;
 /** Characters that the platform allows in a value, but a head must not contain (RFC 9110 §5.5). */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the expression is meant to match control characters
 const UNSENDABLE = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/;
 const REASON = /^[\t\x20-\x7e\x80-\xff]*$/;
 

@@ -52,8 +52,8 @@ export function formatExplanation(
 }
 
 /**
- * Returns the findings in full if they fit. If not, further ones are shown without evidence, then without advice. Also returns how many are
- * left out.
+ * Returns the findings in full if they fit. If not, all but the first lose their evidence, then their advice. The last line states how many
+ * are left out.
  */
 function fittingFindings(findings: readonly Finding[], room: number, width: number, paint: Paint): string[] {
   const all = (level: Detail) =>

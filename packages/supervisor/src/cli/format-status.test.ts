@@ -251,7 +251,7 @@ test("no name, path or text of others controls the terminal, or ends a line", ()
   const whole = { ...full, pools: [{ ...pool, instances: [exposed, failed] }] };
   const lines = (of: Status) => formatStatus(of, { colour: false }).split("\n");
   const shown = lines(spoilt(whole) as Status);
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the expression is meant to match control characters
   expect(shown.filter((line) => /[\x00-\x1f\x7f-\x9f\u202e]/.test(line))).toEqual([]);
   expect(shown).toHaveLength(lines(whole).length);
   expect(shown[0]).toMatch(/^shop\\x1b\]0;pwn\\x07\\x1b\[2Jy\\ngone\\u202e /);

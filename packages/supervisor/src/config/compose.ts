@@ -49,7 +49,7 @@ export interface LoadTask {
   watches: boolean;
   /** $CREDENTIALS_DIRECTORY of the fleet's environment. */
   credentialsDir?: string | undefined;
-  /** The absolute path of an env file for all pools, after their own. */
+  /** The absolute path of an env file for all pools. It is read after a pool's own env files, so it overrides them. */
   envFile?: string | undefined;
   /** Whether the fleet is only checked, so that nothing is started. */
   isOnlyChecked?: boolean;

@@ -329,8 +329,8 @@ function retryAfter(ms: number | undefined, otherwise: number): number {
 }
 
 /**
- * Called when the CA was asked when it wants the certificate to be renewed.
- * @param window undefined if it did not say
+ * Called after the CA was asked for the renewal window of the certificate.
+ * @param window undefined if the CA named none
  * @param random from 0 to 1
  */
 export function learnWindow(

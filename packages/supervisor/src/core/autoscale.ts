@@ -21,7 +21,7 @@ export interface ScalingRules {
   readonly coolDownMs: number;
   /** Whether instances that do not help are removed again. */
   readonly checkBenefit: boolean;
-  /** How long the pool does not grow after instances were removed for the first time because they did not help, in milliseconds. */
+  /** How long the pool does not grow after the first removal of instances that did not help, in milliseconds. */
   readonly retryAfterMs: number;
 }
 

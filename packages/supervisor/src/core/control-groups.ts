@@ -83,7 +83,8 @@ const MB = 1_000_000;
 
 /**
  * Returns the kernel's limits for a process that should be recycled at `maxMemoryMb`. The kernel counts more than RSS, for example its
- * caches for the process, and recycling takes time. So it slows the process down a quarter above that limit, and kills it a half above.
+ * caches for the process, and recycling takes time. So the kernel slows the process down a quarter above that limit, and
+ * kills it a half above.
  */
 export function kernelLimits(maxMemoryMb: number): { highBytes: number; maxBytes: number } {
   const above = (share: number, leastMb: number) =>

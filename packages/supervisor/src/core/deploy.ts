@@ -214,7 +214,7 @@ export function comparisonTexts(pool: string, { tests, canaryRequests, controlRe
 
 /**
  * The canaries start with this many requests a second together, as far as their full share allows. That is enough to find a gross fault in
- * half a minute; at 500 requests a second, it is one in a hundred.
+ * half a minute. If the pool gets 500 requests a second, it is one in a hundred.
  */
 const FIRST_PER_SECOND = 5;
 /** How many requests exclude a gross fault if none has occurred; below, how many are needed to pass all tests. */

@@ -330,7 +330,10 @@ export function currentDeaths(
   return deaths.filter((death) => death.pool === name && death.generation >= generation && death.at >= startedAt);
 }
 
-/** Returns the deaths since the start that show something about the handlers in service; those of another release, or of a deploy that was rolled back, do not. */
+/**
+ * Returns the deaths since the start that show something about the handlers in service. Deaths of another release, or of a deploy that was
+ * rolled back, do not.
+ */
 export function deathsOfRelease(
   pool: PoolFacts,
   { deaths, fleet, now }: Pick<Facts, "fleet" | "deaths" | "now">,

@@ -31,7 +31,7 @@ const LEAST_SAMPLES = 8;
 /** The first part of a life is warm-up: this share of it, but at most an hour. */
 const WARM_UP_SHARE = 0.25;
 const WARM_UP_MS = HOUR_MS;
-/** A slope that falls to less than this share from the first to the last half is a warm-up, or a step that levels off. */
+/** If the slope of the second half is below this share of the slope of the first half, the growth is a warm-up or a step, not a leak. */
 const LEAST_PERSISTENCE = 0.7;
 /** The growth must exceed the median noise by this factor. */
 const LEAST_GROWTH = 4;

@@ -1,6 +1,6 @@
 /** Entries of a fleet's history: who did what, when, and how it ended; their limits and their wording. Pure. */
 
-/** The caller of an operation. The command states it, so it is as reliable as anyone who may open the control socket. */
+/** The caller of an operation. The command itself states it, so it is as reliable as whoever may open the control socket. */
 export interface Caller {
   uid: number | null;
   user: string | null;

@@ -85,7 +85,7 @@ export class Liveness {
     return stallCount.unansweredMs >= stallCount.stalledAfterMs ? stallCount.unansweredMs : null;
   }
 
-  /** Whether all of them are idle and none has a pending ping. */
+  /** Whether all watched processes are idle and none has a pending ping. */
   isQuiet(watched: readonly Watched[]): boolean {
     return !watched.some(({ id, isBusy }) => isBusy || this.stallCounts.get(id)?.unansweredMs !== null);
   }
@@ -110,7 +110,7 @@ export class Liveness {
     return [...longest.values()].map(({ id }) => id);
   }
 
-  /** Returns how long its ping has gone unanswered. */
+  /** Returns how long the ping of a process has gone unanswered; 0 if none is pending. */
   unansweredMs(id: string): number {
     return this.stallCounts.get(id)?.unansweredMs ?? 0;
   }

@@ -85,9 +85,9 @@ const OLD_SECONDS = 600;
 const LEAST_SPAN_MS = { beside: 30_000, alone: 150_000 };
 /** Slower growth than this is not reported, in megabytes per minute. */
 const LEAST_MB_A_MINUTE = 2;
-/** Growth that slows down to less than this share from the first to the last half is a warm-up. */
+/** If the slope of the second half is below this share of the slope of the first half, the growth is a warm-up. */
 const LEAST_PERSISTENCE = 0.85;
-/** The factor by which it must exceed the maximum of the others, and its own earlier maximum. */
+/** The factor by which a process must exceed the maximum of the others; below, its own earlier maximum. */
 const LARGER_TIMES = 1.25;
 const PEAK_TIMES = 1.1;
 

@@ -101,7 +101,7 @@ export type Effect =
 /** The policy of a slot. With `giveUp: false`, the slot is restarted forever, even if it was never ready. */
 export interface SlotPolicy extends ProcessPolicy {
   giveUp: boolean;
-  /** Whether balancers send it requests. It then drains when they have stopped, and is released when they have nothing left on it. */
+  /** Whether balancers send it requests. It drains when no balancer sends more, and is released when no balancer has any left on it. */
   isUpstream: boolean;
   /** Whether its drain time is the rest of the stop's deadline instead of its own. */
   hasRestOfStop?: boolean;

@@ -80,7 +80,7 @@ const MAX_PAUSE_MS = 3_600_000;
 const MEMORY_FIRST_MS = 600_000;
 /** A process that reaches its memory limit within this time has reached it early, in milliseconds. */
 const EARLY_MS = 60_000;
-/** After this many consecutive ones, replacing them at once does not help. */
+/** If this many consecutive processes have reached the limit early, replacing the next one at once does not help. */
 const EARLY_LIMIT = 3;
 const MAX_HELD_MS = 300_000;
 
@@ -172,7 +172,7 @@ function firstReason(facts: RecycleFacts, pool: RecyclePool): string | undefined
   return undefined;
 }
 
-/** Whether to report it: the first time, and then less and less often. */
+/** Whether to report this count: the first time, and then less and less often. */
 function isWorthSaying(count: number): boolean {
   return Number.isInteger(Math.log2(count / EARLY_LIMIT));
 }
@@ -183,8 +183,8 @@ function heldText(count: number, waitMs: number, { maxMemoryMb }: RecycleLimits)
 }
 
 /**
- * Records how the replacement ended. After a failed one the pool is paused, longer each time; after an interrupted one it is not. Also
- * returns the pause; 0 if there is none.
+ * Records how the replacement ended. A failed replacement pauses the pool, longer each time. An interrupted one does not. Also returns the
+ * pause; 0 if there is none.
  */
 export function recycleEnded(
   state: RecycleState,

@@ -85,7 +85,7 @@ interface RolloutOptions {
   canGoBack: boolean;
   /** Default: no. */
   inPlace?: boolean;
-  /** How many of the first slots are canaries of a deploy; below, which ones it restarts to compare them with. Default: no canaries. */
+  /** How many of the first slots are canaries of a deploy; below, the slots that are restarted as controls. Default: no canaries. */
   canaries?: number;
   controls?: readonly number[];
 }
@@ -119,7 +119,7 @@ function canaryOf(
   return { slots: tried, controls: others, isOver: false, hadRequests: false };
 }
 
-/** Returns how many slots become canaries for a percentage, and as many others to compare them with; fewer if there are not enough. */
+/** Returns how many slots become canaries at this percentage, and the slots of as many controls, or fewer if there are not enough. */
 export function canaryPlan(slots: readonly number[], percent: number): { canaries: number; controls: number[] } {
   const canaries = Math.min(slots.length, Math.max(1, Math.ceil((slots.length * percent) / 100)));
   return { canaries, controls: slots.slice(canaries, 2 * canaries) };

@@ -16,7 +16,7 @@ export interface PoolLoad {
   readonly throughput: number;
   /** The average number of requests in the pool, including pending ones. */
   readonly inFlight: number;
-  /** The number of them that wait in the request queue, or at an instance for their turn. */
+  /** The number of these requests that wait in the request queue, or at an instance for their turn. */
   readonly waiting: number;
   /** The delay of the instances' event loops in milliseconds, on average; 0 if unknown. */
   readonly lagMs: number;

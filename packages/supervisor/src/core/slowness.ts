@@ -32,7 +32,7 @@ const SLOW_TIMES = 3;
 const SLOW_MS = 20;
 /** A difference of more standard deviations than this is not chance. */
 const BEYOND_CHANCE = 4;
-/** A route class is slow if it exceeds the others by this factor; below, and has at least this p99. */
+/** A route class is slow if it exceeds the others by this factor and has at least the p99 below, in milliseconds. */
 const SLOW_ROUTE_TIMES = 5;
 export const SLOW_ROUTE_MS = 100;
 

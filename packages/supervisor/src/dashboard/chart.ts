@@ -8,7 +8,7 @@ export type Glyphs = "braille" | "block" | "ascii";
 /** Returns the characters that a terminal can show: only ASCII without UTF-8, and on consoles. */
 export function glyphsFor({ TERM = "", LC_ALL, LC_CTYPE, LANG }: Record<string, string | undefined>): Glyphs {
   const locale = LC_ALL || LC_CTYPE || LANG || "";
-  // If no locale is set, most of today's terminals show UTF-8, unless something indicates that they do not.
+  // Without a locale, assume UTF-8, because most terminals show it. TERM may name one that does not.
   const hasUtf8 = locale === "" || /utf-?8/i.test(locale);
   return !hasUtf8 || /^(linux|vt|dumb)/.test(TERM) ? "ascii" : "braille";
 }

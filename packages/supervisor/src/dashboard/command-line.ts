@@ -14,7 +14,7 @@ interface Known {
   name: string;
   /** The kinds of its arguments: names of processes or pools, or anything. */
   arguments: readonly ("instance" | "pool" | "any" | "number" | "text")[];
-  /** How many of them are required. */
+  /** How many of the arguments are required. */
   needed: number;
   help: string;
   run(words: readonly string[]): Command;

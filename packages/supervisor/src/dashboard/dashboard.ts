@@ -160,7 +160,10 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
   });
 }
 
-/** In the background, the runtime cannot end: it restores the terminal, and the kernel stops it for that. A signal ends it before. */
+/**
+ * Ends a process in the background by the signal itself. At an ordinary exit the runtime would restore the terminal, and the kernel would
+ * stop the process for that.
+ */
 function endBy(signal: NodeJS.Signals): void {
   if (isInForeground()) return;
   process.removeAllListeners(signal);

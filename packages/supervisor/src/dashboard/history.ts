@@ -1,10 +1,12 @@
-/** The figures of the last minutes or hours as the supervisor records them, in arrays that grow with each response. Pure. */
+/**
+ * The figures of the last minutes or hours, as the supervisor recorded them. Each response of the control socket adds samples. Pure.
+ */
 import type { FigureHistory, HistoryFigure, HistoryMark } from "../control/api.js";
 
-/** What the charts show: which period, and which of the supervisor's two records. */
+/** The period that the charts show, and which of the supervisor's two records has it. */
 export interface Zoom {
   title: string;
-  /** The period in the graphs above the table; below, in its rows; in samples. */
+  /** The period of the graphs above the table; below, that of the charts in its rows. Both in samples. */
   graph: number;
   row: number;
   from: "seconds" | "minutes";

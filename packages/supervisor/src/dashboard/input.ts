@@ -19,12 +19,12 @@ const MAX_PASTE = 64 << 10;
 const MAX_SEQUENCE = 64;
 
 /** A complete sequence: CSI with its final byte, SS3 with one character, or an escape with any other character. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the expression is meant to match control characters
 const SEQUENCE = /^\x1b(?:\[[0-?]*[ -/]*[@-~]|O[^\x1b]|[^[O\x1b])/;
 /** The beginning of a sequence. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the expression is meant to match control characters
 const BEGINNING = /^\x1b(?:\[[0-?]*[ -/]*|O)?$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the expression is meant to match control characters
 const MOUSE = /^\x1b\[<(\d+);(\d+);(\d+)([Mm])$/;
 
 export class TerminalInput {

@@ -90,7 +90,7 @@ const FRAME_BEGINS = "\x1b[?2026h";
 const FRAME_ENDS = "\x1b[?2026l";
 const MOUSE_ON = "\x1b[?1000h\x1b[?1006h";
 const MOUSE_OFF = "\x1b[?1006l\x1b[?1000l";
-/** If Ctrl-Z has not stopped this process after this time, in milliseconds, nothing would continue it: it has no shell with job control. */
+/** If Ctrl-Z has not stopped this process within this time, no shell with job control could continue it. In milliseconds. */
 const STOPPED_WITHIN_MS = 100;
 /** How often a process in the background looks whether it has the terminal again, in milliseconds: `fg` after `bg` sends no signal. */
 const LOOK_EVERY_MS = 250;
@@ -105,7 +105,7 @@ function keysOfStdin({ onPasted, onMouse }: Pick<TerminalOptions, "onPasted" | "
     isTTY: true,
     isRaw: false,
     setRawMode(on: boolean) {
-      // In the background, the kernel would stop this process for it; the shell has set the terminal already.
+      // In the background, the kernel would stop this process for the change; the shell has already set the terminal's mode.
       if (isInForeground()) stdin.setRawMode?.(on);
       keys.isRaw = on;
       return keys;
@@ -181,7 +181,7 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
     if (restored || isAway) return;
     leaveScreen();
     keys.setRawMode(false);
-    // Like the terminal, it stops the whole group: a script may wait for this process.
+    // Stops the whole process group, as the terminal does: a script may wait for this process.
     process.off("SIGTSTP", suspend);
     process.kill(0, "SIGTSTP");
     returning = setTimeout(() => {
@@ -207,7 +207,7 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
     screen.enter();
     write(PASTE_ON + (hasMouse ? MOUSE_ON : ""));
     drawAnew();
-    // The size may have changed meanwhile; the terminal tells only the program that it runs.
+    // The size may have changed meanwhile, and only processes in the foreground are notified of that.
     process.kill(process.pid, "SIGWINCH");
   };
   process.on("SIGCONT", comeBack).on("SIGTSTP", suspend);

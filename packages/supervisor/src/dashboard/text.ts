@@ -36,7 +36,7 @@ export type Line = Segment[];
 const SIMPLE =
   /^[\x20-\x7e\u00a1-\u00a8\u00aa-\u00ac\u00af-\u02ff\u2010-\u2027\u2190-\u2193\u2212\u2264\u2500-\u259f\u25a1\u25b4\u25b8\u25be\u2713\u2717\u2800-\u28ff]*$/;
 /** Escape sequences: CSI, OSC up to its end, and two-character sequences. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the expression is meant to match control characters
 const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]/g;
 /** Terminals disagree on how wide these are. */
 const UNCERTAIN =

@@ -1,4 +1,4 @@
-/** The keys of the log and of the deaths, and copying. Pure. */
+/** Handles key presses in the log view and the deaths view, and copies text. Pure. */
 import { only, openLog, withNotice } from "./actions.js";
 import type { Key, LogView, Model, Step } from "./model.js";
 import { isFiltered, isFound, linesAtLevel } from "./pane.js";
@@ -7,7 +7,7 @@ import { processOf } from "./rows.js";
 const PAGE = 15;
 const LEVELS = { "1": "all", "2": "warn", "3": "error" } as const;
 
-/** Returns undefined for a key that the log does not use. */
+/** Handles a key press in the log view. Returns undefined if the key has no meaning there. */
 export function pressInLog(model: Model, key: Key, at: number): Step | undefined {
   const { log } = model;
   const put = (more: Partial<LogView>): Step => only({ ...model, log: { ...log, ...more } });
@@ -86,7 +86,7 @@ function copyLines(model: Model, at: number): Step {
   return { model: withNotice(model, `copied ${chosen.length} lines`, at), effects: [{ type: "copy", text }] };
 }
 
-/** Returns undefined for a key that the deaths do not use. */
+/** Handles a key press in the deaths view. Returns undefined if the key has no meaning there. */
 export function pressInDeaths(model: Model, key: Key): Step | undefined {
   const { list, selected } = model.deaths;
   const moves: Record<string, number> = {

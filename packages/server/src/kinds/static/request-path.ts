@@ -28,7 +28,7 @@ interface Prefix {
 const MAX_NAME_BYTES = 255;
 /** A path without anything to decode or resolve, or a dotfile. */
 const PLAIN = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9_~.-]{0,200})+\/?$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the expression is meant to match control characters
 const UNUSABLE = /[\0-\x1f\x7f/\\]/;
 const BAD: CheckedPath = { kind: "bad" };
 const HIDDEN: CheckedPath = { kind: "hidden" };

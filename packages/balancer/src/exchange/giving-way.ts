@@ -3,8 +3,6 @@
  * and HTTP/2, WebSockets and connections in tcp mode. Pure.
  */
 
-/** A peer that reads at this rate is not reset, in bytes per millisecond. */
-export const SLOWEST_READ = 1;
 /** If a distant peer reads at SLOWEST_READ, its kernel reports progress within this time, in milliseconds. */
 const REPORT_MS = 8000;
 /**

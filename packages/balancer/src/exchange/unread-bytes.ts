@@ -2,7 +2,8 @@
  * Limits the memory of bytes that peers have not read: unread responses, and both directions in tcp mode. giving-way.ts has the order in
  * which peers are reset. Peers that have proved that they read do not count, as long as they have no more unread bytes than the limit.
  */
-import { FAR_BEYOND, givesWay, giveWay, type Shortage, SLOWEST_READ, standingOf, YOUNG_MS } from "./giving-way.js";
+import { SLOWEST_READ } from "@paceline/wire";
+import { FAR_BEYOND, givesWay, giveWay, type Shortage, standingOf, YOUNG_MS } from "./giving-way.js";
 import { FIRST_READINGS, type UnreadEntry } from "./unread-entry.js";
 
 /** For this long after a peer was first blocked, no further check is needed before it may be reset, in milliseconds. */

@@ -1,16 +1,12 @@
 /** The facts about one peer whose unread bytes are counted, and how long it may be silent. */
-import { SLOWEST_READ, type Waiting } from "./giving-way.js";
+import { MAX_STEP_BYTES, SLOWEST_READ } from "@paceline/wire";
+import type { Waiting } from "./giving-way.js";
 
 /**
  * After this time without reading, a peer may be reset before the limit is reached, in milliseconds. If a distant peer reads 1,000 bytes
  * per second, its kernel reports progress every 4 to 8 s. On Node there are several checks in this time.
  */
 const SILENT_MS = 10_000;
-/**
- * A kernel reports its program's reading in steps (see SlowReader), so a peer may additionally be silent for as long as such a step takes
- * at SLOWEST_READ. The buffers of slow readers do not grow, so their steps are no larger than this.
- */
-const MAX_STEP_BYTES = 131_072;
 /**
  * Over TLS a program reads a whole record at once. Therefore even a peer whose kernel hides nothing may be silent for the time of one
  * record.

@@ -2,7 +2,14 @@
  * Watches Bun.serve responses that take longer than a turn. Bun's timer mistakes silence and slow readers for idle connections, so it is
  * disabled for them. Stalled clients are found in the kernel's table of connections.
  */
-import { type AcknowledgingConnection, eachTcpRow, leaveToCollector, RunningTime, SlowReader } from "@paceline/wire";
+import {
+  type AcknowledgingConnection,
+  eachTcpRow,
+  leaveToCollector,
+  MAX_STEP_BYTES,
+  RunningTime,
+  SlowReader,
+} from "@paceline/wire";
 import { hostOf } from "@paceline/wire/proc";
 import { keyOf, resetAtClose } from "./bun-resets.js";
 
@@ -19,17 +26,12 @@ const MAX_RESPONDED = 1024;
 /** The approximate memory of a request and its response, in bytes. */
 const REQUEST_BYTES = 2200;
 
-/**
- * What a client's kernel may have accepted before the first reading of the table, which may come late on a busy machine. Over loopback its
- * window holds 128 KB, and reopens only when its program has read all of them.
- */
-const FIRST_WINDOW = 131_072;
-
 /** A client, and the number of bytes that the kernel holds for it. */
 class Outgoing implements AcknowledgingConnection {
   readonly seesAcknowledgements = true;
   private held = 0;
-  private moved = FIRST_WINDOW;
+  /** Begins with what its kernel may have accepted before the first reading of the table, which may come late on a busy machine. */
+  private moved = MAX_STEP_BYTES;
   private isKnown = false;
 
   /** The kernel's number changes when the client reads, and when Bun writes more. */

@@ -9,7 +9,13 @@ export interface AcknowledgingConnection {
 }
 
 /** A peer that reads at this rate is never disconnected, in bytes per millisecond. */
-const SLOWEST_READ = 1;
+export const SLOWEST_READ = 1;
+
+/**
+ * The largest step in which the kernel of a slow reader reports progress, in bytes: over loopback its window reopens only when its program
+ * has read all of it, and the buffers of slow readers do not grow.
+ */
+export const MAX_STEP_BYTES = 131_072;
 
 /** Most pauses end before the first check. */
 const MAX_FIRST_LOOK_MS = 1000;

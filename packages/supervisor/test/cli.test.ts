@@ -118,7 +118,7 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
     }
   });
 
-  once("check tells all problems, or that there are none", async () => {
+  once("check reports all problems, or that the fleet has none", async () => {
     const folder = makeFolder({ "app.mjs": HELLO, "good.toml": 'app = "app.mjs"\ninstances = 3\n' });
     expect(await paceline(folder, "check", "-c", "good.toml")).toMatchObject({
       code: 0,

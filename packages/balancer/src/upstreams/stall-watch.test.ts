@@ -34,7 +34,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-it("judges at each tick, from the first work until there is none", () => {
+it("checks at each tick, from the first work to the last", () => {
   const stall = watch();
   tickAfter(STALL_TICK_MS);
   expect(judged).toEqual([]);

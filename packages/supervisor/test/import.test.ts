@@ -19,7 +19,8 @@ const YAML = "apps:\n  - { name: shop, script: app.cjs, instances: 2, env: { POR
 const SHOP = { name: "shop", listen: "127.0.0.1:4001", app: "./app.cjs", instances: 2, env: { PORT: "4001" } };
 
 function paceline(cwd: string, args: string[]) {
-  const env = { ...process.env, PACELINE_RUNTIME: "bun" };
+  // Python writes its caches, as on a user's machine.
+  const env = { ...process.env, PACELINE_RUNTIME: "bun", PYTHONDONTWRITEBYTECODE: "" };
   return canBeKept(args) || canBeKeptToo(args) ? runKept(args, cwd, env) : run(PACELINE, args, { cwd, env });
 }
 

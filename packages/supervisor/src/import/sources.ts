@@ -144,7 +144,8 @@ function runPython(
   { cwd, timeoutMs }: { cwd: string; timeoutMs: number },
 ): Promise<Keys> {
   return new Promise((done, fail) => {
-    const child = spawn(python, ["-c", PYTHON, ...args], { cwd, stdio: ["ignore", 2, "pipe", "pipe"] });
+    // -B: no `__pycache__` beside the user's files.
+    const child = spawn(python, ["-B", "-c", PYTHON, ...args], { cwd, stdio: ["ignore", 2, "pipe", "pipe"] });
     const timer = setTimeout(() => {
       child.kill("SIGKILL");
       fail(new PacelineError("timeout", `${args[0]}: did not finish within ${timeoutMs / 1000} s`));

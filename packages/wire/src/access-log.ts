@@ -42,9 +42,9 @@ export const COMBINED =
 export interface AccessLogRule {
   /** `json`, or a template. */
   format: string;
-  /** The absolute path of the file; absent: lines go to the balancer's output. */
+  /** The absolute path of the file. If absent, lines go to the balancer's output. */
   file?: string;
-  /** The share of requests that are logged; failed ones always are. */
+  /** The share of requests that are logged. Failed requests are always logged. */
   sample: number;
   /** The routes whose requests are not logged unless they fail. Default: none. */
   except?: string[];
@@ -97,7 +97,7 @@ export const OUTCOMES = [
 /** The phases in which a request can end, in the order of a request's life. */
 export const PHASES = ["head", "body", "queue", "connect", "wait", "response", "delivery", "tunnel"] as const;
 
-/** Whether the second instance served a request that was sent to two. */
+/** For a request that was sent to two instances: whether the second one served it. */
 export type HedgeResult = "won" | "lost";
 
 export type AccessOutcome = (typeof OUTCOMES)[number];

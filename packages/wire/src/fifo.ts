@@ -33,7 +33,7 @@ export class Fifo<T extends object | number> {
   shift(): T | undefined {
     const item = this.first;
     if (item === undefined) return undefined;
-    // Cleared, so that the place does not keep the item in memory.
+    // Cleared, so that the list does not keep the item in memory.
     this.items[this.head++] = undefined;
     if (this.head >= KEPT_PLACES && this.head * 2 >= this.items.length) {
       this.items = this.items.slice(this.head);

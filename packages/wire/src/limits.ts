@@ -7,7 +7,9 @@ import { isAmount } from "./control/checks.js";
 
 /** The limits of one instance. */
 export const INSTANCE_LIMITS = {
-  /** The maximum size of a request head in bytes. Bun fixes it at its start: 16384 unless its command line sets it. */
+  /**
+   * The maximum size of a request head in bytes. Bun sets this limit when it starts: to 16384, unless its command line has another value.
+   */
   maxHeadBytes: 16_384,
   /** The maximum size of a request body, in bytes. */
   maxBodyBytes: 100 << 20,
@@ -19,8 +21,8 @@ export const INSTANCE_LIMITS = {
    */
   bodyTimeoutMs: 60_000,
   /**
-   * The maximum number of connections. Bun cannot count them: there it limits the number of requests in flight, and more get 503 with
-   * `Connection: close`.
+   * The maximum number of connections. Bun cannot count connections: there it limits the number of requests in flight, and further requests
+   * get 503 with `Connection: close`.
    */
   maxConnections: 20_000,
   /** The maximum number of queued deferred jobs. */

@@ -1,6 +1,6 @@
 /** The time in which this process runs: a clock without its pauses, and rests for other processes. */
 
-/** If a count is later than this, in milliseconds, this process or the machine was paused. */
+/** If a count is late by more than this, in milliseconds, this process or the machine was paused. */
 const LATE_MS = 1000;
 
 /** A clock that stops during pauses of this process (a signal, a suspended machine, a debugger), so that no peer is blamed for them. */
@@ -40,7 +40,7 @@ export class RunningTime {
 const TURNS_BEFORE_REST = 8;
 const REST_MS = 1;
 
-/** Makes a process with endless work for a few peers rest. If it never slept, it would take the CPUs from other processes. */
+/** Makes a process with endless work for a few peers rest. A process that never slept would take the CPUs from other processes. */
 export class TurnRest {
   private turns = 0;
 

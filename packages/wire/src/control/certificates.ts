@@ -47,15 +47,15 @@ export type TlsVersion = (typeof TLS_VERSIONS)[number];
 interface TlsRules {
   /** The lowest version. */
   minVersion: TlsVersion;
-  /** The certificates of authorities for client certificates, in PEM; absent: clients need no certificate. */
+  /** The certificates of the authorities for client certificates, in PEM. If absent, clients need no certificate. */
   clientCaPem?: string;
   /** Whether clients without a certificate may also connect. */
   isClientOptional?: boolean;
 }
 
 /**
- * To a balancer: everything for TLS. Replaces the previous set. A large set is sent in several messages of one version, whose entries are
- * joined. The balancer uses it once it has the last message, and confirms it with `applied`.
+ * To a balancer: everything for TLS. It replaces the previous set. A large set is sent in several messages of one version, whose entries
+ * are joined. After the last message, the balancer uses the set and confirms it with `applied`.
  */
 export interface Certificates extends TlsRules {
   type: "certificates";

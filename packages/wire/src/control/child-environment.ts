@@ -21,11 +21,11 @@ export const CHANNEL_ENVIRONMENT = {
 export const BUN_ONE_READER = "BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER";
 
 /**
- * Makes Bun's last and most expensive compiler (JavaScriptCore's FTL) wait for code that is sixty times hotter than usual: for a short
- * handler, until it has saved as much time as the compilation takes, which is after about 270,000 requests. A computing loop is still
- * compiled within milliseconds. Otherwise many instances would each compile for seconds to handle a few thousand requests. With sixteen
- * instances on two CPUs, this reduces the CPU time of the first hundred thousand requests to two thirds, and their p99 to a sixth. Set for
- * instances unless the user has set it, and removed from their environment.
+ * Makes Bun's last and most expensive compiler (JavaScriptCore's FTL) wait for code that is sixty times hotter than usual. A short handler
+ * is compiled after about 270,000 requests, when it has saved as much time as its compilation takes. A computing loop is still compiled
+ * within milliseconds. Otherwise many instances would each compile for seconds to handle a few thousand requests. With sixteen instances on
+ * two CPUs, this reduces the CPU time of the first hundred thousand requests to two thirds, and their p99 to a sixth. Set for instances
+ * unless the user has set it, and removed from their environment.
  */
 export const BUN_LATE_FTL = { name: "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", value: "4000000" } as const;
 
@@ -48,11 +48,11 @@ export interface HealthConfig {
   healthConnects?: boolean;
   healthIntervalMs: number;
   healthTimeoutMs: number;
-  /** The number of consecutive failed checks after which an instance is killed; 0: it is not. */
+  /** The number of consecutive failed checks after which an instance is killed; 0: never. */
   healthFailures: number;
-  /** After this many consecutive failed checks it gets no new requests. Absent: it gets requests until it is killed. */
+  /** After this many consecutive failed checks, the instance gets no new requests. If absent, it gets requests until it is killed. */
   healthFall?: number;
-  /** After this many consecutive good checks it gets requests again. */
+  /** After this many consecutive good checks, the instance gets requests again. */
   healthRise?: number;
   /** The Host field of check requests. */
   checkHost: string;
@@ -66,14 +66,14 @@ export interface CommandSpec extends HealthConfig {
   cwd: string;
   /** Overrides the shim's environment. */
   env: Record<string, string>;
-  /** The address on which it serves; absent for a worker, which serves nothing. */
+  /** The address on which the program serves; absent for a worker, which serves nothing. */
   address?: SocketAddress;
-  /** The version of the PROXY header that it expects on each connection. */
+  /** The version of the PROXY header that the program expects on each connection. */
   sendProxy?: ProxyVersion;
   stopSignal: string;
   /** The time from `stopSignal` to SIGKILL, in milliseconds. */
   termTimeoutMs: number;
-  /** The time after which the supervisor stops waiting for it to become ready, in milliseconds. */
+  /** The time after which the supervisor stops waiting for the program to become ready, in milliseconds. */
   readyTimeoutMs: number;
   /** Set for a worker. */
   worker?: WorkerSpec;
@@ -81,11 +81,11 @@ export interface CommandSpec extends HealthConfig {
 
 /** How a shim runs a program that serves nothing. */
 export interface WorkerSpec {
-  /** How long it must run to count as ready, in milliseconds. */
+  /** How long the program must run to count as ready, in milliseconds. */
   readyAfterMs: number;
-  /** Whether it is ready when it has called `process.send("ready")` instead. */
+  /** Whether the program counts as ready when it has called `process.send("ready")` instead. */
   readySignal: boolean;
-  /** If set, it runs only at these times, and the shim is ready at once. */
+  /** If set, the program runs only at these times, and the shim is ready at once. */
   schedule?: ScheduleSpec;
 }
 
@@ -101,7 +101,10 @@ export interface ScheduleSpec {
 /** A variable with a value unique to each spawn, by which the processes of a command are found. */
 export const SPAWN_TAG = "PACELINE_SPAWN";
 
-/** The descriptor of a deleted file whose name is the spawn tag: daemons such as nginx overwrite their environment, but keep this. */
+/**
+ * The descriptor of a deleted file whose name is the spawn tag. Daemons such as nginx overwrite their environment, but keep this
+ * descriptor.
+ */
 export const TAG_FD = 3;
 
 /** The upstream of a proxy instance. */
@@ -112,12 +115,12 @@ export interface ProxySpec {
   options: object;
 }
 
-/** The command that starts a fleet. It then continues with the processes that are running. */
+/** The command that starts a fleet, and continues with processes that are still running. */
 export interface RestartCommand {
   command: string;
   args: string[];
   cwd: string;
-  /** Variables that decide what is started, and that children do not have. */
+  /** Variables that decide what is started. Children do not have them. */
   environment?: Record<string, string>;
   /** The file that its output is appended to. */
   output: string;
@@ -128,7 +131,7 @@ export interface ChildSpec {
   orphanGraceMs: number;
   /** The drain time of an orphan, and on SIGTERM. */
   drainTimeoutMs: number;
-  /** The version of Paceline that starts it. */
+  /** The version of the Paceline that starts the child. */
   version?: string;
   /** The title of a Python instance in the process list. Other processes have it in argv[0]. */
   title?: string;
@@ -136,7 +139,7 @@ export interface ChildSpec {
   restart?: RestartCommand;
   /** For balancers: the pid of the supervisor that has started it. */
   supervisor?: number;
-  /** For balancers: how many listening sockets they inherit, as fd 3 and up. */
+  /** For balancers: the number of inherited listening sockets, as fd 3 and up. */
   listens?: number;
   /** For balancers: the absolute path of the folder in which they share counts. */
   countsFolder?: string;
@@ -146,13 +149,13 @@ export interface ChildSpec {
   supervisorSockets?: string[];
   /** The absolute path of the app module; for instances. */
   app?: string;
-  /** A cache folder of its generation for compiled TypeScript; for apps on Node. */
+  /** For apps on Node: a cache folder of their generation for compiled TypeScript. */
   cache?: string;
   /** The shape of the app's default export. Default: detected. */
   style?: "fetch" | "node";
   /** The rest of `process.argv` after the app's path. */
   args?: string[];
-  /** The time after which the supervisor gives up if it is not ready, in milliseconds; for apps. See `lateAfterMs`. */
+  /** For apps: the time in milliseconds after which the supervisor gives up on an instance that is not ready. See `lateAfterMs`. */
   readyTimeoutMs?: number;
   /** Whether an instance becomes ready only when its app has called `process.send("ready")`. */
   readySignal?: boolean;
@@ -172,7 +175,8 @@ export interface ChildSpec {
 }
 
 /**
- * A child that is not ready reports why this long before the supervisor gives up, in milliseconds. The supervisor's time started earlier.
+ * How long before the supervisor gives up a child that is not ready reports the reason, in milliseconds. The supervisor started to count
+ * earlier than the child.
  */
 const WORD_BEFORE_END_MS = 3_000;
 

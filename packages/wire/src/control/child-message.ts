@@ -59,18 +59,18 @@ interface Ready {
 }
 
 /**
- * A balancer's reply to a snapshot, also sent whenever `leaving`, `busy` or `listening` changes. The balancer follows `version`. It still
- * has requests or connections on the upstreams in `leaving`, which that version no longer contains.
+ * A balancer's reply to a snapshot, also sent whenever `leaving`, `busy` or `listening` changes. The balancer follows `version`. On the
+ * upstreams in `leaving`, which that version no longer contains, it still has requests or connections.
  */
 export interface Applied {
   type: "applied";
   version: number;
   leaving: string[];
-  /** The drained upstreams on which it still has requests. Missing if there are none, and from balancers of earlier versions. */
+  /** The drained upstreams on which the balancer still has requests. Missing if there are none, and from balancers of earlier versions. */
   busy?: string[];
-  /** The version of the certificates that it uses. Missing without TLS. */
+  /** The version of the certificates that the balancer uses. Missing without TLS. */
   certificates?: number;
-  /** Whether its listening sockets are open; a draining balancer closes them after it has accepted the waiting clients. */
+  /** Whether the balancer's listening sockets are open. A draining balancer closes them after it has accepted the waiting clients. */
   listening: boolean;
 }
 
@@ -78,7 +78,7 @@ export interface Applied {
 export interface Fault {
   type: "fault";
   message: string;
-  /** The exit of the program that it ran, which is reported in place of the child's own. */
+  /** For a shim: the exit of its program, which is reported in place of the shim's own. */
   exit?: { code: number | null; signal: string | null };
 }
 
@@ -110,7 +110,7 @@ interface Pong {
   type: "pong";
 }
 
-/** From a balancer: requests like this one crash processes, so for a minute it sends them to no other process. */
+/** From a balancer: requests like this one crash processes, so for a minute the balancer sends them to no other process. */
 export interface Poison {
   type: "poison";
   pool: string;
@@ -130,7 +130,7 @@ export interface LostRequest {
   ageMs: number;
   /** Whether its handler was called; `running`: the handler was running when the process exited. */
   state: "running" | "started" | "unknown" | "notStarted";
-  /** Whether the balancer sent it to another instance, responded with 502 or 503, or cut off the response. */
+  /** Whether the balancer sent the request to another instance, responded with 502 or 503, or cut off the response. */
   outcome: "reassigned" | "failed" | "cut";
 }
 
@@ -196,10 +196,7 @@ export interface ScheduleReport {
   running: number | null;
   /** The last run that has ended; null if there was none in this process. */
   last: ScheduledRun | null;
-  /**
-   * Counts since the shim started: runs that have ended; below, runs that failed, and due times that were skipped because a run had not
-   * ended.
-   */
+  /** Counts since the shim started: runs that have ended, failed runs, and due times that were skipped because a run had not ended. */
   runs: number;
   failures: number;
   skipped: number;
@@ -212,11 +209,11 @@ export interface ScheduledRun {
   durationMs: number;
   code: number | null;
   signal: string | null;
-  /** Why it failed; null if it exited with 0. */
+  /** Why the run failed; null if it exited with 0. */
   failure: string | null;
 }
 
-/** From a balancer: it has started the next supervisor, or could not. */
+/** From a balancer: whether it has started the next supervisor. */
 interface SupervisorSpawned {
   type: "supervisorSpawned";
   pid: number | null;
@@ -227,7 +224,7 @@ interface SupervisorSpawned {
 /** The result of a probe. */
 export interface Probed {
   type: "probed";
-  /** 0 if a shim has checked its command by itself. */
+  /** 0 for the checks that a shim makes by itself. */
   id: number;
   /** The problem; absent if the instance is healthy. */
   problem?: string;

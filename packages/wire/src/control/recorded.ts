@@ -20,7 +20,7 @@ export const RECORDED_MASK = "*";
 export interface RecordedRequests {
   type: "recorded";
   requests: RecordedRequest[];
-  /** The number of further requests, which could not be sent in time. */
+  /** The number of further requests that could not be sent in time. */
   lost: number;
 }
 
@@ -39,7 +39,10 @@ export interface RecordedSpan {
   spanId?: string;
   /** The client's span, which is the parent of this span. */
   parentId?: string;
-  /** When its head arrived, as Unix time in milliseconds. Below, the times since then; missing if the request did not get that far. */
+  /**
+   * When its head arrived, as Unix time in milliseconds. The next times are counted from then; those that the request did not reach are
+   * missing.
+   */
   at: number;
   ms: number;
   queuedMs?: number;
@@ -65,7 +68,7 @@ export interface RecordedSpan {
 export interface RecordedSpans {
   type: "spans";
   spans: RecordedSpan[];
-  /** The number of further requests, which could not be sent in time. */
+  /** The number of further requests that could not be sent in time. */
   lost: number;
 }
 

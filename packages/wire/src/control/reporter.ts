@@ -31,8 +31,9 @@ interface ReporterOptions {
 }
 
 /**
- * Checks each second. After the last second with activity, it sends one more report, which shows that the activity has ended. The event
- * loop is monitored closely only during activity. At other times, how late a check runs shows the delay, short by at most one interval.
+ * Checks each second. After the last second with activity, it sends one more report, which shows that the activity has ended. Only during
+ * activity is the event loop monitored closely. At other times its delay is derived from how late a check runs, which is short by at most
+ * one interval.
  */
 export class Reporter {
   private timer: NodeJS.Timeout | undefined;

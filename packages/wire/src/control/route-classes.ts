@@ -13,7 +13,7 @@ export function routeClassNames(routes: readonly string[]): string[] {
   return names.flatMap((name) => [`reads ${name}`, `writes ${name}`]);
 }
 
-/** The status classes that are counted for each route. The last one is for requests whose client left. */
+/** The status classes that are counted for each route. The last class is for requests whose client left. */
 export const STATUS_CLASSES = ["1xx", "2xx", "3xx", "4xx", "5xx", "abandoned"] as const;
 
 /** Routes of a pool beyond this number are counted together. */

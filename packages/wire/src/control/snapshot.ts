@@ -29,20 +29,20 @@ export interface SnapshotUpstream {
   /** Default: `http1`. */
   protocol?: UpstreamProtocol;
   /**
-   * Whether it is not one of our servers. It may then close idle connections, so requests that must not be sent twice get a new one, and
-   * the balancer counts its responses.
+   * Whether it is a program that is not one of our servers. Such a program may close idle connections, so requests that must not be sent
+   * twice get a new connection, and the balancer counts its responses.
    */
   foreign?: boolean;
   /** Whether a connection may carry the requests of only one client, so that leftover bytes never reach another client. */
   perClient?: boolean;
   /**
-   * The maximum number of requests that this balancer may send at once; in tcp mode of connections. Default: only the upstream's own limits
-   * apply.
+   * The maximum number of requests, in tcp mode of connections, that this balancer may have there at once. Default: only the upstream's own
+   * limits apply.
    */
   maxInFlight?: number;
   /** The version of the PROXY header at the start of each connection to it. Default: no header. */
   sendProxy?: ProxyVersion;
-  /** Whether its health checks fail. It then gets no new requests, unless too many others are out of turn. */
+  /** Whether its health checks fail. It then gets no new requests, unless too many other upstreams are out of turn. */
   failsChecks?: boolean;
   /** The cookie value that its clients get, in a pool that recognizes clients by a cookie. */
   cookie?: string;
@@ -55,8 +55,8 @@ export interface SnapshotUpstream {
   /** An operator's weight for its slot, relative to `FULL_SHARE`: a whole number from 1 to `MAX_SHARE`. Default: `FULL_SHARE`. */
   share?: number;
   /**
-   * An operator's reason why it gets no new requests: `drained`, none at all; `ejected`, only if all others are ejected too. Default: it
-   * gets requests.
+   * An operator's reason why it gets no new requests. With `drained` it gets none at all; with `ejected`, only if all others are ejected
+   * too. Default: it gets requests.
    */
   outOfTurn?: "drained" | "ejected";
   /** How often an operator has readmitted its slot. Each time ends an ejection for bad health. Default: 0. */
@@ -70,7 +70,7 @@ export const PROXY_VERSIONS = ["v1", "v2"] as const;
 
 export type ProxyVersion = (typeof PROXY_VERSIONS)[number];
 
-/** The weight of a slot whose weight was not set; below, the maximum. */
+/** The weight of a slot whose weight was not set, and the maximum weight. */
 export const FULL_SHARE = 100;
 const MAX_SHARE = 1000;
 
@@ -95,11 +95,11 @@ export interface EjectionRule {
   failures: number;
   /** The failure rate, in percent. */
   failurePercent: number;
-  /** The failure rate counts if there were at least this many requests. */
+  /** The failure rate is judged only from this number of requests on. */
   minRequests: number;
   /** How long requests are remembered, in milliseconds. */
   windowMs: number;
-  /** How long it is ejected at first, in milliseconds. Each further ejection lasts twice as long, up to `maxEjectMs`. */
+  /** How long an upstream is ejected at first, in milliseconds. Each further ejection lasts twice as long, up to `maxEjectMs`. */
   ejectMs: number;
   maxEjectMs: number;
   /** The maximum share of the pool's upstreams that are out of turn at the same time, in percent. */
@@ -121,7 +121,7 @@ export interface RateLimitRule {
   requests: number;
   periodMs: number;
   burst: number;
-  /** The routes to which it applies. Default: all requests. */
+  /** The routes to which the rule applies. Default: all requests. */
   routes?: string[];
 }
 
@@ -141,7 +141,7 @@ export interface CompressRule {
 /** One pool in a snapshot. */
 export interface SnapshotPool {
   name: string;
-  /** `tcp`: it gets whole connections of the addresses that name it, instead of requests. Default: `http`. */
+  /** With `tcp`, the pool gets whole connections of the addresses that name it, instead of requests. Default: `http`. */
   mode?: "tcp";
   /** For example `/`, `/api/`, `example.com/`: an optional host and a path prefix, matched by segment. The longest match is used. */
   routes: string[];
@@ -151,7 +151,7 @@ export interface SnapshotPool {
   internalRoots?: string[];
   /** Whether the pool also gets TRACE, and absolute targets unchanged. */
   takesAllRequests?: boolean;
-  /** Whether its responses may name such files (X-Accel-Redirect, X-Sendfile). */
+  /** Whether its responses may name files of internal pools (X-Accel-Redirect, X-Sendfile). */
   sendsFiles?: boolean;
   /** Default: `round-robin`. */
   policy?: PolicyName;
@@ -163,11 +163,11 @@ export interface SnapshotPool {
   compress?: CompressRule;
   /** How long a request may wait in the queue, in milliseconds. Absent: `limits.upstreamConnectTimeoutMs`, and no overload protection. */
   queueTimeoutMs?: number;
-  /** The routes whose requests leave the queue before the others, and after them. */
+  /** The routes whose requests leave the queue before the others, and the routes whose requests leave it after them. */
   priority?: { high: string[]; low: string[] };
   /** Absent: each request goes to the next upstream in turn. */
   sticky?: StickyRule;
-  /** Whether it has no upstream that may get requests, but one is expected soon. Requests then wait in the queue. */
+  /** Whether it has no upstream that may get requests, but expects one soon. Meanwhile, requests wait in the queue. */
   awaited?: boolean;
   /** Absent: the balancer ejects no upstream of the pool. */
   ejection?: EjectionRule;
@@ -177,7 +177,9 @@ export interface SnapshotPool {
   retryBudget?: RetryBudgetRule;
   /** Whether a GET or HEAD that is late at its upstream is also sent to a second one. */
   hedge?: boolean;
-  /** Whether a new generation is being compared with the one in service: the responses of each upstream are then counted by route class. */
+  /**
+   * Whether a new generation is being compared with the one in service. If so, the responses of each upstream are counted by route class.
+   */
   judged?: boolean;
   /** In slot order, which is the order of turns. */
   upstreams: SnapshotUpstream[];
@@ -210,7 +212,7 @@ export interface Snapshot {
   pools: SnapshotPool[];
   /** Trusted proxies: CIDR blocks, and `unix` for all clients of unix sockets. */
   trustedProxies: string[];
-  /** The absolute path of the folder for bodies that are too large for memory; absent: none are stored. */
+  /** The absolute path of the folder for bodies that are too large for memory. If absent, no body is stored. */
   spoolDir?: string;
   /** Whether requests are logged. */
   accessLog?: boolean;
@@ -261,7 +263,7 @@ function isUpstream(value: unknown): boolean {
   return tcp === undefined ? isText(socket) : isTcpAddress(tcp);
 }
 
-/** Whether a rule has a name if its kind, for example `cookie` or `header`, needs one. */
+/** Whether a rule has a name, if its kind needs one as `cookie` and `header` do. */
 function isNamed(value: unknown, ...named: readonly string[]): boolean {
   const { by, name } = value as Fields;
   return !named.includes(by as string) || isText(name);

@@ -33,8 +33,8 @@ export interface InstanceStats {
   /** Absent if the app has never deferred a job. */
   deferred?: DeferredStats;
   /**
-   * In direct mode, where no balancer sees it: among requests that have overrun their time, the one that has been without response data for
-   * longest.
+   * In direct mode, where no balancer sees the requests: among those that have overrun their time, the one that has gone without response
+   * data for longest.
    */
   overdue?: OverdueRequest;
   latency: SparseHistogram;
@@ -52,18 +52,20 @@ export interface UpstreamStats {
   inFlight: number;
   /** The number of requests sent to it since the balancer process has known it. */
   requestsTotal: number;
-  /** The number of its responses since then, by STATUS_CLASSES; missing before the first one. */
+  /** The number of its responses since then, by STATUS_CLASSES; missing before the first response. */
   statuses?: number[];
-  /** For programs: the number of responses with status 500 and above; below, latencies from the request's head to the response's end. */
+  /** For programs: the number of responses with status 500 and above, and the latencies from the request's head to the response's end. */
   errorsTotal?: number;
   latency?: SparseHistogram;
   /** The request that a stalled upstream is running, for example `GET /report`, if known. */
   running?: string;
-  /** With limited concurrency: the request that has been running longest after its client got an error or disconnected. */
+  /**
+   * With limited concurrency: among the requests whose client got an error or disconnected, the one that has been running longest since.
+   */
   overdue?: OverdueRequest;
   /** Set while it gets no new requests of this balancer: the reason, the number of this ejection, and how much longer it lasts. */
   ejected?: { reason: string; number: number; forMs: number };
-  /** Whether it is ejected or fails its checks but still gets requests, because too many of its pool do. Default: false. */
+  /** Whether it is ejected or fails its checks but still gets requests, because too many upstreams of its pool do. Default: false. */
   servesAnyway?: boolean;
   /** While a release of its pool is being judged: its counts since the judging started. */
   judged?: JudgedStats;
@@ -124,12 +126,12 @@ export interface PoolLoadStats {
 export interface RouteStats {
   /** Empty for requests without a route. */
   pool: string;
-  /** The route as in the configuration, or the name for all others. */
+  /** The route as in the configuration, or the name for all other routes. */
   route: string;
   access: "reads" | "writes";
   /**
-   * The counts since the balancer process has known the route, by STATUS_CLASSES; after them the number of responses with status 500 or
-   * more that the balancer generated itself and no instance counts (an earlier version does not send it).
+   * The counts since the balancer process has known the route: by STATUS_CLASSES, then the number of responses with status 500 or more that
+   * the balancer generated itself. No instance counts these. An earlier version does not send that number.
    */
   counts: number[];
   /** From the request's head to the response's end, since the last report. */
@@ -150,7 +152,7 @@ export interface BalancerStats {
   errorsTotal: number;
   /** The number of requests that were sent to another upstream. */
   retriesTotal: number;
-  /** The number of requests sent to two upstreams; below, how many of them the second one served. Missing from earlier versions. */
+  /** The number of requests sent to two upstreams, and how many of them the second one served. Missing from earlier versions. */
   hedgesTotal?: number;
   hedgesWonTotal?: number;
   inFlight: number;

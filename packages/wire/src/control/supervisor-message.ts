@@ -24,7 +24,7 @@ interface Welcome {
   pid?: number;
 }
 
-/** The supervisor does not know this child: it sends the reason and closes. The child drains and exits. */
+/** The supervisor does not know this child: it sends the reason and closes the channel. The child drains and exits. */
 interface Refused {
   type: "refused";
   reason: string;
@@ -45,7 +45,7 @@ interface Released {
   type: "released";
 }
 
-/** To an instance, when the fleet stops: it keeps serving, and a drain follows when the balancers have drained. */
+/** To an instance, when the fleet stops: it keeps serving until the balancers have drained. Then a drain follows. */
 interface Draining {
   type: "draining";
 }
@@ -56,7 +56,7 @@ export interface ProbeRequest {
   id: number;
   path: string;
   host: string;
-  /** Whether it only warms up the app: any status below 500 is good, and the body is read. */
+  /** Whether this only warms up the app: any status below 500 is then good, and the body is read. */
   isWarmUp?: true;
 }
 
@@ -76,7 +76,10 @@ interface Fork {
   output: string;
 }
 
-/** To a Python process that is about to be killed because a request has overrun its time: it writes that request's traceback, if it can. */
+/**
+ * To a Python process that is about to be killed because a request has overrun its time: the process writes that request's traceback, if it
+ * can.
+ */
 interface DescribeOverdue {
   type: "describeOverdue";
 }
@@ -92,7 +95,10 @@ export interface SupervisorProgram {
   cwd: string;
   /** The file that its stdout and stderr are appended to. */
   output: string;
-  /** A file with its whole environment as JSON, of mode 0600, which the balancer removes. Default: the balancer's own environment. */
+  /**
+   * A file with the supervisor's whole environment as JSON, of mode 0600, which the balancer removes. Default: the balancer's own
+   * environment.
+   */
   environmentFile?: string;
 }
 

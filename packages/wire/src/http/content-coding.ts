@@ -6,9 +6,12 @@
 /** A content coding (RFC 9110 §8.4.1). */
 export type Coding = "br" | "zstd" | "gzip";
 
-/** The server's order for a body of known length if the client has no preference: the least CPU time for the size first. */
+/**
+ * The server's order for a body of known length if the client has no preference. The coding that needs the least CPU time for its size
+ * comes first.
+ */
 export const WHOLE_ORDER: readonly Coding[] = ["zstd", "br", "gzip"];
-/** The same for a body that may last: the least memory first. */
+/** The same for a body that may last: the coding that needs the least memory comes first. */
 export const STREAM_ORDER: readonly Coding[] = ["br", "gzip", "zstd"];
 
 const ITEM = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*;\s*q\s*=\s*([01](?:\.\d{0,3})?))?$/i;
@@ -33,12 +36,12 @@ export class AcceptedCodings {
     return this.weights.get(coding) ?? this.weights.get("*") ?? 0;
   }
 
-  /** Whether an unencoded body is refused. If identity is not mentioned, it is the fallback. */
+  /** Whether the client refuses an unencoded body. If it does not mention identity, identity is the fallback. */
   get refusesIdentity(): boolean {
     return (this.weights.get("identity") ?? this.weights.get("*")) === 0;
   }
 
-  /** Returns those of `offered` that have at least the weight of identity, best first. */
+  /** Returns the codings of `offered` that have at least the weight of identity, best first. */
   best<C extends string>(offered: readonly C[]): C[] {
     const identity = this.weightOf("identity");
     return offered
@@ -65,13 +68,13 @@ export function mediaTypeOf(contentType: string): string {
 /** Fields about the exact bytes, which compression would make wrong (Content-Digest and Repr-Digest: RFC 9530). */
 export const ABOUT_THE_BYTES = ["content-range", "content-digest", "repr-digest", "digest", "content-md5"];
 
-/** Whether a Trailer announces such a field, or an ETag, which would then be for the exact bytes. */
+/** Whether a Trailer announces one of these fields, or an ETag, which would be wrong for the encoded body. */
 export function announcesDigest(trailer: string): boolean {
   const names = trailer.split(",").map((name) => name.trim().toLowerCase());
   return names.some((name) => name === "etag" || ABOUT_THE_BYTES.includes(name));
 }
 
-/** Whether a response with that status may have another coding, because it has a complete body. */
+/** Whether a response with this status has a complete body, so that it may have another coding. */
 export function isCodedStatus(status: number): boolean {
   return status >= 200 && status !== 204 && status !== 205 && status !== 206 && status !== 304;
 }

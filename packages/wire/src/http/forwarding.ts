@@ -62,7 +62,7 @@ export const CLIENT_FIELDS: Readonly<Record<string, ClientFieldRule>> = {
   // gunicorn takes SCRIPT_NAME and PATH_INFO from such fields, whoever sends them.
   "path-info": "never",
   "script-name": "never",
-  // A CGI program would get it as HTTP_PROXY and send its own requests there (CVE-2016-5385).
+  // A CGI program would get it as HTTP_PROXY and send its own requests to that address (CVE-2016-5385).
   proxy: "never",
 };
 
@@ -119,7 +119,7 @@ const PORT = /:\d*$/;
 
 /**
  * Whether a Host, or the authority of a target, is valid in a URL (RFC 9112 §3.2) and stays unchanged when the URL is parsed. Apps build
- * URLs from it, and `%61` or `0x7f.1` would become another host.
+ * URLs from it, in which `%61` or `0x7f.1` would become another host.
  */
 export function isUrlHost(text: string): boolean {
   const url = `http://${text}/`;

@@ -2,13 +2,13 @@
 import { clientFieldRule, HOP_BY_HOP_FIELDS } from "./forwarding.js";
 
 /**
- * How many bytes of a request's or response's trailers are read, including line ends; below, the maximum number of fields. If there are
- * more, all are dropped, or the message is refused.
+ * The maximum size of a request's or response's trailers in bytes, including line ends, and the maximum number of fields. If a message
+ * exceeds them, all trailers are dropped, or the message is refused.
  */
 export const MAX_TRAILER_BYTES = 8192;
 export const MAX_TRAILERS = 32;
 
-/** The token in a TE field (RFC 9110 §10.1.4). With a weight of 0, trailers are refused (RFC 9110 §12.4.2). */
+/** The token in a TE field (RFC 9110 §10.1.4). A weight of 0 refuses trailers (RFC 9110 §12.4.2). */
 const TAKES_TRAILERS = /(?:^|[\s,])trailers(?![ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:$|,))(?=$|[\s,;])/i;
 
 /** Whether a client with this TE field accepts trailers. */

@@ -8,7 +8,7 @@ const KEPT_BYTES = 262_144;
 export class FrameBuffer {
   bytes: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
   length = 0;
-  /** The start of the last frame if it is a DATA, which may still grow; otherwise -1. */
+  /** The start of the last frame if that frame is a DATA, which may still grow; otherwise -1. */
   private dataAt = -1;
   private dataStream = 0;
   /** A buffer that the socket has not sent completely. */
@@ -106,7 +106,7 @@ export class FrameBuffer {
 
   /**
    * Starts again after everything was passed on.
-   * @param isShared whether the bytes may still be needed, so that another buffer is used
+   * @param isShared whether the bytes may still be needed; if so, another buffer is used
    */
   clear(isShared: boolean): void {
     this.length = 0;

@@ -1,7 +1,7 @@
 /** Splits the bytes of a lane into frames, regardless of how they were split into reads. Pure: no sockets. */
 import { FRAME_HEADER_BYTES, FrameType, PAYLOAD_BOUNDS, readUint24, readUint32 } from "./protocol.js";
 
-/** Receives frames. Their bytes are in the read buffer, or in one that is not reused. */
+/** Receives frames. Their bytes are in the read buffer, or in a buffer that is not reused. */
 export interface FrameSink {
   /** Receives a complete frame other than DATA and END. */
   onFrame(type: number, stream: number, bytes: Buffer, start: number, end: number): void;
@@ -13,10 +13,10 @@ export interface FrameSink {
 export class FrameDecoder {
   /** What is wrong with the bytes; empty if they are valid. After an error nothing more is read. */
   problem = "";
-  /** An incomplete frame, with room for all of it once its header is known; below, its length so far. */
+  /** An incomplete frame, with room for all of it once its header is known, and its length so far. */
   private held: Buffer | undefined;
   private heldLength = 0;
-  /** For the frame of a body: the remaining bytes; below, its stream, and whether it is the last frame. */
+  /** For the frame of a body: the number of bytes to come, its stream, and whether it is the last frame. */
   private bodyLeft = 0;
   private bodyStream = 0;
   private isLastFrame = false;

@@ -42,11 +42,11 @@ export const FrameType = {
 
 /** The maximum size of a head in bytes: the largest configurable one, with the balancer's additions. */
 const MAX_HEAD_BYTES = 2 << 20;
-/** The maximum payload of DATA and END that every side accepts; below, the maximum for a side whose HELLO allows more. */
+/** The maximum payload of DATA and END that every side accepts, and the maximum for a side whose HELLO allows more. */
 export const MAX_DATA_BYTES = 65_536;
 export const LARGE_DATA_BYTES = 1 << 20;
 export const MAX_CLOSE_BYTES = 1024;
-/** The shortest line of TRAILERS; below, the limit for trailers with a space for each line. */
+/** The shortest line of TRAILERS, and the limit for trailers with a space for each line. */
 const LEAST_TRAILERS_BYTES = 4;
 const MAX_TRAILERS_BYTES = MAX_TRAILER_BYTES + MAX_TRAILERS;
 
@@ -78,8 +78,8 @@ const SLOT_BITS = 16;
 export const SLOT_MASK = (1 << SLOT_BITS) - 1;
 
 /**
- * How many bytes of a request's body the balancer may send before the instance grants more. This is the size of two reads from the client:
- * the instance buffers what was read, and not the balancer.
+ * How many bytes of a request's body the balancer may send before the instance grants more. This is the size of two reads from the client.
+ * So the instance, not the balancer, buffers what was read.
  */
 export const REQUEST_WINDOW_BYTES = 1_048_576;
 

@@ -8,7 +8,7 @@ import { readUint32 } from "./protocol.js";
 /** The number of lanes that have a word of their own. */
 const MAX_LANE_NUMBER = 1022;
 
-/** The words that belong to no lane; below, the first of those that do. */
+/** The number of words that belong to no lane, and the first word that belongs to one. */
 const LANE_AT = 0;
 const REQUEST_AT = 1;
 const STARTED_AT = 2;
@@ -60,8 +60,8 @@ export class Scoreboard {
   }
 
   /**
-   * Maps the created file, which its owner cannot write to from then on: this process is killed (SIGBUS) if it is truncated. If that fails,
-   * returns undefined and removes the file.
+   * Maps the created file. From then on its owner cannot write to it: if the file were truncated, this process would be killed (SIGBUS). If
+   * that fails, returns undefined and removes the file.
    */
   static map(path: string): Scoreboard | undefined {
     const words = mapWords(path);
@@ -156,7 +156,7 @@ export function readScoreboard(socketPath: string, lane: number): RunningWork | 
   const running = Buffer.alloc(2 * WORD_BYTES);
   const lastStarted = Buffer.alloc(WORD_BYTES);
   try {
-    // Read only when an instance seems to be stalled, which is rare. So no descriptor is kept open for it.
+    // Read only when an instance seems to be stalled, which is rare. So no descriptor of the file is kept open.
     const file = openSync(scoreboardPath(socketPath), "r");
     try {
       if (

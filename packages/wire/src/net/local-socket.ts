@@ -20,7 +20,7 @@ export async function listenLocally(path: string, onSocket: OnSocket): Promise<S
 
 interface Probe {
   address: SocketAddress;
-  /** The path for the GET; without it, a connection is enough. */
+  /** The path for the GET. Without a path, a connection is enough. */
   path?: string | undefined;
   host: string;
   timeoutMs: number;

@@ -12,8 +12,8 @@ export interface AcknowledgingConnection {
 export const SLOWEST_READ = 1;
 
 /**
- * The largest step in which the kernel of a slow reader reports progress, in bytes: over loopback its window reopens only when its program
- * has read all of it, and the buffers of slow readers do not grow.
+ * The largest step in which the kernel of a slow reader reports progress, in bytes. Over loopback, the reader's window reopens only after
+ * its program has read all of it, and the buffers of slow readers do not grow.
  */
 export const MAX_STEP_BYTES = 131_072;
 
@@ -30,7 +30,7 @@ const LOOKS = 8;
  */
 const MAX_SILENCE = 3;
 
-/** The same without acknowledgements: a step is then as large as the local kernel's buffer, 200 KB for a unix socket. */
+/** The same without acknowledgements. A step is then as large as the local kernel's buffer, which is 200 KB for a unix socket. */
 const MAX_UNSEEN_SILENCE = 4;
 
 export class SlowReader {
@@ -80,7 +80,7 @@ export class SlowReader {
   }
 
   /**
-   * Like `look`, but also disconnects a peer that is slower than this rate for too long, such as the last connections of a process that
+   * Like `look`, but also disconnects a peer that is slower than this rate for too long. Used for the last connections of a process that
    * exits.
    * @param slowest in bytes per millisecond; 0: any
    */

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { basename, dirname, isAbsolute, join, normalize } from "node:path";
 import { attempt } from "../proc/processes.js";
 
-/** A socket to which no connection succeeds within this time belongs to a busy process. In milliseconds. */
+/** If no connection to a socket succeeds within this time, in milliseconds, the socket belongs to a busy process. */
 const CONNECT_TIMEOUT_MS = 1000;
 /**
  * The errors when nobody listens. Bun also uses these codes, or `FailedToOpenSocket`, for a full accept queue and a socket of another kind.
@@ -106,7 +106,7 @@ export function* processesWith(inodes: ReadonlySet<string>): Generator<number> {
   }
 }
 
-/** Whether the name to which a socket was bound is a name of the file at `path`. Both have the same last part. */
+/** Whether the name to which a socket was bound is a name of the file at `path`. Both end in the same last part. */
 function isNameOf(path: string, bound: string, inode: string): boolean {
   if (bound === path) return true;
   if (isAbsolute(bound)) return realFolder(bound) === realFolder(path) || isSameFile(bound, path) === true;

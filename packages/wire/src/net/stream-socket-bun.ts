@@ -70,7 +70,7 @@ class BunStreamSocket implements StreamSocket {
     else if (this.state === "open") this.owner?.onDrain();
   }
 
-  /** @param count negative if the peer has disconnected. Bun reports that only if the socket is read, so a paused one is closed here */
+  /** @param count negative if the peer has disconnected. Bun reports that only if the socket is read, so this closes a paused socket */
   private taken(count: number): number {
     if (count >= 0) return count;
     this.hasFailed = true;

@@ -34,7 +34,7 @@ class NodeStreamSocket implements StreamSocket {
 
   write(bytes: Uint8Array): boolean {
     this.socket.write(bytes, this.onWritten);
-    // It is already zero if the kernel took everything within the call.
+    // The queue is already empty if the kernel took everything within the call.
     this.isBlocked = this.socket.writableLength > 0;
     return !this.isBlocked;
   }

@@ -17,7 +17,10 @@ export interface StreamSocket {
   readonly isBlocked: boolean;
   /** The number of queued bytes. */
   readonly waitingBytes: number;
-  /** Writes bytes; must not be called before `onOpen`. Returns false if some bytes are queued; the caller must not change them then. */
+  /**
+   * Writes bytes; must not be called before `onOpen`. Returns false if some bytes are queued. Until they are sent, the caller must not
+   * change them.
+   */
   write(bytes: Uint8Array): boolean;
   pause(): void;
   resume(): void;

@@ -12,8 +12,8 @@ const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 const PIECE_BYTES = 16_384;
 
 /**
- * How many pieces are read in one turn of the event loop, and how long that may take, in milliseconds. With only one piece per turn, a busy
- * process would read a large table for many seconds.
+ * How many pieces are read in one turn of the event loop, and how long one piece may take, in milliseconds. With only one piece per turn, a
+ * busy process would read a large table for many seconds.
  */
 const PIECES_IN_TURN = 8;
 const PIECE_MS = 0.05;
@@ -115,15 +115,15 @@ function hasQueue(bytes: Buffer, at: number): boolean {
 }
 
 /**
- * How long a reading is used, in milliseconds, and as a multiple of the time that the kernel takes for it, which is 0.2 s for a table of
- * 100,000 rows.
+ * How long a reading is used: this many milliseconds, or this multiple of the time that the kernel takes for it, which is 0.2 s for a table
+ * of 100,000 rows.
  */
 const FRESH_MS = 1000;
 const FRESH_TIMES = 4;
 
 const seesOutgoing = process.platform === "linux";
 
-/** By inode; only connections for which the kernel holds bytes. */
+/** By inode. Has only connections for which the kernel holds bytes. */
 let outgoing: ReadonlyMap<number, number> = new Map();
 /** The inodes of connections whose peer has sent FIN. */
 let ended: ReadonlySet<number> = new Set();
@@ -137,14 +137,14 @@ let isReading = false;
 /** The internals of node:net sockets that its types omit. */
 interface Handle {
   readonly fd?: number;
-  /** The number of bytes written; below, how many of them the kernel has not taken. */
+  /** The number of bytes written, and how many of them the kernel has not taken. */
   readonly bytesWritten?: number;
   readonly writeQueueSize?: number;
 }
 
 /**
- * Returns the name of a peer on this machine in the table, where its own socket has a row; undefined for other peers. Over loopback, a
- * kernel does not report the first 64 KB that its program reads, for which a slow program needs a minute.
+ * Returns the name of a peer on this machine in the table, which has a row for the peer's own socket; undefined for other peers. Over
+ * loopback, a kernel does not report the first 64 KB that its program reads, for which a slow program needs a minute.
  */
 export function localPeer(ends: {
   remoteAddress?: string | undefined;
@@ -177,7 +177,9 @@ export function unreadOfPeer(peer: string): number {
   return unreadOfPeers.get(peer) ?? 0;
 }
 
-/** A lower bound of the bytes that a peer has acknowledged or read. It allows for the age of a reading, which shows earlier queues. */
+/**
+ * A lower bound of the bytes that a peer has acknowledged or read. A reading shows queues as they were, so its age is taken into account.
+ */
 export class SureBytes {
   /** How many bytes were on their way, or done, at `takenAt`. */
   private takenBytes = 0;
@@ -223,8 +225,8 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
   }
 
   /**
-   * The number of bytes that the peer's kernel has acknowledged, without those that a peer on this machine has not read. Synchronous: uses
-   * the sizes of the queues from the last reading, or 0 without one.
+   * The number of bytes that the peer's kernel has acknowledged, minus the bytes that a peer on this machine has not read. Synchronous:
+   * uses the queues as they were at the last reading, or empty ones without a reading.
    */
   get progressBytes(): number {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
@@ -284,8 +286,8 @@ function inodeOf(fd: number): number {
 }
 
 /**
- * Returns the bytes that the kernel holds for the peer, by a reading after `since` (`performance.now`); -1 without one. A call starts the
- * next reading.
+ * Returns the bytes that the kernel holds for the peer, by a reading after `since` (`performance.now`); -1 without such a reading. A call
+ * starts the next one.
  */
 function outgoingBytes(inode: number, since: number): number {
   readWhenStale();
@@ -316,7 +318,7 @@ async function readTables(now: number): Promise<void> {
 }
 
 /**
- * Collects the kernel's queued bytes and the peers that have sent FIN, by the inodes of the sockets; and the unread bytes, by `localPeer`.
+ * Collects the kernel's queued bytes and the peers that have sent FIN, both by the sockets' inodes, and the unread bytes by `localPeer`.
  */
 export async function takeTables(
   found: Map<number, number>,

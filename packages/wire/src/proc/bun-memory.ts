@@ -9,7 +9,7 @@ const BYTES_BETWEEN_COLLECTIONS = 4 << 20;
 let leftBytes = 0;
 let collect: (() => void) | undefined;
 
-/** Counts bytes that became garbage. Node collects them in time by itself. */
+/** Counts bytes that became garbage. Node collects garbage in time by itself. */
 export function leaveToCollector(bytes: number): void {
   leftBytes += bytes;
   if (leftBytes < BYTES_BETWEEN_COLLECTIONS) return;
@@ -50,7 +50,7 @@ function sendNowhere(buffer: ArrayBuffer): void {
   nowhere.postMessage(null, [buffer]);
 }
 
-/** Smaller buffers are not worth the call, in bytes. On Node small ones share a buffer of 8192. */
+/** Smaller buffers are not worth the call, in bytes. On Node, small buffers share one of 8192 bytes. */
 const LARGE_BYTES = process.versions.bun === undefined ? 8193 : 4096;
 
 /**

@@ -14,7 +14,10 @@ const SYN_SENT = "02";
 
 const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/** Returns the tables that have rows. Reading even an empty table scans all its buckets; /proc/net/sockstat6 has the count for less. */
+/**
+ * Returns the tables that have rows. Reading even an empty table scans all its buckets. The count in /proc/net/sockstat6 is cheaper to
+ * read.
+ */
 function tables(): string[] {
   const counts = attempt(() => readFileSync("/proc/net/sockstat6", "latin1")) ?? "";
   return hasNoTcp6(counts) ? TABLES.slice(0, 1) : TABLES;
@@ -39,8 +42,8 @@ export interface ListeningSocket extends Listener {
 
 /**
  * Returns the addresses on which these processes listen, each once.
- * @param sockets the listening sockets of this machine; they should be read once for several processes, because for each reading the kernel
- * scans a table of some 100,000 entries, which takes 2 to 4 ms
+ * @param sockets the listening sockets of this machine. Read them once for several processes: for each reading the kernel scans a table of
+ * some 100,000 entries, which takes 2 to 4 ms
  * @param unix the inodes of unix sockets: a process that has no other sockets needs no such reading
  */
 export function listenersOf(

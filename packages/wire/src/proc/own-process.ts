@@ -1,7 +1,7 @@
 /** This process: its memory, descriptors, event loop and output. */
 import { fs } from "./bun-memory.js";
 
-/** How many descriptors clients leave free for other uses: the larger of this number and an eighth, but at most half. */
+/** How many descriptors clients leave free for other uses: this number or an eighth, whichever is larger, but at most half. */
 const MIN_SPARE_DESCRIPTORS = 48;
 
 let lastHeapBytes = 0;
@@ -61,7 +61,7 @@ function figureOr<T>(ask: () => T, otherwise: T): T {
 }
 
 /**
- * Measures the longest delay of the event loop. A timer with the interval `intervalMs` shows how late it fires. So a delay shorter than the
+ * Measures the longest delay of the event loop, by how late a timer with the interval `intervalMs` fires. So a delay shorter than the
  * interval may go unnoticed, and a longer one is underestimated by at most the interval.
  */
 export class LoopLag {
@@ -109,8 +109,8 @@ export function showTitle(title?: string): void {
 }
 
 /**
- * Lets log output be lost instead of crashing the process. A failed write is an unhandled error: on Node also of `console`, on Bun only of
- * process.stdout and process.stderr, whose use costs 2 MB; see isLostOutput.
+ * Lets log output be lost instead of crashing the process. A failed write is an unhandled error: on Node also that of `console`, on Bun
+ * only that of process.stdout and process.stderr, whose use costs 2 MB; see isLostOutput.
  */
 export function survivesFullDisk(): void {
   if (process.versions.bun === undefined) ignoreOutputErrors();

@@ -196,8 +196,8 @@ const MAX_LOOKS = 100;
 export function findLeftoverProcesses({ leader, tag }: Spawn): number[] {
   const rows = readProcessTable();
   const found = new Set(processesOf(leader, rows));
-  // Processes that the shim started are younger than it. They are selected first, because reading an environment costs more than all the
-  // rest.
+  // Processes that the shim started are younger than the shim. They are selected first, because reading an environment costs more than all
+  // the rest.
   const since = rows.find(({ pid }) => pid === leader)?.startTime ?? 0;
   for (const { pid, startTime } of rows)
     if (startTime >= since && !found.has(pid) && isTagged(pid, tag)) found.add(pid);
@@ -227,8 +227,8 @@ function isTagged(pid: number, tag: string): boolean {
 }
 
 /**
- * Kills all processes of a spawn. The first search and its signals are synchronous. Resolves with their number when none is left, or when
- * some do not exit.
+ * Kills all processes of a spawn. The first search and its signals are synchronous. Resolves with the number of processes when all have
+ * exited, or when some do not exit.
  */
 export function endLeftoverProcesses(spawn: Spawn): Promise<number> {
   return endAll(() => findLeftoverProcesses(spawn));

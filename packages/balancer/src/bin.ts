@@ -88,7 +88,10 @@ class BalancerProcess {
     this.revival.begin(this.identity.spec.supervisor);
   }
 
-  /** Applies the snapshot when the certificates that it needs are loaded. They arrive before it, but their code is loaded on demand. */
+  /**
+   * Applies the snapshot when the certificates that it needs are loaded. The certificates arrive before the snapshot, but their code is
+   * loaded on demand.
+   */
   private followWhenSecure(snapshot: Snapshot): void {
     this.awaited = undefined;
     if ((this.tls?.contexts.version ?? 0) === 0 && snapshot.listen.some(({ tls }) => tls === true))
@@ -111,7 +114,8 @@ class BalancerProcess {
 
   private follow(snapshot: Snapshot): void {
     if (this.balancer !== undefined) {
-      // Abandoned requests of a removed upstream must be reported before its connections are closed, and its last responses while it is known.
+      // Before the connections of a removed upstream are closed, its abandoned requests must be reported. Its last responses must be
+      // reported while the upstream is known.
       if (this.balancer.counters.abandoned > 0 || this.balancer.removesNews(snapshot)) this.reporter?.reportNow();
       this.balancer.apply(snapshot);
       return this.reportApplied();

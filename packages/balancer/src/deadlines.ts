@@ -8,7 +8,7 @@ export const TICK_MS = 100;
 interface DeadlineEntry {
   /** In milliseconds of `Deadlines.now`; Infinity: none. */
   deadlineAt: number;
-  /** The position in the list, maintained by the list; -1 if not in it. */
+  /** The entry's position in the list, which the list maintains; -1 if the entry is not in it. */
   deadlineIndex: number;
   onDeadline(): void;
 }

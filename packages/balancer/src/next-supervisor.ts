@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import { CHANNEL_ENVIRONMENT, fs, LISTEN_FDS, type RestartCommand, type SupervisorProgram } from "@paceline/wire";
 
 const OTHERS = 0o077;
-/** The only program that is started, of this version of the package or of another. */
+/** The only program that is started. It may belong to this version of the package, or to another one. */
 const ENTRY = "/programs/cli/main.js";
 /** The variables that identify this process. */
 const OF_THIS_PROCESS = new Set<string>([
@@ -80,7 +80,7 @@ function takeEnvironment(path: string, folder: string): NodeJS.ProcessEnv {
 }
 
 /**
- * The minimum time until the first attempt, in milliseconds. A random time of up to the same length is added, so that several balancers
+ * The minimum time until the first attempt, in milliseconds. A random time of at most the same length is added, so that several balancers
  * rarely start a supervisor at the same moment.
  */
 const FIRST_AFTER_MS = 500;
@@ -91,7 +91,7 @@ const MAX_ATTEMPTS = 6;
 export class Revival {
   private timer: NodeJS.Timeout | undefined;
   private attempts = 0;
-  /** The last supervisor's pid; 0 if not known. */
+  /** The last supervisor's pid; 0 if it is not known. */
   private supervisor = 0;
   /** When that supervisor was started. By now, its pid may belong to another process. */
   private startTime: string | undefined;

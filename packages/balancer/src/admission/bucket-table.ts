@@ -15,7 +15,7 @@ export interface Rate {
   readonly burst: number;
 }
 
-/** Times are sums of intervals. A bucket may lack this part of a token because of rounding. */
+/** Times are sums of intervals. Rounding may leave a bucket short by this part of a token. */
 const ROUNDING = 0.001;
 
 /** Takes a token at `now`. Returns the time at which the bucket is full again; -1 if it has no token. */
@@ -38,7 +38,7 @@ export class BucketTable {
   private readonly secondHashes: Int32Array;
   private readonly fullAt: Float64Array;
   private readonly mask: number;
-  /** The key of the last lookup, with its bucket or the one that it would take over. */
+  /** The key of the last lookup, and its bucket. A new key has the bucket that it would take over. */
   private found = { at: 0, first: 0, second: 0 };
 
   /**
@@ -56,13 +56,13 @@ export class BucketTable {
     this.fullAt = new Float64Array(sets * WAYS);
   }
 
-  /** Takes a token from this key's bucket. Returns 0, or the time until there is one, in milliseconds. */
+  /** Takes a token from this key's bucket. Returns 0, or the time until the bucket has one, in milliseconds. */
   take(key: string, now: number): number {
     this.find(key, now);
     return this.takeFound(now);
   }
 
-  /** Looks the key up for `takeFound`. Returns whether it is new, that is, has no bucket or a full one. */
+  /** Looks the key up for `takeFound`. Returns whether the key is new: it has no bucket, or a full one. */
   find(key: string, now: number): boolean {
     const first = hashOf(key, this.seeds[0]);
     const second = hashOf(key, this.seeds[1]);
@@ -102,9 +102,9 @@ export const NEW_KEYS = 2048;
 const NEW_KEYS_SETS = 1024;
 
 /**
- * Limits the new keys of one source. A bucket that is not full was used within the time in which an empty one fills. In that time a source
- * may bring another `NEW_KEYS`, so it has at most twice as many such buckets. That is a sixteenth of a table: too few to fill the sets of
- * others.
+ * Limits the new keys of one source. A bucket that is not full was used within the time in which an empty bucket fills. In that time a
+ * source may bring another `NEW_KEYS`, so it has at most twice as many buckets that are not full. That is a sixteenth of a table: too few
+ * to fill the sets of others.
  */
 export class NewKeys {
   private readonly sources: BucketTable;

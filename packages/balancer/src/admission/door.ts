@@ -36,8 +36,8 @@ export class Door {
   }
 
   /**
-   * Counts a client that connects. Returns whether it stays or is reset, or the status of the response that it gets before it is closed.
-   * Unless it was reset here, `leave` must be called when it is closed.
+   * Counts a client that connects. Returns whether the client stays or is reset, or the status of its response before it is closed. Unless
+   * this call has reset the client, `leave` must be called when it is closed.
    * @param connections the number of connections, including the new one
    */
   enter(peer: Peer, connections: number): "stays" | "reset" | 429 | 503 {
@@ -109,7 +109,7 @@ function comesBefore(one: Guest, other: Guest): boolean {
 
 /** Counts the open connections of each client address. The IPv6 addresses of one /64 count as one. */
 export class AddressConnections {
-  /** Its size is at most the number of open connections. */
+  /** The number of entries is at most the number of open connections. */
   private readonly counts = new Map<string, number>();
 
   /** The number of addresses with connections. */
@@ -118,8 +118,8 @@ export class AddressConnections {
   }
 
   /**
-   * Counts a new connection. Returns the number of connections of its address; 0 if no limit applies: to a trusted proxy, or to a
-   * client without an address.
+   * Counts a new connection. Returns the number of connections of its address. Returns 0 if no limit applies, which is so for a trusted
+   * proxy and for a client without an address.
    */
   enter(peer: Peer): number {
     const network = limitedNetwork(peer);

@@ -7,7 +7,7 @@ import type { Listener } from "../transport/transport.js";
  * is woken once for both. A client that sends nothing follows a second later.
  */
 const MANY = 100;
-/** With fewer clients than this, each is handed over at once again. */
+/** With fewer clients than this per tick, each client is again handed over at once. */
 const FEW = 50;
 
 /**
@@ -62,8 +62,8 @@ export class ListeningSockets {
   }
 
   /**
-   * Called before `close`: from now on each client is handed over at once. Returns whether the kernel may still keep clients. Closing the
-   * socket within SETTLE_MS would reset them.
+   * Called before `close`. From now on, each client is handed over at once. Returns whether the kernel may still keep clients: if so,
+   * closing the socket within SETTLE_MS would reset them.
    */
   beginClosing(): boolean {
     this.isClosing = true;

@@ -20,7 +20,7 @@ export class RateLimits {
     this.rules = rules.map((rule) => new Rule(rule));
   }
 
-  /** Whether the request may pass. Takes a token of each matching rule, until one has none. */
+  /** Whether the request may pass. Takes a token of each matching rule, until a rule has none left. */
   admits(head: RequestHead, peer: Peer): boolean {
     const now = performance.now();
     for (const rule of this.rules) {
@@ -52,7 +52,7 @@ class Rule {
       this.routes = new Router(routes.map((text, ordinal) => ({ text, target: true as const, ordinal })));
   }
 
-  /** Takes a token for this request. Returns 0, or the time until there is one, in milliseconds. */
+  /** Takes a token for this request. Returns 0, or the time until there is a token, in milliseconds. */
   take(head: RequestHead, peer: Peer, forwarded: Forwarded, now: number): number {
     const route = this.routes === undefined ? undefined : findRoute(this.routes, head);
     if (this.routes !== undefined && route === undefined) return 0;
@@ -75,7 +75,7 @@ class Rule {
       for (let i = 0; i < fields.count; i++) {
         const [start, end] = [fields.nameStart(i), fields.nameEnd(i)];
         if (end - start !== this.field.length || !equalsIgnoringCase(head.bytes, start, end, this.field)) continue;
-        // If the field occurs twice, apps differ in which one they use.
+        // If the field occurs twice, apps differ in which of the two they use.
         found = found === -1 ? i : -2;
       }
       if (found >= 0) return `=${fields.value(found)}`;

@@ -22,7 +22,7 @@ export interface CodingRule {
   readonly codings: readonly Coding[];
   /** Whether bodies of this media type, in lower case, are compressed. */
   isCompressible(type: string): boolean;
-  /** A body of a known, smaller length is not compressed. In bytes. */
+  /** A body whose known length is smaller than this, in bytes, is not compressed. */
   readonly minBytes: number;
   /** Whether responses that may contain secrets are compressed as well. */
   readonly secrets: boolean;
@@ -71,7 +71,10 @@ function isName(bytes: Uint8Array, start: number, name: string): boolean {
   return true;
 }
 
-/** Whether fields or announced trailers depend on the exact bytes of the body. `has` lacks Trailer, since it is not forwarded. */
+/**
+ * Whether fields or announced trailers depend on the exact bytes of the body. The kinds in `has` do not include Trailer, since it is not
+ * forwarded.
+ */
 function isAboutBytes(fields: FieldTable, has: ReadonlyMap<string, string>): boolean {
   if (ABOUT_THE_BYTES.some((name) => has.has(name))) return true;
   for (let i = 0; i < fields.count; i++) {
@@ -156,7 +159,7 @@ export function putCoding(head: ResponseHead, coding: Coding): void {
   if (head.framing !== "none") head.framing = "chunked";
 }
 
-/** Adds a Vary that says that the coding depends on the client. */
+/** Adds a Vary, because the coding depends on the client. */
 export function putVary(head: ResponseHead): void {
   const vary = varyWithEncoding(valuesOf(head.fields, ["vary"]).get("vary") ?? null);
   if (vary === undefined) return;
@@ -176,8 +179,8 @@ export function variesUnsent(response: ResponseHead, { isCompressible }: CodingR
 }
 
 /**
- * Makes the strong ETag of a 304 weak if the client sent the weak one, which it got with a compressed body. A cache would not match the
- * strong one with that body (RFC 9111 §4.3.4). The length belongs to the uncompressed body.
+ * If the client sent the weak ETag, which it got with a compressed body, makes the strong ETag of a 304 weak, too. A cache would not match
+ * the strong ETag with that body (RFC 9111 §4.3.4). Drops the length, which belongs to the uncompressed body.
  */
 export function matchTag(head: ResponseHead, request: RequestHead): void {
   const etag = valuesOf(head.fields, ["etag"]).get("etag");

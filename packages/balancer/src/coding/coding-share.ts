@@ -12,9 +12,9 @@ const FREE_BYTES = 4096;
 const READ_BYTES = 65_536;
 
 export interface CodedReader {
-  /** The number of bytes in its last read. */
+  /** The number of bytes in the body's last read. */
   readonly batchBytes: number;
-  /** Called when it has its turn: its upstream may send again. */
+  /** Called when the body has its turn: its upstream may send again. */
   onCodingTurn(): void;
 }
 

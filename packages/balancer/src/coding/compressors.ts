@@ -82,7 +82,7 @@ class ZlibCompressor implements Compressor {
   constructor(
     private readonly stream: SyncStream,
     private readonly operations: Readonly<Record<Operation, number>>,
-    /** Where it is kept for reuse after a body; undefined if it is not reused. */
+    /** The place where the compressor is kept for reuse after a body; undefined if it is not reused. */
     private readonly kept?: ZlibCompressor[],
   ) {
     this.handle = stream._handle as { close(): void };
@@ -95,7 +95,7 @@ class ZlibCompressor implements Compressor {
     try {
       const coded = stream._processChunk(bytes, this.operations[operation]);
       this.hasEnded = operation === "end";
-      // Up to this size, the result is part of the stream's buffer, which will be overwritten.
+      // Up to this size, the result is a part of the stream's buffer, which the next call overwrites.
       return coded.length > OUTPUT_BYTES ? coded : Uint8Array.prototype.slice.call(coded);
     } finally {
       stream._handle = handle as { close(): void };
@@ -135,7 +135,7 @@ function works(coding: Coding): boolean {
       zstdDecompressSync(bytes: Uint8Array): Buffer;
     };
     const decode = { zstd: zstdDecompressSync, br: brotliDecompressSync, gzip: gunzipSync }[coding];
-    // The second time uses the first compressor again, if that was kept.
+    // The second time uses the first compressor again, if it was kept.
     return [1, 2].every(() => {
       const compressor = COMPRESSORS[coding]();
       const pieces = (["more", "flush", "end"] as const).map((operation) => compressor.write(TRIED, operation));

@@ -54,7 +54,7 @@ export class Acceptor {
   private readonly proxyProblems: ClosedClients;
   private readonly floods: ClosedClients;
   private readonly handshakeTurns = new HandshakeTurns();
-  /** Clients that get their refusal once TLS is established. They do not count as clients; for a further one, the oldest is reset. */
+  /** Clients that get their refusal once TLS is established. They do not count as clients. If there are too many, the oldest is reset. */
   private readonly refused = new Set<Handshake>();
   private http2Scratch: Http2Scratch | undefined;
 
@@ -101,7 +101,7 @@ export class Acceptor {
     return isProxied ? this.awaitHeader(connection, peer, entrance) : this.addClient(connection, peer, entrance, null);
   }
 
-  /** @param ends the addresses from a PROXY header; null if there is no proxy, or the proxy itself is the client */
+  /** @param ends the addresses from a PROXY header; null if there is no proxy, or if the proxy itself is the client */
   private addClient(
     connection: Connection,
     peer: Peer,

@@ -114,7 +114,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
     else if (this.reading.hasPeerLeft(isOwed)) this.onEnd();
   }
 
-  /** Called when this process exits, which sends FIN: a part of a response must not look whole. */
+  /** Called when this process exits, which sends FIN. An incomplete response must not look complete. */
   cutIfPart(): void {
     const isPart = this.state === "exchange" || this.connection.waitingBytes > 0;
     if (isPart && (this.exchange.isTunnel || this.response.endsWithConnection)) this.connection.reset();
@@ -199,7 +199,7 @@ export abstract class Http1Ending implements Downstream, LastingClient {
     if (this.memory.hasAhead) this.countAhead();
   }
 
-  /** Counts bytes that the client sent ahead of its response. Ends the connection if there is no room for them. */
+  /** Counts bytes that the client has sent ahead of the response. If there is no room for them, ends the connection. */
   protected countAhead(): void {
     if (this.memory.countAhead()) return;
     this.exchange.onClientEnded("no-room");

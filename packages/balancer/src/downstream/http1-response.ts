@@ -33,7 +33,7 @@ export class Http1Response implements DownstreamResponse {
   private readonly writer: HeadWriter;
   /** Set during a long-lived response that a drain may end early. */
   private lasting: LastingResponse | undefined;
-  /** When the response was ended early, in milliseconds of `Deadlines.now`; 0 if it was not. */
+  /** When the response was ended early, in milliseconds of `Deadlines.now`; 0 if it was not ended early. */
   endedEarlyAt = 0;
   private framing: Framing = "none";
   /** Compresses the body of the current response. */
@@ -65,7 +65,7 @@ export class Http1Response implements DownstreamResponse {
     if (this.minorVersion === 1) this.connection.write(CONTINUE);
   }
 
-  /** Builds the head. Returns whether the connection can be reused afterwards; never without `mayKeep`. */
+  /** Builds the head. Returns whether the connection can be reused afterwards. Without `mayKeep` it cannot. */
   head(head: ResponseHead, mayKeep: boolean, coded?: CodedBody): boolean {
     this.coded = coded;
     this.framing = this.framingOf(head);
@@ -95,7 +95,7 @@ export class Http1Response implements DownstreamResponse {
     }
   }
 
-  /** Returns false if a part of the piece has to wait for the connection's drain. */
+  /** Returns false if a part of the piece has to wait until the connection has drained. */
   body(bytes: Uint8Array, start: number, end: number): boolean {
     if (this.lasting !== undefined) {
       // The response was ended early; the rest is dropped.
@@ -212,7 +212,7 @@ export class Http1Response implements DownstreamResponse {
     return deadlines.now + (isDraining ? limits.idleDrainMs : limits.keepAliveTimeoutMs);
   }
 
-  /** Like `lookAtReading`, for a closing connection, whose client must read at a minimum pace. */
+  /** Like `lookAtReading`, but for a closing connection, whose client must read at a minimum pace. */
   lookAtPace(): number {
     return this.slowReader?.lookAtPace(this.relay.deadlines.now) ?? 0;
   }

@@ -40,19 +40,19 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
   private isBusy = false;
   /** Set while a piece of a body is being forwarded and not yet consumed. */
   private isInBody = false;
-  /** In state "head": whether earlier responses are unsent, so that the deadline is the one for sending. */
+  /** In the state "head": whether earlier responses are unsent. If so, the deadline is the one for sending. */
   private isSending = false;
   private wasServed = false;
-  /** Whether its reads are small, because memory was scarce while it sent a body. */
+  /** Whether the connection's reads are small, because memory was scarce while the client sent a body. */
   private readsLittle = false;
 
   constructor(
     relay: Relay,
     connection: Connection,
     peer: Peer,
-    /** Called when the descriptor is closed, so that a drain notices the last one. */
+    /** Called when the descriptor is closed, so that a drain notices when the last one is closed. */
     private readonly onGone: (gone: Http1Downstream) => void,
-    /** Called if the first bytes are those of HTTP/2; undefined: clients of HTTP/2 are refused. */
+    /** Called if the first bytes are those of HTTP/2. If undefined, clients of HTTP/2 are refused. */
     private readonly onHttp2?: (client: Http1Downstream, connection: Connection, received: Buffer) => void,
   ) {
     super(relay, connection, peer);
@@ -123,7 +123,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     return this.reader === undefined || this.reader.isComplete;
   }
 
-  /** Handles pending requests as long as each one completes at once, within the share of this turn. */
+  /** Handles pending requests as long as each request completes at once, within the share of this turn. */
   private readRequests(): void {
     if (this.isBusy || this.reading.isSharing) return;
     this.isBusy = true;
@@ -147,7 +147,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     this.input.freeSpent(this.exchange);
   }
 
-  /** Pauses a client that does not read its responses, until it does. Counts both its unread responses and its early input. */
+  /** Pauses a client until it reads its responses. Counts both its unread responses and its early input. */
   private pausesUnread(): boolean {
     if (this.connection.waitingBytes <= MUCH_UNREAD_BYTES) return false;
     this.reading.pause(Pause.UNREAD);
@@ -172,7 +172,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
       if (!input.isPartial) this.deadlineAt = this.relay.deadlines.now + relay.limits.headTimeoutMs;
       input.isPartial = true;
       this.isSending = false;
-      // The rest of this head has to be read, however many bytes were sent ahead. Heads have a limit of their own.
+      // The rest of this head has to be read, however many bytes were sent ahead. A head has a limit of its own.
       this.reading.resume(Pause.AHEAD);
       return false;
     }

@@ -21,7 +21,7 @@ export interface FramesOwner {
   readonly isOpen: boolean;
   /** Whether further streams are refused. */
   readonly takesNoMore: boolean;
-  /** Ends the connection with an error of ErrorCode. */
+  /** Ends the connection with one of the errors in ErrorCode. */
   leave(error: number): void;
   /**
    * Starts a stream with the request in the text.
@@ -36,7 +36,7 @@ export interface FramesOwner {
 export abstract class ConnectionFrames {
   readonly peerSettings = new PeerSettings();
   readonly floods: Floods;
-  /** The cost of the frames since this was last reset, in units of a turn's share. */
+  /** The cost of the frames since the last reset of this number, in units of a turn's share. */
   units = 0;
   wasFlood = false;
   protected requestsLeft = MAX_TURN_REQUESTS;

@@ -25,8 +25,8 @@ const LINGER_MS = 2000;
 /** How long requests in transit may take to arrive after the first GOAWAY, in milliseconds. Go's server uses the same time. */
 const LAST_REQUESTS_MS = 1000;
 /**
- * The number of streams kept for reuse by all connections together. A stream is a dozen objects: clients that connect again and again would
- * leave more of them than the garbage collector frees in time.
+ * The number of streams kept for reuse by all connections together. A stream consists of a dozen objects. Clients that connect again and
+ * again would leave more of them than the garbage collector frees in time.
  */
 const MAX_SHARED_STREAMS = 1024;
 const sharedStreams = new WeakMap<Relay, Http2Stream[]>();
@@ -117,7 +117,7 @@ export abstract class Http2Ending {
     this.forget();
   }
 
-  /** Called each second, because a paused client can disconnect unnoticed, or wait for bytes that are held back. */
+  /** Called each second, because a paused client can disconnect unnoticed, and because a client may wait for bytes that are held back. */
   lookIfLeft(): void {
     if (this.reading.hasPeerLeft(this.isOpen && this.streams.size > 0)) this.onEnd();
     else if (this.isOpen) this.output.lookIfStuck();

@@ -9,10 +9,10 @@ import { CHUNK_UNITS } from "../transport/reading.js";
 import { ConnectionFrames, type FramesOwner } from "./http2-connection-frames.js";
 import type { Http2Stream } from "./http2-stream.js";
 
-/** How many bytes a field block may have beyond a head's limit, and how many CONTINUATION frames (CVE-2024-27316). */
+/** How many bytes a field block may have beyond the limit of a head, and how many CONTINUATION frames it may have (CVE-2024-27316). */
 const MAX_BLOCK_ROOM_BYTES = 16_384;
 const MAX_CONTINUATIONS = 8;
-/** The cost of a request, and of each byte of its fields, which can stand for a whole field; in units of a turn's share. */
+/** The cost of a request, and the cost of each byte of its fields, which can stand for a whole field. In units of a turn's share. */
 const REQUEST_UNITS = 4096;
 const FIELD_UNITS = 4;
 /** The fixed cost of a DATA frame below this size, in the same units. */
@@ -26,7 +26,7 @@ export class Http2Frames extends ConnectionFrames implements FrameSink {
   lastStream = 0;
   /** The streams that received a piece of a body in this read. */
   readonly touched: Http2Stream[] = [];
-  /** Whether an exchange received a piece of this read that it kept for a while, or still keeps. */
+  /** Whether an exchange has kept a piece of this read for a while, or still keeps it. */
   hasLent = false;
   private readonly decoder: HpackDecoder;
   /** The start of a field block that continues in further frames. */
@@ -185,7 +185,10 @@ export class Http2Frames extends ConnectionFrames implements FrameSink {
     }
   }
 
-  /** Whether the stream is idle (RFC 9113 §5.1): a frame on it ends the connection. After GOAWAY, higher ids were refused and are not idle. */
+  /**
+   * Whether the stream is idle (RFC 9113 §5.1): a frame on an idle stream ends the connection. After GOAWAY, streams with higher ids were
+   * refused and are not idle.
+   */
   private isIdle(id: number): boolean {
     return id > this.lastStream && !this.owner.takesNoMore;
   }
@@ -206,7 +209,7 @@ export class Http2Frames extends ConnectionFrames implements FrameSink {
     return this.owner.isOpen && (isLast || this.countData(data));
   }
 
-  /** Counts a DATA frame. Returns false if the turn's share is used up, or too many frames carry little data. */
+  /** Counts a DATA frame. Returns false if the turn's share is used up, or if too many frames carry little data. */
   private countData(data: number): boolean {
     if (!this.floods.takeData(data)) return this.stop(ErrorCode.ENHANCE_YOUR_CALM);
     return data >= SHORT_DATA_BYTES || this.relay.turnShare.take(SHORT_DATA_UNITS);

@@ -35,7 +35,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
   /** The memory of data that waits for windows. */
   private heldBytes = 0;
   private sentBytes = 0;
-  /** The connection's progress that is not data, such as heads, at the time when it began to have unread bytes. */
+  /** The connection's entry in UnreadBytes; set when a response was not read for the first time. */
   private otherBytes = 0;
   private isCounted = false;
   /** Its entry in UnreadBytes; set when a response was not read for the first time. */
@@ -204,7 +204,7 @@ export class Http2Output implements ResponseHost, UnreadOwner {
     }
   }
 
-  /** Called each second: if a window does not open further, its remaining bytes are used. */
+  /** Called each second. If a window does not open further, the bytes that are left of it are used. */
   lookIfStuck(): void {
     for (const response of [...this.waiting]) response.lookIfStuck();
   }

@@ -25,7 +25,7 @@ export interface ResponseHost {
   readonly isBlocked: boolean;
   /** How much data the client accepts on all streams together. */
   readonly sendWindow: SendWindow;
-  /** Whether a stream waits for the connection's window to open further; the bytes left of the window are then reserved for it. */
+  /** Whether a stream waits for the connection's window to open further. The bytes left of the window are then reserved for this stream. */
   isShort: boolean;
   /** Sends the frames at the end of this turn. */
   flushSoon(): void;
@@ -57,7 +57,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   /** Data that does not fit into the windows. */
   private readonly waiting = new WaitingBytes();
   private sentBytes = 0;
-  /** `sentBytes` at the last check of its connection. */
+  /** The value of `sentBytes` at the last check of the connection. */
   private lookedBytes = 0;
   /** Bytes of the budget for a response that is buffered so that its instance is free earlier. */
   private bufferedBytes = 0;
@@ -68,7 +68,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
   private lasting: LastingResponse | undefined;
   /** Compresses the body of the current response. */
   private coded: CodedBody | undefined;
-  /** When the response was ended early, in milliseconds of `Deadlines.now`; 0 if it was not. */
+  /** When the response was ended early, in milliseconds of `Deadlines.now`; 0 if it was not ended early. */
   endedEarlyAt = 0;
 
   constructor(
@@ -199,7 +199,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     return this.sendFirst(this.sendable(this.waiting.length));
   }
 
-  /** Sends the bytes that the windows allow if nothing was sent since the last call: the client may be waiting for them. */
+  /** If nothing was sent since the last call, sends the bytes that the windows allow, because the client may be waiting for them. */
   lookIfStuck(): void {
     const isStuck = this.sentBytes === this.lookedBytes;
     const { host, sendWindow } = this;
@@ -255,7 +255,7 @@ export class Http2Response implements DownstreamResponse, AcknowledgingConnectio
     return false;
   }
 
-  /** Ends the response. Returns false if a part of it waits; `end` is then called again when everything was sent. */
+  /** Ends the response. Returns false if a part of it waits. In that case `end` is called again when everything was sent. */
   end(): boolean {
     if (this.waiting.length > 0) return false;
     const { frames, encoder, floods } = this.host;

@@ -18,7 +18,7 @@ const MAX_UNWRITTEN_BYTES = 262_144;
 const SETTINGS_TIMEOUT_MS = 10_000;
 /** How many streams a connection without requests keeps for reuse. */
 const MAX_SPARE_STREAMS = 16;
-/** A connection with cheaper reads does not have to share its turns; in units of a turn's share. */
+/** If the reads of a connection cost less than this, it does not have to share its turns. In units of a turn's share. */
 const FREE_TURN_UNITS = 16_384;
 
 export class Http2Downstream extends Http2Ending implements ConnectionOwner, FramesOwner, OutputOwner, StreamHost {
@@ -35,7 +35,7 @@ export class Http2Downstream extends Http2Ending implements ConnectionOwner, Fra
     connection: Connection,
     readonly peer: Peer,
     private readonly scratch: Http2Scratch,
-    /** Called when the descriptor is closed, so that a drain notices the last one. */
+    /** Called when the descriptor is closed, so that a drain notices when the last one is closed. */
     private readonly onGone: (gone: Http2Downstream) => void,
   ) {
     super(relay, connection);

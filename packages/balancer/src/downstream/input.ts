@@ -74,8 +74,8 @@ export class Input {
   }
 
   /**
-   * Whether it is worth while to parse the head: after an incomplete attempt, only if another line has ended or the head is too long.
-   * Without this, a head that arrives byte by byte would be expensive.
+   * Whether it is worth while to parse the head. After an incomplete attempt it is so only if another line has ended, or if the head is too
+   * long. Without this, a head that arrives byte by byte would be expensive.
    */
   mayHoldHead(maxHeadBytes: number): boolean {
     if (!this.isPartial) return true;
@@ -122,8 +122,8 @@ export class Input {
   }
 
   /**
-   * Frees a large buffer that was used up, because the garbage collector would free tens of megabytes of them late. Skips `received`, which
-   * belongs to the transport. Must not be called while that is being read.
+   * Frees a large buffer that was used up, because the garbage collector would free tens of megabytes of such buffers late. Skips
+   * `received`, which belongs to the transport. Must not be called while the buffer is being read.
    */
   freeSpent(holder: Holder, received?: Buffer): void {
     const { spent } = this;
@@ -149,7 +149,7 @@ const FREE_AHEAD_BYTES = 4096;
 export class ClientMemory implements UnreadOwner {
   /** Bytes of the budget for a response that is buffered so that its instance is free earlier. */
   private waitingBytes = 0;
-  /** Bytes of the budget for input sent ahead. */
+  /** The client's entry in UnreadBytes; set once a response was not read. */
   private aheadBytes = 0;
   /** Its entry in UnreadBytes; set once a response was not read. */
   private place: UnreadEntry | undefined;

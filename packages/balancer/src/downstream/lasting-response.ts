@@ -32,7 +32,7 @@ function lastsThroughDrain({ drainingSince, deadlines, limits }: Relay, exchange
 export interface LastingClient {
   readonly exchange: Exchange;
   readonly response: {
-    /** When the response was ended early, in milliseconds of `Deadlines.now`; 0 if it was not. */
+    /** When the response was ended early, in milliseconds of `Deadlines.now`; 0 if it was not ended early. */
     readonly endedEarlyAt: number;
     /**
      * Ends a long-lived response if it is between two frames or events. Returns "goodbye" if the client still has to send its close frame,
@@ -79,7 +79,7 @@ export class WebSocketFrames implements LastingResponse {
   private headBytes = 0;
   /** The length of the current head; known after its second byte. */
   private headLength = 2;
-  /** The position at which the extended length ends in the head; 0 if there is none. */
+  /** The position in the head at which the extended length ends; 0 if there is none. */
   private lengthEnd = 0;
   private length = 0;
   /** The number of missing bytes of the current frame's payload. */
@@ -123,7 +123,7 @@ const CR = 13;
 export class EventLines implements LastingResponse {
   readonly lastBytes: Uint8Array;
   readonly isEndedByBoth = false;
-  /** Whether the current line is empty so far; below, the same of the line before it. */
+  /** Whether the current line is empty so far, and whether the line before it was. */
   private isLineEmpty = true;
   private wasLineEmpty = true;
   private isAfterCr = false;

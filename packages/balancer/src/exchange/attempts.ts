@@ -38,9 +38,9 @@ export class Attempts implements Waiting {
   private sends = 0;
   /** Set once the request was lost at an upstream where it may have started. */
   private lostStarts: LostStarts | undefined;
-  /** Until when the request waits for a connection to an upstream; 0 if the request does not wait. */
+  /** Until when the request waits for a connection to an upstream; 0 if the request is not waiting. */
   private waitsUntil = 0;
-  /** Since when the request waits in a queue with a time limit; 0 if it is not in one. */
+  /** Since when the request waits in a queue with a time limit; 0 if it is not in such a queue. */
   private queuedSince = 0;
 
   constructor(
@@ -122,7 +122,7 @@ export class Attempts implements Waiting {
 
   private enqueue(pool: Pool, head: RequestHead | undefined): void {
     const home = this.binding?.home ?? 0;
-    // All upstreams have failed once, perhaps only because they are too busy to accept. All are tried again later.
+    // All upstreams have failed once, perhaps only because they are too busy to accept. So all are tried again later.
     if (home === 0) this.tried = undefined;
     this.owner.onQueued();
     const { requestQueue } = pool;
@@ -228,8 +228,8 @@ export class Attempts implements Waiting {
   }
 
   /**
-   * Handles a failed upstream. Returns undefined if the request may go to another one; else the status for the client.
-   * @param startedAt the upstream where it may have started
+   * Handles a failed upstream. Returns undefined if the request may go to another upstream; otherwise the status for the client.
+   * @param startedAt the upstream where the request may have started
    * @param isOnlyLoss whether no other request was lost there
    */
   onLost(
@@ -243,12 +243,12 @@ export class Attempts implements Waiting {
     const attempted = { sends, starts: this.lostStarts?.count ?? 0, wasSent, isIdempotent, isBodyBuffered, isPoison };
     // 503 invites a retry, which is safe if the request has not started.
     if (!mayTryElsewhere(loss, attempted)) return loss === "notStarted" ? 503 : 502;
-    // A request that has not started costs as much elsewhere as it would have cost here, so it takes no retry token.
+    // A request that has not started costs as much elsewhere as it would have cost here, so it does not use up a retry token.
     if (startedAt !== undefined && this.pool?.retries.take() !== true) return 502;
     this.relay.counters.retriesTotal++;
     // A stale connection does not count against its upstream.
     if (upstream !== undefined && loss !== "staleConnection") this.tried = [...(this.tried ?? []), upstream];
-    // A stalled process still has the sessions of its clients. After all other losses the sessions are gone.
+    // A stalled process still has the sessions of its clients. After any other loss, the sessions are gone.
     const { binding } = this;
     if (binding !== undefined && upstream?.home === binding.home && !isStall(loss)) binding.needsCookie = true;
     return undefined;

@@ -41,7 +41,7 @@ export class BufferBudget {
     return true;
   }
 
-  /** Like `take`, for bytes that a client has sent ahead, which may take at most half of the budget. */
+  /** Like `take`, but for bytes that a client has sent ahead. They may take at most half of the budget. */
   takeAhead(bytes: number): boolean {
     if (this.ahead + bytes > this.maxBytes / 2 || !this.take(bytes)) return false;
     this.ahead += bytes;
@@ -63,7 +63,7 @@ export class BufferBudget {
     const half = this.maxBytes / 2;
     const bytes = Math.min(READ_BYTES, half);
     if (this.used + this.expected + bytes > half) {
-      // Woken by `give` or after the expected reads: polling in each turn of the event loop would keep the CPU busy.
+      // Woken by `give`, or after the expected reads. Polling in each turn of the event loop would keep the CPU busy.
       this.waiting.add(reader);
       return false;
     }

@@ -9,7 +9,7 @@ const NOTHING = new Uint8Array(0);
 /** A single piece in a buffer up to this size does not count in the budget. */
 const LEAST_BYTES = 4096;
 /**
- * A larger piece that has to wait is copied, because the copy can be freed explicitly. The garbage collector would free the original much
+ * A larger piece that has to wait is copied. The copy can be freed explicitly, but the garbage collector would free the original much
  * later.
  */
 const MAX_HELD_READ_BYTES = 16_384;

@@ -78,7 +78,9 @@ export class CollectedBody implements SpooledBodyOwner {
     this.client.deadlineAt = this.relay.deadlines.now + this.relay.limits.bodyTimeoutMs;
   }
 
-  /** Returns false if the piece was not taken: then the owner was notified, and the rest of the body follows as the client sends it. */
+  /**
+   * Returns false if the piece was not taken. In that case the owner was notified, and the rest of the body follows as the client sends it.
+   */
   add(bytes: Uint8Array, start: number, end: number): boolean {
     this.rate.add(end - start);
     if (this.spooled !== undefined) this.spool(this.spooled, bytes, start, end);

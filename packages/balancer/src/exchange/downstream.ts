@@ -36,7 +36,7 @@ export interface Downstream {
 
 /** The response to one client. */
 export interface DownstreamResponse {
-  /** Whether the client of the current request accepts trailers. Also: the response's trailers, which are sent at its end. */
+  /** Whether the client of the current request accepts trailers, and the response's trailers, which are sent at its end. */
   readonly takesTrailers: boolean;
   trailers: Uint8Array | undefined;
   /** Sends a 1xx before the response. Returns false like `body`. */
@@ -61,6 +61,8 @@ export interface DownstreamResponse {
   readonly isBehind: boolean;
   /** Starts to measure how slowly the client reads. Returns the time of the next check. */
   beginSlowReading(): number;
-  /** Returns the time of the next check; 0 if the client has read nothing for `sendTimeoutMs`, or has read too slowly for too long. */
+  /**
+   * Returns the time of the next check; 0 if the client has read nothing for `sendTimeoutMs`, or if it has read too slowly for too long.
+   */
   lookAtReading(): number;
 }

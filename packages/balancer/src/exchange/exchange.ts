@@ -25,7 +25,7 @@ export class Exchange extends RequestSide {
   onClientDrain(): void {
     const wasBlocked = this.flow.isClientBlocked;
     this.flow.isClientBlocked = false;
-    // The client may have read bytes of an earlier response. The deadlines of this response do not depend on them.
+    // The client may have read bytes of an earlier response, which the deadlines of this response must not depend on.
     if (!this.hasResponse && !(this.state === State.SENT && wasBlocked)) return;
     this.setDeadlineIn(this.requestTimeoutMs());
     this.flow.resume(this.stream);
@@ -133,7 +133,7 @@ export class Exchange extends RequestSide {
     this.flow.flush(this.stream, this.mayHoldResponse);
   }
 
-  /** Whether the response may be buffered, so that an instance with limited concurrency does not wait for a slow client. */
+  /** Whether the response may be buffered. If so, an instance with limited concurrency does not wait for a slow client. */
   private get mayHoldResponse(): boolean {
     return this.state === State.RESPONDING && this.pool?.isLimited === true;
   }

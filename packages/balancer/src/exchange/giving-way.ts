@@ -27,7 +27,7 @@ export interface Waiting {
   readonly patienceMs: number;
   /** Whether it was seen to read. */
   readonly hasRead: boolean;
-  /** Whether it has proved that it reads at SLOWEST_READ, and has not stopped since. */
+  /** Whether the peer has proved that it reads at SLOWEST_READ, and has not stopped since. */
   readonly isProvenReader: boolean;
 }
 
@@ -49,7 +49,7 @@ interface Rule {
 }
 
 const longestBehind = ({ paidUntil }: Waiting) => paidUntil;
-/** The last peers go first, so that no number of newcomers takes away the time in which earlier peers prove that they read. */
+/** The last peers go first. So newcomers, however many, do not take away the time in which earlier peers prove that they read. */
 const newest = ({ firstBlockedAt }: Waiting) => -firstBlockedAt;
 
 /**
@@ -118,7 +118,7 @@ export function giveWay<Peer extends Waiting>(waiting: Iterable<Peer>, shortage:
   }
 }
 
-/** Whether a peer came before those that have exceeded the limit, so that it is not reset while these have time. */
+/** Whether a peer came before those that have exceeded the limit. If so, it is not reset while they have time. */
 function isEarlier<Peer extends Waiting>({ firstBlockedAt }: Peer, { beyondSince, used }: Shortage<Peer>): boolean {
   return firstBlockedAt < beyondSince - YOUNG_MS && used() <= FAR_BEYOND;
 }

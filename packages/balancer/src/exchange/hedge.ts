@@ -17,8 +17,8 @@ export interface HedgeOwner extends ResponseReceiver {
   /** Called when the second upstream, which has had the request since `sentAtMs`, takes over. */
   onOvertaken(upstream: Upstream, stream: UpstreamStream, sentAtMs: number): void;
   /**
-   * Called when the second upstream was lost, or its response is not wanted. The request is not sent to a third one.
-   * @param loss undefined: not lost
+   * Called when the second upstream was lost, or when its response is not wanted. The request is not sent to a third upstream.
+   * @param loss undefined if the upstream was not lost
    */
   onHedgeEnd(upstream: Upstream, loss?: UpstreamLoss): void;
 }

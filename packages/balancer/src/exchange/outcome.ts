@@ -26,9 +26,9 @@ const BLAMED: Partial<Record<LocalStatus, AccessOutcome>> = {
 };
 
 /**
- * Why a response is cut off. The cause decides what is counted. If the client does not read the response, or a tunnel is idle, the status
- * that was sent is counted, and nothing against the instance. If the app or the balancer fails to complete the response, a 502 is counted:
- * against the instance only if the app failed.
+ * Why a response is cut off. The cause decides what is counted. If the client does not read the response, or if a tunnel is idle, the
+ * status that was sent is counted, and the instance is not blamed. If the app or the balancer fails to complete the response, a 502 is
+ * counted, for which the instance is blamed only if the app has failed.
  */
 export type Cut =
   /** The client reads too slowly or not at all, or sends its body too slowly. */
@@ -66,7 +66,8 @@ export class Outcome implements Finished {
   /** The size of the response's body so far. */
   bodyBytes = 0;
   startedAt = 0;
-  // These times are only measured for spans and for an access log that shows them; `sentAt` also for policies that need latencies.
+  // These times are only measured for spans and for an access log that shows them; `sentAt` is also measured for policies that need
+  // latencies.
   queuedAt = 0;
   foundAt = 0;
   sentAt = 0;
@@ -142,7 +143,7 @@ export class Outcome implements Finished {
     this.relay.counters.hedgesTotal++;
   }
 
-  /** Called when the second upstream was faster. At the first upstream the request took at least the time until now. */
+  /** Called when the second upstream was faster. The first upstream has taken at least the time until now. */
   overtaken(upstream: Upstream): void {
     const ms = performance.now() - this.readyAt;
     upstream.pace.add(ms * 1000);
@@ -229,7 +230,7 @@ export class Outcome implements Finished {
   }
 
   /**
-   * Notes the request for the report about `upstream`, if this has exited.
+   * Notes the request for the report about `upstream`, in case the upstream has exited.
    * @param upstream undefined: the request was not sent
    */
   noteLost(upstream: Upstream | undefined, loss: UpstreamLoss, outcome: LostRequest["outcome"]): void {

@@ -3,7 +3,8 @@
 /** How long an exited process is remembered, in milliseconds. */
 export const POISON_MS = 60_000;
 /**
- * The maximum number of remembered requests. If more requests crash their processes within a minute, every request counts as one of them.
+ * The maximum number of remembered requests. If more than these crash their processes within a minute, every request counts as a crashing
+ * one.
  */
 const MAX_REQUESTS = 256;
 const MAX_SEGMENTS = 8;

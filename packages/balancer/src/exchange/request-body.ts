@@ -8,7 +8,7 @@ import type { Downstream } from "./downstream.js";
 import type { Relay } from "./relay.js";
 import type { ResponseFlow } from "./response-flow.js";
 
-/** This many queued bytes of an upstream do not count in the budget. */
+/** Up to this number, the queued bytes of an upstream do not count in the budget. */
 const FREE_BYTES = 16_384;
 /** Longer trailers count in the budget while they are kept. */
 const FREE_TRAILER_BYTES = 4096;

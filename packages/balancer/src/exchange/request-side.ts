@@ -42,7 +42,7 @@ export abstract class RequestSide
   readonly flow: ResponseFlow;
   readonly outcome: Outcome;
   private connections: KeptConnections | undefined;
-  /** Whether the upstream received it as a request that may have crashed another process. */
+  /** Whether the upstream received this request although a similar one may have crashed another process. */
   protected isRetriedStart = false;
   /** Created for the client's first request to a pool with `hedge`. */
   protected hedge: Hedge | undefined;

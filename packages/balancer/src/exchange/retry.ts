@@ -12,7 +12,7 @@ import type { Relay } from "./relay.js";
 const MAX_STARTS = 2;
 
 /**
- * How often a request is sent again if it provably never started. Sending it again is harmless, but it must not wait forever while
+ * How often a request is sent again if it provably never started. Sending it again is harmless, but the request must not wait forever while
  * instances keep crashing.
  */
 export const MAX_SENDS = 20;
@@ -20,13 +20,13 @@ export const MAX_SENDS = 20;
 interface Attempted {
   /** How often the request was sent to an upstream so far. */
   sends: number;
-  /** At how many upstreams it may have started, including this one. */
+  /** At how many upstreams the request may have started, including this one. */
   starts: number;
   /** Whether any of it was sent to the upstream. */
   wasSent: boolean;
   /** As defined in RFC 9110 §9.2.2. */
   isIdempotent: boolean;
-  /** Whether all bytes that the client has sent of its body are still kept. */
+  /** Whether all bytes that the client has sent of the request's body are still kept. */
   isBodyBuffered: boolean;
   /** Whether similar requests have crashed more than one process recently. */
   isPoison: boolean;
@@ -114,7 +114,8 @@ export class LostStarts {
     // A server that closes idle connections may lose a request by chance. Only a second loss is evidence.
     if (loss === "staleConnection" && endedProcess === undefined) return;
     const isSure = loss === "fatal" || isOnlyLoss || endedProcess !== undefined;
-    // If several requests were lost together, only one of them was the cause: a request that is lost again, or is already known.
+    // If several requests were lost together, only one of them was the cause. That is a request that is lost again, or that is already
+    // known.
     if (!isSure && !isPoison(this.relay, pool, described)) return;
     const request = requestPattern(described);
     if (endedProcess !== undefined) poison.record(pool, request, endedProcess, deadlines.now);

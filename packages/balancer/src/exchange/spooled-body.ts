@@ -5,14 +5,16 @@ import type { Spool, SpoolUse } from "./spool.js";
 
 /** A smaller number of bytes stays in memory as long as more may arrive. */
 const LEAST_WRITE_BYTES = 32_768;
-/** With this many unwritten bytes, no more are accepted. */
+/** With this many unwritten bytes, no further bytes are accepted. */
 const MAX_WAITING_BYTES = 131_072;
 /** The size of a read, in bytes. Bytes that the client does not take stay in memory. */
 const READ_BYTES = 32_768;
 
 /** The owner of a spooled body. Its methods are never called from within a call to the body, except as noted. */
 export interface SpooledBodyOwner {
-  /** Called when there is room again after "wait", or when everything is in the file after `finish`. Not called once writing has failed. */
+  /**
+   * Called when there is room again after "wait", or when everything is in the file after `finish`. Not called after writing has failed.
+   */
   onSpoolWritten(): void;
   /** Receives bytes of the body in order. Returns false to stop until `pump`. */
   onSpooledBytes(bytes: Uint8Array, start: number, end: number): boolean;
@@ -22,7 +24,7 @@ export interface SpooledBodyOwner {
   onSpoolFailed(isLost: boolean): void;
 }
 
-/** "wait": accepted, but the owner continues only after `onSpoolWritten`. "full": not accepted; only for requests. */
+/** "wait": accepted, but the owner must pause until `onSpoolWritten`. "full": not accepted; only for requests. */
 type Appended = "taken" | "wait" | "full";
 
 export class SpooledBody {
@@ -38,7 +40,7 @@ export class SpooledBody {
   private isFinished = false;
   /** Whether the owner currently takes bytes. */
   private isPumping = false;
-  /** The size of the file, and the position of the next read. */
+  /** The size of the file, and the position at which the next read begins. */
   private written = 0;
   private readAt = 0;
   /** Bytes that are not in the file yet. */

@@ -185,7 +185,7 @@ function endBody(exchange: ExchangeContext): void {
   else exchange.setDeadlineIn(exchange.requestTimeoutMs());
 }
 
-/** Sets the next deadline if a slow client has read anything; otherwise aborts. */
+/** If a slow client has read anything, sets the next deadline; otherwise cuts the response off. */
 function lookAtClient(exchange: ExchangeContext): void {
   const { client } = exchange;
   const nextLookAt = client.response.lookAtReading();

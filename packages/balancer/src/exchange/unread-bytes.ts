@@ -42,7 +42,7 @@ export class UnreadBytes {
   /** Readers, which do not count, in the order in which they were last checked. */
   private readonly readers = new Set<UnreadEntry>();
   private used = 0;
-  /** The number of readers' unread bytes, which do not count. */
+  /** The number of readers' unread bytes. They do not count towards the limit. */
   private exemptBytes = 0;
   /** When the kernels' buffers were last read. */
   private knownAt = Number.NEGATIVE_INFINITY;
@@ -68,12 +68,12 @@ export class UnreadBytes {
     return this.used > this.options.maxBytes / 2;
   }
 
-  /** Whether so many bytes are unread, including those of readers, that only little of each response should be in transit. */
+  /** Whether so many bytes are unread, including those of readers, that only a little of each response should be in transit. */
   get isScarce(): boolean {
     return this.spareBytes === 0;
   }
 
-  /** How many more bytes may be unread before this is so. */
+  /** How many more bytes may be unread before `isTight` becomes true. */
   get spareBytes(): number {
     return Math.max(0, this.options.maxBytes / 2 - this.used - this.exemptBytes);
   }
@@ -203,7 +203,10 @@ export class UnreadBytes {
     this.timer ??= setTimeout(this.onTimer, YOUNG_MS).unref();
   }
 
-  /** Whether the reading of a peer is known: it was checked since it was blocked, or is so new that its bytes only fill kernels' buffers. */
+  /**
+   * Whether it is known how the peer reads. It is if the peer was checked since it was blocked, or if it is so new that its bytes only fill
+   * the kernels' buffers.
+   */
   private readonly isKnown = ({ firstBlockedAt, paidUntil }: UnreadEntry): boolean =>
     this.options.clock.now - firstBlockedAt < NEW_MS || this.knownAt - paidUntil >= YOUNG_MS;
 
@@ -245,7 +248,7 @@ export class UnreadBytes {
     const { now } = this.options.clock;
     const { progressBytes } = entry.owner;
     if (entry.bytes > 0) this.recount(entry);
-    // Even without progress, because the number of bytes that it has certainly read becomes known later.
+    // Even without progress, because the number of bytes that the peer has certainly read becomes known later.
     entry.noteStep();
     this.noteFirstReading(entry);
     const more = progressBytes - entry.progressBytes;
@@ -256,7 +259,7 @@ export class UnreadBytes {
       if (entry.firstReadings < FIRST_READINGS) entry.paidUntil = Math.max(entry.paidUntil, now);
     } else entry.paidUntil = Math.min(now + MAX_PAID_MS, entry.paidUntil + more / SLOWEST_READ);
     const wasReader = entry.isProvenReader;
-    // Even without progress, because it may have read before it was blocked.
+    // Even without progress, because the peer may have read before it was blocked.
     if (!wasReader) entry.prove(now);
     if (more < 0 || (more > 0 && !wasReader)) return true;
     return entry.isProvenReader && now < entry.paidUntil + this.options.patienceMs + entry.stepMs;

@@ -30,7 +30,7 @@ export interface UnreadOwner {
   readonly progressBytes: number;
   /** The number of bytes certainly read, if `progressBytes` may include many that only the kernel has accepted. */
   readonly surelyReadBytes?: number | undefined;
-  /** How much a peer on this machine has certainly read of all bytes; undefined for other peers, whose kernels do not report that. */
+  /** How many of all bytes a peer on this machine has certainly read; undefined for other peers, whose kernels do not report that. */
   readonly locallyReadBytes?: number | undefined;
   /** The smallest steps in which `progressBytes` grows; undefined if they depend on what the peer's kernel has accepted. */
   readonly stepBytes?: number | undefined;
@@ -44,7 +44,8 @@ export class UnreadEntry implements Waiting {
   bytes = 0;
   progressBytes = 0;
   /**
-   * When it was first blocked, in milliseconds of the clock, shifted by the time in which nothing was unread. Also its progress then.
+   * When the peer was first blocked, in milliseconds of the clock, shifted by the time in which nothing was unread. The next field is its
+   * progress at that time.
    */
   firstBlockedAt = Number.POSITIVE_INFINITY;
   firstProgressBytes = 0;
@@ -59,13 +60,13 @@ export class UnreadEntry implements Waiting {
   /** When it had last read everything. */
   drainedAt = 0;
   paidUntil = 0;
-  /** How many read bytes its kernel may hide: all that the kernel has accepted, up to the largest step. */
+  /** How many read bytes the peer's kernel may hide. These are all bytes that the kernel has accepted, up to the largest step. */
   step = 0;
   /** Whether it was seen to read since it was first blocked. */
   hasRead = false;
   /** Whether it reads, however slowly. */
   isProvenReader = false;
-  /** How many bytes it had unread at the last check, while it does not count. */
+  /** While the peer does not count: how many unread bytes it had at the last check. */
   exemptBytes = 0;
 
   constructor(readonly owner: UnreadOwner) {}

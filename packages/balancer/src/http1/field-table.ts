@@ -228,8 +228,8 @@ export class FieldTable {
   }
 
   /**
-   * Parses the Connection field at `index`: returns its options as bits of ConnectionOption, and marks every other field that it
-   * names HOP. It cannot remove framing fields, Host or client fields.
+   * Parses the Connection field at `index`. Returns its options as bits of ConnectionOption, and marks every other field that it names HOP.
+   * Connection cannot remove framing fields, Host or client fields.
    */
   readConnection(index: number): number {
     let options = 0;

@@ -17,7 +17,7 @@ const REQUEST_RULES: Readonly<Record<keyof typeof FieldKind, Rule>> = {
   // The head writer adds a TE of its own if the client accepts trailers.
   TE: "never",
   CONNECTION: "never",
-  // On the lane it is only information. In HTTP/1.1 it frames the message and is written again.
+  // On the lane, Content-Length is only information. In HTTP/1.1 it frames the message and is written again.
   CONTENT_LENGTH: "never",
   TRANSFER_ENCODING: "never",
   HOST: "never",
@@ -95,8 +95,8 @@ export function addedPrefix(head: RequestHead, forwarded: ForwardedFields): Uint
 }
 
 /**
- * Returns the trailer fields that are forwarded (RFC 9110 §6.5): those that describe the received body and could not have influenced how it
- * was processed.
+ * Returns the trailer fields that are forwarded (RFC 9110 §6.5): fields that describe the received body, and that could not have influenced
+ * how it was processed.
  * @param received lines with CRLF, with valid names and values
  * @param isRecoded whether the body was compressed on its way, so that statements about its exact bytes are wrong
  * @returns the lines to forward; undefined if there are none, or too many

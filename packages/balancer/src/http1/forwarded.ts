@@ -86,7 +86,7 @@ export class ForwardedFields {
 
 /** The size of the cache for peers, which is emptied when it is full. */
 const MAX_PEERS = 4096;
-/** The size of the cache for the statements of trusted peers, and the maximum length of a cached key. */
+/** The size of the cache for the statements of trusted peers, and the maximum length of a key in it. */
 const MAX_REPORTED = 1024;
 const MAX_REPORTED_LENGTH = 1024;
 

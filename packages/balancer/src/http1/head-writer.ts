@@ -40,7 +40,10 @@ const MAX_GROWN_CHUNK_BYTES = 65_536;
 /** Room for additions to a head, in bytes: forwarded fields, framing, Connection, Date. */
 const ROOM_BYTES = 4096;
 
-/** Smaller pieces of a body, in bytes, are appended to the unsent bytes and sent with them. Larger ones are sent directly. */
+/**
+ * Pieces of a body that are smaller than this, in bytes, are appended to the unsent bytes and sent with them. Larger pieces are sent
+ * directly.
+ */
 const SMALL_PIECE_BYTES = 16_384;
 
 /**
@@ -75,8 +78,8 @@ export class HeadWriter {
   }
 
   /**
-   * Sends the built bytes. Returns false if more must wait for the connection's drain.
-   * @param isLast whether the connection is closed immediately after them
+   * Sends the built bytes. Returns false if more must wait until the connection has drained.
+   * @param isLast whether the connection is closed immediately afterwards
    */
   flush(connection: Connection, isLast = false): boolean {
     if (this.connection !== connection) return true;
@@ -117,7 +120,7 @@ export class HeadWriter {
   body(connection: Connection, bytes: Uint8Array, start: number, end: number): boolean {
     this.turnTo(connection);
     if (this.join(bytes, start, end)) return true;
-    // Otherwise each line before or after a chunk would be a packet of its own, which costs as much as one with the chunk.
+    // Otherwise each line before or after a chunk would be sent in a packet of its own, which costs as much as a packet with the chunk.
     if (this.length > 0 && !this.isCorked) {
       this.isCorked = true;
       connection.cork?.();

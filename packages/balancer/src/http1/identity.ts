@@ -21,7 +21,7 @@ const COUNTER_AT = 28;
 
 interface IdentitySources {
   rules: IdentityRules;
-  /** Its time advances several times a second. */
+  /** A clock whose time advances several times a second. */
   clock: { readonly now: number };
   /** Milliseconds since 1970. */
   date(): number;
@@ -70,8 +70,8 @@ export class IdentitySource {
   }
 
   /**
-   * Writes a new traceparent. The trace id begins with the time. Its lower half is random, because samplers use it. A constant share of the
-   * traces is marked as sampled.
+   * Writes a new traceparent. The trace id begins with the time. Its lower half is random, because samplers use that half. A constant share
+   * of the traces is marked as sampled.
    */
   putTraceparent(to: Uint8Array): void {
     this.stamp();
@@ -167,7 +167,7 @@ export class Identity {
     return this.keptParent === undefined ? this.made.value[54] === ONE : /[13579bdf]$/.test(this.keptParent);
   }
 
-  /** Returns the ids of its span, which is the parent of the app's span. */
+  /** Returns the ids of the request's span, which is the parent of the app's span. */
   trace(): { traceId: string; spanId?: string; parentId?: string } {
     const { keptParent, made } = this;
     if (keptParent !== undefined) return { traceId: keptParent.slice(3, 35), parentId: keptParent.slice(36, 52) };

@@ -69,7 +69,7 @@ function isPort(text: string): boolean {
   return /^(0|[1-9]\d{0,4})$/.test(text) && Number(text) <= 65_535;
 }
 
-/** Bytes of the addresses and ports by family (§2.2): IPv4, IPv6, unix sockets. */
+/** The number of bytes of the addresses and ports by family (§2.2): IPv4, IPv6, unix sockets. */
 const ADDRESS_BYTES = [0, 12, 36, 216] as const;
 const [LOCAL, PROXY] = [0, 1];
 const STREAM = 1;

@@ -25,7 +25,7 @@ export interface AddedField {
 
 const NO_FIELDS: readonly AddedField[] = [];
 
-/** Negative results of `RequestHead.parse`; other results are the position after the head. */
+/** Negative results of `RequestHead.parse`. Any other result is the position after the head. */
 export const HEAD_INCOMPLETE = -1;
 export const HEAD_REFUSED = -2;
 
@@ -38,7 +38,7 @@ const HTTP_1 = ascii("HTTP/1.");
 const HTTP = ascii("HTTP/");
 const SCHEMES = [ascii("http://"), ascii("https://")];
 
-/** One request's head at a time. It is reused for the next one, so values that are needed later must be copied. */
+/** One request's head at a time. It is reused for the next head, so values that are needed later must be copied. */
 export class RequestHead {
   readonly fields: FieldTable;
   /** The response status if `parse` returned HEAD_REFUSED. */
@@ -54,7 +54,7 @@ export class RequestHead {
   /** The authority of an absolute target; otherwise the Host. Empty if an HTTP/1.0 request has none. */
   hostStart = 0;
   hostEnd = 0;
-  /** The scheme of an absolute target, such as `http://`. Scheme, authority and target are the original. */
+  /** The scheme of an absolute target, such as `http://`. Scheme, authority and target are as the client sent them. */
   scheme: Uint8Array | undefined;
   minorVersion: 0 | 1 = 1;
   framing: Framing = "none";
@@ -89,7 +89,7 @@ export class RequestHead {
     return this.method === "HEAD";
   }
 
-  /** Parses one head from `start`; skips one CRLF before it (RFC 9112 §2.2). */
+  /** Parses one head from `start`. Skips one CRLF before the head (RFC 9112 §2.2). */
   parse(bytes: Uint8Array, start: number, end: number): number {
     this.bytes = bytes;
     this.target = bytes;

@@ -15,7 +15,7 @@ for (const character of "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-.
 }
 for (const character of "0123456789") CLASS[character.charCodeAt(0)] = IN_NAME | IS_DIGIT;
 
-/** The last valid host, cached because most requests have the same one. */
+/** The last valid host, cached because most requests have the same host. */
 const lastHost = new Uint8Array(64);
 let lastLength = 0;
 

@@ -95,7 +95,7 @@ export interface ReportedClient {
   scheme: "http" | "https";
   /** The host that the client requested; undefined if no proxy reports it. */
   host: string | undefined;
-  /** The path prefix that proxies removed; may be empty. */
+  /** The path prefix that proxies have removed; may be empty. */
   prefix: string;
 }
 
@@ -106,7 +106,7 @@ const MAX_FORWARDED_LENGTH = 1024;
 
 /**
  * @param peer the trusted proxy that is connected to this balancer: an address, or `unix`
- * @param ownScheme the scheme of its connection, which is the client's if no proxy reports another one
+ * @param ownScheme the scheme of the proxy's connection, which counts as the client's if no proxy reports another one
  */
 export function readClient(
   fields: ClientFields,

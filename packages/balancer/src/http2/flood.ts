@@ -3,7 +3,7 @@
  * at which its count falls, as in nghttp2 and HAProxy. Pure: the caller passes the time.
  */
 
-/** How many may arrive at once, and by how much the count falls per second. */
+/** How many of these frames may arrive at once, and by how much the count falls per second. */
 interface Allowance {
   atOnce: number;
   perSecond: number;
@@ -20,7 +20,7 @@ const IDLE_FRAMES: Allowance = { atOnce: 1000, perSecond: 200 };
 
 /**
  * DATA frames that are smaller than the smallest gRPC message, counted by the missing bytes in units of SMALL_DATA_BYTES. A small frame
- * costs this server as much as a large one. Further data and each piece of a response reduce the count, so a stream of small messages is
+ * costs this server as much as a large one. Further data and each piece of a response reduce the count. So a stream of small messages is
  * never refused.
  */
 const SMALL_DATA: Allowance = { atOnce: 4000, perSecond: 2000 };

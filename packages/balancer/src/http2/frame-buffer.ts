@@ -31,7 +31,7 @@ const NONE = -1;
 export class FrameBuffer {
   bytes: Uint8Array = NOTHING;
   length = 0;
-  /** The position of the last frame, if it may still grow or get END_STREAM: a DATA, or a head. */
+  /** The position of the last frame, if that frame may still grow or get END_STREAM: a DATA, or a head. */
   private openAt = NONE;
   private openStream = 0;
 
@@ -128,7 +128,7 @@ export class FrameBuffer {
     bytes[at + 2] = size;
   }
 
-  /** Continues a large block in CONTINUATION frames. END_STREAM belongs to the first frame, so the last one cannot get it later. */
+  /** Continues a large block in CONTINUATION frames. END_STREAM belongs to the first frame, so the last frame cannot get it later. */
   private splitHead(at: number, size: number): void {
     const block = at + FRAME_HEADER_BYTES;
     const more = Math.ceil(size / MAX_FRAME_BYTES) - 1;
@@ -165,7 +165,7 @@ export class FrameBuffer {
     this.length = copy(from, start, end, bytes, this.length);
   }
 
-  /** Ends a stream: by its last frame if that is still in the buffer, otherwise by an empty one. */
+  /** Ends a stream. If the stream's last frame is still in the buffer, it gets the flag; otherwise an empty frame ends the stream. */
   end(stream: number): void {
     const at = this.openAt;
     if (at >= 0 && this.openStream === stream) {

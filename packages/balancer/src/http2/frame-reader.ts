@@ -7,8 +7,8 @@ export interface FrameSink {
   onFrame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean;
   /**
    * Called when a DATA frame begins. Returns false to stop.
-   * @param bytes the size of its payload with padding; `data` is the size without
-   * @param isLast whether it is the last one of its stream
+   * @param bytes the size of its payload with padding; `data` is the size without padding
+   * @param isLast whether it is the last frame of its stream
    */
   onDataStart(stream: number, bytes: number, data: number, isLast: boolean): boolean;
   /**
@@ -186,7 +186,7 @@ export class FrameReader {
     this.dataLeft = size - (isPadded ? 1 : 0);
     if (!sink.onDataStart(stream, size, size - around, this.endsStream)) this.isStopped = true;
     if (this.dataLeft === 0 || this.dataLeft === padding) {
-      // There is no data, only padding: one empty piece reports that.
+      // The frame has only padding and no data, which one empty piece reports.
       if (!sink.onData(stream, bytes, at, at, around, this.endsStream)) this.isStopped = true;
       this.endsStream = false;
     } else if (isPadded && !sink.onData(stream, bytes, at, at, around, false)) this.isStopped = true;
@@ -222,8 +222,8 @@ export class FrameReader {
 }
 
 /**
- * Returns how many bytes of an incomplete frame are needed to continue: the header, the frame, or the beginning of a DATA. Returns -1 if it
- * is too large.
+ * Returns how many bytes of an incomplete frame are needed to continue: the header, the frame, or the beginning of a DATA. Returns -1 if
+ * the frame is too large.
  */
 function wholeLength(frame: Uint8Array, length: number): number {
   if (length < FRAME_HEADER_BYTES) return FRAME_HEADER_BYTES;

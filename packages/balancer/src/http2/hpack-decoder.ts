@@ -143,8 +143,8 @@ export class HpackDecoder {
 }
 
 /**
- * The Huffman code (RFC 7541 Appendix B): the length of each byte's code in bits, and that of EOS at the end. Codes of the same length are
- * consecutive, in the order of their bytes.
+ * The Huffman code (RFC 7541 Appendix B): the length of each byte's code in bits, and at the end the length of EOS. Codes of the same
+ * length are consecutive, in the order of their bytes.
  */
 const LENGTHS = Uint8Array.from(
   (
@@ -168,7 +168,7 @@ const STEP_BITS = 8;
 
 /** Indexed by the next 8 bits: the byte of a short code, shifted left by 4, and its length; 0 for the beginning of a longer one. */
 const SHORT = new Uint16Array(1 << STEP_BITS);
-/** Indexed by length: the first code, the number of codes, and the position of their bytes in SYMBOLS. */
+/** Indexed by length: the first code of that length, the number of codes, and the position of their bytes in SYMBOLS. */
 const FIRST = new Int32Array(MAX_BITS + 1);
 const COUNT = new Int32Array(MAX_BITS + 1);
 const OFFSET = new Int32Array(MAX_BITS + 1);

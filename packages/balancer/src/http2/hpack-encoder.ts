@@ -27,9 +27,9 @@ const MAX_VALUE_BYTES = 256;
 
 interface Name {
   bytes: Uint8Array;
-  /** 0 if it is not in the static table. */
+  /** The field's index in the static table; 0 if it is not there. */
   index: number;
-  /** The position of its values in `known`; -1 if they do not repeat. */
+  /** The position of the field's values in `known`; -1 if its values do not repeat. */
   values: number;
   isSecret: boolean;
 }
@@ -116,7 +116,7 @@ export class HpackEncoder {
   /** The number of entries ever added, and their size. */
   private added = 0;
   private addedBytes = 0;
-  /** Whether the next block must announce the table sizes since the last one. */
+  /** Whether the next block must announce the table sizes that were set since the last block. */
   private isResized = false;
   private leastSize = TABLE_BYTES;
 
@@ -240,7 +240,7 @@ export class HpackEncoder {
     string(to, bytes, valueStart, valueEnd, false);
   }
 
-  /** Writes a field by its index in the client's table, or adds it there. */
+  /** Writes a field by its index in the client's table, or adds the field to that table. */
   private repeated(to: FrameBuffer, name: Name, bytes: Uint8Array, start: number, end: number): void {
     this.records ??= new Int32Array(RECORD * known.length);
     const { records, tableSize } = this;

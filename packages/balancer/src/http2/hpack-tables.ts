@@ -90,7 +90,7 @@ export const ENTRY_OVERHEAD = 32;
 const LINE_OVERHEAD = 4;
 
 const FIRST_STORE_BYTES = 1024;
-/** Room for the entries and the same again, so that they are rarely moved. */
+/** Room for the entries and as much again, so that the entries are rarely moved. */
 const MOST_STORE_BYTES = 2 * TABLE_BYTES;
 const FIRST_ENTRIES = 16;
 /** The maximum number of entries in the table; a power of two. */
@@ -169,7 +169,7 @@ export class DynamicTable {
     this.newest = (this.count - 1) & (room - 1);
   }
 
-  /** Moves the lines, which are consecutive, to the beginning of the buffer, or of a larger buffer if they fill half of it. */
+  /** Moves the lines, which are consecutive, to the beginning of the buffer. If they fill half of it, moves them to a larger buffer. */
   private compact(needed: number): void {
     const { entries, bytes } = this;
     const start = this.count === 0 ? this.end : (entries[this.placeOf(this.count - 1)] as number);

@@ -50,9 +50,9 @@ const REMEMBERED = 64;
 /** How an ended stream ended. */
 export type Ending = "ended" | "reset" | "unknown";
 
-/** The most recently ended streams. Frames may still arrive for those that were reset here (RFC 9113 §5.1). */
+/** The most recently ended streams. For streams that were reset here, frames may still arrive (RFC 9113 §5.1). */
 export class EndedStreams {
-  /** Their ids; negative for those that were reset here. */
+  /** The ids of the streams; negative for streams that were reset here. */
   private readonly ids = new Int32Array(REMEMBERED);
   private next = 0;
 

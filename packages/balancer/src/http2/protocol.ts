@@ -49,7 +49,7 @@ export const Setting = {
   NO_RFC7540_PRIORITIES: 9,
 } as const;
 
-/** The maximum payload of a frame, unless a peer allows more. This server does not, and sends no larger ones. */
+/** The maximum payload of a frame, unless a peer allows more. This server allows no more, and sends no larger frames. */
 export const MAX_FRAME_BYTES = 16_384;
 /** The maximum frame size that a peer may set. */
 export const MOST_FRAME_BYTES = 16_777_215;

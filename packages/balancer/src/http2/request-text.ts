@@ -32,7 +32,7 @@ const HTTP = ascii("http");
 const HTTPS = ascii("https");
 const [SLASH, STAR, SEMICOLON] = [47, 42, 59];
 
-/** The position of a pseudo-header field's value in `PseudoFields.bytes`; absent if `end` is -1. */
+/** The position of a pseudo-header field's value in `RequestText.values`; absent if `end` is -1. */
 interface Range {
   start: number;
   end: number;

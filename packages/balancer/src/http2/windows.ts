@@ -1,7 +1,7 @@
 /** Flow control (RFC 9113 §5.2): how much a client may send before it is granted more, and how much it accepts. Pure. */
 import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES } from "./protocol.js";
 
-/** The window of a connection. It limits the memory of a client's unread uploads on all streams together. In bytes. */
+/** The window of a connection, in bytes. It limits the memory of a client's unread uploads on all streams together. */
 const CONNECTION_WINDOW_BYTES = 1 << 20;
 /**
  * Bytes of a request's body beyond this number are counted in the budget where they wait, not here. A connection may also have received
@@ -14,7 +14,7 @@ const MOST_STREAM_BYTES = 1 << 19;
 class ReceiveWindow {
   /** How many bytes the client may still send. */
   private left: number;
-  /** Bytes that were used and not yet granted again. */
+  /** The number of bytes that were used and not yet granted again. */
   private owed = 0;
 
   constructor(
@@ -69,7 +69,7 @@ interface Budget {
 }
 
 /**
- * The window for all streams of a connection together. It is small at first, because every client may fill it at once, and grows while the
+ * The window for all streams of a connection together. It is small at first, because every client may fill it at once. It grows while the
  * budget has room. Bytes that were received and not used count in the budget.
  */
 export class ConnectionWindow extends ReceiveWindow {

@@ -11,7 +11,7 @@ import type { Router } from "./router.js";
 /** The pools that clients cannot reach. */
 export interface InternalPools {
   readonly router: Router<Pool>;
-  /** Their folders, and the path that each one is served under. */
+  /** The folders of the internal pools, and the path that each folder is served under. */
   readonly roots: readonly { folder: string; path: string }[];
 }
 
@@ -37,7 +37,7 @@ export function takeNamedFile({ fields, bytes }: ResponseHead): NamedFile | unde
   return named;
 }
 
-/** Returns the target in an internal pool; undefined if none can serve the file. */
+/** Returns the target in an internal pool; undefined if no internal pool can serve the file. */
 export function targetOf({ header, value }: NamedFile, { roots }: InternalPools): Buffer | undefined {
   if (!value.startsWith("/")) return undefined;
   if (header === "X-Accel-Redirect") return Buffer.from(escaped(Buffer.from(value, "latin1")), "latin1");
@@ -129,8 +129,8 @@ export class FileRedirect {
   private readonly added: Uint8Array | undefined;
   private readonly kept: { name: string; line: string }[] = [];
   /**
-   * Whether the app has sent a strong ETag and a date for the file. They replace the file's own, and the app has evaluated the request's
-   * conditions.
+   * Whether the app has sent a strong ETag and a date for the file. They replace the file's own, and the app has already evaluated the
+   * request's conditions.
    */
   readonly areConditionsDone: boolean;
 

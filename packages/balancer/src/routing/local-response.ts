@@ -6,7 +6,7 @@ import { readRegularFile, type SnapshotPool } from "@paceline/wire";
 import { REASONS } from "@paceline/wire/reasons";
 import type { RequestHead } from "../http1/request-head.js";
 
-/** Their statuses: for probes, redirects to https, refused heads, no available instance, failed upstreams. */
+/** The statuses of these responses: for probes, redirects to https, refused heads, no available instance, failed upstreams. */
 export type LocalStatus = 200 | 308 | 400 | 404 | 408 | 413 | 414 | 417 | 429 | 431 | 501 | 502 | 503 | 504 | 505;
 
 interface LocalResponseOptions {
@@ -18,7 +18,7 @@ interface LocalResponseOptions {
 
 /** The body of a response with this status. */
 export class LocalPage {
-  /** The responses built in this second: a client may cause many refusals. */
+  /** The responses built in this second. They are kept because a client may cause many refusals. */
   private readonly built = new Map<number, Uint8Array>();
   private builtInSecond = 0;
 
@@ -92,7 +92,7 @@ export interface OwnResponse {
 /**
  * Returns the response to a challenge of a certificate authority, or the redirect to https; undefined if an app responds.
  * @param challenges the responses to http-01, by token; undefined if there are none
- * @param redirectPort the https port; undefined: nothing is redirected
+ * @param redirectPort the https port; undefined if requests are not redirected
  */
 export function ownResponse(
   head: RequestHead,

@@ -36,7 +36,7 @@ export class Probes {
     this.isDraining = true;
   }
 
-  /** Returns the status of the response to a probe; 0 if the request is not one. */
+  /** Returns the status of the response to a probe; 0 if the request is not a probe. */
   statusOf(head: RequestHead): 0 | 200 | 503 {
     const isLive = isAt(this.live, head);
     if (!isLive && !isAt(this.ready, head)) return 0;

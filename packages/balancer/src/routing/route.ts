@@ -118,7 +118,7 @@ function routeUnusual<Target>(router: Router<Target>, head: RequestHead): Route<
   return route;
 }
 
-/** Whether both lead to the same pool and strip the same prefix. */
+/** Whether both routes lead to the same pool and strip the same prefix. */
 function isSame(one: Route<unknown> | undefined, other: Route<unknown> | undefined): boolean {
   return (
     one === other || (one?.target === other?.target && one?.stripped === undefined && other?.stripped === undefined)

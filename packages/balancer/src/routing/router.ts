@@ -24,7 +24,7 @@ export interface Route<Target> {
   readonly prefix: Uint8Array;
   /** The number of segments of the prefix. */
   readonly segments: number;
-  /** The prefix to strip, in the form that is sent in a field; undefined: none. */
+  /** The prefix to strip, in the form that is sent in a field; undefined if the path keeps its prefix. */
   readonly stripped: Uint8Array | undefined;
   /** Its position among the routes of the target. */
   readonly ordinal: number;
@@ -33,7 +33,7 @@ export interface Route<Target> {
 
 /** The routes of one host, the longest prefix first. */
 interface HostRoutes<Target> {
-  /** Lower case; empty for any host. `*.example.com` is stored as `.example.com`. */
+  /** The host in lower case; empty for any host. `*.example.com` is stored as `.example.com`. */
   host: string;
   hostBytes: Uint8Array;
   isWildcard: boolean;

@@ -28,7 +28,7 @@ const [TEXT, PART, NUMBER, SECONDS, MILLISECONDS, MILLISECOND, LINE, REQUEST_ID,
 const CLOCK = "\0";
 const ISO_TIME = "\x01";
 
-/** How each field is written, and the place of its value in the entry. The clock is part of the text around it. */
+/** How each field is written, and the place of its value in the entry. The placeholder of the clock is part of the text before it. */
 const SOURCES: Readonly<Record<Exclude<AccessField, "clock">, readonly [how: number, place: number]>> = {
   time: [MILLISECOND, NUMBERS.timeMs],
   clientAddress: [TEXT, TEXTS.clientAddress],
@@ -69,13 +69,13 @@ const LONG: ReadonlySet<AccessField> = new Set(["host", "target", "request", "re
 /** Fields that need the times within a request. */
 const TIMED: ReadonlySet<AccessField> = new Set(["firstByteMs", "queueMs", "connectMs", "handlerMs", "laneMs"]);
 
-/** How many bytes may be written after a text; the next value overwrites them. */
+/** How many bytes may be written after a text. The next value overwrites them. */
 const OVERSHOOT_BYTES = 7;
 /** The number of seconds for which texts with a time are cached, because requests of several seconds end at the same time. */
 const COPIES = 8;
 /**
- * The numbers of each step of a program: where its text begins, the number of words between two copies of it, and its length; then how the
- * value after it is written, the value's place, and whether a quote follows.
+ * The numbers of each step of a program. First for its text: where it begins, the number of words between two copies of it, and its length.
+ * Then for the value after it: how it is written, its place, and whether a quote follows.
  */
 const STEP = 6;
 
@@ -87,7 +87,7 @@ interface Step {
   readonly field?: AccessField;
 }
 
-/** A text, and where it is packed. */
+/** A text, and the position at which it is packed. */
 interface Packed {
   readonly text: string;
   readonly word: number;
@@ -96,8 +96,7 @@ interface Packed {
 
 /**
  * A compiled format. Its lines are at most `maxBytes` long. The format is a program of numbers that one loop runs, with all its texts in
- * one array. With functions and objects for each field, they would rarely be in the CPU caches, because the code of the relay displaces
- * them.
+ * one array. Functions and objects for each field would rarely be in the CPU caches, because the code of the relay displaces them.
  */
 export class AccessFormat {
   readonly maxBytes: number;
@@ -192,7 +191,7 @@ export class AccessFormat {
       if (position > value) {
         if (program[step + 5] === 1) to[position++] = QUOTE;
       }
-      // JSON leaves out a field without a value; its first field always has one.
+      // JSON leaves out a field without a value. The first field always has a value.
       else if (isJson) position = from;
       else to[position++] = HYPHEN;
     }
@@ -207,7 +206,7 @@ export class AccessFormat {
     return copy;
   }
 
-  /** Returns the line that replaces lost ones. */
+  /** Returns the line that stands for lost lines. */
   lostLine(lines: number, timeMs: number): string {
     if (this.isJson) return `{"time":"${new Date(timeMs).toISOString()}","linesLost":${lines}}\n`;
     return `access log: ${lines} lines were lost, because they could not be written in time\n`;

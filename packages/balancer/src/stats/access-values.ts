@@ -22,7 +22,7 @@ export const NUMBERS = {
   retries: 10,
 } as const;
 
-/** The places of an entry's texts. They come from us and need no escapes. */
+/** The places of an entry's texts. The texts are our own and need no escapes. */
 export const TEXTS = {
   clientAddress: 0,
   protocol: 1,
@@ -64,7 +64,7 @@ export class AccessEntry {
 const MAX_FIELD_BYTES = 2048;
 /** The longest escape, `\u00e9`, and the characters around a text. */
 export const MAX_ESCAPED_BYTES = 6 * MAX_FIELD_BYTES + 8;
-/** The maximum length of the other fields: addresses, names, ids, numbers. */
+/** The maximum length of all other fields: addresses, names, ids, numbers. */
 export const MAX_SHORT_BYTES = 256;
 
 /** A client's request id is left out if it is longer, or has non-printable characters. In bytes. */
@@ -84,8 +84,9 @@ for (let byte = 32; byte < 127; byte++) IS_PLAIN[byte] = byte === QUOTE || byte 
 
 const MAX_INTEGER = 2 ** 31;
 
-// Each function writes a value at a position and returns the position after it, or the same position if there is no such value. They store
-// bytes directly into the buffer, because a call of the runtime for each of these short texts would cost more than the whole line.
+// Each function writes a value at a position and returns the position after it, or the same position if there is no such value. The
+// functions store bytes directly into the buffer, because a call of the runtime for each of these short texts would cost more than the
+// whole line.
 
 export function putNumber(value: number, to: Uint8Array, at: number): number {
   if (!(value >= 0)) return at;
@@ -104,7 +105,7 @@ function putThousands(value: number, to: Uint8Array, at: number): number {
   return putThreeDigits((value - 1000 * thousands) | 0, to, putNumber(thousands, to, at));
 }
 
-/** Uses products and shifts in place of divisions, and in place of a table that would rarely be in the CPU cache. Exact below 1,000. */
+/** Uses products and shifts in place of divisions, and in place of a table, which would rarely be in the CPU cache. Exact below 1,000. */
 function putThreeDigits(value: number, to: Uint8Array, at: number): number {
   const hundreds = (value * 41) >>> 12;
   const rest = value - 100 * hundreds;

@@ -27,7 +27,7 @@ export class Counters {
 
   /**
    * Counts a finished response.
-   * @param milliseconds since its request's head was read
+   * @param milliseconds the time since its request's head was read
    */
   countResponse(status: number, milliseconds: number, route = this.unrouted, isRead = true): void {
     this.requestsTotal++;

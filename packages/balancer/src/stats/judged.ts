@@ -13,7 +13,7 @@ interface ClassCounts {
 
 export class JudgedCounts {
   private lost = 0;
-  /** By the number of the route class; created for its first response. */
+  /** Indexed by the number of the route class. An entry is created for the first response of its class. */
   private readonly classes: (ClassCounts | undefined)[] = [];
 
   /** Counts a finished response. */

@@ -7,7 +7,7 @@ const TOGETHER_MS = 50;
 const MAX_REQUESTS = 32;
 const MAX_UPSTREAMS = 1024;
 
-/** The state of a request by its loss; undefined if the loss does not show that a process has exited. */
+/** The state of a request, derived from its loss; undefined if the loss does not show that a process has exited. */
 const STATES: Record<UpstreamLoss, LostRequest["state"] | undefined> = {
   fatal: "running",
   bystander: "started",

@@ -7,7 +7,7 @@ const MOST = 512;
 /** The maximum number of clients that are examined. */
 const MAX_LOOKED_AT = 20_000;
 
-/** A client has one request at a time, or several. */
+/** A client with HTTP/1 has one request at a time, one with HTTP/2 several. */
 type Client = { openRequest(): OpenRequest | undefined } | { openRequests(): OpenRequest[] };
 
 /** Returns the oldest requests of each instance, the oldest first. */
@@ -20,7 +20,7 @@ export function oldestOfEach(clients: Iterable<object>): OpenRequest[] {
       const own = byUpstream.get(open.upstream) ?? [];
       byUpstream.set(open.upstream, own);
       own.push(open);
-      // Drops the youngest ones when there are too many.
+      // Drops the youngest requests when there are too many.
       if (own.length > 2 * MOST_OF_EACH) own.sort(byAge).splice(MOST_OF_EACH);
     }
   }

@@ -6,7 +6,7 @@ import type { Finished } from "./access-log.js";
 /** How long a request may wait in milliseconds, so that several are sent together. */
 const SEND_REQUESTS_AFTER_MS = 100;
 const SEND_SPANS_AFTER_MS = 250;
-/** A message with this many requests of the longest paths is shorter than the limit for a line of the control channel. */
+/** A message with this many requests, even with the longest paths, is shorter than the limit for a line of the control channel. */
 const MAX_REQUESTS = 150;
 const MAX_SPANS = 100;
 /** Further spans in a second are counted as lost, because a client may mark all of its requests as sampled. */

@@ -16,7 +16,7 @@ export const ABANDONED = STATUSES - 1;
 
 export class RouteCounts {
   private readonly counts = new Uint32Array(ACCESSES.length * PLACES);
-  /** By method class; created for the first response. */
+  /** Indexed by method class. An entry is created for the first response of its class. */
   private readonly latencies: (Histogram | undefined)[] = [undefined, undefined];
   private hasNews = false;
 
@@ -41,7 +41,7 @@ export class RouteCounts {
     this.hasNews = true;
   }
 
-  /** Counts a response with status 500 or more that no instance counts; `countResponse` counts it, too. */
+  /** Counts a response with status 500 or more that no instance counts. The caller also passes it to `countResponse`. */
   failed(isRead: boolean): void {
     const at = (isRead ? 0 : PLACES) + OWN_ERRORS;
     this.counts[at] = (this.counts[at] as number) + 1;
@@ -53,7 +53,7 @@ export class RouteCounts {
     this.hasNews = true;
   }
 
-  /** Returns all counts, and the latencies since the last call. Returns an empty list if nothing was counted since. */
+  /** Returns all counts, and the latencies since the last call. Returns an empty list if nothing was counted since that call. */
   take(pool: string, route: string): RouteStats[] {
     if (!this.hasNews) return [];
     this.hasNews = false;

@@ -36,7 +36,7 @@ export interface TcpServices {
 export interface TcpClient {
   readonly connection: Connection;
   readonly peer: Peer;
-  /** The addresses from a PROXY header; null if there is none, so that those of the connection itself apply. */
+  /** The addresses from a PROXY header; null without such a header, so that the addresses of the connection itself apply. */
   readonly ends: Ends | undefined | null;
 }
 
@@ -72,9 +72,9 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   constructor(
     private readonly services: TcpServices,
     private readonly client: TcpClient,
-    /** Undefined if the pool does not exist, or no longer. */
+    /** Undefined if there is no such pool, or no longer. */
     private readonly pool: Pool | undefined,
-    /** Called when it is closed, or is being closed. */
+    /** Called when the client's connection is closed, or is being closed. */
     private readonly onGone: (gone: TcpDownstream) => void,
   ) {
     const { deadlines, limits, counters } = services;
@@ -92,7 +92,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     return this.client.peer;
   }
 
-  /** It never owes a request, because the protocol on the connection is unknown. */
+  /** The client never owes a request, because the protocol on the connection is unknown. */
   readonly owesRequestSince = Number.POSITIVE_INFINITY;
   readonly isKept = false;
 
@@ -116,7 +116,8 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     if (upstream !== undefined) return this.connectTo(upstream);
     this.state = "waiting";
     this.deadlineAt = this.waitsUntil;
-    // All upstreams have failed once, perhaps because they are too busy to accept. Each is tried again, one tick later at the earliest.
+    // All upstreams have failed once, perhaps because they are too busy to accept. Each of them is tried again, one tick later at the
+    // earliest.
     this.tried = undefined;
     this.queueEntry = new QueueEntry(this, 0, Rank.NORMAL, pool.requestQueue.clock());
     if (!pool.requestQueue.add(this.queueEntry)) this.refuse();
@@ -270,7 +271,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
     this.end();
   }
 
-  /** Called when this process exits, which sends FIN to both peers: what they have may be incomplete. */
+  /** Called when this process exits. That sends FIN to both peers, although the bytes that they have received may be incomplete. */
   cutIfPart(): void {
     this.end();
   }
@@ -294,7 +295,7 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   }
 }
 
-/** One connection to an upstream, from the first step to its end. It may still be established after its client has abandoned it. */
+/** One connection to an upstream, from the first step to its end. It may still be established after its client has left. */
 class Attempt implements Connector {
   private isOver = false;
   private hasResult = false;

@@ -11,13 +11,13 @@ interface JoinedOwner {
   /** Called when both peers have sent FIN. The bytes queued for them are still sent. */
   onEnding(): void;
   /**
-   * Called when a side was reset or cut off. Returns true if it is replaced and the other one stays open, because nothing was passed on and
-   * only the client knows of the connection.
+   * Called when a side was reset or cut off. Returns true if that side is replaced and the other one stays open, because nothing was passed
+   * on and only the client knows of the connection.
    */
   onCut(side: TcpSide): boolean;
   /** Called when both connections are closed. */
   onOver(): void;
-  /** Called when a peer does not read, and the bytes for it take too much memory. */
+  /** Called when a peer does not read, and the bytes that wait for it take too much memory. */
   onStuck(): void;
 }
 
@@ -110,7 +110,7 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
       return;
     }
     if (this.owner.onCut(this)) return;
-    // The other peer must not mistake the received bytes for the whole.
+    // The other peer must not think that it has received everything.
     this.unread.free(other.place);
     other.connection.reset();
     this.owner.onOver();
@@ -130,7 +130,7 @@ export class TcpSide implements ConnectionOwner, UnreadOwner {
     }
   }
 
-  /** Called each second, because a reset of a connection that is not read causes no event, even after its FIN. */
+  /** Called each second, because a reset of a connection that is not being read causes no event, even after its FIN. */
   lookIfLeft(): void {
     for (const { reading, hasEnded, connection } of [this, this.other]) {
       if (reading.isPaused || hasEnded) connection.lookIfReset();

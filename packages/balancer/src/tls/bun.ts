@@ -58,7 +58,7 @@ export function bunTls(contexts: Contexts): TlsService["begin"] {
   };
 }
 
-/** The last list and its encoded form: nearly all clients get the same one. */
+/** The last list and its encoded form, because nearly all clients get the same list. */
 let known: readonly string[] = [];
 let knownForm = new Uint8Array(0);
 

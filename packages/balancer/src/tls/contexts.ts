@@ -26,7 +26,7 @@ interface Chosen {
 
 type Pair = Pick<CertificateEntry, "names" | "certificatePem" | "keyPem">;
 
-/** The names of HTTP/1 for ALPN. A client that offers only others is refused (RFC 7301 §3.2). */
+/** The names of HTTP/1 for ALPN. A client that offers only other protocols is refused (RFC 7301 §3.2). */
 const HTTP1: readonly string[] = ["http/1.1", "http/1.0"];
 
 export class Contexts {
@@ -96,7 +96,7 @@ export class Contexts {
   /** Returns the context for a client; undefined if there is no certificate. */
   choose({ name, protocols }: ClientHello & { kind: "hello" }): Chosen | undefined {
     const isChallenge = protocols.includes(ACME);
-    // With names on demand, the first certificate may be another customer's.
+    // With names on demand, the first certificate may belong to another customer.
     if (this.isOnDemand && !isChallenge && name !== "" && !this.table.has(name)) return undefined;
     const pair = (isChallenge ? this.challenged : this.table).find(name);
     const context = pair && this.contextOf(pair);
@@ -112,7 +112,7 @@ export class Contexts {
       ...{ sessionIdContext: SESSION_CONTEXT, sessionTimeout: SESSION_SECONDS },
       // A resumed session would keep the certificate of its first handshake, even if it has expired or its authority was removed meanwhile.
       ...(clientCaPem !== undefined && { secureOptions: constants.SSL_OP_NO_TICKET }),
-      // Otherwise the runtime's authorities are used: in each handshake, OpenSSL would search the disk for the issuer of a single
+      // Otherwise the runtime's authorities would be used: in each handshake, OpenSSL would search the disk for the issuer of a single
       // certificate.
       ca: clientCaPem ?? certificatePem,
       ticketKeys: Buffer.from(ticketKey, "base64"),

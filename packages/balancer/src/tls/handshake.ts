@@ -8,7 +8,7 @@ import { type ClientHello, MAX_HELLO_BYTES, readClientHello } from "./client-hel
 export interface Secured {
   /** The protocol chosen by ALPN; empty if the client does not use it. */
   protocol: string;
-  /** The fields for its certificate; empty without one. */
+  /** The fields for the client's certificate; empty without one. */
   certificate: readonly (readonly [string, string])[];
 }
 
@@ -25,7 +25,7 @@ export interface TlsService {
     hello: ClientHello & { kind: "hello" },
     onSecure: (secured: Secured) => void,
   ): Connection | undefined;
-  /** Absent: certificates are not ordered on demand. */
+  /** If absent, certificates are not ordered on demand. */
   readonly onDemand?: OnDemand;
 }
 
@@ -44,7 +44,7 @@ export class HandshakeTurns {
   private isArmed = false;
   private readonly waiting = new Set<() => void>();
 
-  /** Calls `begin` now, or in a later turn unless it is withdrawn before. */
+  /** Calls `begin` now, or in a later turn unless the handshake is withdrawn before. */
   take(begin: () => void): void {
     if (this.left > 0) {
       this.left--;
@@ -248,7 +248,7 @@ export class WantedNames {
   /** @param ask asks the supervisor. `settle` is called later if there will be no certificate */
   constructor(private readonly ask: (name: string) => void) {}
 
-  /** Calls `resume` when it is known whether there is a certificate. Returns false if too many names are waiting. */
+  /** Calls `resume` when it is known whether there is a certificate for the name. Returns false if too many names are waiting. */
   wait(name: string, resume: () => void): boolean {
     let waiting = this.waiting.get(name);
     if (this.count >= MAX_WAITING || (waiting === undefined && this.waiting.size >= MAX_NAMES)) return false;

@@ -27,9 +27,9 @@ export interface Below {
     readonly surelyReadBytes?: number;
     readonly locallyReadBytes?: number | undefined;
   };
-  /** Whether its peer has sent FIN, which causes no event while it is paused. */
+  /** Whether the peer has sent FIN, which causes no event while the connection is paused. */
   readonly hasPeerEnded: boolean;
-  /** Closes the connection if its peer has reset it. */
+  /** Closes the connection if the peer has reset it. */
   lookIfReset(): void;
 }
 
@@ -40,7 +40,7 @@ export class TlsConnection implements Connection {
   private closing: Closing = "open";
   /** Bytes that follow those being written. Pieces that arrive meanwhile are sent in one TLS record, or in a few. */
   private queue: WaitingBytes | null = null;
-  /** The number of bytes that are being written; below, whether they are the first ones of the queue. */
+  /** The number of bytes that are being written, and whether they are the first bytes of the queue. */
   private writing = 0;
   private isOfQueue = false;
   private owesDrain = false;
@@ -77,7 +77,8 @@ export class TlsConnection implements Connection {
     return this.queue === null ? this.writing : this.queue.length + (this.isOfQueue ? 0 : this.writing);
   }
 
-  // The bytes being written are in memory encrypted; if they come from the queue, it still has them, too. The caller's own are free.
+  // The bytes being written are in memory in encrypted form. If they come from the queue, the queue still has them, too. The caller's own
+  // bytes are free.
   get heldBytes(): number {
     return this.writing + (this.queue === null ? 0 : this.queue.heldBytes);
   }
@@ -86,7 +87,7 @@ export class TlsConnection implements Connection {
     return this.below.acknowledgements.progressBytes;
   }
 
-  // Over TLS, bytes wait in every write, long before the kernel is full.
+  // Over TLS, bytes wait during every write, long before the kernel's buffer is full.
   get surelyReadBytes(): number | undefined {
     return this.below.acknowledgements.surelyReadBytes;
   }

@@ -63,7 +63,7 @@ export class AbandonedRequest {
     readonly describe: () => string,
     /** Since when the end of the work is due, in milliseconds of `Deadlines.now`. */
     private readonly owedSince: number,
-    /** When the request was sent, by performance.now(). If several balancers have sent requests, the first one ran. */
+    /** When the request was sent, by performance.now(). If several balancers have sent requests, the first one counts. */
     private readonly sentAt = Number.NEGATIVE_INFINITY,
   ) {}
 

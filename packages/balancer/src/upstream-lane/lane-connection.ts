@@ -71,7 +71,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
     this.services.transport.connect(this.path, this);
   }
 
-  /** Whether the instance's event loop is running now, as far as can be seen. */
+  /** Whether the instance's event loop is running now, as far as the balancer can see. */
   get isLoopRunning(): boolean {
     return this.mainThread?.isRunning() ?? false;
   }
@@ -93,7 +93,7 @@ export abstract class LaneConnection implements FrameSink, ConnectionOwner, Conn
 
   /**
    * Handles a tick; see StallCounter.
-   * @param isOwed whether there are requests without any frame yet
+   * @param isOwed whether there are requests for which no frame has arrived
    */
   protected tickStall(weight: number, isOwed: boolean): number {
     const { stallCount } = this;
@@ -249,7 +249,7 @@ export class ControlLane extends LaneConnection {
     this.break("a body on a lane that is only for control");
   }
 
-  // Without this lane, the instance is just not monitored. Its requests do not depend on it.
+  // Without this lane, the instance is only not monitored. Its requests do not depend on the lane.
   protected onRefused(): void {}
   protected onLost(): void {}
   protected onBroken(): void {}

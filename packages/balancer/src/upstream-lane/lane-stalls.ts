@@ -1,6 +1,6 @@
 /**
- * Handles an instance that stalls, or whose handler runs for long: finds the request that it is running, and the others that move to
- * another instance.
+ * Handles an instance that stalls, or whose handler runs for long: finds the request that the instance is running, and moves the other
+ * requests to other instances.
  */
 import { FrameType, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 import { type RunningWork, readScoreboard } from "@paceline/wire/lane/scoreboard";
@@ -47,7 +47,7 @@ export abstract class LaneStalls extends LaneConnection {
   countStall(weight: number): number {
     // A stalled instance stays stalled while it has no requests. Otherwise the next request would have to detect the stall.
     if (this.state === "closed" || (this.streams.active === 0 && !this.stallCount.isAwaiting)) return 0;
-    // STARTED of one request says nothing about others that were sent with it.
+    // STARTED of one request says nothing about other requests that were sent with it.
     const ticks = this.tickStall(weight, this.unanswered > 0);
     // If the tick is late, the instance may not be the cause.
     if (weight === 1) this.moveWaiting();
@@ -129,7 +129,7 @@ export abstract class LaneStalls extends LaneConnection {
   }
 }
 
-/** How many ticks are remembered. Requests that may wait longer are left to the stall detector. */
+/** How many ticks are remembered. Requests that may wait longer than that are left to the stall detector. */
 const MAX_TICKS = 64;
 
 /** Remembers how many requests a lane had sent at each of the last ticks. */

@@ -54,7 +54,7 @@ type State =
 
 /** If an instance holds more bytes of all bodies than this, each stream may only have LITTLE_UNREAD_BYTES there. */
 const MUCH_UNREAD_BYTES = 8 << 20;
-/** An instance whose app waits for more bytes grants used ones again from this number on. */
+/** When an instance whose app waits for more bytes has used this many, it grants them again. */
 const LITTLE_UNREAD_BYTES = 4096;
 /** How many bytes of a body are read before the app has read any of it. */
 const FIRST_UNREAD_BYTES = 32_768;
@@ -91,7 +91,7 @@ export class LaneStream implements UpstreamStream {
   /** The part of the request's body beyond the window. */
   private readonly waiting = new WaitingBytes();
   private isEndDue = false;
-  /** Whether the request's body has no length, so that trailers may follow it; below, the trailers that wait with its end. */
+  /** Whether the request's body has no length, so that trailers may follow it, and the trailers that wait with its end. */
   private isChunked = false;
   private trailers: Uint8Array | undefined;
   private isRequestSent = false;
@@ -101,7 +101,7 @@ export class LaneStream implements UpstreamStream {
   private owed = 0;
   private readonly interims = new InterimBound();
   readonly responseWindow = new ResponseWindow();
-  /** Whether it is in the lane's list of streams that received a piece of a body in this read. */
+  /** Whether the stream is in the lane's list of streams that received a piece of a body in this read. */
   isTouched = false;
 
   constructor(
@@ -163,8 +163,8 @@ export class LaneStream implements UpstreamStream {
   }
 
   /**
-   * Whether to read more from the client. The size of a read cannot be limited, so more is read only while half of the window is open, and
-   * few bytes have to wait here. An app that does not read gets little; one that reads gets as much again as it has read. While the
+   * Whether to read more from the client. The size of a read cannot be limited, so more is read only while half of the window is open and
+   * few bytes have to wait here. An app that does not read gets little. An app that reads gets as much again as it has read. While the
    * instance holds many bytes of all streams, each stream may have only a little.
    */
   private get takesMore(): boolean {
@@ -252,7 +252,7 @@ export class LaneStream implements UpstreamStream {
     if (!responseStart.read(bytes, start, end)) return false;
     const { status, contentLength, isLast, reasonAt, fieldsAt } = responseStart;
     if (!head.take(status, contentLength, bytes, reasonAt, fieldsAt, end, this.isHeadRequest)) {
-      // This is the app's fault, not the lane's, so other requests continue.
+      // This is a fault of the app, not of the lane, so other requests continue.
       this.lane.refuse(this, "with a head that is not valid, or is too long");
       return true;
     }
@@ -307,7 +307,7 @@ export class LaneStream implements UpstreamStream {
     return true;
   }
 
-  /** Handles TRAILERS. Returns false if they are not allowed: they follow only a body without a length, and only once. */
+  /** Handles TRAILERS. Returns false if they are not allowed: they may follow only a body without a length, and only once. */
   onTrailers(bytes: Buffer, start: number, end: number): boolean {
     const { receiver } = this;
     if (receiver === undefined || this.state !== "body" || this.hadTrailers) return false;

@@ -112,7 +112,7 @@ export class LaneUpstreamClient extends LaneStalls implements UpstreamClient, St
       const stream = touched[i] as LaneStream;
       stream.isTouched = false;
       stream.receiver?.onResponseBatch();
-      // It is only known now whether the client accepts more.
+      // Only now it is known whether the client accepts more.
       stream.grant();
     }
     touched.length = 0;

@@ -1,6 +1,5 @@
 /**
- * Whether an instance's event loop is running now, by proc_pid_stat(5): an instance cannot report that a handler computes before the
- * handler returns.
+ * Whether an instance's event loop is running now, by proc_pid_stat(5). While a handler computes, the instance itself cannot report that.
  */
 import { fs } from "@paceline/wire";
 
@@ -21,7 +20,7 @@ export class MainThread {
       this.file ??= fs().openSync(`/proc/${this.pid}/task/${this.pid}/stat`, "r");
       return isRunningIn(scratch, fs().readSync(this.file, scratch, 0, scratch.length, 0));
     } catch {
-      // The process has exited, or there is no /proc: the balancer works without it.
+      // The process has exited, or there is no /proc. The balancer works without this file.
       this.close();
       return false;
     }

@@ -1,7 +1,7 @@
 /**
  * Decides how many bytes of one response an instance may send before the balancer grants more. The window grows while the client accepts
- * them immediately. If a client stops reading, its window stays in this process, so all windows share the memory that is left for unread
- * responses.
+ * the bytes immediately. If a client stops reading, a whole window stays in this process, so all windows share the memory that is left for
+ * unread responses.
  */
 import { LITTLE_BODY_BYTES, LITTLE_WINDOW_BYTES, RESPONSE_WINDOW_BYTES } from "@paceline/wire/lane/protocol";
 
@@ -26,8 +26,8 @@ const SHARE = 1 / 2;
 
 let extraBytes = 0;
 /**
- * The number of responses that were longer than half of their first window. All of their clients may stop reading, or fill their kernels,
- * at the same time.
+ * The number of responses that were longer than half of their first window. All of their clients may stop reading, or fill the buffers of
+ * their kernels, at the same time.
  */
 let longResponses = 0;
 
@@ -35,9 +35,9 @@ const extraOf = (size: number) => Math.max(0, size - RESPONSE_WINDOW_BYTES);
 
 export class ResponseWindow {
   size = RESPONSE_WINDOW_BYTES;
-  /** Bytes that were passed on and not granted again. */
+  /** The number of bytes that were passed on and not granted again. */
   private used = 0;
-  /** Bytes that were granted again, up to `unprovenBytes`. */
+  /** The number of bytes that were granted again, up to `unprovenBytes`. */
   private passed = 0;
   private isPaused = false;
   private pausedAtMs = 0;
@@ -78,7 +78,7 @@ export class ResponseWindow {
   }
 
   /**
-   * Called when the client takes nothing.
+   * Called when the client takes no more bytes.
    * @param staysSmall whether few bytes should be in transit from now on
    */
   pause(staysSmall = false): void {

@@ -6,11 +6,14 @@ const PING_AFTER_TICKS = 6;
 /** With requests in flight, the lane is also pinged after this many ticks, about a second, while bytes arrive. */
 const LOOK_EVERY_TICKS = 64;
 
-/** After this many consecutive checks with other bytes but without a PONG, the instance is faulty and could hold requests forever. */
+/**
+ * After this many consecutive checks that found other bytes but no PONG, the instance counts as faulty, because it could hold requests
+ * forever.
+ */
 export const MAX_IGNORED_PINGS = 3;
 
 export class StallCounter {
-  /** Whether a reply is due and no byte has arrived since. */
+  /** Whether a reply is due and no byte has arrived since it became due. */
   isAwaiting = false;
   private stallTicks = 0;
   private quietTicks = 0;
@@ -20,7 +23,7 @@ export class StallCounter {
   /** Whether no PONG has arrived since the last check, which sent a PING. */
   private isOwedSinceLook = false;
   private hasReceivedSinceLook = false;
-  /** The number of consecutive PINGs that were followed by other bytes but no PONG; below, the ticks since the first of them. */
+  /** The number of consecutive PINGs that were followed by other bytes but no PONG, and the ticks since the first of them. */
   private ignoredPings = 0;
   private ignoredTicks = 0;
 
@@ -54,7 +57,7 @@ export class StallCounter {
   /**
    * Handles a tick with requests in flight. Returns the weight of the consecutive stalled ticks.
    * @param ping sends a PING
-   * @param isOwed whether there are requests without a frame, even if frames arrived for others
+   * @param isOwed whether there are requests for which no frame has arrived, even if frames arrived for others
    */
   tick(weight: number, ping: () => void, isOwed = false): number {
     const isStalled = this.isAwaiting || isOwed;

@@ -1,5 +1,6 @@
 /**
- * The streams of one lane by slot. Decides which requests of a stalled instance are reassigned, and how those of an exited one were lost.
+ * The streams of one lane by slot. Decides which requests of a stalled instance are reassigned, and how the requests of an exited one were
+ * lost.
  */
 
 import type { RunningWork } from "@paceline/wire/lane/scoreboard";
@@ -58,7 +59,7 @@ interface UnansweredRequest {
 }
 
 type Decision =
-  /** The request is not reassigned: it is, or may be, the one that stalls the instance, and would stall the next instance too. */
+  /** The request is not reassigned. It may be the one that stalls the instance, and would then stall the next instance too. */
   | "stays"
   /** The request is reassigned: the instance runs another request, and has not started this one. */
   | "behindStalled"
@@ -87,7 +88,7 @@ export function decideOnStalled(
       // Requests whose handler was called have started. They may continue after a promise, or respond at the end of the turn.
       return unanswered.map(({ sequence }) => (isUpTo(sequence, work.started) ? "stays" : "behindStalled"));
     case undefined: {
-      // The handler of the oldest one is called first.
+      // The handler of the oldest request is called first.
       const atWork = isAtWorkSaid ? undefined : unanswered.find(({ isAnnounced }) => !isAnnounced);
       return unanswered.map((request) => (request === atWork ? "stays" : "uncertain"));
     }
@@ -108,7 +109,7 @@ interface EndedRequest extends UnansweredRequest {
 /**
  * Returns how the exit of its instance affects a request.
  * @param work the instance's last scoreboard
- * @param isBehind whether it may have waited for a request whose client had left
+ * @param isBehind whether the request may have waited for one whose client had left
  */
 export function lossAtEnd(
   { sequence, isAnnounced, hasStarted }: EndedRequest,

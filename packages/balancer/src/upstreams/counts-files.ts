@@ -7,7 +7,7 @@ import { COUNTS_SUFFIX, countsPath } from "@paceline/wire/lane/scoreboard";
 import { atTurnEnd } from "../loop-turn.js";
 import { keyOf, OtherTable, OwnTable, SharedCounts, TABLE_WORDS } from "./shared-counts.js";
 
-/** How often to look for new balancers while the files of all are found, in milliseconds. */
+/** How often to look for new balancers while all files are found, in milliseconds. */
 const SCAN_MS = 1000;
 /** A balancer that has not ticked for this long is not running, in milliseconds. Without clients a balancer ticks once a second. */
 const SILENT_MS = 3000;
@@ -17,7 +17,7 @@ const READ_MS = 0.25;
 const RETRY_MS = 5000;
 /** How long instances may still run requests of a balancer that was killed, in milliseconds. */
 const LEFT_BEHIND_MS = 30_000;
-/** The counts of more balancers than this are ignored. */
+/** The maximum number of balancers whose counts are read. */
 const MAX_OTHERS = 256;
 
 export class CountsFiles {
@@ -208,7 +208,7 @@ export class CountsFiles {
   }
 }
 
-/** Whether the open file is still at that path: it was not removed, moved or replaced. */
+/** Whether the open file is still at that path, and was not removed, moved or replaced. */
 function isAt(path: string, descriptor: number): boolean {
   const { fstatSync, lstatSync } = fs();
   try {

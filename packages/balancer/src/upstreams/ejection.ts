@@ -29,8 +29,8 @@ const DEVIATIONS = 5;
 const FORGET_FACTOR = 5;
 
 /**
- * Compares an upstream with the others in turn, by their counts in the same period. Returns what is wrong with it, for display; undefined
- * if nothing is.
+ * Compares an upstream with the others in turn, by their counts in the same period. Returns what is wrong with the upstream, for display;
+ * undefined if nothing is.
  */
 export function findFault(own: Seen, others: readonly Seen[], rule: EjectionRule): string | undefined {
   if (others.length === 0) return undefined;
@@ -44,7 +44,9 @@ export function findFault(own: Seen, others: readonly Seen[], rule: EjectionRule
   return undefined;
 }
 
-/** Returns the failure rate, as if one of two more requests had failed: so it is estimated higher if there are few requests. */
+/**
+ * Returns the failure rate, as if there were two more requests, one of which failed. So the estimate is higher if there are few requests.
+ */
 function shareOf({ requests, failures }: Counts): number {
   return (failures + 1) / (requests + 2);
 }
@@ -60,7 +62,7 @@ export function rowNeeded(share: number, { failures }: EjectionRule): number {
 }
 
 function isRow(row: number, beside: Counts, rule: EjectionRule): boolean {
-  // The others may have fewer requests than there are failures: an upstream that fails at once may get most of the requests.
+  // The others may have fewer requests than this one has failures: an upstream that fails at once may get most of the requests.
   if (row < rowNeeded(shareOf(beside), rule) || beside.requests < rule.failures) return false;
   // The logarithm of the likelihood ratio: only this upstream fails, or all fail with the same probability.
   const { requests, failures } = beside;
@@ -105,7 +107,7 @@ interface Term {
   times: number;
   /** Since when the upstream is ejected; if `until` is 0, since when it is in turn again. */
   since: number;
-  /** The end of the ejection; 0 if it is in turn. */
+  /** The end of the ejection; 0 if the upstream is in turn. */
   until: number;
 }
 
@@ -138,7 +140,7 @@ export class EjectionBook<Member extends object> {
     for (const member of this.known.keys()) if (!remaining.has(member)) this.known.delete(member);
   }
 
-  /** Ejects a member. Returns for how many milliseconds; 0 if it stays in turn because too many would be out. */
+  /** Ejects a member. Returns for how many milliseconds; 0 if the member stays in turn because too many would be out of turn. */
   eject(member: Member, now: number): number {
     const { known, members, rule } = this;
     if (this.isEjected(member) || !members.includes(member) || this.isOutAnyway(member)) return 0;

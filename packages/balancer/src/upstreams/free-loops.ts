@@ -1,7 +1,7 @@
 /**
- * Finds event loops that are free to start a long request. No instance reports what a handler does after it has waited and, over HTTP/1.1,
- * not even that it has returned. Requests of balancers that do not share counts are unknown, too. Therefore only the state of an instance's
- * thread shows that the instance is working. Pure.
+ * Finds event loops that are free to start a long request. Instances do not report what a handler does after it has waited, or, over
+ * HTTP/1.1, that it has returned. The requests of balancers that do not share counts are unknown, too. So only the state of an instance's
+ * thread shows whether the instance is working. Pure.
  */
 
 /** How many upstreams are checked for one pick. A check costs some microseconds. */

@@ -1,5 +1,5 @@
 /**
- * Under load, one upstream gets several consecutive requests of a turn of the event loop: either quick requests that it finishes before
+ * Under load, one upstream gets several requests in a row within a turn of the event loop. These are quick requests that it finishes before
  * another upstream is awake, or as many as are needed to wake no more upstreams than there are CPUs.
  */
 
@@ -17,7 +17,7 @@ export class Handful {
   private turn = -1;
   /** Picks in this turn. */
   private picks = 0;
-  /** The mean number of picks in a turn that has any. */
+  /** The mean number of picks in a turn, over the turns with any pick. */
   private mean = 1;
   /** How many requests one upstream gets in a row. */
   private size = 1;
@@ -42,7 +42,7 @@ export class Handful {
     return true;
   }
 
-  /** Called when the upstream has no room: the next one starts a new row with this pick. */
+  /** Called when the upstream has no room. The next upstream then starts a new row with this pick. */
   pass(): void {
     this.rest = this.size - 1;
   }

@@ -1,4 +1,4 @@
-/** Decides after what time, and how many of a pool's requests are also sent to a second upstream because the first one is late. */
+/** Decides which late requests of a pool are also sent to a second upstream: after what time, and how many. */
 import { UsualTime } from "./pace.js";
 import { RetryBudget } from "./retry-budget.js";
 
@@ -22,7 +22,7 @@ export class Hedging {
   private readonly budget = new RetryBudget();
   /** In the order in which they were sent, which is also the order in which they become late. */
   private readonly waiting = new Set<WaitingRequest>();
-  /** How long a request waits at its first upstream, in milliseconds; undefined if not known. */
+  /** How long a request waits at its first upstream, in milliseconds; undefined if that is not known. */
   private afterMs: number | undefined;
   private isTimed = false;
   /** The number of requests that were sent twice since the budget was last increased. */

@@ -1,4 +1,4 @@
-/** Least busy: picks the upstream with the fewest requests in flight relative to its weight; among equals the next in turn. */
+/** Least busy: picks the upstream with the fewest requests in flight relative to its weight. Among equals, picks the next in turn. */
 import type { Policy } from "./picking.js";
 import { RoundRobin } from "./round-robin.js";
 

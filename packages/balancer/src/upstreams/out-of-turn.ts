@@ -28,7 +28,9 @@ function rankOf(reasons: number): number {
   return (reasons & OutOfTurn.DRAINED) === 0 ? 2 : Number.POSITIVE_INFINITY;
 }
 
-/** Puts the upstreams of the best rank in turn and all others out of turn. Returns those in turn; the same list if all are. */
+/**
+ * Puts the upstreams of the best rank in turn and all others out of turn. Returns the upstreams in turn, which is the same list if all are.
+ */
 export function takeTurns<Candidate extends TurnTaker>(upstreams: readonly Candidate[]): readonly Candidate[] {
   let best = Number.POSITIVE_INFINITY;
   for (const { reasons } of upstreams) best = Math.min(best, rankOf(reasons));

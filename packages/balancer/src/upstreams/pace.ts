@@ -26,7 +26,7 @@ const TRIAL_MS = 5000;
 export class Pace {
   /** Whether it takes many times as long as the others of its pool. */
   isOutlier = false;
-  /** How many more requests it may get as an outlier. */
+  /** How many more requests the upstream may get as an outlier. */
   trials = 0;
   /** The mean duration of requests, as a power of two in microseconds, so that a few long ones hardly change it. */
   private mean = 0;
@@ -141,7 +141,7 @@ const MAX_MICROS = 2 ** 31 - 1;
 const MIN_COUNTED = 100;
 const PERCENTILE = 0.95;
 
-/** How long the requests of a pool take, and after what time one that waits at an instance moves to another. */
+/** How long the requests of a pool take, and when a request that waits at an instance moves to another one. */
 export class UsualTime {
   private readonly counts = new Float64Array(BUCKETS);
 

@@ -20,7 +20,7 @@ export interface QueuedRequest {
   readonly isWaiting: boolean;
   /** A non-idempotent request also waits while too many have not started at the instance (docs/lane.md). Others may overtake it. */
   readonly isIdempotent: boolean;
-  /** The slot that must serve it; 0 if any slot may. Requests for one slot may overtake those for another. */
+  /** The slot that must serve the request; 0 if any slot may. A request for one slot may overtake those for another slot. */
   readonly home: number;
   /** Its class. Default: NORMAL. */
   readonly rank?: Rank;
@@ -28,7 +28,7 @@ export interface QueuedRequest {
   readonly since?: number;
   /** Set on entry; orders all pending requests. */
   order: number;
-  /** Called when the request has left the queue because it has waited too long, or because others displace it. */
+  /** Called when the request has left the queue because it has waited too long, or because other requests displace it. */
   onRefused?(): void;
 }
 
@@ -68,7 +68,7 @@ export class Lines<W extends QueuedRequest> {
     for (const list of this.lists) if (list !== undefined) yield* list;
   }
 
-  /** Adds the request of each list whose turn it is. */
+  /** Adds the request of each list whose turn is next: the newest or the oldest one. */
   addHeads(heads: W[], isNewestFirst: boolean): void {
     for (const list of this.lists) {
       const head = isNewestFirst ? lastOf(list) : firstOf(list);

@@ -33,7 +33,10 @@ export const HEALTH_REASONS = OutOfTurn.UNHEALTHY | OutOfTurn.FAILS_CHECKS;
 /** A pool without automatic ejection can still have upstreams whose checks fail. */
 const DEFAULT_PERCENT = { maxEjectedPercent: 50 };
 
-/** Whether the upstream is out of turn, whether or not others are. A backup is not, because it serves when the others are out. */
+/**
+ * Whether the upstream is out of turn, whether or not others are. A backup does not count as out of turn, because it serves when the others
+ * are out.
+ */
 function isOutAnyway({ reasons }: Upstream): boolean {
   return (reasons & ~(OutOfTurn.UNHEALTHY | OutOfTurn.BACKUP)) !== 0;
 }
@@ -85,7 +88,7 @@ export class PoolHealth {
     }
     this.readmitWanted(described, upstreams);
     this.applyChecks();
-    // If many checks fail, some of these upstreams still get requests. Their number decides which ones.
+    // If many checks fail, some of these upstreams still get requests. The number of failed checks decides which ones.
     if (upstreams.some(({ failsChecks }) => failsChecks)) this.options.onChange();
     for (const upstream of former) if (!upstreams.includes(upstream)) upstream.vitals?.end();
     for (const upstream of this.starts.keys()) if (!upstreams.includes(upstream)) this.starts.delete(upstream);
@@ -195,7 +198,7 @@ export class PoolHealth {
     for (const { vitals } of this.upstreams) vitals?.decay(kept);
     this.vitals.decay(kept);
     const { pool, times } = this;
-    // With an exact order, or without another upstream, it stays.
+    // With an exact order, or without another upstream, the upstream stays in turn.
     const hasOthers = !pool.isExact && this.upstreams.some(({ isOutOfTurn }, at) => at > 0 && !isOutOfTurn);
     pool.work.moveAfterMs = hasOthers ? moveAfterMs(times.p95Ms, this.options.stallAfterMs) : Number.POSITIVE_INFINITY;
     times.decay(kept);

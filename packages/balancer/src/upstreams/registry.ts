@@ -85,7 +85,7 @@ export class UpstreamRegistry {
   private pools = new Map<string, Pool>();
   /** By process, for example `web.3#7`: members of pools, and removed ones that still have connections. */
   private members = new Map<string, Upstream>();
-  /** A process that has left its pool and returned has several. */
+  /** If a process has left its pool and returned, it has several entries. */
   private readonly outgoing = new Set<Upstream>();
   readonly routes = new RouteBook();
   /** By pool. */
@@ -211,7 +211,7 @@ export class UpstreamRegistry {
     upstream.maxInFlight = described.maxInFlight ?? Number.POSITIVE_INFINITY;
     upstream.setWeight(((described.weight ?? 1) * (described.share ?? FULL_SHARE)) / FULL_SHARE);
     upstream.isCanary = described.canary ?? false;
-    // The balancer decides the reasons of health.
+    // The balancer itself decides the reasons of health.
     upstream.reasons = (upstream.reasons & HEALTH_REASONS) | reasonsOf(described);
     upstream.failsChecks = described.failsChecks ?? false;
     upstream.onIdle = described.outOfTurn === "drained" ? this.options.onDrained : undefined;

@@ -95,8 +95,8 @@ export class RequestQueue<W extends QueuedRequest> {
   }
 
   /**
-   * Offers the first request of each class, kind and home slot to `serve`, until none is served: the highest class first, within a class
-   * the request that has waited longest (or the newest). Served requests are removed.
+   * Offers the first request of each class, kind and home slot to `serve`, until none is served. The highest class comes first; within a
+   * class, the request that has waited longest, or the newest one while the queue stands. Served requests are removed.
    */
   serve(serve: (pending: W) => (() => void) | undefined): void {
     // Refused requests leave no room for others.
@@ -168,7 +168,8 @@ export class RequestQueue<W extends QueuedRequest> {
   }
 
   /**
-   * Refuses a request of a lower class than this one, or an older one of its class while the queue stands. Returns false if there is none.
+   * Refuses a request of a lower class than this one. While the queue stands, it may also refuse an older request of the same class.
+   * Returns false if there is no such request.
    */
   private displace({ rank: own = Rank.NORMAL }: W): boolean {
     if (!this.isTimed) return false;

@@ -16,7 +16,7 @@ export class RoundRobin<Candidate extends { readonly name: string; readonly weig
   private next = 0;
   /** The candidate that was picked last; -1 if it is gone. */
   private last = -1;
-  /** A lower bound of `given`; below, of those that could be picked when the bound was computed. */
+  /** A lower bound of `given`, and a lower bound among those that could be picked when it was computed. */
   private least = 0;
   private leastFree = 0;
   /** Set while the weights differ. */

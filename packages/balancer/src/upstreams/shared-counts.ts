@@ -152,13 +152,15 @@ interface Entry {
   /** As of the last tick. */
   progress: number;
   beats: number;
-  /** For how many ticks of the table's balancer none of its requests at the upstream has ended. */
+  /** For how many ticks of the table's balancer no request of this balancer at the upstream has ended. */
   heldTicks: number;
 }
 
 /** One upstream in the tables of all balancers. */
 export class SharedCounts {
-  /** As of the last read, the other balancers' requests in flight; below, those whose handler is not known to have returned. */
+  /**
+   * As of the last read: the other balancers' requests in flight, and the requests among them whose handler is not known to have returned.
+   */
   inFlight = 0;
   pending = 0;
   /** The requests of this balancer, as published. */
@@ -203,7 +205,7 @@ export class SharedCounts {
     this.pending = pending;
   }
 
-  /** The maximum of the others' requests now and at the last tick: they may have noticed earlier that the process has exited. */
+  /** The maximum of the others' requests now and at the last tick, because they may have noticed earlier that the process has exited. */
   most(): number {
     this.read();
     this.look();

@@ -9,13 +9,13 @@ const FNV_START = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
 const TWO_32 = 2 ** 32;
 const QUESTION = 63;
-/** The path of a target that has none. */
+/** The path for a target without a path. */
 const ROOT = ascii("/");
 
 /**
  * Returns the slot of a hash among the slots 1 to `slots` (jump consistent hash, Lamping and Veach 2014). All slots get the same share.
  * When the last slot is added or removed, only its own clients move.
- * @param choice 0 for the slot of the client; higher numbers for the slots to use instead, in order
+ * @param choice 0 for the slot of the client; higher numbers for the slots that replace it, in order
  */
 export function choiceOf(hash: number, choice: number, slots: number): number {
   let state = choice === 0 ? hash : mix(hash ^ Math.imul(choice, STEP));

@@ -15,10 +15,10 @@ const LATE_AFTER_MS = 1.5 * STALL_TICK_MS;
 const LATE_WEIGHT = 1 / 8;
 
 /**
- * Marks the upstreams of a pool as stalled that sent nothing for `stallTicks` ticks while others responded.
+ * If others responded, marks the upstreams of a pool that sent nothing for `stallTicks` ticks as stalled.
  * @param patienceTicks for how many ticks a stalled upstream keeps its sticky clients
- * @param weight the weight of this tick: 1, or less if it was late
- * @param inTurn how many of them are in turn
+ * @param weight the weight of this tick: 1, or less if the tick was late
+ * @param inTurn how many of the upstreams are in turn
  */
 export function markStalled(
   upstreams: readonly Upstream[],
@@ -45,7 +45,7 @@ export function markStalled(
 }
 
 /**
- * Counts ticks instead of time. All pending input is read between two ticks, so a balancer that got no CPU for a while does not mistake its
+ * Counts ticks instead of time. All pending input is read between two ticks. So a balancer that got no CPU for a while does not mistake its
  * own pause for a stall.
  */
 export class StallWatch {

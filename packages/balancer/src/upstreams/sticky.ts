@@ -52,9 +52,12 @@ export class Binding {
   choice = 0;
 }
 
-/** By hash, a process with fewer requests in flight is never skipped as overloaded: each request may be an idle WebSocket. */
+/**
+ * Without a hash, a process with fewer requests in flight than this is never skipped as overloaded, because each of its requests may be an
+ * idle WebSocket.
+ */
 const NEVER_OVERLOADED = 64;
-/** The same number if clients have no sessions, so that another slot costs little. */
+/** The same number if clients have no sessions, so that moving to another slot costs little. */
 const NEVER_OVERLOADED_LOOSE = 4;
 /** By hash, the maximum number of requests in flight at one process, as a multiple of the average. */
 const MOST_LOAD = 1.25;
@@ -162,7 +165,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
     if (hash !== 0) binding.home = this.choose(binding);
   }
 
-  /** Gives up the slot of a request. By hash there is another choice; by cookie there is none. */
+  /** Gives up the slot of a request. With a hash there is another choice; with a cookie there is none. */
   leave(binding: Binding): void {
     if (this.slots[Math.abs(binding.home)] === undefined) binding.needsCookie = true;
     binding.home = binding.hash === 0 ? 0 : this.choose(binding);
@@ -198,7 +201,7 @@ export class Stickiness<Candidate extends StickyCandidate> {
   private homeIn(slot: number, hash: number): number {
     const part = this.slots[slot]?.canaryPart ?? 0;
     if (part === 0) return slot;
-    // The same hash chose the slot, so its bits are mixed once more.
+    // The same hash has chosen the slot, so its bits are mixed once more.
     const mixed = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) >>> 0;
     return mixed < part * HASHES ? -slot : slot;
   }

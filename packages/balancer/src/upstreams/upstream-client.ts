@@ -41,14 +41,14 @@ export interface ResponseReceiver {
   readonly canReassign: boolean;
   /** Whether the request may be sent to another upstream even if it may have started. */
   readonly canRunAgain: boolean;
-  /** Whether it may have started at an upstream that exited or stalled; the next upstream must then send STARTED first. */
+  /** Whether the request may have started at an upstream that exited or stalled. If so, the next upstream must send STARTED first. */
   readonly mayHaveStartedElsewhere: boolean;
   readonly request: DescribedRequest;
   /** When the request's wait for an upstream ended, by performance.now(), which is more exact than `Deadlines.now`. */
   readonly readyAt?: number;
-  /** Connections kept for this client's next request; undefined if none may be kept. */
+  /** Connections kept for this client's next request; undefined if no connection may be kept. */
   readonly keptConnections?: KeptConnections | undefined;
-  /** Whether its client accepts trailers; `onTrailers` may then precede the end of the response. */
+  /** Whether the request's client accepts trailers. If so, `onTrailers` may precede the end of the response. */
   readonly takesTrailers?: boolean;
   /** Receives the trailers as the upstream sent them, as lines. */
   onTrailers?(trailers: Uint8Array): void;
@@ -103,7 +103,7 @@ export interface TcpConnections {
 export interface UpstreamClient {
   /** Set in tcp mode: each client then has a connection, and `open` is not called. */
   readonly tcp?: TcpConnections;
-  /** Whether `open` may be called now, for a request that is idempotent or not (RFC 9110 §9.2.2). */
+  /** Whether `open` may be called now for a request, depending on whether the request is idempotent (RFC 9110 §9.2.2). */
   hasRoom(isIdempotent: boolean): boolean;
   /** Whether the upstream has no room now but will soon, because it is finishing a request whose response is complete. */
   readonly endsSoon?: boolean;
@@ -136,7 +136,7 @@ export interface UpstreamClient {
    * Default: 0.
    */
   readonly lasting?: number;
-  /** If the upstream's only request of this balancer waits behind another balancer's, and may run twice, reassigns it. */
+  /** If this balancer's only request at the upstream waits behind a request of another balancer, and may run twice, reassigns it. */
   reassignWaiting?(): void;
   /** Returns the request that a stalled upstream is running, for display; undefined if unknown. */
   runningRequest(): string | undefined;

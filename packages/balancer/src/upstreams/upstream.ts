@@ -64,7 +64,7 @@ export class Upstream {
   reasons = 0;
   /** Whether the upstream gets no new requests because of these reasons. */
   isOutOfTurn = false;
-  /** The cookie value that its clients get if its pool has one, and another value by which they are recognized. */
+  /** The cookie value that the upstream's clients get if its pool has one, and another value by which they are recognized. */
   cookie: string | undefined;
   alsoCookie: string | undefined;
   /** Set while the upstream is drained; called when its last request has ended. */
@@ -72,7 +72,7 @@ export class Upstream {
   private finishedSince = 0;
   /** Its responses since this process has known it, by STATUS_CLASSES. */
   private readonly statuses = new Uint32Array(STATUS_CLASSES.length);
-  /** How many of these were in the last report. */
+  /** How many of these responses were in the last report. */
   private reported = 0;
   private isLeaving = false;
   /** Since when the upstream is leaving, in milliseconds of `Deadlines.now`; Infinity if it is not leaving. */
@@ -258,7 +258,7 @@ export class Upstream {
     return this.reasons !== before;
   }
 
-  /** Whether the upstream may be picked for a request that is idempotent or not. */
+  /** Whether the upstream may be picked for a request, depending on whether the request is idempotent. */
   isAvailable(isIdempotent: boolean): boolean {
     return !this.isLeaving && !this.isOutOfTurn && this.client.hasRoom(isIdempotent);
   }
@@ -354,7 +354,10 @@ export class Upstream {
     if (this.inFlight === 0) this.onIdle?.();
   }
 
-  /** Whether the process has been leaving for a while: then it drains until its deadline. A hung process is killed as soon as it leaves. */
+  /**
+   * Whether the process has been leaving for a while. If so, it drains until its deadline, whereas a hung process is killed as soon as it
+   * leaves.
+   */
   isDraining(now: number): boolean {
     return now - this.leavingSince > SAME_LOSS_MS;
   }

@@ -95,8 +95,8 @@ export class Vitals implements Seen {
   }
 
   /**
-   * Counts a request in the comparison of the other upstreams that fail. A success counts if it started after their first failure: it shows
-   * that only they fail.
+   * Counts a request in the comparison with the other upstreams that fail. A success counts if it started after their first failure,
+   * because it shows that only they fail.
    */
   private countBeside(isFailure: boolean, milliseconds: number): void {
     const began = isFailure ? Number.POSITIVE_INFINITY : this.clock.current - milliseconds;

@@ -1,8 +1,8 @@
 /** Measures the CPU time of a pool's requests, and computes how many may wait at one instance. Pure. */
 
 /**
- * How much work may wait at an instance, in microseconds: enough to keep the instance busy until the next request arrives, but no more,
- * because requests that wait there cannot go to the first free instance.
+ * How much work may wait at an instance, in microseconds. It is enough to keep the instance busy until the next request arrives, but no
+ * more, because requests that wait there cannot go to the first free instance.
  */
 const WAITING_WORK_US = 1000;
 /** The maximum window. With a larger one, a request would wait longer than it takes to be sent. */
@@ -27,7 +27,7 @@ const IDLE_WAIT_REQUESTS = 8;
 const MAX_IDLE_WAIT_MS = 50;
 /** The approximate time for waking another instance for a request, in microseconds. */
 const WAKE_US = 50;
-/** The mean covers about this many of the last requests. Before this many, the window is unlimited. */
+/** The mean covers about this many of the last requests. Before so many have been counted, the window is unlimited. */
 const MEAN_OVER_REQUESTS = 64;
 
 export class WorkMeter {

@@ -96,7 +96,7 @@ interface Named {
   listing: boolean;
 }
 
-/** Returns the workload of the only one of the three that was given. */
+/** Returns the workload of the only option of these three that was given. */
 function workloadOf({ app, args, style, folder, upstream, listing }: Named): StandaloneOptions["workload"] {
   if (folder !== undefined) return { static: { root: resolve(folder), options: { listing } } };
   if (upstream !== undefined) return { proxy: { target: upstream, options: {} } };

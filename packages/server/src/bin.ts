@@ -40,7 +40,7 @@ main().catch((error: unknown) => {
   process.exit(error instanceof ServerError && MISTAKES.has(error.code) ? 2 : 1);
 });
 
-/** The stack of the error says more than our line. */
+/** The stack of the error says more than the server's own line. */
 function printErrorOfTheApp({ cause }: ServerError): void {
   console.error(cause);
   const hint = hintOnListening(cause);

@@ -73,7 +73,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
   console.log(`listening on ${describeAddress(server.address)}`);
 }
 
-/** Bun cannot refuse connections. Reports that at least once. */
+/** Bun cannot refuse connections. This reports at least once that there are too many. */
 function watchDescriptors(): void {
   const timer = setInterval(() => {
     if (!isOutOfDescriptors()) return;

@@ -94,7 +94,7 @@ export class DeferredJobs implements DeferredWork {
 
   private wait(): void {
     this.state = "waiting";
-    // Earlier changes count as a change, so that the job waits for at least one whole turn.
+    // Earlier changes count as a change now, so that the job waits for at least one whole turn.
     this.requestActivity = Number.NaN;
     this.lookNextTurn();
   }
@@ -142,7 +142,7 @@ export class DeferredJobs implements DeferredWork {
     this.ended();
   };
 
-  /** The event loop handles requests before the next job, however many jobs wait. */
+  /** The event loop handles requests before the next job, however many jobs are waiting. */
   private readonly ended = (): void => {
     this.current = undefined;
     this.changes++;
@@ -157,7 +157,7 @@ export class DeferredJobs implements DeferredWork {
 
 /** The maximum gap between the requests of a burst, in milliseconds. */
 export const QUIET_MS = 10;
-/** The maximum time a job waits for a burst to end, in milliseconds; then one turn without a request is enough. */
+/** The maximum time a job waits for a burst to end, in milliseconds. After that, one turn without a request is enough. */
 export const SETTLE_MS = 100;
 
 /** The result of a check at the end of a turn of the event loop; checks are at least one whole turn apart. */
@@ -195,7 +195,7 @@ export interface DeferredJob {
 /** The result of an add: queued, dropped because an equal job is queued, or no room. */
 type AddOutcome = "queued" | "dropped" | "full";
 
-/** Holds queued jobs; a running job is not in it. */
+/** The queued jobs. A running job is not among them. */
 export class DeferredQueue<Job extends DeferredJob = DeferredJob> {
   private readonly jobs = new Fifo<Job>();
   /**

@@ -9,7 +9,7 @@ import { appOfBunServer, BunAppServer } from "./bun-server.js";
 export interface LoadHooks {
   /** Receives a line for the operator. */
   onNotice(message: string): void;
-  /** Receives what the start is waiting for, as the rest of a sentence about the app. Default: nobody asks. */
+  /** Receives the reason why the start waits, as the rest of a sentence about the app. Default: the reason is not determined. */
   onWait?(awaited: string): void;
   /** Receives the settings that an app's own server asked for, once Paceline serves it. Default: reports unused TLS on stderr. */
   onAdopted?(asked: AskedFor): void;
@@ -115,7 +115,7 @@ export class ListenWatch {
     }
   }
 
-  /** Ends the adoption: every further server listens for real. Reports an adopted server that is replaced by the export. */
+  /** Ends the adoption: every further server listens for real. Reports an adopted server that is not served because the export is. */
   decide(path: string, exported: unknown): void {
     this.isDecided = true;
     if (this.adopted === undefined || this.isServed) return;

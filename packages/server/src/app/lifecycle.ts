@@ -6,8 +6,8 @@ import { hintOnListening, ServerError } from "../shared/errors.js";
 const LEAST_STOP_MS = 1000;
 
 /**
- * Returns the start and stop of a module or of its default export. In an object with `listen`, such as a framework's app, `start` and
- * `stop` control its own listening, so they are ignored.
+ * Returns the start and stop of a module or of its default export. Ignores them in an object with `listen`, such as a framework's app,
+ * where they control the object's own listening.
  */
 export function lifecycleOf(module: object, exported: unknown): AppLifecycle {
   const listens = functionOf(exported, "listen") !== undefined;

@@ -149,7 +149,7 @@ async function watchFor(
   return (await import("./adopted-server.js")).watchListening(onNotice);
 }
 
-/** Unlike Bun.file(), starts no threads, which cost 0.2 MB. */
+/** Unlike Bun.file(), this starts no threads, which cost 0.2 MB. */
 function textOnBun(path: string): string {
   try {
     return new TextDecoder().decode(Bun.mmap(path));
@@ -203,7 +203,7 @@ async function importModule(path: string, cache: string | undefined): Promise<Mo
     if (!isForTranslation(error, isTypeScript || (await hasAliases(path)))) throw error;
     const { importTranslated } = await import("./translate.js");
     return importTranslated(path, cache).catch((second) => {
-      // Neither way found the module. Node's own message is clearer.
+      // Neither way has found the module. Node's own message is clearer.
       throw isNotFound(error) && isNotFound(second) ? error : second;
     });
   }
@@ -252,8 +252,8 @@ function watchNativeAddons(): void {
 }
 
 /**
- * Finds an addon in a loaded package that has not been loaded yet and will fail. If an addon has failed without ending the app, the app
- * does not need it.
+ * Finds an addon in a loaded package that has not been loaded yet and will fail. An addon that has failed without ending the app is not
+ * needed by the app.
  */
 async function unusableAddon(): Promise<string | undefined> {
   // Bun's own require loads none of Node's modules, but its list of modules costs 0.6 MB.

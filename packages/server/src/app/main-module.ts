@@ -73,7 +73,7 @@ export function isCommonJs(path: string, source: string): boolean {
   if (type !== undefined) return type === "commonjs";
   if (!MAYBE_ES_MODULE.test(source)) return true;
   try {
-    // Like Node itself: the type of a module without a declared one is found by compiling it.
+    // As Node itself does: if a module declares no type, compiling it shows which one it is.
     process.getBuiltinModule("node:vm").compileFunction(source, ["exports", "require", "module", "__filename"]);
     return true;
   } catch {
@@ -81,7 +81,7 @@ export function isCommonJs(path: string, source: string): boolean {
   }
 }
 
-/** Returns the `type` of the nearest package.json; undefined if it has none. */
+/** Returns the `type` of the nearest package.json; undefined if that file has none. */
 function packageType(path: string): string | undefined {
   for (let folder = path; folder !== ""; ) {
     folder = folder.slice(0, folder.lastIndexOf("/"));

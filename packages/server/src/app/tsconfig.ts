@@ -54,7 +54,7 @@ function read(path: string): string | undefined {
   }
 }
 
-/** Checks the nearest tsconfig.json above the file. One that extends another may inherit aliases. */
+/** Whether the nearest tsconfig.json above the file has path aliases. One that extends another file may inherit some. */
 export function hasPathAliases(file: string): boolean {
   return /"(paths|extends)"\s*:/.test(nearestTsconfig(file)?.text ?? "");
 }

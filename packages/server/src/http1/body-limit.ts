@@ -14,9 +14,9 @@ const JOIN_BELOW_BYTES = 4096;
 const SMALL_BODY_BYTES = 16_384;
 
 /**
- * Watches a request body: its size, the time between pieces, and its client while the body is not read. Returns false if the request got a
- * 413 and must not reach the handler.
- * @param waits undefined if body timeouts are the balancer's task
+ * Watches a request body: its size, the time between pieces, and whether the client leaves while the body is not read. Returns false if the
+ * request got a 413 and must not reach the handler.
+ * @param waits undefined if the balancer enforces the timeouts of bodies
  */
 export function limitBody(
   request: IncomingMessage,

@@ -63,8 +63,8 @@ export interface UnreadBody {
 }
 
 /**
- * Watches unread bodies: neither runtime watches a connection that it does not read. They are held weakly, because an app may drop a
- * request with an unread body.
+ * Watches unread bodies, because neither runtime watches a connection that it does not read. The bodies are held weakly, because an app may
+ * drop a request with an unread body.
  */
 export class UnreadBodies<Body extends UnreadBody> {
   private readonly bodies = new Set<WeakRef<Body>>();

@@ -60,7 +60,7 @@ class WatchedBody implements UnreadBody {
   private readonly held: WeakRef<WatchedBody>;
   private readonly wait: BodyWait<Request>;
   private reader: BodyReader | undefined;
-  /** Pieces read ahead; below, their length in bytes, and the end once it has arrived. */
+  /** Pieces read ahead, their length in bytes, and the end once it has arrived. */
   private readonly ahead: Uint8Array[] = [];
   aheadBytes = 0;
   private isComplete = false;
@@ -150,8 +150,8 @@ class WatchedBody implements UnreadBody {
 }
 
 /**
- * Ends the bodies whose clients have left. Bun.serve does not expose a request's descriptor, but the kernel shows which descriptor is read
- * again after a piece was taken. Takes such pieces while there is room, at most one per body. The other bodies follow when one of these
+ * Ends the bodies whose clients have left. Bun.serve does not expose a request's descriptor. But when a piece is taken, the kernel shows
+ * which descriptor is read again. Takes such pieces while there is room, at most one per body. The other bodies follow when one of these
  * ends or is read.
  */
 async function endLeft(unread: WatchedBody[], isUnread: (body: WatchedBody) => boolean): Promise<void> {

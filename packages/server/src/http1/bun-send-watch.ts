@@ -30,7 +30,10 @@ const REQUEST_BYTES = 2200;
 class Outgoing implements AcknowledgingConnection {
   readonly seesAcknowledgements = true;
   private held = 0;
-  /** Begins with what its kernel may have accepted before the first reading of the table, which may come late on a busy machine. */
+  /**
+   * Begins with the number of bytes that its kernel may have accepted before the first reading of the table, which may come late on a busy
+   * machine.
+   */
   private moved = MAX_STEP_BYTES;
   private isKnown = false;
 
@@ -65,7 +68,7 @@ const SAMPLED_REQUESTS = 16;
 export class BunSendWatch {
   /** Responses of this turn. */
   private readonly answered: Request[] = [];
-  /** The requests of this turn; below, its start, and the client of the last sample in it. */
+  /** The requests of this turn, the start of the turn, and the client of the last sample in it. */
   private turnRequests = 0;
   private turnSinceMs = 0;
   private sampled = "";

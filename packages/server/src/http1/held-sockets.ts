@@ -46,8 +46,9 @@ function releaseSocket(socket: Socket): void {
 }
 
 /**
- * The maximum number of small pieces per turn, for all bodies together. Above it, such bodies pause until the next turn. node:http spends
- * over a microsecond per chunk, and one read may have ten thousand: forty clients would block all others for a second.
+ * The maximum number of small pieces per turn, for all bodies together. After that many, the bodies with small pieces pause until the next
+ * turn. node:http spends over a microsecond per chunk, and one read may have ten thousand: forty clients would block all others for a
+ * second.
  */
 const MAX_TURN_PIECES = 1024;
 
@@ -62,8 +63,8 @@ const reading = new Set<Socket>();
 /** All sockets that are not read for the rest of this turn. */
 let held: Socket[] | undefined;
 /**
- * The sockets that have sent small pieces since the share was last used up, and how many. Consecutive pieces of `lastSender` are not
- * included.
+ * The sockets that have sent small pieces since the share was last used up, each with their number. Consecutive pieces of `lastSender` are
+ * not included.
  */
 const senders = new Map<Socket, number>();
 let lastSender: Socket | undefined;
@@ -152,7 +153,7 @@ function releaseOthers(sockets: readonly Socket[]): void {
 
 function releaseNext(): void {
   for (const socket of queued) {
-    // The one read last goes first, until all of its last read is parsed.
+    // The socket that was read last goes first, until all of its last read is parsed.
     current = current !== undefined && queued.has(current) && hasRest(current) ? current : socket;
     queued.delete(current);
     return releaseSocket(current);
@@ -160,7 +161,7 @@ function releaseNext(): void {
   current = undefined;
 }
 
-/** How many pipelined requests start in a turn, of all connections. node:http starts the next one as soon as a response is sent. */
+/** How many pipelined requests of all connections start in a turn. node:http starts the next one as soon as a response is sent. */
 const MAX_TURN_REQUESTS = 64;
 
 let startedInTurn = 0;

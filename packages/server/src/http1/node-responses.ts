@@ -177,6 +177,6 @@ export function respondFailure(response: ServerResponse, status: number): void {
   if (!response.headersSent && !hasWritten(response)) return respondPlainly(response, status);
   if (response.writableEnded) return;
   if (response.socket) return cut(response.socket);
-  // It waits behind an earlier response of its connection, which must not be cut off.
+  // The response waits behind an earlier one of its connection, which must not be cut off.
   response.once("socket", cut);
 }

@@ -72,7 +72,7 @@ export class UnreadRequests {
     process.versions.bun === undefined ? closeLeftOnNode : closeLeftOnBun,
   );
 
-  /** A client that leaves is noticed only while its connection is read, and that pauses with the stream. */
+  /** Node notices that a client leaves only while it reads the connection, and it stops reading when the stream pauses. */
   watch(request: IncomingMessage): void {
     const { socket, _read: read, push } = request;
     const body: UnreadRequest = { unreadSince: Number.POSITIVE_INFINITY, socket, descriptor: undefined };

@@ -118,7 +118,7 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
     server.on("connection", (socket) => sends.add(socket));
   }
   if (process.versions.bun === undefined) server.on("connection", watchConnection);
-  // Before node:http sends FIN itself. Bun closes the connection at once.
+  // Before node:http itself sends FIN. Bun closes the connection at once.
   if (!options.behindBalancer) server.on("connection", (socket) => socket.prependListener("end", onClientEnd));
   server.on("checkContinue", (request, response) => {
     continueWhenRead(request, response);

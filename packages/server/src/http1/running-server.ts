@@ -35,7 +35,7 @@ export interface RuntimeOptions {
   onHandled?(nowMs: number, tookMs: number): void;
 }
 
-/** A longer turn of the event loop is reported to the balancers, in milliseconds. */
+/** How long a turn of the event loop must be, in milliseconds, to be reported to the balancers. */
 export const LONG_TURN_MS = 20;
 
 /** A listening server. */
@@ -77,5 +77,5 @@ export function listenError(address: ServeAddress, cause: unknown): ServerError 
   return new ServerError("cannot-listen", `cannot listen on ${where}: ${message ?? cause}`, { cause });
 }
 
-/** Paceline's own node:net servers and Bun.serve options. They listen for real, while those of an app are adopted. */
+/** Paceline's own node:net servers and Bun.serve options. They listen for real, while the servers of an app are adopted. */
 export const ownServers = new WeakSet<object>();

@@ -9,7 +9,7 @@ export const SMALL_BODY_BYTES = 16_384;
 
 /** Small blocks of bodies that are sent in turns are collected, because each would be a frame and a write to its client. */
 const GATHERED_BYTES = 4096;
-/** How long blocks are collected if the next one is always ready, in milliseconds. */
+/** How long blocks of a body whose next block is always ready are collected, in milliseconds. */
 const GATHER_MS = 4;
 const MAX_SPARE_BUFFERS = 8;
 const spareBuffers: Buffer[] = [];
@@ -35,7 +35,7 @@ export interface BodyOwner {
 }
 
 export class BodySender implements BlockWriter {
-  /** Whether it is in the lane's queue. */
+  /** Whether the sender is in the lane's queue. */
   isQueued = false;
   private gathered: Buffer | undefined;
   private gatheredLength = 0;

@@ -23,7 +23,9 @@ export class LaneOutput implements BodyLane {
   private readonly unannounced: Unannounced[] = [];
   /** Senders with bytes to send; the next one to write is first. */
   private readonly queued: BodySender[] = [];
-  /** The same for senders with little to send. Every other turn is theirs, so that they do not wait behind a thousand large bodies. */
+  /**
+   * The same for senders with little to send. Every other turn belongs to them, so that they do not wait behind a thousand large bodies.
+   */
   private readonly short: BodySender[] = [];
   private isShortNext = true;
   private isFlushDue = false;

@@ -16,12 +16,12 @@ const SLOW_GRANT_MS = 5000;
 
 export class RequestBody {
   private pieces: Uint8Array[] = [];
-  /** Joined small pieces at the end: the first one uncopied, then a growing buffer. */
+  /** The joined small pieces at the end of the queue. The first one is not copied; the next ones are added to a growing buffer. */
   private joined: Uint8Array = NOTHING;
   private joinedLength = 0;
   /** Whether everything has arrived. */
   isComplete = false;
-  /** The trailers that follow it, as lines. */
+  /** The trailers that follow the body, as lines. */
   trailers = "";
   private failure: Error | undefined;
   private controller: ReadableStreamDefaultController<Uint8Array> | undefined;

@@ -23,7 +23,7 @@ export class Drain {
   private readonly timer: NodeJS.Timeout;
   private deadlineAtMs: number;
   private accepting = true;
-  /** The number of further checks, so that requests that are still in the sockets are read after the server has stopped accepting. */
+  /** The number of further checks after the server has stopped accepting, so that requests that are still in the sockets are read. */
   private looksLeft = 2;
 
   constructor(

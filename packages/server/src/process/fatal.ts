@@ -38,7 +38,10 @@ export function exitOnUncaught(beforeExit: (message: string) => Promise<void>): 
   process.on("unhandledRejection", onRejection);
 }
 
-/** Returns the part of an error to print. Bun prints lines of the code that threw. For a listen() that would be this package's wrapper. */
+/**
+ * Returns the part of an error to print. Bun also prints lines of the code that threw. For a listen(), those would be lines of this
+ * package's wrapper.
+ */
 function withoutOwnCode(error: unknown): unknown {
   if (process.versions.bun === undefined || !(error instanceof Error)) return error;
   const own = import.meta.dirname;

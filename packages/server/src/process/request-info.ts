@@ -8,11 +8,11 @@ import { drainSignal, HAS_ENDED } from "../shared/bridge.js";
 export interface RequestSource {
   header(name: string): string | null | undefined;
   remoteAddress(): string | undefined;
-  /** Returns whether its response was sent or its client has left; undefined if unknown. */
+  /** Returns whether its response was sent or its client has left; undefined if that is unknown. */
   hasEnded?(): boolean | undefined;
   /** Returns a signal that aborts when the client leaves. */
   signal(): AbortSignal;
-  /** Returns the trailers of the request that have arrived. Absent, like the next method, if the runtime has none. */
+  /** Returns the trailers of the request that have arrived. This method and the next one are absent if the runtime has no trailers. */
   requestTrailers?(): Headers;
   addTrailers?(fields: TrailerFields): void;
 }
@@ -72,7 +72,7 @@ export class ConnectionInfo implements RequestInfo {
 
 /**
  * The facts behind a balancer, which sets these fields for each request. Only the balancer can connect, because the socket's mode is 0600.
- * The list of addresses begins with the client: the balancer removes any before it, which only the client vouches for.
+ * The list of addresses begins with the client. The balancer has removed addresses before it, which only the client itself has stated.
  */
 export class ForwardedInfo extends ConnectionInfo {
   override get clientAddress(): string {

@@ -260,7 +260,7 @@ class Instance {
   }
 
   private noticeDescriptors(): void {
-    // Without any request, the descriptors are not used up, and the check need not be loaded.
+    // Without any request, the descriptors are not used up, so the check need not be loaded.
     if (this.hasReportedDescriptors || this.server?.activity() === 0 || !isOutOfDescriptors()) return;
     this.hasReportedDescriptors = true;
     this.notice(OUT_OF_DESCRIPTORS);
@@ -301,7 +301,8 @@ class Instance {
   }
 
   /**
-   * Called when no balancer sends requests any more. Clients of an instance in direct mode may still do so, on connections that they keep.
+   * Called when no balancer sends requests any more. Clients of an instance in direct mode may still send some, on connections that they
+   * keep.
    */
   private released(): void {
     const { direct } = this.identity.spec;

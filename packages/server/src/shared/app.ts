@@ -26,9 +26,9 @@ export interface RequestInfo {
    */
   readonly trailers?: Headers | undefined;
   /**
-   * Adds trailers to the response, until its body has ended. They are dropped if the client does not accept them (`TE: trailers`), the
-   * response has a Content-Length, or the field is not allowed as a trailer. Undefined where `trailers` is.
-   * @throws TypeError for more than 32 trailers or 8,192 bytes, and for invalid ones
+   * Adds trailers to the response, until its body has ended. They are dropped if the client does not accept them (`TE: trailers`), if the
+   * response has a Content-Length, or if the field is not allowed as a trailer. Undefined if `trailers` is.
+   * @throws TypeError for more than 32 trailers or 8,192 bytes, and for invalid trailers
    */
   readonly addTrailers?: ((fields: Headers | Readonly<Record<string, string>>) => void) | undefined;
   /**

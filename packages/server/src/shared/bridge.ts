@@ -10,7 +10,7 @@ const PLACE = Symbol.for("paceline/background-work/1");
 
 /** One kind of work besides requests. */
 interface Work {
-  /** How many have started or are queued, and have not ended. */
+  /** How many jobs or runs have started or are queued, and have not ended. */
   readonly unfinished: number;
   /** Returns the names of unfinished work. */
   describe(): string;
@@ -120,7 +120,7 @@ export function hasEnded(info: object): boolean | undefined {
   return (info as { [HAS_ENDED]?(): boolean | undefined })[HAS_ENDED]?.();
 }
 
-/** The maximum number of names that are logged; the rest is counted. */
+/** The maximum number of names that are logged. Further names are only counted. */
 const MAX_NAMES = 20;
 
 /** Returns the name of a timer or job for logs. */

@@ -59,7 +59,7 @@ interface Position {
   column: number;
 }
 
-/** An error that only counts other ones: Bun's for a module with several mistakes, and the one for failed connections. */
+/** An error that only counts other errors: Bun's for a module with several mistakes, and the one for failed connections. */
 const ONLY_COUNTS = /^AggregateError(?:: (?:\d+ errors building .*|All promises were rejected.*)?)?$/;
 
 /**

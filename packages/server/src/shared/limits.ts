@@ -1,7 +1,7 @@
 /** The limits of one server; the defaults are safe on an open network. */
 import { INSTANCE_LIMITS, type InstanceLimits } from "@paceline/wire/limits";
 
-/** The limits of a server; `serve` takes any of them and adds the defaults. */
+/** The limits of a server. `serve` accepts any of them and uses the defaults for the others. */
 export interface ServerLimits extends InstanceLimits {
   /**
    * The maximum idle time between two requests, in milliseconds; 0: no limit. Default: 75000. Behind a balancer it is 0, because only the

@@ -1,6 +1,6 @@
 /**
- * Limits two kinds of work to a share of each turn of the event loop, so that others are served: bodies whose next block is always ready,
- * and WebSockets with many frames per read.
+ * Limits two kinds of work to a share of each turn of the event loop, so that other clients are served: bodies whose next block is always
+ * ready, and WebSockets with many frames per read.
  */
 
 import { leaveToCollector, TurnRest } from "@paceline/wire";

@@ -1,4 +1,4 @@
-/** Reads the start of a body: a body in memory need not be treated as a stream. */
+/** Reads the start of a body, because a body in memory need not be treated as a stream. */
 import { type BlockSource, toBytes } from "../../shared/blocks.js";
 
 /** The start of a body. */

@@ -23,8 +23,8 @@ export interface CompressionOptions {
   /** Whether to compress a Content-Type. Default: text, JSON, XML, JavaScript, WebAssembly, SVG and similar types. */
   isCompressible?: (contentType: string) => boolean;
   /**
-   * The maximum number of block compressors at a time, each 0.1 to 0.3 MB until its client has read the body. More bodies are
-   * sent unencoded. Default: 256.
+   * The maximum number of block compressors at a time. Each takes 0.1 to 0.3 MB until its client has read the body. Further bodies are sent
+   * unencoded. Default: 256.
    */
   maxStreams?: number;
 }

@@ -108,7 +108,7 @@ export class LogWriter {
     this.lost = 0;
   }
 
-  /** Writes at exit. A pending write is left to the system: an unread pipe must not delay the exit. */
+  /** Writes at exit. A pending write is left to the system, because an unread pipe must not delay the exit. */
   private flushNow(): void {
     if (this.inFlight !== undefined || this.waiting === "") return;
     try {

@@ -35,7 +35,7 @@ export interface UploadedFile {
   /** Its path in the folder, with a random name and mode 0600. */
   path: string;
   bytes: number;
-  /** The client's file name, only for display: never open it as a path. It may be any text, also empty. */
+  /** The client's file name. It is only for display: never open it as a path. It may be any text, also an empty one. */
   originalName: string;
   /** The client's media type. */
   type: string;

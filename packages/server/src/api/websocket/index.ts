@@ -6,11 +6,11 @@ import { isTurnOver, nextShare } from "../../shared/turn-share.js";
 import { frameOf, isSendableCode, MessageReader, NO_STATUS, Opcode, WebSocketFault } from "./message-reader.js";
 
 export interface WebSocketOptions {
-  /** The maximum message length, in bytes; a longer one closes with 1009. Default: 1 MiB. */
+  /** The maximum message length, in bytes. A longer message closes the connection with 1009. Default: 1 MiB. */
   maxMessageBytes?: number;
   /**
-   * The maximum number of queued bytes if the client reads slowly; above it the connection is closed. Each message counts as 1024 bytes
-   * more. A single message may be longer. Default: 4 MiB.
+   * The maximum number of queued bytes if the client reads slowly. If there are more, the connection is closed. Each message counts as 1024
+   * bytes more. A single message may be longer. Default: 4 MiB.
    */
   maxQueuedBytes?: number;
   /** The subprotocol to accept, one of the request's Sec-WebSocket-Protocol. Default: none. */
@@ -56,8 +56,8 @@ export function acceptWebSocket(
 }
 
 /**
- * A WebSocket; iterate it for the client's messages: text as strings, else bytes. Reads the next message on demand, so a client
- * cannot send faster than the app reads. Pings and the close are handled during the iteration.
+ * A WebSocket. Iterate it for the client's messages: text arrives as strings, everything else as bytes. The next message is read on demand,
+ * so a client cannot send faster than the app reads. Pings and the close are handled during the iteration.
  */
 export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
   /** The handler's return value. */
@@ -115,7 +115,7 @@ export class ServerWebSocket implements AsyncIterable<string | Uint8Array> {
           if (this.closeCode !== undefined) return;
           switch (event.kind) {
             case "turn":
-              // A client that does not read its pongs is soon not read any more.
+              // A client that does not read its pongs will soon not be read either.
               if (reader.ping !== undefined && ++turns % TURNS_PER_PONG === 0) await this.pong(reader);
               await nextShare();
               break;

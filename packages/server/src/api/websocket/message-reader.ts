@@ -138,7 +138,7 @@ export type Event =
   /** Many frames arrived together: yields to other connections. */
   | { kind: "turn" };
 
-/** The maximum number of empty parts of a message: they take time, and no limit of the length stops them. */
+/** The maximum number of empty parts of a message. They take time, and no limit on the length stops them. */
 const MAX_EMPTY_PARTS = 1000;
 
 /** The Close frame had no code (§7.4.1). */

@@ -33,7 +33,7 @@ class CommandShim extends Shim {
       onSick: (problem) => {
         const message = `${this.program} is unhealthy: ${problem}`;
         this.sickness = message;
-        // Sent at once: the command may take its time to exit, and listens no more.
+        // Sent at once, because the command may take its time to exit, and no longer listens.
         this.send({ type: "fault", message });
         this.stop();
       },

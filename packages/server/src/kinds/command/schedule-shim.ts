@@ -8,7 +8,7 @@ import { aftermath, Shim, say } from "./shim.js";
 /** A run that has not ended. */
 interface Running {
   due: number;
-  /** The start as Unix time; below, by the monotonic clock; in milliseconds. */
+  /** The start, in milliseconds: as Unix time, and by the monotonic clock. */
   started: number;
   startedAtMs: number;
   /** The number of due times that were skipped meanwhile. */
@@ -96,7 +96,7 @@ export class ScheduleShim extends Shim {
     if (running === undefined) return;
     this.counts.skipped++;
     running.skipped++;
-    // Only the first skipped time is logged here. Further ones are logged as a number when the run has ended.
+    // Only the first skipped time is logged here. When the run has ended, the number of further ones is logged.
     if (running.skipped === 1)
       this.note("warn", `skips the run of ${this.text(at)}: the run of ${this.text(running.due)} has not ended`);
     this.sendSchedule();

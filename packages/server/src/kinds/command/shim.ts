@@ -13,7 +13,7 @@ import { type CommandEnd, sendSignal, signalNumber, startCommand } from "./progr
 
 /** The maximum time for the final report at exit, in milliseconds. */
 const FINAL_REPORT_MS = 2000;
-/** How often it checks whether the supervisor received the hello of a command that ended early, in milliseconds. */
+/** How often to check whether the supervisor has received the hello of a command that ended early, in milliseconds. */
 const LOOK_EVERY_MS = 10;
 /** The base of a shell's exit status after a signal. */
 const SIGNALLED = 128;
@@ -21,7 +21,7 @@ const SIGNALLED = 128;
 export abstract class Shim {
   protected phase: ChildPhase = "starting";
   protected pid: number | undefined;
-  /** Whether it is ready, even if the supervisor does not know it yet. */
+  /** Whether the command is ready, even if the supervisor does not know it yet. */
   protected isReady = false;
   /** Whether the command was told to exit for good, so that its exit is expected. */
   protected isStopping = false;

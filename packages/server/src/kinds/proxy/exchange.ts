@@ -121,7 +121,7 @@ export class Exchange {
     });
   }
 
-  /** Whether the request may be repeated: a kept connection may close just when it is used, so an idempotent request is repeated once. */
+  /** Whether the request may be repeated. A kept connection may close just when it is used, so an idempotent request is repeated once. */
   private maySendAgain(request: ClientRequest, wait: UpstreamWait, { code }: NodeJS.ErrnoException): boolean {
     if (!request.reusedSocket || wait.hasHeard || this.hasBody) return false;
     return CLOSED.has(code) && IDEMPOTENT_METHODS.has(this.incoming.method);
@@ -177,7 +177,7 @@ export class Exchange {
     const isWhole = this.response.writableFinished;
     this.isOver = true;
     this.wait?.end();
-    // At once, even while it waits for a connection.
+    // The request is destroyed at once, even while it waits for a connection.
     if (!isWhole) this.request?.destroy();
   }
 
@@ -231,8 +231,8 @@ function joinPieces(message: IncomingMessage): void {
 const MAX_ZEROS = 16;
 const ZERO = 48;
 /**
- * The allowance for a chunked body, in addition to twice its data: for each chunk its lines with 16 bytes of an extension, 16 KiB of
- * further extensions, and trailers.
+ * The allowance for a chunked body, in addition to twice its data. It covers the lines of each chunk with 16 bytes of an extension, 16 KiB
+ * of further extensions, and trailers.
  */
 const CHUNK_BYTES = 36;
 const MAX_BESIDE_BYTES = 16_384 + MAX_RESPONSE_HEAD_BYTES;
@@ -291,7 +291,7 @@ class Interims {
   private count = 0;
   private bytes = 0;
 
-  /** Counts one. Returns false if there are too many. */
+  /** Counts an interim response. Returns false if there are too many. */
   take({ rawHeaders }: Interim): boolean {
     for (const text of rawHeaders) this.bytes += text.length + LINE_BYTES;
     return ++this.count <= MAX_INTERIMS && this.bytes <= MAX_INTERIM_BYTES;

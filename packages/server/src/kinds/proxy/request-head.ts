@@ -4,7 +4,7 @@ import { clientFieldRule, HOP_BY_HOP_FIELDS } from "@paceline/wire";
 
 const HOP_BY_HOP: ReadonlySet<string> = new Set(HOP_BY_HOP_FIELDS);
 
-/** The Connection field cannot remove these: without them it would be a different message. */
+/** The Connection field cannot remove these fields, because the message would become a different one. */
 const ESSENTIAL: ReadonlySet<string> = new Set(["content-length", "host"]);
 
 const NO_NAMES: ReadonlySet<string> = new Set();

@@ -43,7 +43,7 @@ export function clientFields(
   return fields;
 }
 
-/** @param request with the fields sent to the upstream */
+/** @param headers the fields sent to the upstream */
 function passageOf({ headers }: IncomingMessage, { url, basePath }: ProxySettings): Passage {
   return {
     upstream: url,

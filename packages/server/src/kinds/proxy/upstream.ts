@@ -12,7 +12,7 @@ import { bareHost, type ProxySettings } from "./settings.js";
 export class Upstream {
   readonly faults: FaultLog;
   private readonly connections: Connections;
-  /** Creates a connection per request: for upgrades, and for retries after a kept connection was closed. */
+  /** Creates a connection per request. Used for upgrades, and for retries after a kept connection was closed. */
   readonly fresh: Agent;
   readonly waits: UpstreamWaits;
   private onRequest: ((request: ClientRequest) => void) | undefined;
@@ -67,10 +67,10 @@ interface WaitEvents {
   isClientSlow(): boolean;
 }
 
-/** How many bytes an upstream may send that are no head: Node drops any number of empty lines before one. */
+/** How many bytes that belong to no head an upstream may send, because Node drops any number of empty lines before a head. */
 const MAX_UNHEARD_BYTES = 131_072;
 
-/** The limits of the check interval, in milliseconds. It is a quarter of the shorter timeout. */
+/** The limits of the check interval, in milliseconds. The interval is a quarter of the shorter timeout. */
 const MIN_LOOK_MS = 20;
 const MAX_LOOK_MS = 1000;
 
@@ -119,7 +119,7 @@ export class UpstreamWait {
   private bytesBefore = 0;
   /** The number of bytes received up to the last head; undefined once the response has started. */
   private headBytes: number | undefined = 0;
-  /** The number of bytes in both directions; below, the time of the last change. Parts of a head do not count. */
+  /** The number of bytes in both directions, and the time of its last change. Parts of a head do not count. */
   private bytes = 0;
   private movedAt = 0;
 

@@ -5,7 +5,7 @@ import { lookup } from "mrmime";
 import type { Encoding, StaticSettings } from "./options.js";
 
 const UNKNOWN = "application/octet-stream";
-/** Text whose charset is not declared in the file itself. XML has a declaration, which the field would override. */
+/** Text types whose files do not declare their charset. XML has a declaration, which the field would override. */
 const WITH_CHARSET = /^(?:text\/(?!xml$)|application\/(?:javascript|json|manifest\+json)$)/;
 const COMPRESSIBLE =
   /^(?:text\/|application\/(?:javascript|json|xml|wasm|rtf|x-sh|.*\+(?:json|xml)|vnd\.ms-fontobject)|image\/(?:svg\+xml|bmp|x-icon|vnd\.microsoft\.icon)|font\/(?:ttf|otf|sfnt)|model\/)/;

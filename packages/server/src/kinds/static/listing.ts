@@ -32,7 +32,7 @@ function sorted(names: ListedName[]): ListedName[] {
 export function listingPage(title: string, names: readonly ListedName[], isRoot: boolean, isWhole: boolean): string {
   const rows = names.map(({ name, isFolder }) => {
     const slash = isFolder ? "/" : "";
-    // `./` in front, because a name with a colon would otherwise be read as a scheme.
+    // With `./` in front, because a name with a colon would otherwise be read as a scheme.
     return `<li><a href="./${encodeURIComponent(name)}${slash}">${escapeHtml(name)}${slash}</a></li>`;
   });
   if (!isRoot) rows.unshift('<li><a href="../">../</a></li>');
@@ -89,7 +89,7 @@ const KINDS: Readonly<Record<number, EntryKind>> = { 4: "folder", 8: "file", 10:
 
 type GetEntries = (fd: number, block: Buffer, size: number) => number | bigint;
 
-/** Undefined if the system has no such call, as macOS; null before it was looked up. */
+/** Undefined if the system has no such call, as on macOS; null before the call was looked up. */
 let getEntries: GetEntries | undefined | null = null;
 
 /**

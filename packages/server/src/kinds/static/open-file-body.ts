@@ -99,9 +99,9 @@ export class OpenFileBody implements FileBody {
   }
 
   /**
-   * Lets Bun send a single part, with sendfile if it is large. Bun opens a path while it takes the Response. This path refers to the open
-   * file itself, even if its name now has another file. Bun treats an early end of the file as the end of the response. Because of
-   * `Connection: close`, the client then notices it.
+   * Lets Bun send a single part, with sendfile if the part is large. Bun opens a path while it takes the Response. This path refers to the
+   * open file itself, even if its name now belongs to another file. Bun treats an early end of the file as the end of the response. Because
+   * of `Connection: close`, the client then notices it.
    */
   onBun(response: Response): Response {
     const [part] = this.parts;

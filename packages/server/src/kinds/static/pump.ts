@@ -89,7 +89,7 @@ class Pump {
   private block: Buffer | undefined;
   private isOver = false;
   private writtenAt = 0;
-  /** The bytes taken since the socket was last full; below, in the period before that. */
+  /** The bytes taken since the socket was last full, and those in the period before that. */
   private run = 0;
   private runBefore = 0;
 
@@ -150,7 +150,7 @@ class Pump {
     this.block = undefined;
   }
 
-  /** The block in use is returned automatically: a destroyed socket calls its callbacks. */
+  /** The block in use is returned automatically, because a destroyed socket calls its callbacks. */
   private readonly end = (): void => {
     if (this.isOver) return;
     this.isOver = true;

@@ -9,7 +9,7 @@ export interface ByteRange {
 /** `whole`: ignore the field. `none`: no part of it exists (416). */
 type Ranges = { kind: "whole" } | { kind: "none" } | { kind: "parts"; parts: ByteRange[] };
 
-/** If there are more parts, the whole file is sent: no client needs more (§14.2, §17.15). */
+/** If there are more parts, the whole file is sent, because no client needs more (§14.2, §17.15). */
 export const MAX_RANGES = 16;
 const WHOLE: Ranges = { kind: "whole" };
 const RANGE = /^(\d{0,15})-(\d{0,15})$/;

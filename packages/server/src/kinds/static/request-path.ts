@@ -69,7 +69,7 @@ export function checkPath(path: string, rules: PathRules): CheckedPath {
   return { kind: "good", relative: rest.join("/"), isFolder: isFolderPath(path) };
 }
 
-/** Returns decoded segments without dot segments and empty ones; undefined if one is invalid or it leaves the root. */
+/** Returns decoded segments without dot segments and empty ones; undefined if one is invalid, or if the path leaves the root. */
 function segmentsOf(path: string): string[] | undefined {
   const segments: string[] = [];
   for (const raw of path.split("/")) {
@@ -113,8 +113,8 @@ function withoutPrefix(segments: string[], prefixes: readonly Prefix[]): string[
 }
 
 /**
- * Returns the redirect for a folder that was requested without its slash. It is relative, so that it is right for a path that was changed
- * on the way and never names another host.
+ * Returns the redirect for a folder that was requested without its slash. The redirect is relative. So it is right for a path that was
+ * changed on the way, and never names another host.
  * @param path as the client sent it
  */
 export function withSlash(path: string, query: string): string {

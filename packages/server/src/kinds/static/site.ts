@@ -276,7 +276,7 @@ function isBeneath(real: string, root: string): boolean {
   return real.length === root.length || root.endsWith(sep) || real[root.length] === sep;
 }
 
-/** A file has one key under its own name, and another one as a precompressed file. */
+/** A file has one key under its own name. As a precompressed file, it has another one. */
 function hotKey(path: string, coding: string): string {
   return coding === "" ? path : `${coding} ${path}`;
 }

@@ -11,8 +11,8 @@ import { endLeftovers } from "./run-dir/orphans.js";
 import type { FleetParts } from "./wiring.js";
 
 /**
- * On a stop, the time for balancers to accept waiting clients and close their listening sockets, in milliseconds. On a busy machine they
- * need more than a moment, and while many clients connect they accept for longer (packages/balancer/src/admission/listening.ts).
+ * The time, in milliseconds, that balancers get on a stop to accept waiting clients and close their listening sockets. On a busy machine
+ * they need more than a moment, and while many clients connect they accept for longer (packages/balancer/src/admission/listening.ts).
  */
 const ACCEPT_GRACE_MS = 2000;
 
@@ -24,8 +24,8 @@ const NOT_RUNNING: OperationResult = {
 
 /**
  * Stops the fleet. First, all processes that listen drain: balancers, and instances in direct mode. Meanwhile the other instances still
- * serve requests and know that a drain follows; they drain in the remaining time. Programs in tcp mode drain together with the balancers,
- * because their connections would otherwise keep the balancers waiting: they end only with the program.
+ * serve requests and know that a drain follows. They drain in the remaining time. Programs in tcp mode drain together with the balancers.
+ * Otherwise the balancers would wait for their connections, which end only with the program.
  */
 export async function endFleet(parts: FleetParts, channelSocket: string): Promise<OperationResult> {
   const { runner, rollouts, configs, children, log } = parts;
@@ -65,7 +65,7 @@ export async function endFleet(parts: FleetParts, channelSocket: string): Promis
     : { ok: false, code: "failed", message: "a process could not be killed" };
 }
 
-/** Waits while the fleet is not ready, so that a proxy in front sends no more. The fleet serves the requests that still arrive. */
+/** Waits while the fleet is not ready, so that a proxy in front sends no more requests. The fleet serves the requests that still arrive. */
 async function preDrain(parts: FleetParts): Promise<void> {
   const { configs, log, sockets } = parts;
   // A supervisor of an earlier version may have written the configuration.
@@ -99,8 +99,8 @@ export function stopPools(runner: FleetRunner, isMeant: (pool: string) => boolea
 }
 
 /**
- * Writes the state that the next supervisor needs, after which it no longer changes. If that fails, returns the reason, and the fleet
- * continues as before.
+ * Writes the state that the next supervisor needs. After that, the state no longer changes. If writing fails, returns the reason, and the
+ * fleet continues as before.
  */
 export async function freezeForNextSupervisor(
   parts: FleetParts,

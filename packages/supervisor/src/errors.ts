@@ -66,8 +66,8 @@ interface ErrorDetails {
 }
 
 /**
- * Listen errors have the system's codes (`EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …), or `ELISTEN` if there is none. Other codes are
- * documented where they are thrown.
+ * Listen errors have the system's codes (`EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …), or `ELISTEN` if the system names none. Other codes
+ * are documented where they are thrown.
  */
 export class PacelineError extends Error {
   override readonly name = "PacelineError";

@@ -24,7 +24,7 @@ import { detailsOf, Records, readReports } from "./run-dir/report-files.js";
 import type { SupervisorOptions } from "./supervisor-options.js";
 import type { FleetParts } from "./wiring.js";
 
-/** For a fleet without an https address. */
+/** Absent for a fleet without an https address. */
 const NO_CERTIFICATES: SupervisorApi["certificates"] = {
   views: () => [],
   renew: async () => ({ ok: false, code: "invalid", message: "no address of this fleet is https; see docs/tls.md" }),

@@ -1,4 +1,4 @@
-/** The supervisor from start to end; parts.ts creates and connects its parts, fleet-view.ts has what clients see. */
+/** The supervisor from start to end. wiring.ts creates and connects its parts, fleet-view.ts has what clients see. */
 import { AdminListener } from "./control/admin-listener.js";
 import type { OperationResult, ProgressListener, SupervisorApi, SupervisorProgram } from "./control/api.js";
 import { type Fleet, findPool } from "./core/fleet.js";
@@ -114,7 +114,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
   private async noteStarted(): Promise<void> {
     const { runner, slots } = this.parts;
     const ready = runner.until((fleet) => wereAllReady(fleet, slots) || undefined);
-    // A fleet that is taken over may have an instance that never gets ready.
+    // A fleet that is taken over may have an instance that never becomes ready.
     await (this.takeOver === undefined ? ready : Promise.race([ready, this.takeOver.whenReady()]));
     this.hasStarted = true;
   }
@@ -195,7 +195,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     if (!result.ok) return result;
     this.watch?.stop();
     const { sockets } = parts;
-    // The sockets stay open for the next supervisor, and for this process if the next supervisor fails.
+    // The sockets stay open for the next supervisor. If that one fails, this process needs them, too.
     parts.sockets = [];
     this.admin.close();
     this.receivers.close();

@@ -38,7 +38,7 @@ import { RouteTotals } from "./stats/totals.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
 import type { PartsOptions } from "./supervisor-options.js";
 
-/** By this time, in milliseconds, a balancer follows a snapshot, unless it is stuck. */
+/** By this time, in milliseconds, a balancer follows a snapshot unless it is stuck. */
 const MAX_APPLYING_MS = 5_000;
 
 export class FleetParts {

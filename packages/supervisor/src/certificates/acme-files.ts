@@ -19,7 +19,7 @@ const MAX_FILE_BYTES = 1 << 20;
 
 interface StoredCertificate {
   name: string;
-  /** The directory URL of the CA that issued it. */
+  /** The directory URL of the CA that issued the certificate. */
   directory: string;
   certificatePem: string;
   keyPem: string;
@@ -90,7 +90,7 @@ export class AcmeFiles {
     rmSync(join(this.folder, accountFile(directory)), { force: true });
   }
 
-  /** Returns the plan of an earlier process; an empty one if there is none, or it cannot be read. */
+  /** Returns the plan of an earlier process. Returns an empty plan if there is none, or if it cannot be read. */
   plan(): { plans: NamePlan[]; budget: OrderBudget } {
     try {
       const { plans, budget } = read<{ plans: Partial<NamePlan>[]; budget: Partial<OrderBudget> }>(

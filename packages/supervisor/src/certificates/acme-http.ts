@@ -6,7 +6,7 @@ import type { OrderFailure } from "../core/acme-plan.js";
 import { unreachableText } from "../core/words.js";
 
 const TIMEOUT_MS = 20_000;
-/** The size of a response in bytes; a chain of certificates has some 10 KB. */
+/** The maximum size of a response in bytes. A chain of certificates has some 10 KB. */
 const MAX_RESPONSE_BYTES = 256 << 10;
 /** After this many consecutive refused nonces, the request fails. */
 const MAX_NONCES = 24;

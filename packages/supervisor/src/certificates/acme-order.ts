@@ -133,7 +133,7 @@ interface Session {
   post(url: string, body?: object): ReturnType<CaConnection["post"]>;
 }
 
-/** Returns the account with its URL. Registers a new one, and updates a changed contact. */
+/** Returns the account with its URL. If necessary, registers the account or updates its contact. */
 async function register(ca: CaConnection, request: OrderRequest): Promise<CaAccount> {
   const { account, email, externalAccount } = request;
   const contact = email === null ? [] : [`mailto:${email}`];

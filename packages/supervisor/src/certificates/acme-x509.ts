@@ -21,7 +21,7 @@ export function certificateRequest(names: readonly string[], key: KeyObject): Bu
 
 /**
  * Returns the certificate with which a name responds to tls-alpn-01, in PEM.
- * @param keyAuthorization of the challenge
+ * @param keyAuthorization the key authorization of the challenge
  */
 export function alpnCertificate(name: string, keyAuthorization: string, key: KeyObject, now: number): string {
   const digest = createHash("sha256").update(keyAuthorization).digest();

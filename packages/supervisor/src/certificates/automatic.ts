@@ -33,7 +33,7 @@ import type * as Orders from "./acme-order.js";
 import { readCertificate } from "./acme-x509.js";
 import { type ChallengeSink, OrderAttempts, orderFailureOf } from "./order-attempts.js";
 
-/** Receives certificates and challenges, and sends them to all balancers. Each method resolves when they have them. */
+/** Receives certificates and challenges, and sends them to all balancers. Each method resolves when the balancers have them. */
 export interface CertificateSink extends ChallengeSink {
   put(source: "automatic", entries: readonly CertificateEntry[]): Promise<void>;
 }
@@ -232,7 +232,7 @@ export class AutomaticCertificates {
     const begun = beginOrder(plan, this.budget, this.now());
     this.plans.set(name, begun.plan);
     this.budget = begun.budget;
-    // Stored now, so that an order that is interrupted by a crash counts, too.
+    // Stored now, so that an order counts even if a crash interrupts it.
     const unstored = this.storePlan();
     if (unstored !== undefined) return this.failed(name, { kind: "local", message: unstored, onStaging }, config);
     const what = kept === undefined ? "orders a certificate for" : "renews the certificate of";
@@ -316,7 +316,7 @@ export class AutomaticCertificates {
     return [];
   }
 
-  /** Resolves when none of the names has an order in progress, or a further one with another kind of challenge. */
+  /** Resolves when no order for any of the names is in progress, including a further order with another kind of challenge. */
   async whenSettled(names: readonly string[]): Promise<void> {
     while (!this.closing.signal.aborted) {
       const pending = names.flatMap((name) => this.running.get(name) ?? []);

@@ -11,7 +11,7 @@ import { type IssuedCertificate, issueCertificate } from "./x509.js";
 
 const DAY_MS = 24 * 3_600_000;
 const ROOT_DAYS = 3650;
-/** The lifetime of a leaf; it is replaced after two thirds of this. */
+/** The lifetime of a leaf certificate. The certificate is replaced after two thirds of this time. */
 const LEAF_DAYS = 30;
 /** How long before its creation a certificate begins, because clocks of clients may be behind. */
 const EARLIER_MS = DAY_MS;
@@ -77,8 +77,8 @@ export function authorityIn(folder: string, fleet: string, now: number): Root {
 }
 
 /**
- * Returns undefined if there is no authority, or if it expires before a leaf would.
- * @throws Error if it is damaged: clients trust it, so nothing replaces it
+ * Returns undefined if there is no authority, or if the authority expires before a leaf would.
+ * @throws Error if the authority is damaged: clients trust it, so nothing replaces it
  */
 function readAuthority(path: string, keyPath: string, now: number): IssuedCertificate | undefined {
   if (!existsSync(path) && !existsSync(keyPath)) return undefined;

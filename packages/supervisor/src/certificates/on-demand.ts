@@ -20,7 +20,7 @@ type AskResult = { status: number } | { problem: string };
 
 const ASK_MS = 3_000;
 const MAX_AT_ONCE = 8;
-/** How many names may be requested in a minute; further ones are refused. */
+/** How many names may be requested in a minute. Further names are refused. */
 const MAX_PER_MINUTE = 120;
 const MINUTE_MS = 60_000;
 /** How long responses are remembered, in milliseconds, so that strangers cannot cause a request for each connection. */

@@ -14,7 +14,7 @@ const ORDER_MS = 5 * 60_000;
 const ASK_MS = 60_000;
 const MAX_CA_BYTES = 1 << 20;
 
-/** Receives challenges, and sends them to all balancers. Each method resolves when they have them. */
+/** Receives challenges, and sends them to all balancers. Each method resolves when the balancers have them. */
 export interface ChallengeSink {
   challenge(added: Partial<Challenges>): Promise<void>;
   unchallenge(ended: { tokens?: readonly string[]; names?: readonly string[] }): Promise<void>;

@@ -67,7 +67,7 @@ export class CertificateStore {
   /** Certificates from files whose expiry was reported, with their expiry times. */
   private readonly warned = new Set<string>();
   private authority: IssuedCertificate | undefined;
-  /** Why certificates are self-signed instead of signed by the authority; null if they are not. */
+  /** Why certificates are self-signed instead of signed by the authority; null if the authority signs them. */
   private authorityProblem: string | null = null;
   private readonly now: () => number;
 
@@ -123,7 +123,7 @@ export class CertificateStore {
     return this.send();
   }
 
-  /** Lets the balancers respond to a challenge. Resolves when all of them do. */
+  /** Lets the balancers respond to a challenge. Resolves when all balancers do. */
   challenge(added: Partial<Challenges>): Promise<void> {
     const { http01, alpn01 } = this.challenges;
     this.challenges = { http01: [...http01, ...(added.http01 ?? [])], alpn01: [...alpn01, ...(added.alpn01 ?? [])] };
@@ -214,7 +214,7 @@ export class CertificateStore {
     if (this.config === undefined) return;
     // The balancers keep their certificates, because this supervisor cannot read all files.
     if (this.files.lacksAuthorities || (this.options.isAdopted && this.files.isIncomplete)) return;
-    // The time makes it higher than any version of an earlier supervisor.
+    // The time makes this version higher than any version of an earlier supervisor.
     this.version = Math.max(this.version + 1, Date.now());
     const late = await this.options.certify(this.messages(this.config), APPLY_TIMEOUT_MS);
     if (late.length > 0) this.options.log("warn", `${late.join(", ")} did not confirm the certificates in time`);

@@ -21,7 +21,7 @@ interface Watched {
   /** The last certificate that was read, and the state of its files. */
   state: string;
   entry: CertificateEntry | undefined;
-  /** Why the newest files cannot be used; below, since when. */
+  /** Why the newest files cannot be used, and since when. */
   problem: string | undefined;
   since: number;
   /** The last reported problem. */

@@ -32,7 +32,7 @@ export interface SnapshotContent {
 interface Follower {
   /** Whether it has connected to this supervisor. */
   hasJoined: boolean;
-  /** Null while its control channel is lost. The balancer keeps following its last snapshot, so it still counts. */
+  /** Null while its control channel is lost. The balancer then follows its last snapshot, so it still counts. */
   connection: ChannelConnection | null;
   applied: number;
   /** The version of the certificates that it uses. */
@@ -68,7 +68,7 @@ const NEW_FOLLOWER: Omit<Follower, "connection"> = {
   listening: true,
 };
 
-/** A balancer that takes longer is busy, and its requests are left out. In milliseconds. */
+/** How long a balancer may take to list its requests, in milliseconds. The requests of a slower balancer are left out. */
 const MAX_LISTING_MS = 500;
 const MAX_LISTED = 512;
 
@@ -131,7 +131,7 @@ export class BalancerCoordination {
     for (const { connection } of this.followers.values()) connection?.send({ type: "reopenLog" });
   }
 
-  /** Asks every balancer for the requests that instances have not finished. Resolves with those that arrived in time. */
+  /** Asks every balancer for the requests that instances have not finished. Resolves with the requests that arrived in time. */
   async openRequests(): Promise<OpenRequest[]> {
     const asked = [...this.followers.values()].flatMap(({ connection }) => connection ?? []);
     if (asked.length === 0) return [];
@@ -230,7 +230,7 @@ export class BalancerCoordination {
     return this.followers.get(id)?.applied ?? 0;
   }
 
-  /** Waits until every balancer follows this version or a later one. Resolves with those that do not within `timeoutMs`. */
+  /** Waits until every balancer follows this version or a later one. Resolves with the balancers that do not within `timeoutMs`. */
   async whenApplied(version: number, timeoutMs: number): Promise<string[]> {
     await this.wait(() => this.late(version).length === 0, timeoutMs);
     return this.late(version);

@@ -11,7 +11,7 @@ import {
   type SupervisorMessage,
 } from "@paceline/wire";
 
-/** A child with more unread bytes than this is disconnected. It reconnects and receives the current state. */
+/** A child with more unread bytes than this is disconnected. The child reconnects and receives the current state. */
 const MAX_WAITING_BYTES = 8 << 20;
 
 /** A child's connection to channel.sock: a bounded send queue, and the child to which it belongs. */
@@ -61,7 +61,7 @@ interface ChannelServerOptions<C> {
 export class ChannelServer<C> {
   private server: Server;
   private readonly sockets = new Set<Socket>();
-  /** The number of invalid messages since the last report; below, when the next one may be reported. */
+  /** The number of invalid messages since the last report, and when the next one may be reported. */
   private unreported = 0;
   private quietUntil = 0;
 

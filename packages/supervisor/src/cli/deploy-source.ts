@@ -31,7 +31,7 @@ export class SourceInForce implements DeploySource {
     private readonly onPut: (fleet: LoadedFleet) => void,
   ) {}
 
-  /** Whether a deploy is in service, and the fleet's own path still points where it did at the deploy. */
+  /** Whether a deploy is in service, and the fleet's own path still points to the same place as at the deploy. */
   get isDeployed(): boolean {
     return this.deployed !== undefined && this.deployed.ownFolder === this.ownFolder();
   }

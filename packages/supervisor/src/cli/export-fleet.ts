@@ -86,7 +86,7 @@ function boxOf(text: string, at: number): Box {
   );
 }
 
-/** These words are written into files of other programs, in which a space or a quote would have a meaning. */
+/** These words are written into files of other programs, in which a space or a quote would have a special meaning. */
 function checkWords(words: Record<string, string | undefined>): void {
   for (const [option, word] of Object.entries(words)) {
     if (word !== undefined && !/^[\w.*:[\]/@+-]+$/.test(word))

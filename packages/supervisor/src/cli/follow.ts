@@ -79,7 +79,7 @@ const NEXT_MS = 60_000;
 const LOOK_EVERY_MS = 500;
 
 /**
- * Called after the supervisor was lost: waits for the one that continues the fleet, and reports it.
+ * Called after the supervisor was lost. Waits for the supervisor that continues the fleet, and reports it.
  * @param deadline by performance.now()
  * @returns undefined if the fleet has stopped, or no supervisor appears
  */

@@ -52,8 +52,8 @@ export function formatExplanation(
 }
 
 /**
- * Returns the findings in full if they fit. If not, all but the first lose their evidence, then their advice. The last line states how many
- * are left out.
+ * Returns the findings in full if they fit. If they do not, the evidence and then the advice of all findings but the first are left out.
+ * The last line states how many findings are missing.
  */
 function fittingFindings(findings: readonly Finding[], room: number, width: number, paint: Paint): string[] {
   const all = (level: Detail) =>

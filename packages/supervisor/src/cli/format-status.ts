@@ -45,7 +45,7 @@ interface FormatOptions {
   wraps?: boolean;
 }
 
-/** The drop order of a figure that has none on the dashboard, and of one that is only shown because it has a value. */
+/** The drop order of a figure that has none on the dashboard, and of a figure that is only shown because it has a value. */
 const USUAL_DROP = 10;
 const OPTIONAL_DROP = 2.5;
 
@@ -192,7 +192,7 @@ function lockLines({ lock }: Status): string[] {
   return [`locked by ${lock.by} for ${ago}: ${lock.reason}`];
 }
 
-/** Shows the releases that the pools run: one line if all run the same. */
+/** Shows the releases that the pools run, in one line if all pools run the same release. */
 function releaseLines(pools: readonly PoolStatus[]): string[] {
   const line = (of: string, release: string) => `release${of}  ${release}`;
   const all = new Set(pools.flatMap(({ release, instances }) => [release, ...instances.map((each) => each.release)]));
@@ -287,7 +287,7 @@ function trouble(process: InstanceStatus | BalancerStatus): string[] {
   return [...lost, `${name}: ${lastExit.reason}`, ...lines];
 }
 
-/** Shows the processes that are due to be recycled; after a schedule these may be all of them. */
+/** Shows the processes that are due to be recycled. After a schedule, these may be all processes. */
 function recycleLines({ name, instances, recyclePauseSeconds }: PoolStatus): string[] {
   const due = instances.flatMap(({ name: slot, recycle }) => (recycle?.due == null ? [] : [`${slot}: ${recycle.due}`]));
   const lines = due.slice(0, MAX_DUE_LINES).map((line) => `${line}; its replacement is due`);

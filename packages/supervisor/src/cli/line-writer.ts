@@ -14,7 +14,7 @@ const BATCH_BYTES = 128 << 10;
 const ENCODED_AT_ONCE = 16 << 10;
 /** Lines are dropped beyond this many unwritten bytes. */
 const MAX_WAITING_BYTES = 8 << 20;
-/** Above this many unwritten bytes, callers that can wait should. */
+/** If more bytes than this are unwritten, callers that can wait should wait. */
 const BUSY_BYTES = 1 << 20;
 /** The delays before a full pipe is tried again, in milliseconds: short at first because pipes are small, longer if the reader is stuck. */
 const FIRST_BUSY_MS = 1;
@@ -83,7 +83,7 @@ export class LineWriter {
 
   constructor(private readonly options: LineWriterOptions) {}
 
-  /** Whether lines arrive faster than they are written. False while the target fails, because waiting does not help then. */
+  /** Whether lines arrive faster than they are written. False while the target fails, because waiting would not help. */
   get isBusy(): boolean {
     return this.waitingBytes > BUSY_BYTES && this.problem === null;
   }
@@ -210,7 +210,7 @@ export class LineWriter {
     });
   }
 
-  /** Drops the fully written lines from the batch, and the written part of the next one. */
+  /** Drops the lines that are written completely from the batch, and the written part of the next one. */
   private advance(written: number): void {
     const batch = this.writing as Writing;
     let whole = 0;

@@ -43,7 +43,7 @@ function logFileName(number: number): string {
 
 /** How often a write checks that the file is still at its path, in milliseconds. */
 const LOOK_EVERY_MS = 1_000;
-/** How often the path is checked if nothing is written, in milliseconds: a deleted file uses disk space while it is open. */
+/** How often the path is checked if nothing is written, in milliseconds. A deleted file uses disk space as long as it is open. */
 const UNWRITTEN_LOOK_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 5_000;
 const NEWLINE = 0x0a;

@@ -2,7 +2,7 @@
 import type { Readable } from "node:stream";
 import { PacelineError } from "../errors.js";
 
-/** The versions that this server supports, newest first. A client that asks for another one is offered the first. */
+/** The versions that this server supports, newest first. If a client asks for another version, it is offered the first one. */
 const PROTOCOL_VERSIONS = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 const MAX_LINE_CHARACTERS = 1 << 20;
 const MAX_TEXT_CHARACTERS = 60_000;

@@ -19,7 +19,7 @@ import type { Tool, ToolArgument, ToolArguments } from "./mcp-server.js";
 
 const WIDE = 200;
 const MAX_LINES = 1_000;
-/** An assistant waits for an action at most this long, in milliseconds; the action continues all the same. */
+/** How long an assistant waits for an action at most, in milliseconds. The action continues in any case. */
 const ACTION_TIMEOUT_MS = 120_000;
 const NO_SCREEN = { columns: 80, rows: 200 };
 

@@ -92,7 +92,7 @@ export async function startNextSupervisor(
   }
   from.mark.remove();
   if (handOver.wantsStop) kill("SIGTERM");
-  // If this process kept its copies, the sockets would stay open after a stop of the fleet.
+  // If this process kept its copies of the sockets, they would stay open after a stop of the fleet.
   for (const fd of fds) closeSync(fd);
   if (invitation !== undefined && pid !== undefined) await reportMainPid(invitation, pid);
   starter?.link?.handOver();

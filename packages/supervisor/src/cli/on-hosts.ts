@@ -100,7 +100,7 @@ const AT_ONCE = 8;
 /** Runs the command on the machines. Returns the exit status of the first one that failed, in the order of the options. */
 export async function runOnHosts(command: HostsCommand, environment: NodeJS.ProcessEnv): Promise<number> {
   const { hosts, isParallel, isReading } = command;
-  // If the reader of stdout closes it, as in `| head`, a command that only reads ends; one that changes the fleet continues.
+  // If the reader of stdout closes it, as in `| head`, a command that only reads ends. A command that changes the fleet continues.
   if (isReading) process.stdout.once("error", (error) => process.exit(afterOutput(error)));
   const statuses = new Map<string, number>();
   const waiting = [...hosts];
@@ -169,7 +169,7 @@ function outputOf(text: string): object {
   }
 }
 
-/** The exit status of ssh itself if it could not run the command; below, of a shell that does not find it. */
+/** The exit status of ssh itself if it could not run the command, and the status of a shell that does not find the command. */
 const SSH_FAILED = 255;
 const NOT_FOUND = 127;
 

@@ -58,8 +58,9 @@ export async function interruptible<T>(
 
 /**
  * Returns what happens to an operation whose command ends.
- * @param pids the pids of the supervisor that was asked, of the process that holds the fleet's lock now, and of this command, which holds
- * the lock while it stops the processes of a killed supervisor
+ * @param asked the pid of the supervisor that was asked
+ * @param present the pid of the process that holds the fleet's lock now
+ * @param own the pid of this command, which holds the lock while it stops the processes of a killed supervisor
  */
 export function afterwards(
   what: string,

@@ -76,7 +76,7 @@ export interface StartOptions extends TimeoutOption, JsonOption {
   notifyFd?: number;
   /** The file descriptor of the configuration that the starting command has loaded. */
   fleetFd?: number;
-  /** The socket of the starting command if that is not the parent of this process. The configuration is then in a file. */
+  /** The socket of the starting command, if that command is not the parent of this process. The configuration is then in a file. */
   starter?: string;
   fleetFile?: string;
   /** The number of listening sockets that this process inherits from its fleet. */
@@ -153,7 +153,7 @@ export function parseCount(text: string): number {
   return Number(text);
 }
 
-/** More lines than the files of a log can hold. */
+/** More lines than the log files can hold. */
 export const MOST_LINES = 1_000_000;
 
 export function parseLines(text: string): number {

@@ -73,7 +73,7 @@ export async function compareReleases(from: string, to: string, place: Place): P
   return budget.result(files);
 }
 
-/** Returns what changed in a folder after `since`. For files that are gone, it can only name the folder. */
+/** Returns what changed in a folder after `since`. For a file that is gone, it can only name the folder. */
 export async function changedSince(folder: string, since: number, place: Place): Promise<FileChanges> {
   const { limits = FILE_LIMITS } = place;
   const budget = new Budget(limits);
@@ -97,7 +97,7 @@ function parentOf(path: string): string {
 }
 
 interface Listed {
-  /** By the path within the folder, which is `.` itself. */
+  /** Indexed by the path within the folder, which itself is `.`. */
   entries: Map<string, Stats>;
   isCut: boolean;
 }

@@ -153,7 +153,7 @@ class JsonSteps implements Steps {
   }
 }
 
-/** The steps, and below them the verdict, which is redrawn in place. */
+/** Prints the steps, and below them the verdict, which is redrawn in place. */
 class LiveSteps implements Steps {
   readonly wantsVerdict = true;
   private lines: string[] = [];

@@ -63,7 +63,7 @@ export class ServiceManager implements FleetObserver {
   constructor(private readonly options: ServiceManagerOptions) {
     const { watchdogMs } = options;
     if (watchdogMs === undefined) return;
-    // Sent twice within the time, as sd_watchdog_enabled(3) recommends. One waiting message is enough.
+    // Sent twice within that time, as sd_watchdog_enabled(3) recommends. One waiting message is enough.
     this.watchdogTimer = setInterval(() => {
       if (this.waiting === 0) this.send(["WATCHDOG=1"]);
     }, watchdogMs / 2);
@@ -85,7 +85,7 @@ export class ServiceManager implements FleetObserver {
   reloaded(result: OperationResult): void {
     this.reloads--;
     if (!this.isReady || this.reloads > 0) return;
-    // A failed reload leaves the fleet as it was, so it is ready; the text reports what happened.
+    // A failed reload leaves the fleet as it was, so the fleet is ready. The text reports what happened.
     const failure = result.ok ? undefined : `STATUS=${oneLine(`the last reload failed: ${result.message}`)}`;
     this.send(["READY=1", failure ?? this.status()]);
   }

@@ -35,7 +35,8 @@ export async function followFleet(
     const log = printLog(fleet, printer);
     await failIfNothingServes(fleet, timeoutMs);
     const { code, signal } = await fleet.ended;
-    // The timer keeps this process running. If the supervisor was killed, nothing else would, and the process would exit with status 0.
+    // The timer keeps this process running. If the supervisor was killed, nothing else would keep it running, and it would exit with status
+    // 0.
     const late = new AbortController();
     await Promise.race([log, sleep(LAST_LINES_MS, undefined, { signal: late.signal }).catch(() => {})]);
     late.abort();

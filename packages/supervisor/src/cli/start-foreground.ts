@@ -54,7 +54,7 @@ export async function startForeground(target: string, options: StartOptions): Pr
 
 async function run(target: string, options: StartOptions, starter: Starter | undefined): Promise<ExitStatus> {
   const isMain = starter === undefined || options.nextSupervisor === true;
-  // First, because it removes systemd's variables from the environment, which is passed on below.
+  // This is done first, because it removes systemd's variables from the environment, which is passed on below.
   const service = takeService(isMain, options);
   const start = startOf(target, options);
   const prepared = await prepareStart(start, { handover: options.fleetFd ?? options.fleetFile });
@@ -128,7 +128,7 @@ async function runOn(
   }
 }
 
-/** Returns why the record cannot be written now. That is no reason to leave a running fleet without a supervisor. */
+/** Returns why the record cannot be written now. The fleet runs all the same, because it must not be left without a supervisor. */
 function recordOf(prepared: PreparedStart, runDir: RunDir): unknown {
   try {
     describe(prepared, runDir, prepared.fleet);

@@ -44,7 +44,7 @@ export async function startInTerminal(target: string, options: StartOptions): Pr
 }
 
 interface StartWatch {
-  /** Resolves without an error when all instances are ready, or with one when the start has failed. */
+  /** Resolves without an error when all instances are ready; with an error when the start has failed. */
   settled: Promise<PacelineError | undefined>;
   /** Resolves only if the start has failed. */
   failure: Promise<PacelineError>;

@@ -34,8 +34,8 @@ export function starterOf({ notifyFd, starter }: StartOptions): Starter | undefi
 }
 
 /**
- * Whether no other program restarts or stops this fleet. A fleet that was started in the foreground is restarted or stopped by its starter,
- * even after an upgrade: by a service manager, or by the program that waits for the process that has stayed beside the supervisor.
+ * Whether no other program restarts or stops this fleet. The starter of a fleet in the foreground does so, even after an upgrade: a service
+ * manager, or the program that waits for the process that has stayed beside the supervisor.
  */
 export function isNobodys(
   { nextSupervisor, starter, stopWithClient }: Pick<StartOptions, "nextSupervisor" | "starter" | "stopWithClient">,

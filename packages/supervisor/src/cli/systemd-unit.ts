@@ -68,8 +68,8 @@ function ownerOf(folder: string): string {
 }
 
 /**
- * Returns the path of the command for later use. Prefers the one in node_modules of the fleet's folder or a folder above, which a new
- * installation replaces; then the one in PATH; then this package's own.
+ * Returns the path of the command for later use. The first choice is the command in node_modules of the fleet's folder or of a folder
+ * above, which a new installation replaces. The second choice is the command in PATH, and the last one is this package's own.
  */
 function findCommand(folder: string, path = process.env.PATH ?? ""): string {
   const own = realpathSync(resolve(builtFile("."), "../bin/paceline"));

@@ -33,7 +33,7 @@ export function placeFor({ isOwn, root }: { isOwn: boolean; root: string | undef
 
 /** Returns why this process cannot install there, and what to do instead; undefined if it can. */
 export function whyNotHere({ of }: Place, what: "install" | "remove"): string | undefined {
-  // For a user, systemctl reports itself why there is no systemd.
+  // For a user, systemctl itself reports why there is no systemd.
   if (of !== "system") return undefined;
   if (!existsSync("/run/systemd/system"))
     return "systemd does not run on this machine; let your init system run `paceline start` in the fleet's folder, or add a line to crontab -e: @reboot cd FOLDER && paceline start -d";
@@ -133,7 +133,7 @@ export class UnitFile {
     }
   }
 
-  /** @param state the state that results if this fails */
+  /** @param state the resulting state if this fails */
   private async systemctl(state: string, call: string[]): Promise<void> {
     const args = [...this.place.args, ...call];
     const problem = await new Promise<string | undefined>((done) =>

@@ -6,7 +6,7 @@ import type { FleetUser } from "../core/model.js";
 /** How long a lookup outside the files may take, in milliseconds. */
 const LOOKUP_TIMEOUT_MS = 5000;
 const NUMBER = /^\d{1,9}$/;
-/** Also keeps a name from being read as an option. */
+/** Also prevents that a name is read as an option. */
 const NAME = /^[A-Za-z_][^:,\s]*$/;
 
 /** Returns the id of a group; undefined if there is no such group. Any number is accepted. */

@@ -124,8 +124,8 @@ function externalAccountOf(
 }
 
 /**
- * Returns why a text cannot be the key of an external account, as a predicate. The credentials of some CAs end with padding, which decoders
- * ignore.
+ * Returns why a text cannot be the key of an external account, worded as a predicate. The credentials of some CAs end with padding, which
+ * decoders ignore.
  */
 export function externalKeyProblem(text: string): string | undefined {
   if (/^[A-Za-z0-9_-]{2,1024}={0,2}$/.test(text)) return undefined;

@@ -23,7 +23,7 @@ interface CertificateProblem {
   file: keyof CertificateFiles;
   /** A sentence with the file's path. */
   problem: string;
-  /** The system's code, if the file cannot be read. */
+  /** The system's error code, if the file cannot be read. */
   code?: string | undefined;
 }
 
@@ -135,7 +135,7 @@ function isOnCurve(pem: string): boolean {
   return pem.includes("BEGIN EC ") || Buffer.from(pem.replace(/-----[^-]+-----/g, ""), "base64").includes(ON_CURVE);
 }
 
-/** Returns the reason if this runtime would not serve the certificate. */
+/** Returns why this runtime would not serve the certificate; undefined if it would. */
 function refusalOf(cert: string, key: string): string | undefined {
   try {
     process.getBuiltinModule("node:tls").createSecureContext({ cert, key });

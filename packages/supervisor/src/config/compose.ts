@@ -51,7 +51,7 @@ export interface LoadTask {
   credentialsDir?: string | undefined;
   /** The absolute path of an env file for all pools. It is read after a pool's own env files, so it overrides them. */
   envFile?: string | undefined;
-  /** Whether the fleet is only checked, so that nothing is started. */
+  /** Whether the fleet is only checked, and nothing is started. */
   isOnlyChecked?: boolean;
 }
 
@@ -68,7 +68,7 @@ export async function composeFleet(task: LoadTask): Promise<FleetConfig> {
   const { input, findings, original } = validate(given);
   const unread = document.problems ?? [];
   if (unread.length > 0) {
-    // A key in a line that cannot be read seems to be missing.
+    // If a line cannot be read, a key in it seems to be missing.
     const present = findings.filter(({ path }) => valueAt(given, path) !== undefined);
     throw new ConfigError([...unread, ...present.map((finding) => locate(finding, file, document))]);
   }
@@ -113,7 +113,10 @@ function soundPools({ pools }: FleetConfig, input: FleetInput, findings: readonl
   return pools.filter(({ name }) => !findings.some((finding) => concerns(finding, name)));
 }
 
-/** Whether a problem at `path` is a consequence of one at `wrong`: it is at the same key, or at a table within a pool that has it. */
+/**
+ * Whether a problem at `path` is a consequence of a problem at `wrong`: both are at the same key, or `path` is a table within a pool that
+ * contains the key `wrong`.
+ */
 function follows(path: Finding["path"], wrong: Finding["path"]): boolean {
   const isPool = path.length === 0 || (path.length === 2 && path[0] === "pools");
   return !isPool && path.every((part, at) => part === wrong[at]);
@@ -238,8 +241,8 @@ function locate({ path, message, place }: Finding, file: string | undefined, doc
 }
 
 /**
- * How long the processes of a rehearsal remain if everything that watches them was killed, or wait for its supervisor when they start. In
- * milliseconds.
+ * How long, in milliseconds, the processes of a rehearsal remain if everything that watches them was killed, and how long they wait for
+ * their supervisor when they start.
  */
 const ORPHAN_GRACE_MS = 20_000;
 

@@ -6,7 +6,7 @@ import type { FindingPlace } from "./validate.js";
 
 /** The maximum size of an env file, in bytes. */
 const MAX_BYTES = 4 << 20;
-/** A file of another type has a problem in each of its lines; this many are reported. */
+/** The maximum number of problems that are reported for a file. If a file is of another type, each of its lines has one. */
 const MAX_PROBLEMS = 20;
 const NOTHING = /^\s*(#.*)?$/;
 const VARIABLE = /^\s*(?:export\s+)?([^\s=#][^\s=]*)\s*=\s*(.*)$/;
@@ -96,7 +96,7 @@ export function readEnvironment(source: EnvironmentSource): Record<string, strin
   for (const name of Object.keys(source.secrets)) {
     const problem = whatIsWrong(name, "");
     if (problem !== undefined) source.report([...source.path, name], problem);
-    // A pool's secret replaces the top level's text, and one from an env file.
+    // A secret of a pool replaces a text of the top level, and a value from an env file.
     delete environment[name];
   }
   return environment;

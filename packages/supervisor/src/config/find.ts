@@ -65,7 +65,7 @@ export function placeOf(source: FleetSource): string {
   }
 }
 
-/** Returns a name within a folder for a source that is not a file: a command, an address, an object. */
+/** Returns a name within a folder for a source that is not a file, such as a command, an address or an object. */
 function pathOfText(folder: string, text: string): string {
   return join(folder, text.replaceAll("/", "%2F"));
 }
@@ -191,10 +191,10 @@ export function configSource(file: string): FleetSource {
   throw new ConfigError([{ file, path: [], message: what[kind] }]);
 }
 
-/** A name of a config whose format or extension is not supported. */
+/** A config name whose format or extension is not supported. */
 const OTHER_CONFIG = /^paceline(?:\.config\.(?:[cm]?[jt]sx?|json[c5]?|ya?ml|toml)|\.(?:json[c5]?|ya?ml))$/;
 
-/** Returns a file of `folder` that its author takes for a config, but that would be ignored silently. */
+/** Returns a file of `folder` that its author probably takes for a config, but that would be ignored silently. */
 function findOtherConfig(folder: string): string | undefined {
   const name = readdirSync(folder).find((each) => OTHER_CONFIG.test(each) && !CONFIG_FILE_NAMES.includes(each));
   return name === undefined ? undefined : join(folder, name);

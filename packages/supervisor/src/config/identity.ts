@@ -6,9 +6,9 @@ import { PacelineError } from "../errors.js";
 import { type FleetSource, placeOf } from "./find.js";
 
 export interface FleetIdentity {
-  /** The absolute path of the config file, or of the app, folder or script if there is none. Symbolic links are not followed. */
+  /** The absolute path of the config file or, without one, of the app, folder or script. Symbolic links are not followed. */
   source: string;
-  /** Commands without a named fleet use this one in this folder and below. */
+  /** Commands that name no fleet use this fleet in this folder and below. */
   folder: string;
 }
 

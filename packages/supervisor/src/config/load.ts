@@ -40,19 +40,19 @@ export interface LoadRequest {
   pythonApp?: { kind: "wsgi" | "asgi"; app: string } | undefined;
   /** A program with its arguments, in place of a target. */
   command?: string[] | undefined;
-  /** Set if the target or the command gets no requests. If there is a cron pattern, it runs only at those times. */
+  /** Set if the target or the command gets no requests. With a cron pattern, it runs only at the times of that pattern. */
   worker?: { cron: string | undefined } | undefined;
   /** An upstream, in place of a target. */
   proxy?: string | undefined;
   /** A configuration, in place of a target. */
   config?: object | undefined;
-  /** The source found by an earlier load. It is loaded again even if other files have appeared in its folder. */
+  /** The source that an earlier load has found. It is loaded again even if other files have appeared in its folder. */
   source?: FleetSource;
-  /** The fleet's own source, if the source of a deploy is loaded: the fleet's name and sockets do not change. */
+  /** The fleet's own source, while the source of a deploy is loaded. The fleet's name and sockets do not change. */
   own?: FleetSource | undefined;
   /** The release folder of a deploy without a config file. Default: `cwd`. */
   dir?: string | undefined;
-  /** The absolute path of an env file for all pools, after their own. */
+  /** The absolute path of an env file for all pools, which is read after their own. */
   envFile?: string | undefined;
   cwd: string;
   overrides: Overrides;
@@ -359,7 +359,9 @@ async function askChild(
   }
 }
 
-/** Reads one line: empty if it is incomplete, undefined if it is too long. Unlike a file, a pipe needs no disk space. */
+/**
+ * Reads one line. Returns an empty line if the line is incomplete, undefined if it is too long. Unlike a file, a pipe needs no disk space.
+ */
 function readResult(pipe: Readable, onTooLong: () => void): Promise<string | undefined> {
   return new Promise((resolve) => {
     const parts: Buffer[] = [];

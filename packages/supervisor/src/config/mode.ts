@@ -110,7 +110,7 @@ interface Binder {
   bind?: string[] | undefined;
 }
 
-/** An address as written, its position, and the pool that gets its connections; without a pool, it takes requests. */
+/** An address as written, its position, and the pool that gets its connections. Without a pool, the address takes requests. */
 export interface WrittenAddress {
   text: string;
   at: (string | number)[];

@@ -29,7 +29,7 @@ export function resolveFolder(path: string, baseDir: string): string | undefined
   return entryKindOf(absolute) === "folder" ? realpathSync(absolute) : undefined;
 }
 
-/** Returns which permission this user lacks in a folder of files to serve; undefined if none is missing. */
+/** Returns which permission for a folder of files this user lacks; undefined if the folder can be served. */
 export function whyClosed(folder: string, isListed = false): string | undefined {
   const { R_OK, X_OK } = constants;
   try {

@@ -86,7 +86,7 @@ function parseJson(file: string, text: string): ConfigDocument {
   return { value: JSON.parse(text), lineOf, faults };
 }
 
-/** Returns the keys that their table has already. Removes the first of two equal ones from the tree, as `JSON.parse` drops it. */
+/** Returns the keys that their table has already. Of two equal keys, removes the first one from the tree, as `JSON.parse` does. */
 function repeatedKeys({ type, children = [] }: jsonc.Node): jsonc.Node[] {
   const known = new Map<unknown, jsonc.Node>();
   const repeated: jsonc.Node[] = [];
@@ -105,7 +105,7 @@ function repeatedKeys({ type, children = [] }: jsonc.Node): jsonc.Node[] {
   return repeated;
 }
 
-/** Reads the document without the lines that cannot be read, as long as they do not affect others. */
+/** Reads the document without the lines that cannot be read, as long as these lines do not affect others. */
 function readToml(file: string, text: string): ConfigDocument {
   const problems: Problem[] = [];
   const lines = text.split("\n");
@@ -125,7 +125,10 @@ function readToml(file: string, text: string): ConfigDocument {
   }
 }
 
-/** Whether the rest of the document can be read without this line: it is one key with its value, and is wrong in itself. */
+/**
+ * Whether the rest of the document can be read without this line. It can if the line is one key with its value, and the error is in this
+ * line alone.
+ */
 function isAlone(line: string, problem: string): boolean {
   if (!/^\s*[\w."'-]+\s*=/.test(line) || /"""|'''/.test(line)) return false;
   const count = (brackets: RegExp) => line.match(brackets)?.length ?? 0;

@@ -45,7 +45,7 @@ interface RecycleInput {
 }
 
 /**
- * Resolves the keys of a pool; those of the top level are its defaults. `report` also gets whether the key is the pool's own.
+ * Resolves the keys of a pool, whose defaults are those of the top level. `report` also gets whether the key is the pool's own.
  * @param runsAtTimes whether it is a worker with `cron`, whose processes exit by themselves
  */
 export function resolveRecycle(

@@ -236,7 +236,7 @@ function checkRoutes(pools: PoolConfig[], named: boolean, context: ResolveContex
   }
 }
 
-/** Two pools with the same cookie would overwrite each other's. */
+/** Two pools with the same cookie would overwrite each other's values. */
 function checkCookies(pools: PoolConfig[], context: ResolveContext): void {
   const owners = new Map<string, string>();
   for (const { name: pool, relayed } of pools) {

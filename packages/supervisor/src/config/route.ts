@@ -1,6 +1,6 @@
 /** Parses routes: an optional host, then a path prefix. Reports routes that can never match, or that match more than they seem to. */
 
-/** The maximum length of a route, which limits the prefix that is removed from a path and has to fit into a head. */
+/** The maximum length of a route. It limits the prefix that is removed from a path, which has to fit into a head. */
 const MAX_CHARACTERS = 1024;
 
 const LABEL = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?";

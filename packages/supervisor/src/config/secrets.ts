@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { readRegularFile } from "@paceline/wire";
 import type { FleetConfig, Secret, SecretSource, SecretText } from "../core/model.js";
 
-/** The maximum size of a secret in bytes: one variable of the environment can have 128 KiB including its name. */
+/** The maximum size of a secret in bytes. One variable of the environment, including its name, can have 128 KiB. */
 const MAX_SECRET_BYTES = 64 << 10;
 const OTHERS_READ = 0o004;
 
@@ -47,7 +47,7 @@ function isCredential(name: string): boolean {
   return /^[ -.0-9;-~]{1,255}$/.test(name) && !/^\.\.?$/.test(name);
 }
 
-/** Returns why a text cannot be the token of `admin`, as a predicate. */
+/** Returns why a text cannot be the token of `admin`, worded as a predicate. */
 function tokenProblem(text: string): string | undefined {
   if (/^[!-~]{16,512}$/.test(text)) return undefined;
   return "must have 16 to 512 characters of ASCII without spaces; make one with: openssl rand -hex 24";
@@ -154,7 +154,7 @@ export function readSecretFile(path: string): { text: string } | FileProblem {
   return "bytes" in read ? textOf(read.bytes) : read;
 }
 
-/** Why a file cannot be read, as a predicate, with the system's code if there is one. */
+/** Returns why a file cannot be read, worded as a predicate, with the system's code if there is one. */
 export interface FileProblem {
   problem: string;
   code?: string | undefined;

@@ -7,8 +7,8 @@ const WORD = /(?:\d{4}-\d\d-\d\d (?=\d))?[^\s,\]}#]+/y;
 const BARE = /[\w-]+/y;
 
 /**
- * Returns a function that returns the line of a key, from 1. If the key is missing, that is the line of the nearest table around it;
- * undefined without one.
+ * Returns a function that returns the line of a key, from 1. If the key is missing, it returns the line of the nearest table around the
+ * key; undefined without such a table.
  * @param text a valid document
  */
 export function tomlLines(text: string): (path: Path) => number | undefined {
@@ -137,7 +137,7 @@ class TomlScanner {
     return quote === '"' && marks.length === 1 ? unescaped(content) : content;
   }
 
-  /** Reads the match of a pattern, but at least one character, so that even an invalid document ends. */
+  /** Reads the match of a pattern, but at least one character, so that reading ends even in an invalid document. */
   private match(pattern: RegExp): string {
     pattern.lastIndex = this.at;
     const found = pattern.exec(this.text)?.[0] ?? (this.text[this.at] as string);
@@ -155,6 +155,6 @@ function unescaped(content: string): string {
   try {
     return JSON.parse(`"${content}"`) as string;
   } catch {
-    return content; // The string has an escape that JSON does not have. Such a key is not found.
+    return content; // The string has an escape that JSON does not have, so the key is not found.
   }
 }

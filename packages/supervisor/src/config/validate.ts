@@ -20,7 +20,7 @@ export interface FindingPlace {
 interface Validated {
   input: FleetInput;
   findings: Finding[];
-  /** Returns the path in the configuration of a value in `input`: lists there lack their invalid items. */
+  /** Returns the path in the configuration of a value in `input`, whose lists lack their invalid items. */
   original(path: Path): Path;
 }
 
@@ -133,7 +133,10 @@ function knownKeys(path: (string | number)[]): string[] {
   return Object.keys(fields);
 }
 
-/** Removes the values at these paths. For a value that is missing, removes the table that needs it; for the last item of a list, the list. */
+/**
+ * Removes the values at these paths. If a value is missing, removes the table that needs it. If a value is the last item of a list, removes
+ * the list.
+ */
 function remove(root: unknown, paths: readonly Path[], removed: RemovedItems): void {
   const present = paths.map((path) => {
     let end = path.length;

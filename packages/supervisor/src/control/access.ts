@@ -10,7 +10,7 @@ export type Access = "open" | "read" | "write";
 
 interface AdminRoute {
   access: Access;
-  /** The keys that a body may have there. Default: those of the control socket. */
+  /** The keys that a body may have there. Default: the keys that the control socket accepts. */
   keys?: readonly string[];
 }
 
@@ -63,7 +63,7 @@ const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i;
 /** Hosts of programs that have no real host: `http://paceline/v1/status`. The host of a web page has a dot or a port. */
 const WORD = /^[a-z0-9_-]*$/i;
 
-/** A page of another site whose name resolves to a loopback address would send that name (DNS rebinding). */
+/** If the name of another site resolves to a loopback address, a page of that site would send that name (DNS rebinding). */
 export function isLoopbackHost(host: string): boolean {
   return LOOPBACK.test(host);
 }

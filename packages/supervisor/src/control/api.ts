@@ -126,13 +126,12 @@ export interface AlertStatus {
   to: string;
   on: AlertKind[];
   /**
-   * Since the supervisor started: delivered alerts; below, those whose attempts all failed, and those that were dropped as too many or
-   * repeated.
+   * Since the supervisor started: delivered alerts, alerts whose attempts all failed, and alerts that were dropped as too many or repeated.
    */
   delivered: number;
   failed: number;
   suppressed: number;
-  /** Alerts that wait for their delivery; below, those held because of quiet hours. */
+  /** Alerts that wait for their delivery, and alerts that are held because of quiet hours. */
   waiting: number;
   held: number;
   /** The last delivery; null if there was none. `problem` is null if it succeeded. */
@@ -209,7 +208,7 @@ export type ProgressListener = (message: string) => void;
 /** An operator's change of an instance's turns; `name` is for example `web.3`. */
 export type TurnChange =
   /**
-   * The instance gets no new requests. With `waits`, the result comes when the last request has ended. `isForced` allows it even if no
+   * The instance gets no new requests. With `waits`, the result comes when the last request has ended. `isForced` allows this even if no
    * other instance is left.
    */
   | { do: "drain"; name: string; isForced: boolean; waits: boolean }
@@ -260,10 +259,10 @@ export interface SupervisorApi {
   deaths(): { deaths: DeathDetails[] };
   readonly records: FleetRecords;
   page(): PageAccess;
-  /** Returns the metrics of the fleet as text. After a killed supervisor, it first waits for the counts, so that no counter decreases. */
+  /** Returns the metrics of the fleet as text. After a supervisor was killed, first waits for the counts, so that no counter decreases. */
   metrics(format: TextFormat): Promise<string>;
   scale(pool: string, change: ScaleChange, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
-  /** Reads config, env files and code again. Without a pool, reloads all. `environment` is set with --update-env. */
+  /** Reads config, env files and code again, for all pools if none is named. `environment` is set with --update-env. */
   reload(
     pool: string | undefined,
     environment: Record<string, string> | undefined,
@@ -289,7 +288,7 @@ export interface SupervisorApi {
    * @param release only if the deploy was of this folder or config file
    */
   rollback(release: string | undefined, onProgress: ProgressListener, by?: Caller): Promise<OperationResult>;
-  /** Changes what happens after the verdict of the deploy in progress. A worse release is rolled back all the same. */
+  /** Changes what happens after the verdict of the deploy in progress. A worse release is rolled back in any case. */
   steerDeploy(what: DeploySteering): OperationResult;
   /** Returns the destinations of alerts, and their deliveries. */
   alerts(): { alerts: AlertStatus[] };

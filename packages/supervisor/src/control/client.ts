@@ -158,7 +158,7 @@ export class ControlClient {
       }
       outgoing.on("error", (error: NodeJS.ErrnoException) => end(explain(error)));
       outgoing.on("response", (response) => {
-        // The runtime sends this status without a line; the supervisor keeps running.
+        // The runtime sends this status without a line. The supervisor keeps running.
         if (HEAD_TOO_LARGE.has(response.statusCode ?? 0)) return end(new PacelineError("invalid", TOO_LONG));
         // Lines of a stream come whenever something happens.
         if (onChunk !== undefined) forget();

@@ -151,7 +151,7 @@ function checkQuery(route: Route, query: URLSearchParams): void {
 }
 
 /**
- * Reads the body by its events. The stream's iterator ends on Bun like that of a whole body if the request is destroyed or its client leaves.
+ * Reads the body by its events. On Bun, the stream's iterator ends normally even if the request is destroyed or its client leaves.
  * @throws ControlError `late`, `too_large` or `incomplete`
  */
 function readBody(

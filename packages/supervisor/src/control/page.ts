@@ -129,7 +129,8 @@ export class StatusStream {
 
   private statusMessage(status: Status): string {
     const at = Date.now();
-    // Includes some more seconds than one. A follower drops those that it has, and loses none if a message is late.
+    // The message covers a few seconds more than one. A follower drops the seconds that it already has, and loses none if a message is
+    // late.
     const recent = this.supervisor.history("seconds", at - RECENT_MS);
     return message("status", `{"at":${at},"status":${jsonForAll(status)},"recent":${JSON.stringify(recent)}}`);
   }

@@ -105,7 +105,8 @@ async function withDeadline(running: Promise<OperationResult>, timeoutMs: number
 }
 
 /**
- * The limit of unread bytes of all followers together. A follower above its share of it receives no further lines until it has read them.
+ * The limit of unread bytes of all followers together. A follower that exceeds its share receives no further lines until it has read the
+ * unread ones.
  */
 const MAX_LINES_BYTES = 16 << 20;
 /** Skipped lines are counted per name. Beyond this many names, the rest is counted under one name. */

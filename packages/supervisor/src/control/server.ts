@@ -86,7 +86,7 @@ export class ControlServer {
 }
 
 /**
- * Anyone who can open the socket may do everything. The exception is a page of another site, in the browser of a user who forwarded the
+ * Anyone who can open the socket may do everything. The exception is a page of another site, in the browser of a user who has forwarded the
  * socket to a port.
  */
 const OWNER_GATE: Gate = {

@@ -18,7 +18,7 @@ export interface LatencyMs {
 /** The latencies of about the last ten seconds; for a pool, those of all its processes together. */
 export interface RecentLatencies {
   latencyMs: LatencyMs;
-  /** The responses of that time by latency: up to 0.5, 1, 2, 5, 10, 25, 50, 100 and 250 ms, and the rest. */
+  /** The responses of that time by latency: up to 0.5, 1, 2, 5, 10, 25, 50, 100 and 250 ms, and above. */
   latencyShape: number[];
 }
 
@@ -51,7 +51,7 @@ export interface InstanceStatus extends InstanceFigureValues {
   errorsTotal: number;
   latencyMs: LatencyMs;
   latencyShape: number[];
-  /** The latency in which it is slower than the others of its pool, and theirs (core/slowness.ts); null if it is not slower. */
+  /** The latency in which it is slower than the others of its pool, with their latency (core/slowness.ts); null if it is not slower. */
   slow: { by: "p50" | "p99"; ms: number; usual: number } | null;
   /** By how many bytes a minute its memory grows, if that is certain (core/memory-slope.ts); otherwise null. */
   growthBytesPerMinute: number | null;
@@ -72,10 +72,13 @@ export interface InstanceStatus extends InstanceFigureValues {
   /** Null while its process has reached no limit and is not expected to reach its memory limit. */
   recycle: RecycleStatus | null;
   lastExit: LastExit | null;
-  /** The number of lines written since the supervisor started; below, how many of them were lost because they came too fast. */
+  /** The number of lines written since the supervisor started, and how many of them were lost because they came too fast. */
   linesTotal: number;
   linesLost: number;
-  /** Why it gets no new requests although it is ready. "failing": it is as bad, but gets some, because too many of its pool are. */
+  /**
+   * Why it gets no new requests although it is ready. "failing": its health checks fail as well, but it gets some requests, because too
+   * many of its pool fail.
+   */
   outOfTurn: "drained" | "ejected" | "failing" | null;
   /** The balancers that have ejected it because it was worse than the others, the reasons, and how much longer the ejections last. */
   ejections: { balancer: string; reason: string; forSeconds: number }[];
@@ -113,7 +116,7 @@ export interface ProcessFigures extends RecentLatencies {
 export interface RecycleStatus {
   /** The limit that it has reached, for example `uses 212 MB of memory (maxMemoryMb 200)`; null if none. */
   due: string | null;
-  /** When its memory reaches `maxMemoryMb` if it continues to grow; this and the next are null if no steady growth is seen. */
+  /** When its memory reaches `maxMemoryMb` if it continues to grow. This value and the next one are null without steady growth. */
   memoryLimitInSeconds: number | null;
   memoryBytesPerHour: number | null;
 }
@@ -198,7 +201,7 @@ export interface PoolStatus extends PoolFigures {
   templates: TemplateStatus[];
   /** How long a new instance gets fewer requests than the others, in milliseconds; absent without a slow start. */
   slowStartMs?: number;
-  /** How much longer its processes are not recycled after a replacement that failed; null if they are. */
+  /** How much longer its processes are not recycled because a replacement has failed; null if they are recycled. */
   recyclePauseSeconds: number | null;
   /** The limits, the target and the last change of an autoscaled pool; null if the number of instances is fixed. */
   scaling: ScalingStatus | null;
@@ -218,9 +221,9 @@ export interface DeployStatus {
   phase: "loading" | "canary" | "rolling" | "back";
   /** The percentage of the requests that all canaries together get. */
   percent: number;
-  /** The percentage that they get now; null if there is none. */
+  /** The percentage that they get now; null if there are no canaries. */
   percentNow: number | null;
-  /** The processes of the new generation; below, those of the old one that were started for the comparison. */
+  /** The processes of the new generation, and the processes of the old one that were started for the comparison. */
   canaries: string[];
   controls: string[];
   judgeMs: number;
@@ -251,7 +254,7 @@ export interface BalancerStatus extends CommonFigureValues {
   connectionsTotal: number;
   errorsTotal: number;
   retriesTotal: number;
-  /** Requests that were sent to two instances; below, those that the second one served. */
+  /** Requests that were sent to two instances, and how many of them the second instance served. */
   hedgesTotal: number;
   hedgesWonTotal: number;
   /** Disk space in use for large bodies of slow clients, in bytes. */

@@ -31,7 +31,7 @@ export interface NamePlan {
   readonly window: RenewalWindow | null;
   /** When the CA is asked for the window again. */
   readonly askWindowAt: number;
-  /** The orders of the last hour; below, the certificates of the last week. */
+  /** The orders of the last hour, and the certificates of the last week. */
   readonly orders: readonly number[];
   readonly issues: readonly number[];
   /** The challenges that failed in the last hour, except those on staging. */
@@ -55,7 +55,7 @@ export interface OrderError {
   /** Unix time in milliseconds. */
   readonly at: number;
   readonly message: string;
-  /** Undefined if an earlier version has stored it, or if it is not an error of an order. */
+  /** Undefined if an earlier version has stored the failure, or if the error is not that of an order. */
   readonly kind?: OrderFailure["kind"] | undefined;
 }
 
@@ -116,7 +116,7 @@ const MAX_ISSUES_PER_WEEK = 5;
 /** The delay after failed rounds: 1 min, 4 min, 16 min, … */
 const FIRST_DELAY_MS = MINUTE;
 const DELAY_FACTOR = 4;
-/** The longest delay without a valid certificate; below, with one. */
+/** The longest delay without a valid certificate, and with one. */
 const MAX_DELAY_WITHOUT_MS = HOUR;
 const MAX_DELAY_WITH_MS = 12 * HOUR;
 const MIN_DELAY_CAP_MS = 5 * MINUTE;
@@ -200,7 +200,7 @@ function challengesOf({ proven, tried }: NamePlan, { challenges }: PlanRules): C
   return all.sort((a, b) => Number(b === proven) - Number(a === proven));
 }
 
-/** Ignores waiting times that are longer than possible: they come from a clock that was set back. */
+/** Ignores waiting times that are longer than possible, because they come from a clock that was set back. */
 function settled(plan: NamePlan, now: number): NamePlan {
   const retryAt = notBeyond(plan.retryAt, MAX_WAIT_MS, now);
   return { ...plan, retryAt, askWindowAt: notBeyond(plan.askWindowAt, DAY, now) };

@@ -120,9 +120,9 @@ export function takePlace(
 }
 
 /**
- * Adopts a restored fleet. A process that is still running continues in its state; one that has exited counts as a failure. The
- * replacements of a rollout in progress are stopped, because the processes in service are proven; those of a deploy are no longer canaries.
- * Starts missing slots.
+ * Adopts a restored fleet. A process that is still running continues in its state. A process that has exited counts as a failure. The
+ * replacements of a rollout in progress are stopped, because the processes in service are proven. The replacements of a deploy are no
+ * longer canaries. Starts missing slots.
  */
 export function adopt(fleet: Fleet, isRunning: (processId: string) => boolean, context: FleetContext): FleetChange {
   let change: FleetChange = { fleet, effects: [] };

@@ -58,7 +58,7 @@ export interface Alert {
 }
 
 const HOUR_MS = 3_600_000;
-/** The maximum number of remembered kinds and subjects; beyond it the oldest are forgotten. */
+/** The maximum number of remembered kinds and subjects. If there are more, the oldest are forgotten. */
 const MAX_KEYS = 512;
 const MAX_HELD = 100;
 /** The maximum number of held alerts that a summary names. */

@@ -31,7 +31,7 @@ export interface ScalingSample extends PoolLoad {
   readonly wanted: number;
   /** The number of these slots that operators have drained; they do not count as capacity. */
   readonly drained: number;
-  /** The number of other slots that are not ready: starting, or waiting after a failure. */
+  /** The number of all other slots that are not ready: those that are starting, or waiting after a failure. */
   readonly unready: number;
   /** Whether a rollout or another operation is changing its processes. */
   readonly isBusy: boolean;
@@ -55,7 +55,7 @@ interface Hold {
 }
 
 export interface ScalingState {
-  /** The size in the last period, without drained slots as everywhere here; null before the first period. */
+  /** The size in the last period, as everywhere here without drained slots; null before the first period. */
   readonly wanted: number | null;
   /** The last periods at this size with all instances ready, oldest first. */
   readonly recent: readonly PoolLoad[];
@@ -100,7 +100,7 @@ interface ScalingDecision {
 const TOLERANCE = 1.1;
 const PERIODS_ABOVE = 2;
 const MAX_RECENT = 12;
-/** The requests in flight are falling if they are fewer than this share of the requests in flight before. */
+/** The requests in flight are falling if there are fewer than this share of the earlier number. */
 const FALLING = 0.9;
 /** The number of periods after a change that do not count, because the load is still moving to the new instances. */
 const SETTLING_PERIODS = 2;
@@ -108,7 +108,7 @@ const SETTLING_PERIODS = 2;
 const LEAST_COMPARED = 3;
 const ENOUGH_REQUESTS = 200;
 const MAX_COMPARED = 10;
-/** A trial whose instances are not ready by then ends without a result. In milliseconds. */
+/** If the instances of a trial are not ready after this time, in milliseconds, the trial ends without a result. */
 const MAX_TRIAL_MS = 120_000;
 const MAX_EXTENSIONS = 3;
 /** An increase that has brought half of the possible benefit may be extended before it is evaluated. */
@@ -124,7 +124,7 @@ const MAX_DAMPING = 8;
 const SOON_COOL_DOWNS = 10;
 /** The number of entries in `needs` for one cool-down. */
 const NEED_ENTRIES = 20;
-/** The factor by which the best time is raised in each period, so that an app may become slower over the hours. */
+/** The factor by which the best time is raised in each period, because an app may become slower over the hours. */
 const FORGETTING = 1.002;
 
 /** @param now milliseconds of a monotonic clock */
@@ -150,7 +150,7 @@ function decideServing(before: ScalingState, sample: ScalingSample, rules: Scali
   if (wanted < rules.min) return resized(state, rules.min, `the minimum is ${rules.min + drained}`, now);
   if (wanted > rules.max) return resized(state, rules.max, `the maximum is ${rules.max + drained}`, now);
   if (sample.isBusy) return { state: { ...state, recent: [], trial: null }, wanted, reason: null };
-  // Instances that are starting or crash show nothing about the load, and no more are added because of them.
+  // Instances that are starting or crashing show nothing about the load, and no more are added because of them.
   if (sample.unready > 0 || sample.ready < wanted || sample.ready === 0)
     return { state: { ...state, recent: [], trial: young(state.trial, now) }, wanted, reason: null };
 

@@ -183,7 +183,7 @@ export function releaseChanges(
     const key = `${config.release}\0${next.release}`;
     const known = found.get(key) ?? { pools: [], from: config.release, to: next.release, since };
     known.pools.push(config.name);
-    // A file that changed after one pool was loaded may be new for that pool alone.
+    // If a file was changed after one pool was loaded, it may be new for that pool alone.
     known.since = Math.min(known.since, since);
     found.set(key, known);
   }

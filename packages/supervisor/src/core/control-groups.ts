@@ -23,7 +23,7 @@ export function mountOfGroups(text: string): string | undefined {
 }
 
 /**
- * Whether cgroup v1 limits memory, as on older systems that have both; v2 then cannot.
+ * Whether cgroup v1 limits memory, as on older systems that have both versions. Version 2 then cannot.
  * @param text `/proc/self/mounts`
  */
 export function hasMemoryInV1(text: string): boolean {
@@ -55,7 +55,10 @@ interface GroupFacts {
   strangers: number;
 }
 
-/** Returns where groups are created, and whether all processes of this group must leave it first; or why none are created. */
+/**
+ * Returns where groups are created, and whether all processes of this group must leave it first. If no groups are created, returns the
+ * reason.
+ */
 export function placeOfGroups(facts: GroupFacts): { base: string; leaves: boolean } | { problem: string } {
   const { path, isMemoryInV1, isMachineRoot, controllers, isWritable, strangers } = facts;
   if (path === undefined) return { problem: "this system has no cgroup v2" };
@@ -98,7 +101,7 @@ export function groupFiles(maxMemoryMb: number): Record<string, string> {
   return {
     "memory.high": `${highBytes}`,
     "memory.max": `${maxBytes}`,
-    // A program does not continue without the process that was killed.
+    // A program cannot continue without the process that was killed.
     "memory.oom.group": "1",
   };
 }
@@ -128,8 +131,8 @@ export function killText({ atLimit }: GroupKill, maxMemoryMb: number): string {
 const SLOWED_SHARE = 0.98;
 
 /**
- * Returns the end of a verdict on a process that the kernel slows down; empty if it does not. A group may be full of caches, which can be
- * dropped, so the process must be above its limit without them.
+ * Returns the end of a verdict on a process that the kernel slows down; empty if the kernel does not. A group may be full of caches, which
+ * can be dropped. So the process must be above its limit without them.
  * @param current `memory.current` of its group
  * @param stat `memory.stat`
  */

@@ -43,7 +43,7 @@ export interface DeathReport {
   /** Counts the deaths of a fleet. */
   id: number;
   at: number;
-  /** The process, for example `web.3#7`; below, its slot. */
+  /** The process, for example `web.3#7`, and its slot. */
   process: string;
   name: string;
   pool: string;

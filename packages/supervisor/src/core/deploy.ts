@@ -70,7 +70,7 @@ type TimeLeft = "some" | "over" | "none";
 /** The factor for the time of the comparison until gross faults are excluded. */
 export const LONGEST_FACTOR = 5;
 
-/** The result of a check of all pools of a deploy. "Untold": the time is over, and tests are still undecided. */
+/** The result of a check of all pools of a deploy. "Untold": the time is over, and some tests are still undecided. */
 export type NextStep =
   | { do: "wait" }
   | { do: "promote"; isTold: true }
@@ -159,7 +159,10 @@ function undecidedText(pool: string, judgement: Judgement): string {
   return `${pool} had ${responses} from canaries${found}, and these tests still waited: ${tests}`;
 }
 
-/** The late requests to canaries raise an alarm if it is less probable than this that all are of a kind that also stays open in service. */
+/**
+ * The late requests to canaries raise an alarm if the probability is below this that all of them are of a kind that also stays open in
+ * service.
+ */
 const UNENDED_ALARMS = 0.001;
 
 /**
@@ -217,12 +220,12 @@ export function comparisonTexts(pool: string, { tests, canaryRequests, controlRe
  * half a minute. If the pool gets 500 requests a second, it is one in a hundred.
  */
 const FIRST_PER_SECOND = 5;
-/** How many requests exclude a gross fault if none has occurred; below, how many are needed to pass all tests. */
+/** How many requests without a fault exclude a gross fault, and how many are needed to pass all tests. */
 const CLEAR_REQUESTS = 50;
 const PASS_REQUESTS = 1500;
 /**
- * If gross faults are not excluded after this part of the time, the share grows by the first factor below; by the second
- * one while a test is doubtful.
+ * If gross faults are not excluded after this part of the time, the share grows by the first factor; by the second one while a test is
+ * doubtful.
  */
 const FIRST_PART = 0.45;
 const NEXT_FACTORS = [4, 2] as const;

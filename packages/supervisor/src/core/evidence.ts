@@ -30,7 +30,7 @@ export type Side = "beyond" | "within";
 export type Priors = Readonly<Record<Side, Prior>>;
 
 /**
- * The priors for shares that are usually small, for example of errors. Beyond a limit, they are expected around a tenth, around a
+ * The priors for shares that are usually small, for example of errors. A share that is beyond a limit is expected around a tenth, around a
  * thirtieth, or anywhere.
  */
 export const RARE: Priors = {

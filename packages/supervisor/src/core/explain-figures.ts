@@ -16,7 +16,7 @@ import { FULL_WEIGHT } from "./fleet.js";
 import { LEAST_REQUESTS, responsesIn, slownessOf } from "./slowness.js";
 import { formatDuration } from "./words.js";
 
-/** An instance differs from the others if it exceeds them by this factor; below, by these differences. */
+/** An instance differs from the others if it exceeds them by this factor and by these differences. */
 const LARGE_TIMES = 1.5;
 const LARGE_BYTES = 50e6;
 const FEW_TIMES = 4;
@@ -106,7 +106,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
     if (instance.state !== "ready" || outOfTurn !== null || weight !== FULL_WEIGHT || instance.stalledMs !== null)
       return undefined;
     if (own === null || usual === null || usual < 1 || own * FEW_TIMES > usual || uptimeSeconds < 10) return undefined;
-    // A rate covers one second. If requests are few, other instances may have got all requests of that second.
+    // A rate covers one second. If there are few requests, other instances may have got all requests of that second.
     const responses = median(peers.map(({ latencyShape }) => responsesIn(latencyShape))) ?? 0;
     if (responses < LEAST_REQUESTS || responsesIn(instance.latencyShape) * FEW_TIMES > responses) return undefined;
     return {

@@ -24,7 +24,7 @@ import { formatDuration, isAbout, stateWord } from "./words.js";
 export const RECENT_MS = 3_600_000;
 /** This many deaths within that time are a crash loop. */
 const LOOP_DEATHS = 3;
-/** The deaths that memory may have caused, and what helps against them. */
+/** The kinds of death that memory may have caused, and what helps against them. */
 const OF_MEMORY: ReadonlySet<DeathReport["kind"]> = new Set(["outOfMemory", "perhapsOutOfMemory"]);
 const MEMORY_TODO =
   ". If it needs that much memory, give it more, or run fewer instances; if it leaks, maxMemoryMb replaces it before the kernel kills it";
@@ -316,7 +316,7 @@ export function viewOf(
   };
 }
 
-/** Returns when the pool was last scaled up from 0: deaths from before that do not explain its instances. */
+/** Returns when the pool was last scaled up from 0. Deaths from before that time do not explain its instances. */
 function startedAgainAt({ name }: PoolFacts, { events }: Pick<Facts, "events">): number {
   return events.findLast(({ subject, message }) => subject === name && STARTED_AGAIN.test(message))?.at ?? 0;
 }
@@ -332,7 +332,7 @@ export function currentDeaths(
 
 /**
  * Returns the deaths since the start that show something about the handlers in service. Deaths of another release, or of a deploy that was
- * rolled back, do not.
+ * rolled back, show nothing about them.
  */
 export function deathsOfRelease(
   pool: PoolFacts,

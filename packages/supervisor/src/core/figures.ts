@@ -23,7 +23,7 @@ export interface ScheduleStatus {
     signal: string | null;
     failure: string | null;
   } | null;
-  /** Counts since the last start or reload: ended runs; below, failed runs, and times that were skipped because a run was in progress. */
+  /** Counts since the last start or reload: ended runs, failed runs, and times that were skipped because a run was in progress. */
   runs: number;
   failures: number;
   skipped: number;

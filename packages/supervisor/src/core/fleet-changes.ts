@@ -166,8 +166,8 @@ export function exchangeWarm(fleet: Fleet, pool: string, index: number, context:
 }
 
 /**
- * Restores the slot's warm process if `usesWarm` and it is of that generation; otherwise starts a replacement. An existing replacement is
- * stopped first. The slot waits until its second process has exited, which has a deadline.
+ * Restores the slot's warm process if `usesWarm` is set and the process is of that generation; otherwise starts a replacement. An existing
+ * replacement is stopped first. The slot waits until its second process has exited, which has a deadline.
  */
 export function renew(
   fleet: Fleet,

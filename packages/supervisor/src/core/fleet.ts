@@ -25,7 +25,7 @@ export interface SlotTurn {
   readonly readmits?: number;
 }
 
-/** The weight of a slot that has no other; below, the maximum. Equal to FULL_SHARE and MAX_SHARE of packages/wire. */
+/** The weight of a slot without a weight of its own, and the maximum. They are equal to FULL_SHARE and MAX_SHARE of packages/wire. */
 export const FULL_WEIGHT = 100;
 export const MAX_WEIGHT = 1000;
 
@@ -130,7 +130,7 @@ interface TurnView {
 
 /** The address of a process, and how to use it. */
 export interface Reach {
-  /** The path of its unix socket; below, its TCP address if it has none. */
+  /** The path of its unix socket, or its TCP address if it has no socket. */
   socket?: string;
   tcp?: { host: string; port: number };
   protocol: "http1" | "lane" | "http1+control";
@@ -143,7 +143,7 @@ export interface Reach {
   sendProxy?: ProxyVersion;
   /** Whether its health checks fail. */
   failsChecks?: boolean;
-  /** The value of the cookie for its slot; below, the one for its slot and generation. */
+  /** The cookie value for its slot, and the one for its slot and generation. */
   cookie?: string;
   alsoCookie?: string;
 }
@@ -159,7 +159,7 @@ export interface PoolRoutes {
   readonly backups?: number;
 }
 
-/** The routes of each pool. Pools without an entry (that of the balancers, workers) are left out. */
+/** The routes of each pool. Pools without requests (the balancers, workers) have no entry. */
 interface RoutesByPool {
   get(pool: string): PoolRoutes | undefined;
 }
@@ -221,7 +221,7 @@ export function leavesOnlyDrained({ slots, wanted }: Pool, size: number): boolea
   return size > 0 && size < wanted && slots.every(({ index, turn }) => index > size || turn?.drained === true);
 }
 
-/** Puts drained slots last: the first ones of a deploy become canaries, which need requests. */
+/** Puts drained slots last, because the first slots of a deploy become canaries, which need requests. */
 export function drainedLast({ slots }: Pool, indexes: readonly number[]): number[] {
   const drained = new Set(slots.flatMap(({ index, turn }) => (turn?.drained === true ? [index] : [])));
   return [...indexes.filter((index) => !drained.has(index)), ...indexes.filter((index) => drained.has(index))];

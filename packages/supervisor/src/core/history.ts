@@ -1,6 +1,6 @@
 /** Entries of a fleet's history: who did what, when, and how it ended; their limits and their wording. Pure. */
 
-/** The caller of an operation. The command itself states it, so it is as reliable as whoever may open the control socket. */
+/** The caller of an operation. The command itself states it, so this is as reliable as anyone who may open the control socket. */
 export interface Caller {
   uid: number | null;
   user: string | null;
@@ -16,7 +16,7 @@ export interface Caller {
   via: string;
 }
 
-/** The operations that the history records. A new one is one line here and one in the table of docs/cli.md. */
+/** The operations that the history records. A new operation is one line here and one in the table of docs/cli.md. */
 const HISTORY_COMMANDS = [
   "start",
   "stop",

@@ -28,7 +28,7 @@ interface StallCounter {
 const ASK_BUSY_AFTER_MS = 2000;
 /** An idle process sleeps, so it is pinged only this often. In milliseconds. */
 const ASK_IDLE_EVERY_MS = 10_000;
-/** The maximum that a gap between ticks counts, as a factor of the planned interval: after longer gaps, this process was paused. */
+/** The maximum time that a gap between ticks counts, as a factor of the planned interval. After a longer gap, this process was paused. */
 const MAX_TICK = 1.5;
 /** A process that has not replied to a ping for this long is shown as stalled. In milliseconds. */
 const STALLED_AFTER_MS = 2000;
@@ -124,7 +124,7 @@ export class Liveness {
     );
   }
 
-  /** Whether the processes in service turn their event loops, and have always done so within the time of the canary. */
+  /** Whether the processes in service turn their event loops now, and have always responded within the time that the canary gets. */
   private isSilentAlone({ pool, hangAfterMs }: Watched, watched: readonly Watched[]): boolean {
     const limitMs = CANARY_PART * hangAfterMs;
     const inService = watched.filter((other) => other.pool === pool && !other.isCanary);

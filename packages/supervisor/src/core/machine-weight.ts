@@ -4,12 +4,12 @@
 export interface FleetLoadFacts {
   /** Whether the fleet is stopping. */
   isStopping: boolean;
-  /** Instances of the pools that get requests: those that serve; below, all. */
+  /** The number of instances that serve, and of all instances, in the pools that get requests. */
   serving: number;
   wanted: number;
   /** The share of the machine's CPU time that was used since the last time, 0 to 1; null if unknown. */
   cpu: number | null;
-  /** Requests in this fleet; below, those that wait for an instance. */
+  /** The number of requests in this fleet, and how many of them wait for an instance. */
   inFlight: number;
   waiting: number;
 }
@@ -22,7 +22,7 @@ export interface MachineLoad {
 
 /** Up to this load the weight is full. A proxy in front that shifts requests at every small difference would never settle. */
 const CALM_LOAD = 0.5;
-/** The share of the full weight at full load: even then the fleet gets some requests. */
+/** The share of the full weight at full load, so that the fleet gets some requests even then. */
 const LEAST_SHARE = 0.1;
 /**
  * The time constant of the load, in milliseconds. Sudden changes take effect slowly, so that proxies in front of several machines do not
@@ -47,7 +47,7 @@ export function weigh(
   return { line: `up ready ${percent}%`, load };
 }
 
-/** Either the CPUs of the machine or the instances may be exhausted. The one closer to its limit counts. */
+/** Either the CPUs of the machine or the instances may be exhausted. Of the two, the one closer to its limit counts. */
 function loadOf({ cpu, inFlight, waiting }: FleetLoadFacts): number {
   const queued = inFlight > 0 ? waiting / inFlight : 0;
   return Math.min(1, Math.max(0, cpu ?? 0, queued));

@@ -12,7 +12,7 @@ export interface Mark {
 /** By the key of a figure. */
 export type Marks = Record<string, Mark>;
 
-/** The factor of the median from which on a figure is marked; below, from which on it is bad. */
+/** From this multiple of the median on, a figure is marked; from the second one on, it is bad. */
 const MARKED_TIMES = 1.5;
 const BAD_TIMES = 2;
 /** With fewer processes, there is no usual value. */
@@ -61,7 +61,7 @@ function numberOf(key: string, instance: object): number | null {
   return typeof value === "number" ? value : null;
 }
 
-/** Of two middle values the lower one is used, so that in a pool of four, two bad ones are still marked. */
+/** Of two middle values, uses the lower one, so that in a pool of four, two bad ones are still marked. */
 function lowerMedian(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[(sorted.length - 1) >> 1] as number;

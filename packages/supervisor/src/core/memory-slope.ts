@@ -12,12 +12,12 @@ export interface MemoryReading {
   readonly controlBytes: number;
 }
 
-/** The numbers of readings at which the test is made; each is half as many more as the one before. */
+/** The numbers of readings at which the test is made. Each number is half as large again as the one before. */
 export const LOOKS = [8, 12, 18, 27, 40, 60, 90] as const;
 
 /**
- * The quantiles of the normal distribution for a false alarm in 1,000 (lower end), and below for a miss in 20 (upper end), both divided by
- * seven.
+ * The quantiles of the normal distribution for a false alarm in 1,000 (lower end) and for a miss in 20 (upper end). Both probabilities are
+ * divided by the seven looks.
  */
 const LOWER_Z = 3.63;
 const UPPER_Z = 2.45;
@@ -74,9 +74,7 @@ const NEWEST = 18;
 const OF_ALL = 40;
 /** A reading without a change is ignored for this many seconds, because memory is not measured each second. */
 const SAME_SECONDS = 10;
-/**
- * A process loads its code in its first seconds; below, if there are no others to compare it with, it also warms up in its first minute.
- */
+/** A process loads its code in its first seconds. Without others to compare it with, its first minute also counts as warm-up. */
 const LOADING_SECONDS = 15;
 const WARM_UP_SECONDS = 60;
 /** Processes of this age are past their warm-up. */
@@ -87,13 +85,13 @@ const LEAST_SPAN_MS = { beside: 30_000, alone: 150_000 };
 const LEAST_MB_A_MINUTE = 2;
 /** If the slope of the second half is below this share of the slope of the first half, the growth is a warm-up. */
 const LEAST_PERSISTENCE = 0.85;
-/** The factor by which a process must exceed the maximum of the others; below, its own earlier maximum. */
+/** The factors by which a process must exceed the maximum of the others, and its own earlier maximum. */
 const LARGER_TIMES = 1.25;
 const PEAK_TIMES = 1.1;
 
 /**
  * Returns by how many bytes per minute the memory of each process of a pool grows, if that is certain; otherwise null. It is certain if the
- * process is larger than all others of its age and grows faster; if there are none of its age, it is compared with all older processes of
+ * process is larger than all others of its age and grows faster. If there are none of its age, it is compared with all older processes of
  * its generation. It is also certain if the process has grown for minutes without slowing down. Memory that returns to its level from
  * before the last garbage collection does not grow.
  */
@@ -117,8 +115,8 @@ export function growthsPerMinute(processes: readonly MemoryRecord[]): (number | 
 }
 
 /**
- * Returns the other processes of its age, or else the older ones with its code: a process that was restarted alone does not become larger
- * than those by warming up.
+ * Returns the other processes of the same age, or if there are none, the older ones with the same code. A process that was restarted alone
+ * does not become larger than those by warming up.
  */
 function othersBeside(own: MemoryRecord, processes: readonly MemoryRecord[]): MemoryRecord[] {
   const { uptimeSeconds, generation } = own;

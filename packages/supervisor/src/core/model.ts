@@ -75,7 +75,7 @@ export type Launch =
 
 /** The limits after which a process is replaced although it works. */
 export interface RecycleLimits {
-  /** In megabytes of 10^6 bytes; 0: no limit. The same for the next two. */
+  /** In megabytes of 10^6 bytes; 0: no limit. So are the next two limits. */
   maxMemoryMb: number;
   maxRequests: number;
   maxAgeMs: number;
@@ -83,13 +83,13 @@ export interface RecycleLimits {
   memoryMetric: "rss" | "pss";
   /** A cron pattern in local time; null: none. */
   schedule: string | null;
-  /** Each process lowers its limits by a random share, at most this one (0 to 1). */
+  /** The maximum random share (0 to 1) by which each process lowers its limits. */
   jitter: number;
 }
 
 /** The limits and the target of a pool whose size follows its load. */
 export interface ScalingConfig extends ScalingRules {
-  /** Entries with other limits. An entry applies from the times of its cron pattern on, until another entry applies. */
+  /** Entries with other limits. An entry applies from the times of its cron pattern until another entry applies. */
   readonly schedule: readonly { readonly cron: string; readonly min: number; readonly max: number }[];
   /** The time zone of the patterns; null: the supervisor's. */
   readonly timezone: string | null;
@@ -121,7 +121,7 @@ export interface PoolConfig {
   name: string;
   /** The kind's name; see config/kinds/. */
   kind: string;
-  /** The workload's name, for display; an absolute path if it is one. */
+  /** The workload's name, for display. A name that is a path is absolute. */
   source: string;
   relayed: RelayTraits;
   /** How many of the last instances are backups. Missing in the state of an older supervisor. */
@@ -145,7 +145,7 @@ export interface PoolConfig {
   maxInstances: number;
   /** The cron pattern of a worker with a schedule; null: its processes run permanently. */
   cron: string | null;
-  /** Whether a reload starts a replacement before the process in service exits, instead of after that. */
+  /** Whether a reload starts a replacement before the process in service exits, instead of afterwards. */
   overlap: boolean;
   /** See SnapshotPool.routes in packages/wire. Empty if it gets no requests. */
   routes: string[];
@@ -277,13 +277,13 @@ export interface AutomaticConfig {
 
 /** The user as whom a fleet's processes run. */
 export interface FleetUser {
-  /** Its name; its number if it has none. */
+  /** The user's name, or the number if the user has no name. */
   name: string;
   uid: number;
   gid: number;
   /** The configured group; null: the user's own. */
   group: string | null;
-  /** The home directory, if it has one. */
+  /** The user's home directory, if there is one. */
   home: string | null;
 }
 

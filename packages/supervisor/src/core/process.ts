@@ -8,7 +8,7 @@ interface Common {
   readonly goal: Goal;
   /** The number of the current or last spawn; 0 before the first. */
   readonly attempt: number;
-  /** The number of the slot's next spawn, greater than all before it. */
+  /** The number of the slot's next spawn, which is greater than all earlier ones. */
   readonly nextAttempt: number;
   /** Recent failures that count towards the restart budget, in milliseconds since the epoch. */
   readonly failuresAt: readonly number[];
@@ -25,11 +25,11 @@ interface Timed {
 
 /** The steps of a drain, in this order. The state's deadline is the deadline of the current step. */
 type DrainStep =
-  /** It has left the pool, but balancers that do not follow yet still send requests. `drainTime` is for display. */
+  /** The process has left the pool, but balancers that do not follow yet still send requests. `drainTime` is for display. */
   | { readonly step: "leave"; readonly drainBy: number; readonly drainTime: string }
-  /** It was told to drain and completes its requests. `drainTime` is its time limit, for display. */
+  /** The process was told to drain and completes its requests. `drainTime` is its time limit, for display. */
   | { readonly step: "drain"; readonly drainTime: string }
-  /** No balancer uses it any more. It exits when it has nothing in flight. */
+  /** No balancer uses the process any more. It exits when it has nothing in flight. */
   | { readonly step: "released"; readonly drainTime: string }
   /** SIGTERM was sent. */
   | { readonly step: "term" };
@@ -38,7 +38,7 @@ export type Process = Common &
   (
     | { readonly state: "stopped" }
     | ({ readonly state: "starting" } & Timed)
-    /** The deadline is the time from which on it counts as stable; null after that. */
+    /** The deadline is the time from which on the process counts as stable; null after that. */
     | { readonly state: "ready"; readonly deadline: number | null }
     /** It runs outside the pool, so that a rollback can return to it at once. */
     | ({ readonly state: "warm" } & Timed)
@@ -68,16 +68,16 @@ export type Report =
   | { type: "spawnFailed"; attempt: number; reason: string }
   | { type: "deadline"; attempt: number }
   /**
-   * It is killed as failing. `reason` is `hung …` or `unhealthy …`; an unhealthy process may still respond to SIGTERM. `afterMs` delays the
-   * signal.
+   * The process is killed as failing. `reason` is `hung …` or `unhealthy …`. An unhealthy process may still respond to SIGTERM. `afterMs`
+   * delays the signal.
    */
   | { type: "hung"; attempt: number; reason: string; signal?: KillSignal; afterMs?: number }
   /** A request exceeded its time limit: the process is replaced immediately, but this does not count as a failure. */
   | { type: "overrun"; attempt: number; reason: string; signal?: KillSignal; afterMs?: number }
   | { type: "channelLost"; attempt: number }
-  /** Every balancer follows a snapshot without it. */
+  /** Every balancer follows a snapshot without this process. */
   | { type: "left"; attempt: number }
-  /** No balancer has a request or a connection on it, or will have one. */
+  /** No balancer has a request or a connection at this process, or will have one. */
   | { type: "released"; attempt: number }
   /** A new supervisor has adopted the process, or its backoff, in this state. */
   | { type: "adopted"; attempt: number };
@@ -92,7 +92,7 @@ export type Effect =
   | { type: "askDrain"; deadlineMs: number }
   /** Reports that no further request can arrive, so that it may exit. */
   | { type: "release" }
-  /** `verdict` is why it is killed as failing, and part of its exit report. `afterMs` delays the signal. */
+  /** `verdict` is why the process is killed as failing, and a part of its exit report. `afterMs` delays the signal. */
   | { type: "signal"; signal: KillSignal; verdict?: string; afterMs?: number }
   | { type: "setDeadline"; at: number }
   | { type: "clearDeadline" }
@@ -101,7 +101,10 @@ export type Effect =
 /** The policy of a slot. With `giveUp: false`, the slot is restarted forever, even if it was never ready. */
 export interface SlotPolicy extends ProcessPolicy {
   giveUp: boolean;
-  /** Whether balancers send it requests. It drains when no balancer sends more, and is released when no balancer has any left on it. */
+  /**
+   * Whether balancers send it requests. Such a process drains when no balancer sends more, and is released when no balancer has any left at
+   * it.
+   */
   isUpstream: boolean;
   /** Whether its drain time is the rest of the stop's deadline instead of its own. */
   hasRestOfStop?: boolean;

@@ -174,7 +174,7 @@ export function shareAbove(durations: Durations, ms: number): number {
 class Arm {
   private readonly total: number;
   private readonly above: readonly number[];
-  /** The same for the abandoned ones; undefined if there are none. */
+  /** The same for the abandoned requests; undefined if there are none. */
   private readonly abandonedAbove: readonly number[] | undefined;
 
   constructor(readonly durations: Durations) {
@@ -237,7 +237,7 @@ class Arm {
   }
 }
 
-/** Returns the sum of all counts from each one on, and 0 at the end. */
+/** Returns for each count the sum of this count and all later ones, and 0 at the end. */
 function sumsAbove(counts: readonly number[]): number[] {
   const above = new Array<number>(counts.length + 1).fill(0);
   for (let at = counts.length - 1; at >= 0; at--) above[at] = (above[at + 1] as number) + (counts[at] as number);

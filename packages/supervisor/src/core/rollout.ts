@@ -58,7 +58,7 @@ export type RolloutEvent =
   /** Every balancer that responded in time has the replacement. */
   | { type: "applied"; index: number }
   | { type: "outgoingGone"; index: number }
-  /** The former process was kept warm, and serves again. */
+  /** The former process, which was kept warm, serves again. */
   | { type: "restored"; index: number }
   /** The verdict on a deploy whose canaries are all held: it continues with the other slots. */
   | { type: "promote" }
@@ -85,7 +85,7 @@ interface RolloutOptions {
   canGoBack: boolean;
   /** Default: no. */
   inPlace?: boolean;
-  /** How many of the first slots are canaries of a deploy; below, the slots that are restarted as controls. Default: no canaries. */
+  /** How many of the first slots are canaries of a deploy, and which slots are restarted as controls. Default: no canaries. */
   canaries?: number;
   controls?: readonly number[];
 }
@@ -144,7 +144,7 @@ export function advance(rollout: Rollout, event: RolloutEvent): RolloutStep {
     case "replacementReady":
       return step(noteRequests(rollout, event.index), event.index, "starting", "proving", "prove");
     case "proven":
-      // No balancer needs to be told, and no old process is left.
+      // No balancer needs to be notified, and no old process is left.
       if (rollout.inPlace)
         return stepOf(rollout, event.index) === "proving" ? finishSlot(rollout, event.index) : { rollout, actions: [] };
       return step(rollout, event.index, "proving", "joining", "awaitApplied");
@@ -272,14 +272,14 @@ function lose(rollout: Rollout, index: number, reason: string): RolloutStep {
   const at = stepOf(rollout, index);
   if (at === undefined || at === "leaving") return { rollout, actions: [] };
   if (rollout.direction === "back") {
-    // The slot keeps its serving process, which was healthy when it was started. In place, it continues to try by itself.
+    // The slot keeps its serving process, which was healthy when that process was started. In place, it continues to try by itself.
     const current = rollout.current.filter((slot) => slot.index !== index);
     const next = fill({ ...rollout, current });
     const discard: RolloutAction[] = rollout.inPlace ? [] : [{ type: "discardReplacement", index }];
     return { rollout: next.rollout, actions: [...discard, ...next.actions] };
   }
   if (slotAt(rollout, index)?.isControl) {
-    // The former version does not start any more. That is not the fault of the new one, which is judged without this process.
+    // The former version does not start any more. The new version is not to blame for that, and is judged without this process.
     const next = fill({ ...rollout, current: rollout.current.filter((slot) => slot.index !== index) });
     return { rollout: next.rollout, actions: [{ type: "discardReplacement", index }, ...next.actions] };
   }

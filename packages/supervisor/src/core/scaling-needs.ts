@@ -80,7 +80,7 @@ export function metricOf(load: PoolLoad, { metric }: ScalingTarget): number | nu
 
 /**
  * Returns how many instances would bring the figure to its target, if the load is limited by the instances.
- * @param before the load one period earlier; requests that arrived faster than others finished are in flight since then
+ * @param before the load one period earlier. Requests that have arrived faster than others finished since then are in flight
  * @param seconds the length of the period
  */
 export function neededInstances(
@@ -172,7 +172,7 @@ const LEAST_GAIN_SHARE = 0.05;
 export interface Growth {
   readonly from: number;
   readonly to: number;
-  /** The mean load before the growth; below, since the new instances are ready. */
+  /** The mean load before the growth, and since the new instances are ready. */
   readonly before: PoolLoad;
   readonly after: PoolLoad;
   /** The number of requests that were finished in both periods together. */
@@ -183,7 +183,7 @@ export interface Growth {
 
 export type Limit = "cpu" | "elsewhere";
 
-/** Returns how many instances to keep; if these are fewer than the pool has, also what limits it. */
+/** Returns how many instances to keep. If the pool has more, also returns what limits the number. */
 export function evaluateGrowth(growth: Growth, target: ScalingTarget): { keep: number; limit: Limit | null } {
   const { from, to, before, after, requests, bestSeconds } = growth;
   const all = { keep: to, limit: null };

@@ -4,7 +4,7 @@
  */
 import { outOfTurn, type Pool, type Slot } from "./fleet.js";
 
-/** Ejected instances serve, too: they get requests if there is no other. */
+/** Ejected instances serve, too, because they get requests if there are no others. */
 export function serves({ state, outOfTurn }: { state: string; outOfTurn?: string | null | undefined }): boolean {
   return state === "ready" && outOfTurn !== "drained";
 }

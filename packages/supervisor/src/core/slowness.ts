@@ -32,7 +32,7 @@ const SLOW_TIMES = 3;
 const SLOW_MS = 20;
 /** A difference of more standard deviations than this is not chance. */
 const BEYOND_CHANCE = 4;
-/** A route class is slow if it exceeds the others by this factor and has at least the p99 below, in milliseconds. */
+/** A route class is slow if it exceeds the others by this factor, and if its p99 has at least this value in milliseconds. */
 const SLOW_ROUTE_TIMES = 5;
 export const SLOW_ROUTE_MS = 100;
 
@@ -59,8 +59,8 @@ function usualOf(own: Latencies, pool: PoolLatencies, by: Quantile): number | nu
 }
 
 /**
- * Whether a latency above that of the others is caused by the instance: it has had enough responses, more of them were slow than chance
- * explains, and no slow route takes about as long everywhere.
+ * Whether the instance causes a latency above that of the others. It does if it has had enough responses, if more of them were slow than
+ * chance explains, and if no slow route takes about as long everywhere.
  */
 export function differs(own: Latencies, pool: PoolLatencies, by: Quantile): boolean {
   const ms = own.latencyMs[by] ?? 0;
@@ -91,7 +91,7 @@ export function hasEnoughResponses({ requestsTotal, recentRequests = requestsTot
   return recentRequests >= LEAST_REQUESTS && p99Ms !== null;
 }
 
-/** Returns the routes that are slow compared with the others, slowest first. Without others there is none. */
+/** Returns the routes that are slow compared with the others, slowest first. Without others, returns none. */
 export function slowRoutes<Route extends RouteLatencies>({
   routeClasses = [],
 }: {
@@ -106,7 +106,7 @@ export function slowRoutes<Route extends RouteLatencies>({
     .sort((a, b) => (b.p99Ms ?? 0) - (a.p99Ms ?? 0));
 }
 
-/** Returns the middle one of the known values; of two the lower one. */
+/** Returns the middle one of the known values; of two middle values, the lower one. */
 function middleOf(values: readonly (number | null)[]): number | null {
   const known = values.filter((value) => value !== null).sort((a, b) => a - b);
   return known[(known.length - 1) >> 1] ?? null;

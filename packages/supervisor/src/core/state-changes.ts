@@ -125,7 +125,7 @@ function reasonOf(
   if (kind === "ready" || kind === "weight" || kind === "problem" || kind === "lock" || kind === "fleet")
     return { at: now, reason: null };
   const own = said.filter(({ subject }) => subject === name);
-  // An instance that restarted has a last event "is ready"; the event before that has the reason of its exit.
+  // The last event of a restarted instance is "is ready". The event before it has the reason of the exit.
   const event = kind === "restart" ? own.findLast(({ message }) => message !== "is ready") : own.at(-1);
   if (event === undefined || (kind === "state" && to === "ready")) return { at: event?.at ?? now, reason: null };
   return { at: event.at, reason: firstLine(event.message) };

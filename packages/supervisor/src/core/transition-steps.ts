@@ -175,13 +175,13 @@ export function bare({ goal, attempt, nextAttempt, failuresAt, failures, hasServ
  * jitter.
  */
 export function backoffDelayMs(policy: BackoffPolicy, failures: number, random: number): number {
-  // Limited, so that the power never overflows to Infinity, which a factor of 0 would turn into NaN.
+  // Limited, so that the power never overflows to Infinity, from which a factor of 0 would make NaN.
   const exponent = Math.min(Math.max(failures, 1) - 1, 60);
   const whole = Math.min(policy.maxMs, policy.initialMs * policy.factor ** exponent);
   return Math.round(whole * (1 - policy.jitter) + whole * policy.jitter * random);
 }
 
-/** Records a failure at `now`. The budget is spent by `maxFailures` failures within `periodMs`; older ones are dropped. */
+/** Records a failure at `now`. `maxFailures` failures within `periodMs` spend the budget; older failures are dropped. */
 export function bookFailure(
   failuresAt: readonly number[],
   now: number,

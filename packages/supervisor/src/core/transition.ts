@@ -112,7 +112,7 @@ function starting(process: Process, event: ProcessEvent, context: Context): Tran
       return kill(process, "failing", `${NOT_READY} ${seconds(policy.readyTimeoutMs)} (readyTimeoutMs)`, context);
     case "stop":
     case "restart": {
-      // The process may only be able to handle signals yet, and has no requests.
+      // The process may not be able to do more than handle signals yet, and has no requests.
       const goal = event.type === "stop" ? "down" : "up";
       const deadline = now + policy.termTimeoutMs;
       return {

@@ -29,7 +29,9 @@ import {
   type VerdictTest,
 } from "./verdict-model.js";
 
-/** The error rates in the documentation. The one of false alarms is valid at a limit: a release as good as the control has far fewer. */
+/**
+ * The error rates in the documentation. The rate of false alarms is valid at a limit: a release as good as the control causes far fewer.
+ */
 export const FALSE_ALARMS = 0.05;
 const MISSES = 0.05;
 
@@ -37,14 +39,14 @@ const MISSES = 0.05;
 const DOUBT = Math.log(5);
 
 /**
- * How the false alarms are divided among the tests. Those of durations are divided again among the route classes by their requests. The
+ * How the false alarms are divided among the tests. The part for durations is divided again among the route classes by their requests. The
  * rest is reserved, because these parts change a little from look to look.
  */
 export const ALARM_SHARES = { errors: 0.3, resets: 0.05, open: 0.03, p50: 0.1, p99: 0.45, memory: 0.02, alone: 0.02 };
 
 /**
- * A fault is gross if at least this share of the requests fails, or takes longer than the limit of the p99; below, than the limit of the
- * p50.
+ * A fault is gross if at least this share of the requests fails or takes longer than a limit: the first share for the limit of the p99, the
+ * second one for that of the p50.
  */
 const GROSS = 0.08;
 const GROSS_P50 = 0.75;
@@ -157,7 +159,7 @@ const BROKEN = priorOf([9, 1, 1], [3, 2, 1]);
 function aloneTest({ canary, control }: Evidence, isBrief: boolean): VerdictTest[] {
   // A response that was cut off may also be a 5xx.
   const failed = ({ errors, resets, requests }: Arm) => Math.min(requests, errors + resets);
-  // If the few requests in service have mostly failed, the release is no worse.
+  // If most of the few requests in service have failed, the release is no worse.
   if (control.requests >= FEW || 2 * failed(control) > control.requests) return [];
   const count: Count = { hits: failed(canary), total: canary.requests };
   const share = count.total === 0 ? 0 : count.hits / count.total;
@@ -190,7 +192,7 @@ function isClearOf(canary: Count, control: Count): boolean {
   return canary.hits < gross * canary.total && evidenceAgainst(canary, gross, RARE.within) >= CLEAR;
 }
 
-/** A canary may have this multiple of the control's share of open requests: long polls and streams stay open in both. */
+/** A canary may have this multiple of the control's share of open requests, because long polls and streams stay open in both. */
 const OPEN_FACTOR = 3;
 
 /** Open requests have no response that could be counted, so their share is their part of open and counted requests together. */
@@ -206,7 +208,7 @@ function openTest({ canary, control }: Evidence, points: number, isBrief: boolea
   return {
     name: "open",
     unit: "points",
-    // If requests stay open for long anyway, few of them end in time for the test to pass.
+    // If requests stay open for long in any case, few of them end in time for the test to pass.
     ...{ verdict, isRequired: control.open === 0, canary: shown(ofCanary), control: shown(ofControl) },
     ...{ interval: scaled(interval, 100), limit: 100 * limit, isDoubtful, isClear: isClearOf(ofCanary, ofControl) },
   };
@@ -251,7 +253,8 @@ function durationTests(route: string, evidence: Evidence, limits: VerdictLimits,
   const slack = { factor: limits.p99Factor, ms: limits.p99Ms };
   const p99 = test("p99", P99, control, slack, GROSS);
   if (fresh === null || p99.control === null || (p99.verdict !== "fail" && !p99.isDoubtful)) return [p50, p99];
-  // Fresh instances have too few requests for a 99th percentile of their own. But if they have as many slow requests, age is the reason.
+  // Fresh instances have too few requests for a 99th percentile of their own. But if they have as many slow requests, the age is the
+  // reason.
   const slow = ({ durations }: Arm) => shareAbove(durations[route] ?? NONE, slowest(p99.control ?? 0, slack));
   const isAge = AGE_FACTOR * slow(fresh) >= slow(canary);
   return [p50, isAge ? { ...p99, verdict: "wait", isDoubtful: false } : p99];

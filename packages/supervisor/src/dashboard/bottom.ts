@@ -102,7 +102,7 @@ export function bottomLines(model: Model, width: number, height: number): Line[]
   return [...shown.map((line) => fitLine(line, width)), fitLine(contents(model, width), width)];
 }
 
-/** Returns a message, or the keys; before it, the filter and the sort order, which must not be forgotten. */
+/** Returns a message or the keys. Before it come the filter and the sort order, which must not be forgotten. */
 function messageLines(model: Model, width: number, height: number): Line[] {
   const { status, notice } = model;
   // A failure stays visible until it is resolved.

@@ -67,7 +67,7 @@ export function canaryOf(model: Model, width: number, height: number): Line[] {
   return lines.slice(0, height).map((line) => fitLine(line, width));
 }
 
-/** Failed tests come first, then undecided ones, because these decide. */
+/** Failed tests come first, then undecided ones, because they decide the verdict. */
 function byVerdict(tests: readonly TestResult[]): TestResult[] {
   const rank = { fail: 0, wait: 1, pass: 2 };
   return [...tests].sort((a, b) => rank[a.verdict] - rank[b.verdict]);

@@ -202,7 +202,7 @@ function scoreOf(name: string, typed: string): number | null {
   return 2 + (at - first) + first;
 }
 
-/** Returns the parsed command. Its name may be shortened or have letters missing, if it is still unambiguous. */
+/** Returns the parsed command. Its name may be shortened or lack letters, if it is still unambiguous. */
 export function commandOf(text: string, model: Pick<Model, "status">): Command {
   const [first = "", ...words] = text.trim().split(/ +/);
   if (first === "") return { do: "keys", keys: [] };

@@ -161,8 +161,8 @@ export function runDashboard(options: DashboardOptions): Promise<Leaving> {
 }
 
 /**
- * Ends a process in the background by the signal itself. At an ordinary exit the runtime would restore the terminal, and the kernel would
- * stop the process for that.
+ * Ends a process in the background by the signal itself. At an ordinary exit the runtime would restore the terminal, for which the kernel
+ * would stop the process.
  */
 function endBy(signal: NodeJS.Signals): void {
   if (isInForeground()) return;

@@ -11,7 +11,7 @@ const RETRY_MS = 1_000;
 const EMPTY_MS = 400;
 /** Lines that arrive within this time are passed on together, in milliseconds. */
 const GATHER_MS = 250;
-/** The same for the first group of a stream: shorter, because stored lines arrive all at once. */
+/** The same for the first group of a stream. It is shorter, because stored lines arrive all at once. */
 const FIRST_MS = 30;
 /** Only the last lines between two frames are visible. */
 const MAX_GATHERED = 1_000;

@@ -13,7 +13,7 @@ export interface GraphFigure {
   value: string;
   valueStyle: Style;
   samples: Float32Array;
-  /** The minimum value at the top of the graph; below, the highest value that it can have. */
+  /** The minimum value at the top of the graph, and the highest value that the figure can have. */
   least: number;
   most?: number;
   styleOf(value: number): Style;
@@ -77,7 +77,7 @@ function boxOf(model: Model, figure: GraphFigure, width: number, height: number)
   ];
 }
 
-/** Puts two texts at the ends of a rule of `width` cells. If they do not fit, only the last piece of the right one is kept. */
+/** Puts two texts at the ends of a rule of `width` cells. If they do not fit, only the last piece of the right text is kept. */
 export function ruled(left: Line, right: Line, width: number): Line {
   const space = width - lineWidth(left) - lineWidth(right);
   if (space >= 0) return [...left, segment("─".repeat(space), "dim"), ...right];

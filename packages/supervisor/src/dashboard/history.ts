@@ -6,7 +6,7 @@ import type { FigureHistory, HistoryFigure, HistoryMark } from "../control/api.j
 /** The period that the charts show, and which of the supervisor's two records has it. */
 export interface Zoom {
   title: string;
-  /** The period of the graphs above the table; below, that of the charts in its rows. Both in samples. */
+  /** The period of the graphs above the table, and of the charts in its rows. In samples. */
   graph: number;
   row: number;
   from: "seconds" | "minutes";
@@ -35,7 +35,10 @@ export interface FigureRecord {
   marks: readonly HistoryMark[];
 }
 
-/** Returns the record with the figures of a response added. A response may begin anywhere: it has only the new ones, or all. */
+/**
+ * Returns the record with the figures of a response added. A response may begin anywhere, because it has only the new figures, or all of
+ * them.
+ */
 export function merged(
   before: FigureRecord | null,
   { now, everyMs, length, series, marks }: FigureHistory,
@@ -104,7 +107,7 @@ export function deathsOf(record: FigureRecord | null, name: string): number[] {
 
 export function highest(samples: Float32Array): number {
   let most = 0;
-  // An iterator costs much more than an index until the runtime has compiled this, which takes minutes at a frame a second.
+  // An iterator would cost much more than an index until the runtime has compiled this function, which takes minutes at a frame a second.
   for (let at = 0; at < samples.length; at++) if ((samples[at] as number) > most) most = samples[at] as number;
   return most;
 }
@@ -119,8 +122,8 @@ export function median(samples: Float32Array | readonly number[]): number {
 }
 
 /**
- * Distributes samples over `count` columns, the newest in the last. A column has the highest of its samples, and is NaN if none is known. A
- * sample shares its column with the same samples as time passes, because columns are fixed parts of time, not of the window.
+ * Distributes samples over `count` columns, the newest in the last. A column has the highest of its samples, and is NaN if none is known.
+ * Columns are fixed parts of time, not of the window. So the samples that share a column stay the same as time passes.
  * @param newest the number of the newest sample
  */
 export function squeezed(samples: Float32Array, newest: number, window: number, count: number): Float32Array {

@@ -77,7 +77,7 @@ export interface LogView {
   name: string | null;
   lines: readonly LogLine[];
   loaded: boolean;
-  /** Lines of a lower level are not shown; below, the level with which the log was opened. */
+  /** Lines of a lower level are not shown. The second one is the level with which the log was opened. */
   level: "all" | "warn" | "error";
   opened: LogView["level"];
   search: string;
@@ -159,9 +159,9 @@ export type Effect =
   /** Puts text into the clipboard of the terminal. */
   | { type: "copy"; text: string }
   | { type: "mouse"; on: boolean }
-  /** Stops the fleet; the second time at once. */
+  /** Stops the fleet; at the second time, without waiting. */
   | { type: "stop" }
-  /** Leaves the dashboard; a fleet that was started by it keeps running. */
+  /** Leaves the dashboard. A fleet that the dashboard has started keeps running. */
   | { type: "quit" };
 
 export interface Step {

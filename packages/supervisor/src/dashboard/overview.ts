@@ -9,7 +9,7 @@ import { padLine, type Table, type TableRow, tableOf } from "./table.js";
 import { clean, fitLine, type Line, segment } from "./text.js";
 import { fleetFigures, lossOf, titleLine } from "./title.js";
 
-/** The width of the pane for the selected row; below, the minimum height for it. */
+/** The width of the pane for the selected row, and the minimum height for showing it. */
 const SIDE_WIDTH = 68;
 const SIDE_HEIGHT = 40;
 /** The number of rows of the table beside that pane, if there is room. */
@@ -149,7 +149,7 @@ function scrolled(table: Table, model: Model, parts: FleetParts): { rows: TableR
   return { rows, position };
 }
 
-/** Returns the index of the selected row; `otherwise` if it is in the other part. */
+/** Returns the index of the selected row; `otherwise` if that row is in the other part. */
 function indexOf(rows: readonly TableRow[], selected: string | null, otherwise: number): number {
   const at = selected === null ? 0 : rows.findIndex(({ name }) => name === selected);
   return at < 0 ? otherwise : at;

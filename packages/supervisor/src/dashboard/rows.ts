@@ -18,7 +18,7 @@ export type Process = InstanceStatus | BalancerStatus;
 export type Row =
   | { kind: "pool"; name: string; pool: PoolStatus }
   | { kind: "balancers"; name: "balancer"; status: Status }
-  /** `name` is the name of the process, for example `web.3`; its figures are compared with those of `pool`. */
+  /** `name` is the name of the process, for example `web.3`. Its figures are compared with those of `pool`. */
   | { kind: "process"; name: string; process: Process; pool: string }
   /** A process that forks the instances of its pool; its `name` is null if a newer template follows. */
   | { kind: "template"; name: string | null; template: TemplateStatus }
@@ -127,8 +127,8 @@ export function selectable(model: RowsOf): string[] {
 }
 
 /**
- * Returns the name to select: the current one if possible, otherwise the last one of its pool, otherwise the first instance. The selection
- * keeps its place when an instance is removed, and is always visible.
+ * Returns the name to select: the current one if possible, otherwise the last one of its pool, otherwise the first instance. So the
+ * selection keeps its place when an instance is removed, and is always visible.
  */
 export function keepSelection(model: RowsOf & Pick<Model, "selected">): string | null {
   const names = selectable(model);

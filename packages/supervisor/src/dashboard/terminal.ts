@@ -105,7 +105,7 @@ function keysOfStdin({ onPasted, onMouse }: Pick<TerminalOptions, "onPasted" | "
     isTTY: true,
     isRaw: false,
     setRawMode(on: boolean) {
-      // In the background, the kernel would stop this process for the change; the shell has already set the terminal's mode.
+      // In the background, the kernel would stop this process if it changed the mode. The shell has already set the terminal's mode.
       if (isInForeground()) stdin.setRawMode?.(on);
       keys.isRaw = on;
       return keys;
@@ -191,7 +191,7 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
   const comeBack = () => {
     clearTimeout(returning);
     if (restored) return;
-    // Signals such as SIGTERM also continue a stopped process; the terminal is the shell's until `fg`.
+    // Signals such as SIGTERM also continue a stopped process, but the terminal belongs to the shell until `fg`.
     if (!isInForeground()) {
       if (!isAway) leaveScreen();
       returning = setTimeout(comeBack, LOOK_EVERY_MS);
@@ -201,7 +201,7 @@ export function openTerminal({ colour, onKey, onResize, ...events }: TerminalOpt
     if (!isAway) screen.leave();
     isAway = false;
     process.off("SIGTSTP", suspend).on("SIGTSTP", suspend);
-    // The shell may have ended raw mode; setting it again has no effect.
+    // The shell may have ended raw mode. If it has not, setting it again has no effect.
     keys.setRawMode(false);
     keys.setRawMode(true);
     screen.enter();

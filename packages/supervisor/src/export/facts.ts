@@ -36,10 +36,13 @@ export interface Box {
 export const PACELINE_IN_IMAGE = "node_modules/.bin/paceline";
 /** The time that a supervisor and a balancer need in addition to their deadlines, in milliseconds. */
 const STOP_MARGIN_MS = 1000;
-/** The maximum memory of the supervisor without load; below, of each balancer; in megabytes. */
+/** The maximum memory, in megabytes and without load, of the supervisor and of each balancer. */
 const SUPERVISOR_MB = 100;
 const BALANCER_MB = 60;
-/** How long a proxy in front may take to notice, if it checks each second and believes the second failure. In milliseconds. */
+/**
+ * How long a proxy in front may take to notice that a machine is gone, if it checks each second and acts on the second failure. In
+ * milliseconds.
+ */
 export const NOTICE_MS = 3000;
 
 /** The maximum time of a start, and of a stop, in milliseconds. */
@@ -99,7 +102,7 @@ export function sizesOf({ instances, scaling }: PoolConfig): { min: number; max:
   return { min: scaling?.min ?? instances, max: scaling?.max ?? instances };
 }
 
-/** Returns the memory that the whole fleet may take; `unlimited` are the pools without `maxMemoryMb`. */
+/** Returns the memory that the whole fleet may take, and in `unlimited` the pools without `maxMemoryMb`. */
 export function memoryOf({ pools, balancer }: FleetConfig): { megabytes: number; unlimited: string[] } {
   const unlimited = pools.filter(({ recycle }) => recycle.maxMemoryMb === 0).map(({ name }) => name);
   // A recycled process runs beside its replacement.
@@ -114,7 +117,7 @@ export function stickyOf({
 }: FleetConfig): { pool: string; rule: NonNullable<RelayTraits["sticky"]> } | undefined {
   for (const { name, relayed } of pools) {
     const { sticky: rule } = relayed;
-    // A loose rule only distributes requests over the instances of a machine: its clients may use another machine.
+    // A loose rule only distributes requests over the instances of a machine, so its clients may use another machine.
     if (rule !== undefined && rule.isLoose !== true) return { pool: name, rule };
   }
   return undefined;

@@ -14,7 +14,10 @@ import { notesFor } from "./notes.js";
 
 /** The time limit for connecting to a machine, in seconds. */
 const CONNECT_S = 2;
-/** How much later the deadlines of the proxy are than those of the fleet, whose responses explain what happened. In seconds. */
+/**
+ * How much later the deadlines of the proxy are than those of the fleet, in seconds, so that clients get the fleet's responses, which
+ * explain what happened.
+ */
 const MARGIN_S = 5;
 /** How long a machine may acknowledge nothing, in seconds. */
 const SILENT_S = 3;

@@ -89,7 +89,7 @@ export function kamal(input: ExportInput): string {
   return text.replaceAll("<%", "<%%");
 }
 
-/** Splits the name of an image into its parts. Without a server, it is one of Docker Hub. */
+/** Splits the name of an image into its parts. An image without a server is on Docker Hub. */
 export function imageParts(image: string): { server: string | undefined; name: string; tag: string | undefined } {
   const [, place = "", tag] = /^(.*?)((?::[^/:@]*)?(?:@.*)?)$/s.exec(image) ?? [];
   const slash = place.indexOf("/");

@@ -1,6 +1,6 @@
 /**
- * Comments about settings that an export cannot carry over, or that differ behind a proxy and in a container. A new comment is an entry of
- * NOTES.
+ * Comments about settings that an export cannot carry over, or that have another effect behind a proxy and in a container. A new comment is
+ * an entry of NOTES.
  */
 import type { FleetConfig } from "../core/model.js";
 import { hostPort, isForAll, isLoopback, memoryOf, NOTICE_MS, stickyOf, tcpAddress } from "./facts.js";

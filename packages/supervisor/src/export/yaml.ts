@@ -1,6 +1,6 @@
 /** Writes YAML in block style with comments, as far as the exports need it. */
 
-/** A key that begins with `#` is a comment at this position; undefined keys are left out. */
+/** A key that begins with `#` is a comment at this position. Undefined keys are left out. */
 export type Yaml = string | number | boolean | readonly Yaml[] | { readonly [key: string]: Yaml | undefined };
 
 /** Returns the text of one document, with comment lines before it. */

@@ -185,7 +185,7 @@ export class StartedFleet extends FleetClient implements CreatedFleet {
     const output = supervisor.output();
     const lastLines = output.trimEnd().split("\n").slice(-20);
     if (lastLines.at(-1) === "") lastLines.pop();
-    // If two supervisors were started at once, the one that has lost prints nothing.
+    // If two supervisors were started at once, the one that did not get the lock prints nothing.
     const winner = lastLines.length > 0 ? undefined : lockHolder(this.runDir);
     if (winner !== undefined) {
       const { code: reason, message } = runningIn(this.runDir, winner.pid);

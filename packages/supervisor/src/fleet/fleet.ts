@@ -316,7 +316,7 @@ export class FleetClient implements Fleet {
   }
 
   /**
-   * If the supervisor was killed after it had been found, reports the same error as if it had been killed before.
+   * If the supervisor was killed after it had been found, reports the same error as if it had been killed earlier.
    * @throws the error
    */
   private async explainAbsence(error: unknown): Promise<never> {

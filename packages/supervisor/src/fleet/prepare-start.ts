@@ -135,7 +135,7 @@ async function fleetOfMissingSource(start: FleetStart, request: LoadRequest): Pr
   return undefined;
 }
 
-/** Returns the possible sources of this start if none of them exists. */
+/** If none of the sources of this start exists, returns the possible ones. */
 function missingSources(request: LoadRequest): FleetSource[] {
   const { target, staticFolder, fapwsScript, pythonApp, command, worker, proxy, config, cwd } = request;
   if (staticFolder !== undefined) return ifNothing({ kind: "static", folder: resolve(cwd, staticFolder) });

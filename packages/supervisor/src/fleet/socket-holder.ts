@@ -13,11 +13,14 @@ import { findOrphans } from "../run-dir/orphans.js";
 import { distrust } from "../run-dir/trust.js";
 
 /**
- * How long to wait: balancers try to connect four times a second. One that can run is waited for longer than one that is stopped, because
- * the sockets would be lost without it.
+ * How long to wait, in milliseconds. Balancers try to connect four times a second. For a balancer that can run, the wait is longer than for
+ * one that is stopped, because without it the sockets would be lost.
  */
 const PATIENCE = { usualMs: 8_000, mostMs: 20_000 };
-/** A balancer without its first snapshot also has the sockets; one of an earlier version does not pass them on. In milliseconds. */
+/**
+ * The same, in milliseconds, for a balancer without its first snapshot, which also has the sockets, and for one of an earlier version,
+ * which does not pass them on.
+ */
 const STARTING_AFTER_MS = 1_000;
 const LOOK_EVERY_MS = 50;
 const REPLY_TIMEOUT_MS = 5_000;
@@ -37,8 +40,8 @@ export interface SocketHolder {
 }
 
 /**
- * Finds a balancer of the fleet in `runDir`, if that has lost its supervisor. Serves its control channel meanwhile, under the lock
- * of the run directory, and lets go of both before it returns. Undefined if no balancer connects, or a supervisor holds the lock.
+ * Finds a balancer of the fleet in `runDir`, if that balancer has lost its supervisor. Meanwhile serves its control channel, under the lock
+ * of the run directory, and releases both before it returns. Undefined if no balancer connects, or a supervisor holds the lock.
  * @throws PacelineError `busy` if two supervisors hand the fleet over
  */
 export async function findSocketHolder(runDir: string, patience = PATIENCE): Promise<SocketHolder | undefined> {
@@ -64,7 +67,7 @@ export async function findSocketHolder(runDir: string, patience = PATIENCE): Pro
 
 /**
  * Takes the lock of the run directory. Another start may hold it for a moment, for example when several balancers start a supervisor at
- * once; a start without the sockets must not win then. Returns undefined if a supervisor has the lock.
+ * once. A start without the sockets must not win then. Returns undefined if a supervisor has the lock.
  */
 async function lockAmongStarts(runDir: string, mostMs: number): Promise<RunDirLock | undefined> {
   const startedAt = performance.now();
@@ -134,7 +137,7 @@ class BriefChannel {
         if (waitedMs >= STARTING_AFTER_MS && this.starting?.destroyed === false) done(this.starting);
         const present = [...this.tokens.values()].filter((pid) => identify(pid) !== undefined);
         const canOneRun = present.some((pid) => !isStopped(pid));
-        // All have exited, as in a stop: this start must not keep the lock from others.
+        // All balancers have exited, as in a stop. This start must not keep the lock from others.
         if (present.length === 0) done(undefined);
         if (waitedMs >= (canOneRun ? mostMs : usualMs)) done(undefined);
       }, LOOK_EVERY_MS);

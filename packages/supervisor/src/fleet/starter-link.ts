@@ -1,6 +1,6 @@
 /**
  * The connection between a starting process and a supervisor that is not its child, over a unix socket of the starting process. The
- * supervisor sends its pid, its notice, and when it exits its exit status. The starting process sends `detach` before it leaves the fleet
+ * supervisor sends its pid, its notice, and its exit status when it exits. The starting process sends `detach` before it leaves the fleet
  * running. When a supervisor hands over to another, the next one takes the connection.
  */
 import { rmSync } from "node:fs";

@@ -13,7 +13,7 @@ const END_TIMEOUT_MS = 10_000;
 const END_POLL_MS = 10;
 /** How long a supervisor may take to exit after its connection is lost, in milliseconds. */
 const EXIT_TIMEOUT_MS = 3_000;
-/** The maximum number of attempts. Each further one meets another supervisor that is also killed. */
+/** The maximum number of attempts. Each further attempt meets another supervisor that is also killed. */
 const MAX_ROUNDS = 100;
 /** A supervisor that keeps running loses the connection of at most one request. */
 const MAX_LOST = 3;
@@ -22,7 +22,7 @@ const MAX_LOST = 3;
 type Ask = (controlSocket: string, timeoutMs: number | undefined) => Promise<OperationDone>;
 
 /**
- * Stops the rest of a fleet whose supervisor was killed. If another supervisor takes over meanwhile, asks that one.
+ * Stops the rest of a fleet whose supervisor was killed. If another supervisor takes over meanwhile, asks it to stop the fleet.
  * @param deadline by performance.now()
  * @throws PacelineError `timeout`, `busy` during an upgrade, `failed` if a process does not exit
  */

@@ -77,7 +77,7 @@ export async function launchSupervisor(
 }
 
 /**
- * A start by a balancer may come after one by an operator, or after a stop; it must then leave no process behind.
+ * A start by a balancer may come after a start by an operator, or after a stop. It must then leave no process behind.
  * @throws PacelineError `running` or `not-running`
  */
 function refuseWithoutFleet(runDir: string): void {
@@ -105,7 +105,7 @@ export async function launchByBalancer(
         return await spawnByBalancer(holder, start, prepared, stopWithClient);
       } catch (error) {
         if (holder.isStarting) return undefined;
-        // The balancer may have exited meanwhile, and another one may do it. Without any, this process starts the supervisor itself.
+        // The balancer may have exited meanwhile, and another balancer may start the supervisor. Without any balancer, this process does.
         if (tries === MOST_HOLDERS) throw error;
       }
     }
@@ -172,12 +172,12 @@ async function spawnByBalancer(
         writeFileSync(path, JSON.stringify(value), { mode: 0o600, flag: "wx" });
         return true;
       });
-    // If it could not be written, the supervisor gets the balancer's environment.
+    // If the file could not be written, the supervisor gets the balancer's environment.
     const hasEnvironment = writes(environmentFile, env);
     if (!hasEnvironment) rmSync(environmentFile, { force: true });
     if (writes(fleetFile, fleet)) own.push("--fleet-file", fleetFile);
     else rmSync(fleetFile, { force: true });
-    // The fleet's user may have another default.
+    // The fleet's user may have another default folder.
     const named = { ...start, runDir: prepared.runDirPath };
     pid = await holder.spawn({
       ...{ command, args: [...args, ...argumentsOf(named, stopWithClient, own)], title, cwd },
@@ -240,7 +240,7 @@ function programOf(prepared: PreparedStart) {
   const { fleet, request, runtimes, runDirPath } = prepared;
   const { cwd } = request;
   const { user } = fleet.config;
-  // If a balancer starts it, it runs as the user from the beginning.
+  // If a balancer starts the supervisor, it runs as the user from the beginning.
   const ofUser = user === null || process.getuid?.() !== 0 ? {} : environmentOfUser(user);
   const environment = { ...request.environment, ...ofUser };
   return {

@@ -87,7 +87,7 @@ async function undone(error: PacelineError, fleet: FleetClient, { before, former
     const back = before.version === to ? "" : `; to go back: ${again}`;
     return new PacelineError(code, `${why}${runs}${back}`, { lastLines });
   };
-  // The deadline ends only the wait, and the operation in progress refuses another hand-over.
+  // The deadline ends only the wait. The operation in progress refuses another hand-over.
   if (code !== "failed" || !isThere) return mixed(message);
   const { onProgress } = how();
   onProgress(`${message}; going back to Paceline ${before.version}`);

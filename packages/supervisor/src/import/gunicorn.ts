@@ -195,7 +195,7 @@ export function importGunicorn(
   return result;
 }
 
-/** gunicorn raises its limit by up to the jitter; Paceline lowers it by a share. */
+/** gunicorn raises its limit by at most the jitter. Paceline lowers the limit by a share. */
 function requestLimit({ max_requests: least, max_requests_jitter: more }: Keys): Keys {
   if (typeof least !== "number" || least <= 0 || typeof more !== "number" || more <= 0) return {};
   const most = least + more;

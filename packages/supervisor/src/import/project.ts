@@ -192,7 +192,7 @@ function module(found: string, path: string, { scan }: FolderFacts): Proposal {
 }
 
 function folderOfFiles({ isFile }: FolderFacts): Proposal | undefined {
-  // Never the folder itself, which contains the config, package.json and similar files.
+  // This is never the folder itself, which contains the config, package.json and similar files.
   const folder = ["public", "dist", "build", "_site", "out"].find((each) => isFile(`${each}/index.html`));
   if (folder === undefined) return undefined;
   return {

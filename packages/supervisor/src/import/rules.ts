@@ -3,7 +3,7 @@
 /** Keys of a pool, and `name` and `listen` of its fleet, as in a config file. */
 export type Keys = Record<string, unknown>;
 
-/** A key of the source without an exact counterpart, and what to do instead. */
+/** A key of the source without an exact counterpart, and what to use instead. */
 export interface Note {
   /** The app or process type of the source; empty for a key of the whole file. */
   app: string;
@@ -88,7 +88,7 @@ function ruleOf<C>(rules: Rules<C>, key: string): Rule<C> | undefined {
   return found?.[1];
 }
 
-/** Adds keys to `keys`. If both have a table, the two are merged. */
+/** Adds keys to `keys`. If both have the same table, the two tables are merged. */
 export function merge(keys: Keys, more: Keys): void {
   for (const [key, value] of Object.entries(more)) {
     const before = keys[key];

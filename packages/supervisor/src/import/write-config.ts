@@ -45,7 +45,7 @@ function writeModule({ head, document, comments = {} }: ConfigText): string {
   return `${head.map((line) => `// ${line}\n`).join("")}export default ${table(document, [], "")};\n`;
 }
 
-/** Values come before tables, because a table in TOML reaches to the next one. */
+/** Values come before tables, because a table in TOML extends to the next one. */
 function writeToml({ head, document, comments = {} }: ConfigText): string {
   const lines = head.map((line) => `# ${line}`);
   const table = (keys: Keys, path: string[]) => {

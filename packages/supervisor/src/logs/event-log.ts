@@ -106,14 +106,17 @@ function subscribe<T>(listeners: Set<T>, listener: T): () => void {
   return () => listeners.delete(listener);
 }
 
-/** A balancer notices an exit first: a shim may take seconds to kill the leftover processes of its command. In milliseconds. */
+/**
+ * A balancer notices an exit before the supervisor does: a shim may take seconds to kill the leftover processes of its command. In
+ * milliseconds.
+ */
 const WAIT_FOR_END_MS = 30_000;
 const MAX_WAITING = 64;
 const MAX_TEXT = 200;
 
 /** Reports requests that crash the processes that run them, once these processes are known to have exited. */
 export class PoisonEvents {
-  /** Reports whose processes are still running, each with the timer that drops it. */
+  /** Reports whose processes are still running, each with the timer after which the report is dropped. */
   private readonly waiting = new Map<Poison, NodeJS.Timeout>();
 
   constructor(

@@ -9,7 +9,7 @@ const NOTHING = Buffer.alloc(0);
 export class LineCutter {
   private lost = 0;
   private partial: Buffer = NOTHING;
-  /** Whether a piece of the current line was already printed, so that its end is not a lost line. */
+  /** Whether a piece of the current line was already printed. If so, its end does not count as a lost line. */
   private isContinued = false;
   /** Whether the rest of the current line is skipped. */
   private isLosing = false;

@@ -7,7 +7,7 @@ import { LineCutter, MAX_LINE_BYTES } from "./line-cutter.js";
 
 const LAST_LINES = 20;
 /**
- * How many of the last lines are kept for a Python traceback, which has many; its innermost frames come first. faulthandler writes the
+ * How many of the last lines are kept, enough for a long Python traceback, whose innermost frames come first. faulthandler writes the
  * tracebacks of at most 100 threads.
  */
 const LAST_TRACEBACK_LINES = 1000;
@@ -22,8 +22,8 @@ const PASS_BYTES = 256 << 10;
 const RELEASE_BYTES = 1 << 20;
 
 /**
- * After this many bytes from all files, Bun's garbage is collected. Otherwise hundreds of megabytes of text accumulate. Half of it costs
- * twice the CPU time per line; twice of it saves a tenth and takes 10 MB more memory.
+ * After this many bytes from all files, Bun's garbage is collected. Otherwise hundreds of megabytes of text accumulate. Half of this number
+ * would cost twice the CPU time per line. Twice this number would save a tenth and take 10 MB more memory.
  */
 const BYTES_BETWEEN_COLLECTIONS = 2 << 20;
 let readSinceCollection = 0;
@@ -197,7 +197,7 @@ function beginOf(line: string): string {
   return line.length <= LAST_LINE_CHARACTERS ? line : Buffer.from(line.slice(0, LAST_LINE_CHARACTERS)).toString();
 }
 
-/** A smaller hole, in bytes, is not worth a call; holes cover whole blocks. */
+/** A hole smaller than this, in bytes, is not worth a call. Holes cover whole blocks. */
 const LEAST_BYTES = 64 << 10;
 const BLOCK_BYTES = 4096;
 
@@ -212,8 +212,8 @@ if (process.versions.bun === undefined) punch = punchByProgram;
 else if (isPossible) import("./punch-bun.js").then(({ punchHole }) => (punch = punchHole), giveUp).catch(giveUp);
 
 /**
- * Whether holes can be punched here, as far as known (FALLOC_FL_PUNCH_HOLE of fallocate(2): called directly on Bun, through util-linux's
- * program on Node). They can on ext4, xfs, btrfs, tmpfs and overlays on these. Elsewhere a file can only be truncated.
+ * Whether holes can be punched here, as far as known (FALLOC_FL_PUNCH_HOLE of fallocate(2), called directly on Bun, through util-linux's
+ * program on Node). ext4, xfs, btrfs, tmpfs and overlays on these support it. Elsewhere a file can only be truncated.
  */
 export function canRelease(): boolean {
   return isPossible;

@@ -1,6 +1,6 @@
 /**
- * How far the output files were read, for the next supervisor if this one is killed: a row of eight bytes for each file. A
- * write survives this process, because it is in the kernel's cache.
+ * How far the output files were read, for the next supervisor if this one is killed. The file has a row of eight bytes for each output
+ * file. A write survives this process, because it is in the kernel's cache.
  */
 import { closeSync, constants, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 

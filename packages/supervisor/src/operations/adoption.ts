@@ -200,7 +200,7 @@ export class FleetAdoption {
     });
   }
 
-  /** Returns the slots whose apps were told of a stop that did not follow. */
+  /** Returns the slots whose apps were notified of a stop that did not follow. */
   announced(): { pool: string; slots: number[]; generation: number }[] {
     if (this.state.stoppedFrom === undefined) return [];
     const { runner, children } = this.parts;

@@ -22,8 +22,8 @@ interface AgentCheckOptions {
 }
 
 /**
- * The maximum number of connections whose line was sent and whose peer has not closed yet. A further connection closes the oldest one, so
- * that idle peers do not keep others out.
+ * The maximum number of connections whose line was sent and whose peer has not closed yet. A further connection closes the oldest of them,
+ * so that idle peers do not keep others out.
  */
 const MAX_CONNECTIONS = 64;
 /** How long a peer may take to close, in milliseconds. */

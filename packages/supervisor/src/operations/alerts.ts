@@ -24,7 +24,7 @@ interface AlertsOptions {
   retryDelayMs?: (attempt: number) => number;
 }
 
-/** The maximum number of waiting alerts of one destination. Further ones are lost and counted. */
+/** The maximum number of waiting alerts of one destination. Further alerts are lost and counted. */
 const MAX_WAITING = 64;
 /** How often to check whether the quiet hours are over, in milliseconds. */
 const LOOK_EVERY_MS = 30_000;

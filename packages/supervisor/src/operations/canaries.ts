@@ -88,7 +88,7 @@ export interface Trial {
   config: DeployConfig;
   readonly since: number;
   phase: DeployStatus["phase"];
-  /** The start of the comparison, and below its end; null before it. */
+  /** The start of the comparison, and its end; null before it. */
   judgedSince: number | null;
   judgeBy: number | null;
   readonly judgements: Map<string, Judgement>;
@@ -96,7 +96,7 @@ export interface Trial {
   readonly begun: Set<string>;
   /** The operator's reason for rolling back; undefined if nobody has requested it. */
   rolledBack: string | undefined;
-  /** Whether an operator wants the deploy to wait after the verdict; below, whether to continue without a verdict. */
+  /** Whether an operator wants the deploy to wait after the verdict, and whether to continue without a verdict. */
   isHeld: boolean;
   wantsPromotion: boolean;
   /** Whether all slots have, or had, the release. */

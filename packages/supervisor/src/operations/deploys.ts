@@ -74,7 +74,7 @@ export class Deploys {
     return this.trial?.begun.has(pool) ?? false;
   }
 
-  /** Returns why a slot cannot be drained: its canary would get no requests, and the release would be promoted without a verdict. */
+  /** Returns why a slot cannot be drained. Its canary would get no requests, and the release would be promoted without a verdict. */
   refusalToDrain(name: string): (OperationResult & { ok: false }) | undefined {
     const { trial } = this;
     const isTried = trial?.parts.some((part) => {
@@ -110,7 +110,7 @@ export class Deploys {
     };
   }
 
-  /** Lets an operator continue without the verdict, or wait after it. A failing release is rolled back all the same. */
+  /** Lets an operator continue without the verdict, or wait after it. A failing release is rolled back in any case. */
   steer(what: DeploySteering): OperationResult {
     const { trial } = this;
     if (trial === undefined || trial.phase === "rolling" || trial.phase === "back" || trial.rolledBack !== undefined)
@@ -215,7 +215,7 @@ export class Deploys {
 
   // Rollback:
 
-  /** @param release undefined: whatever was deployed last */
+  /** @param release undefined: the last deploy, whatever it deployed */
   async rollback(release: string | undefined, onProgress: ProgressListener): Promise<OperationResult> {
     const { isStopping, isReloading } = this.options;
     if (isStopping()) return STOPPING;

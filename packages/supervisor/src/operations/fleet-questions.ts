@@ -81,11 +81,14 @@ export function wantedSlots(fleet: Fleet): Slot[] {
 
 /** Whether each wanted slot has been ready once. */
 export function wereAllReady(fleet: Fleet, book: SlotBook): boolean {
-  // There are no pools if the control socket responds before they are added.
+  // If the control socket responds before the pools are added, there are none.
   return fleet.pools.length > 0 && wantedSlots(fleet).every(({ name }) => book.of(name).everReady);
 }
 
-/** Only a start is `starting`. A fleet that has started once is running, even while an additional instance is not ready yet. */
+/**
+ * Only during its start is a fleet `starting`. A fleet that has started once is running, even while an additional instance is not ready
+ * yet.
+ */
 export function fleetState(
   fleet: Fleet,
   book: SlotBook,

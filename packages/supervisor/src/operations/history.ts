@@ -94,7 +94,7 @@ export class History {
       },
       step: (text) => {
         entry.steps.push({ afterMs: elapsedMs(), text });
-        // Writing limits them, too. This limits the memory of a long operation.
+        // Writing limits the steps, too. This limits the memory of a long operation.
         if (entry.steps.length > 2 * MAX_STEPS) entry = boundEntry(entry);
         saving ??= setTimeout(save, SAVE_STEPS_AFTER_MS).unref();
       },

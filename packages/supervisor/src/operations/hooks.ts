@@ -27,7 +27,7 @@ export interface HookContext {
 
 type HookFailure = OperationResult & { ok: false };
 
-/** How many of the first lines of a hook's output are passed on; below, of the last. */
+/** How many of the first and of the last lines of a hook's output are passed on. */
 const FIRST_LINES = 60;
 const LAST_LINES = 20;
 const MAX_FAILURE = 2_000;
@@ -53,7 +53,7 @@ export class Hooks {
   }
 
   /**
-   * Runs an operation after `before`, unless that fails, and then `after` or `onFailure`, whose failure is only reported.
+   * Runs `before`, then the operation unless `before` failed, and then `after` or `onFailure`, whose failure is only reported.
    * @param refusedAs the code if `before` fails
    */
   async around(

@@ -69,7 +69,7 @@ function failedPercentOf({ errors, resets, requests }: Arm): number {
   return requests === 0 ? 0 : (100 * (errors + resets)) / requests;
 }
 
-/** The minimum time after which a request counts as open, in milliseconds; below, the multiple of the control's p99. */
+/** The minimum time after which a request counts as open, in milliseconds, and as a multiple of the control's p99. */
 const OPEN_MS = 5000;
 const OPEN_FACTOR = 10;
 /** A client that waited for at least 1/LATE_PART of that time did not leave early. */
@@ -90,7 +90,7 @@ function readMemory(readings: MemoryReading[], { canary, fresh }: Arms, options:
     readings.push({ atMs, canaryBytes: ofCanary.bytes, controlBytes: ofControl.bytes });
 }
 
-/** Returns the mean memory of processes, and when the oldest of their samples was taken; null unless all have one. */
+/** Returns the mean memory of processes, and when the oldest of their samples was taken; null unless all processes have one. */
 function meanOf(ids: readonly string[], { children, usage }: JudgingOptions): { bytes: number; at: number } | null {
   const samples = ids.flatMap((id) => {
     const pid = children.get(id)?.pid;

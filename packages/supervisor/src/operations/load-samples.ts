@@ -68,7 +68,7 @@ export class LoadSamples {
     };
   }
 
-  /** Returns the responses that clients got per second. If the balancers do not report them, returns the instances' counts. */
+  /** Returns the responses that clients got per second. If the balancers do not report them, uses the instances' counts. */
   private throughput(loads: readonly { perSecond: number | null }[], reported: () => number): number {
     if (loads.length === 0 || loads.some(({ perSecond }) => perSecond === null)) return reported();
     return loads.reduce((all, { perSecond }) => all + (perSecond ?? 0), 0);
@@ -81,7 +81,7 @@ export class LoadSamples {
     let percent = 0;
     let isKnown = before !== undefined && now > before.at && processes.length > 0;
     for (const [leader, pids] of processGroups(processes)) {
-      // A negative number is the shim of a command, whose CPU time does not count.
+      // A negative number stands for the shim of a command, whose CPU time does not count.
       if (leader < 0) continue;
       for (const pid of pids) {
         const cpuMs = readStat(pid)?.cpuMs;

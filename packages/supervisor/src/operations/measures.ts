@@ -54,7 +54,7 @@ const MEASURES: { [Key in keyof FigureValues]: (of: Measured) => FigureValues[Ke
 function inFlightOf({ id, stats, relayed }: LiveProcess, liveness: Pick<LivenessWatch, "stalledMs">): number {
   const own = stats.last?.inFlight ?? 0;
   if (liveness.stalledMs(id) === null) return own;
-  // The balancers know more about a process that does not report.
+  // About a process that does not report, the balancers know more.
   return Math.max(
     own,
     [...relayed.values()].reduce((sum, count) => sum + count, 0),
@@ -129,7 +129,7 @@ export function poolFigures(sources: Sources, pool: Pick<Pool, "name" | "slots">
   return { inFlight, cpuPercent, rssBytes, latencyMs, latencyShape, errorsPerMinute };
 }
 
-/** Returns sums, the latencies of all together, and the age of the oldest process. */
+/** Returns the sums, the latencies of all processes together, and the age of the oldest process. */
 export function figuresOf(
   { usage, liveness }: Pick<Sources, "usage" | "liveness">,
   processes: readonly LiveProcess[],

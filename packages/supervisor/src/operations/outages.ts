@@ -38,7 +38,7 @@ export class Outages {
       if (reason === undefined) {
         const since = down.get(pool.name);
         down.delete(pool.name);
-        // A pool that was scaled to 0 serves nobody, as wanted.
+        // A pool that was scaled to 0 serves nobody, which is what the operator wants.
         if (!pool.slots.some(slotServes)) continue;
         wasUp.add(pool.name);
         if (since === undefined) continue;

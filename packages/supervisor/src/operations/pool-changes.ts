@@ -45,14 +45,14 @@ interface PoolGoal {
 }
 
 export class PoolChanges {
-  /** Whether a reload ended between two balancers, or is at them, so that no config describes all of them. */
+  /** Whether a reload ended between two balancers, or is replacing them, so that no config describes all of them. */
   areBalancersMixed = false;
   /** Whether a reload of all pools has reached the balancers, near its end. Before that, other operations may restart or scale them. */
   isAtBalancers = false;
 
   constructor(private readonly options: PoolChangesOptions) {}
 
-  /** Puts these generations of the pools into service. All processes belong to them already. */
+  /** Puts these generations of the pools into service. All processes already belong to them. */
   enter(goals: readonly { config: PoolConfig; generation: number }[]): void {
     const { runner, configs, publish } = this.options;
     for (const { config, generation } of goals) {
@@ -207,8 +207,8 @@ export class PoolChanges {
 }
 
 /**
- * Returns the size of a pool after a reload. A size that was set with `scale` is kept, unless the configured size has changed; for an
- * autoscaled pool, it is kept within its limits.
+ * Returns the size of a pool after a reload. A size that was set with `scale` is kept, unless the configured size has changed. For an
+ * autoscaled pool, the size is brought within the limits.
  */
 export function sizeOf(next: PoolConfig, before: PoolConfig | undefined, wanted: number): number {
   if (next.scaling !== null) return sizeWithin(next.scaling, wanted);

@@ -1,4 +1,4 @@
-/** The balancers' view of the fleet: snapshots, only one for a change of many steps, and whether requests are recorded. */
+/** The balancers' view of the fleet: snapshots, of which a change with many steps causes only one, and whether requests are recorded. */
 import type { CommandSpec, IdentityRules, RecordedRequests, Snapshot } from "@paceline/wire";
 import type { BalancerCoordination } from "../channel/balancer-coordination.js";
 import type { RecordingLine } from "../control/api.js";

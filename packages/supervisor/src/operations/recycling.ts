@@ -128,7 +128,7 @@ export class Recycling {
     };
   }
 
-  /** Returns how much longer a pool is not recycled after a failed replacement; null if it is. */
+  /** Returns how much longer a pool is not recycled after a failed replacement; null if it is recycled. */
   pauseSeconds(pool: string): number | null {
     const leftMs = (this.state.pauses.get(pool)?.until ?? 0) - performance.now();
     return leftMs > 0 ? Math.round(leftMs / 1000) : null;

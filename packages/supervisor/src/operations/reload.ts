@@ -30,7 +30,7 @@ export class Reload {
     this.changes = new PoolChanges(options);
   }
 
-  /** @param environment replaces the caller's environment for new processes; undefined: unchanged */
+  /** @param environment replaces the caller's environment for new processes; undefined: it does not change */
   async run(
     poolName: string | undefined,
     environment: Environment | undefined,

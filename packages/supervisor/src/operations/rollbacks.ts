@@ -32,7 +32,7 @@ export class Rollbacks {
   isUnderWay = false;
   /** Whether the last deploy was rolled back. */
   private isUndone = false;
-  /** What reloads read now; below, what they would read after a rollback. */
+  /** What reloads read now, and what they would read after a rollback. */
   private current: Deployed | undefined;
   private formerly: Deployed | undefined;
 
@@ -126,7 +126,7 @@ export class Rollbacks {
     return { ok: true, message: [text, ...notes].join("; ") };
   }
 
-  /** Returns how many instances a pool gets by a rollback: the number before the deploy, unless it was scaled since. */
+  /** Returns how many instances a pool gets by a rollback: as many as before the deploy, unless it was scaled since. */
   private sizeBefore({ name, wanted }: Pool, { scaling }: PoolConfig): [size: number, note?: string] {
     const [before, after] = this.options.configs.formerSizes.get(name) ?? [wanted, wanted];
     if (scaling !== null) return [sizeWithin(scaling, wanted)];
@@ -165,7 +165,7 @@ export class Rollbacks {
   }
 }
 
-/** Puts the slots first that can serve again at once. The others start their processes one after another. */
+/** Puts the slots that can serve again at once first. The others start their processes one after another. */
 function warmFirst(pool: Pool, generation: number, slots: readonly number[]): number[] {
   const isAtHand = (index: number) => {
     const warm = pool.slots.find((slot) => slot.index === index)?.warm;

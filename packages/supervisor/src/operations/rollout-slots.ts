@@ -124,7 +124,7 @@ export class RolloutSlots {
     else this.observeSlot(pool, runner.fleet, state, { index });
   }
 
-  /** Returns 0 for a slot with a control: its process is replaced by one of the same generation, so a return does not need it. */
+  /** Returns 0 for a slot with a control. Its process is replaced by one of the same generation, which a return does not need. */
   private keepWarmMs(index: number, { rollout, ways }: Running): number {
     const isControl = rollout.current.some((slot) => slot.index === index && slot.isControl);
     return isControl || rollout.direction === "back" ? 0 : (ways.keepWarmMs?.() ?? 0);
@@ -145,7 +145,7 @@ export class RolloutSlots {
     onProgress(`${slot.name}: ${text}`);
   }
 
-  /** Waits until it has stayed ready for a while, then checks its health. `observe` notices if it exits meanwhile. */
+  /** Waits until the replacement has stayed ready for a while, then checks its health. `observe` notices if it exits meanwhile. */
   private async prove(pool: string, index: number, state: Running): Promise<void> {
     const { runner, policyOf, examine } = this.options;
     const slot = findSlot(runner.fleet, pool, index);
@@ -182,7 +182,7 @@ export class RolloutSlots {
       return;
     }
     if (state.awaited.has(index) && slot !== undefined) {
-      // This ends, because a process that drains there is killed at its deadline.
+      // This ends, because a process that drains in the slot is killed at its deadline.
       const isLeftOver = other?.role === "replacement" && other.process.goal === "up";
       if (other === null || isLeftOver) this.renew(pool, index, state);
       return;

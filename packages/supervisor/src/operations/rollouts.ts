@@ -130,7 +130,7 @@ export class Rollouts {
           onProgress(`${pool}: ${rollout.failure}; restoring the old version`);
         } else if (rollout.done !== before.done && rollout.outcome?.ok !== false)
           onProgress(`${pool}: ${rollout.done.length} of ${rollout.total}`);
-        // Registers all of them before the first one starts, because a start triggers an observation.
+        // Registers all rollouts before the first one starts, because a start triggers an observation.
         for (const { type, index } of actions) if (type === "startReplacement") state.awaited.add(index);
         for (const action of actions) this.slots.act(pool, action, state);
         if (isHeld(rollout) && !isHeld(before)) canary?.onHeld();

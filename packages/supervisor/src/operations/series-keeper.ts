@@ -22,7 +22,7 @@ interface SeriesKeeperOptions {
   children: Pick<Children, "get" | "helpers">;
   stats: Pick<StatsBook, "takeEndedErrors">;
   usage: Pick<UsageSampler, "peek">;
-  /** Whether the pool gets requests; below, whether it is connected to the clients: balancers, and instances in direct mode. */
+  /** Whether the pool gets requests, and whether it is connected to the clients, as balancers and instances in direct mode are. */
   serves(pool: string): boolean;
   isFront(pool: string): boolean;
 }
@@ -80,7 +80,7 @@ export class SeriesKeeper {
   ): ReadonlyMap<string, number> {
     const known = this.growths.get(pool);
     if (known !== undefined && this.second - known.second < GROWTH_EVERY_SECONDS) {
-      // A process that is younger than that has taken the name of another.
+      // A process that is younger than that has taken over the name of another one.
       const isYoung = new Set(
         processes.filter((each) => each.uptimeSeconds <= GROWTH_EVERY_SECONDS).map(({ name }) => name),
       );

@@ -94,7 +94,7 @@ export class StateKeeper {
   }
 
   /**
-   * Resolves when the current state is in the file, or could not be written: a change that was reported as done must survive this process.
+   * Resolves when the current state is in the file, or could not be written. A change that was reported as done must survive this process.
    */
   async saved(): Promise<void> {
     let timer: NodeJS.Timeout | undefined;

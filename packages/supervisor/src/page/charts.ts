@@ -52,7 +52,7 @@ export interface ChartOptions {
   /** The colour of the line. */
   hue: string;
   text(value: number): string;
-  /** The Unix time in milliseconds of the newest value; below, the time between two values. */
+  /** The Unix time in milliseconds of the newest value, and the time between two values. */
   now: number;
   everyMs: number;
   marks: readonly HistoryMark[];

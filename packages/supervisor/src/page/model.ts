@@ -191,7 +191,7 @@ export function levelOf({ level, text, lost }: Pick<LogLine, "level" | "text" | 
   return ERROR.test(start) ? "error" : WARN.test(start) ? "warn" : "info";
 }
 
-/** A test of a line; below, why the filter is invalid. */
+/** A test of a line, and why the filter is invalid. */
 interface LineFilter {
   accepts(line: LogLine): boolean;
   problem: string | null;

@@ -140,7 +140,7 @@ function heading(key: string, title: string, sort: Sort, on: On, kind: string): 
   );
 }
 
-/** Returns the processes in the order of a column: highest first, unknown ones last; for the name by their numbers. */
+/** Returns the processes in the order of a column: highest first, unknown values last. For the name, returns them by their numbers. */
 export function sorted<P extends Process>(processes: readonly P[], { key, isReversed }: Sort): P[] {
   const indexOf = ({ name }: P) => Number(name.slice(name.lastIndexOf(".") + 1));
   const rankOf = (process: P) => {

@@ -46,8 +46,8 @@ function mapFigures(
 }
 
 /**
- * Returns the series with the newest samples of the same fleet. Known samples are replaced; seconds that were missed stay unknown; names
- * that no longer have samples are dropped.
+ * Returns the series with the newest samples of the same fleet added. They replace known samples. Seconds that were missed stay unknown.
+ * Names that no longer have samples are dropped.
  */
 export function advance(before: Series, recent: FigureHistory): Series {
   const { length, everyMs } = before;

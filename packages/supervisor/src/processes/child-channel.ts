@@ -267,8 +267,8 @@ export function sendDrain({ connection, drainDeadline, released }: LiveProcess):
 
 /**
  * Records the request that a stalled process is running, as `by` reports it. While the process stays stalled, reports of other balancers
- * are ignored, for example of one that has replaced the first: they know only requests that wait. The same applies to a report after the
- * kill was decided.
+ * are ignored, because they know only requests that wait, like a balancer that has replaced the first one. A report after the kill was
+ * decided is ignored, too.
  */
 export function noteRunning(
   child: Pick<LiveProcess, "running" | "runningBy" | "verdict">,
@@ -280,7 +280,7 @@ export function noteRunning(
   child.runningBy = by;
 }
 
-/** Records a request that `by` reports as overdue. If it no longer reports it, the request has ended. */
+/** Records a request that `by` reports as overdue. If `by` no longer reports it, the request has ended. */
 function noteOverdue(child: LiveProcess, by: string, overdue: OverdueRequest | undefined): void {
   if (overdue === undefined) {
     if (child.overdue?.by === by) child.overdue = null;

@@ -26,12 +26,12 @@ import {
   slowedText,
 } from "../core/control-groups.js";
 
-/** The maximum number of rounds: a process that forks while processes leave a group can be missed in one round. */
+/** The maximum number of rounds. If a process forks while processes leave a group, one round can miss the fork. */
 const MOST_ROUNDS = 10;
-/** How often a group whose processes are exiting is checked, in milliseconds; below, the maximum number of checks. */
+/** How often a group whose processes are exiting is checked, in milliseconds, and how many times at most. */
 const LOOK_EVERY_MS = 50;
 const MAX_LOOKS = 100;
-/** From this check on, remaining processes are killed: the search for leftover processes is over. */
+/** From this check on, remaining processes are killed, because the search for leftover processes is over. */
 const KILL_AT_LOOK = 10;
 
 interface ControlGroupsOptions {

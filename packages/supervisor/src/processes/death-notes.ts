@@ -5,11 +5,11 @@ import { type DeathHistory, type DeathKind, MAX_REQUESTS } from "../core/deaths.
 import type { Frame } from "../core/stacks.js";
 
 const MAX_LOST_MESSAGES = 16;
-/** Balancers report the requests that an exit has cost at most this long after we notice the exit. */
+/** How long after we notice an exit balancers may report the requests that were lost with it. */
 export const TOGETHER_MS = 6000;
 /** How much earlier than us a balancer may notice an exit. A request that was lost even earlier has another cause. */
 const BEFORE_MS = 500;
-/** How much earlier a request may be lost than the process is killed for it: the client of a request that is too slow gets 504 first. */
+/** How much earlier than the kill of its process a request may be lost, because the client of a request that is too slow gets 504 first. */
 const BEFORE_KILL_MS = 4000;
 
 export class DeathNotes {
@@ -25,7 +25,7 @@ export class DeathNotes {
   stack: string[] = [];
   /** The function of the app in that stack, such as `total (app.js:12)`. */
   place: string | undefined;
-  /** The stack that a dump has shown since the process last sent a message: Node does not show one again while it is blocked. */
+  /** The stack that a dump has shown since the process last sent a message. While a process is blocked, Node shows no further stack. */
   dumped: Frame[] = [];
   /** The number of its report, until an event has mentioned it. */
   report: number | null = null;

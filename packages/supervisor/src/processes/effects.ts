@@ -100,7 +100,7 @@ export class Effects {
         return;
       case "setDeadline":
         timers.set(target.id, effect.at, () => this.options.onDeadline(target));
-        // Each waiting state has a deadline, so this also detects whether requests still wait for a pool without ready processes.
+        // Each waiting state has a deadline. So this also detects whether requests still wait for a pool without ready processes.
         if (target.pool !== BALANCER_POOL) this.options.publish();
         return;
       case "clearDeadline":

@@ -38,8 +38,8 @@ export function noteEjection(
 }
 
 /**
- * Returns whether a process gets no new requests because of its health; "failing" if it should get none, but all balancers concerned still
- * send it requests.
+ * Returns whether a process gets no new requests because of its health. Returns "failing" if it should get none, but all balancers
+ * concerned still send it requests.
  */
 export function outForHealth(child: {
   readonly failsChecks: boolean;

@@ -33,7 +33,7 @@ export class Exposure {
     private readonly readSockets = (): ListeningSocket[] => [...listeningSockets()],
   ) {}
 
-  /** Checks an instance three times after it became ready. Balancers are exempt: they are meant to be reachable. */
+  /** Checks an instance three times after it became ready. Balancers are not checked, because they are meant to be reachable. */
   watch(child: LiveProcess): void {
     if (child.kind === "balancer") return;
     // An adopted instance was already checked by the former supervisor, and many are adopted at once, so one check is enough.

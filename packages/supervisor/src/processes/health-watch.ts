@@ -11,7 +11,7 @@ interface HealthWatchOptions {
   warmupOf(child: LiveProcess): WarmupConfig | undefined;
   /** Whether the instance already serves, for example since before this supervisor started. */
   isServing(child: LiveProcess): boolean;
-  /** Called when the warm-up failed or took too long; the instance gets requests all the same. */
+  /** Called when the warm-up failed or took too long. The instance gets requests in any case. */
   onCold(child: LiveProcess, problem: string): void;
   report(child: LiveProcess, report: Report): void;
   /** Called when an instance stops getting new requests or gets them again: `child.failsChecks` has changed. */
@@ -56,7 +56,7 @@ export class HealthWatch {
     const isOurs = child.kind === "instance" && child.commandTag === null;
     const health = child.kind === "instance" ? this.options.healthOf(child) : undefined;
     const hasWarmup = child.kind === "instance" && this.options.warmupOf(child) !== undefined;
-    // The shim of a program has already checked readyPath.
+    // The shim of a program has already checked `readyPath`.
     const readyPath = isOurs ? health?.readyPath : undefined;
     const healthPath = isOurs ? health?.healthPath : undefined;
     const mustWait = health !== undefined && (readyPath !== undefined || hasWarmup);
@@ -83,7 +83,7 @@ export class HealthWatch {
     const health = child.kind === "instance" ? this.options.healthOf(child) : undefined;
     if (health?.healthPath === undefined || isBusy(child)) return undefined;
     const problem = await this.ask(child, health, health.healthPath);
-    // If the instance is being stopped, `fault` has the reason; that nothing listens any more is only a consequence.
+    // If the instance is being stopped, `fault` has the reason. That nothing listens any more is only a consequence.
     return problem === undefined ? undefined : (child.fault ?? problem);
   }
 

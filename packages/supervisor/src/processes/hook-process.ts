@@ -32,7 +32,7 @@ export function runHookProcess({ command, cwd, environment, timeoutMs, onLine }:
   const [program = "", ...args] = command;
   let child: ChildProcess;
   try {
-    // A pipe and not a file: a migration must run even if the disk is full.
+    // A pipe instead of a file, because a migration must run even if the disk is full.
     child = spawn(program, args, { cwd, env: environment, detached: true, stdio: ["ignore", "pipe", "pipe"] });
   } catch (error) {
     // Bun throws where Node emits an error.
@@ -59,7 +59,7 @@ export function runHookProcess({ command, cwd, environment, timeoutMs, onLine }:
     const reason = await exited;
     clearTimeout(deadline);
     clearTimeout(hardKill);
-    // Nobody owns the processes that the command left in the background.
+    // The processes that the command left in the background have no owner.
     signal("SIGKILL");
     let rest: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {

@@ -16,7 +16,7 @@ interface LivenessWatchOptions {
   /** Returns the pool's `requestTimeoutMs`; 0: no limit. */
   requestTimeoutMs(pool: string): number;
   report(child: LiveProcess, report: Report): void;
-  /** Called if a process was hung, but its event loop turned while it was examined: it is not killed. */
+  /** Called if a process was hung, but its event loop turned while it was examined. The process is not killed. */
   onRanAgain(child: LiveProcess, message: string): void;
 }
 
@@ -24,7 +24,7 @@ const TICK_MS = 1000;
 /** The tick interval while no messages arrive and no process has a request. */
 const QUIET_TICK_MS = 5000;
 const SHORTEST_TICK_MS = 50;
-/** How long waiting messages are read between the detection of an overdue process and the verdict. */
+/** How long waiting messages are read after an overdue process was detected, before the verdict. */
 const READ_PASS_MS = 10;
 /** Reports within this time after a request arrived do not count: they may have been sent just before it, and read by us later. */
 const REPORT_MS = 500;
@@ -73,7 +73,7 @@ export class LivenessWatch {
     if (this.dueAt > performance.now() + TICK_MS) this.arm(TICK_MS);
   }
 
-  /** Pings the process, and returns a text if it does not respond; undefined if it does, or has no control channel. */
+  /** Pings the process. Returns a text if the process does not respond; undefined if it does, or if it has no control channel. */
   ask({ id, connection }: LiveProcess): Promise<string | undefined> {
     if (connection === null) return Promise.resolve(undefined);
     return new Promise((resolve) => {
@@ -119,7 +119,7 @@ export class LivenessWatch {
       const timeoutMs = this.options.requestTimeoutMs(child.pool);
       const forMs = performance.now() - child.overdue.since;
       if (timeoutMs === 0) continue;
-      // The oldest request at the instance ran first; the other requests waited for it.
+      // The oldest request at the instance ran first, and the other requests waited for it.
       if (forMs < timeoutMs || (isSharedByBalancers(child) && forMs < timeoutMs + BALANCERS_MS)) {
         this.lookAtOverdue(child);
         continue;
@@ -166,7 +166,7 @@ export class LivenessWatch {
     } else this.arm(this.isQuiet(watched) ? QUIET_TICK_MS : TICK_MS);
   }
 
-  /** Whether the slow tick is enough. It is not while a balancer reports an overdue request, even one at a draining process. */
+  /** Whether the slow tick is enough. It is not enough while a balancer reports an overdue request, even one at a draining process. */
   private isQuiet(watched: readonly Watched[]): boolean {
     const hasOverdue = [...this.options.children.alive()].some(({ overdue }) => overdue !== null);
     return !hasOverdue && this.liveness.isQuiet(watched);
@@ -211,7 +211,7 @@ export class LivenessWatch {
     if (child.maxInFlight === 1 || (type === "hung" && !isPython)) return report();
     // If the process can still read this message, it writes the stack of the thread that runs the request or blocks the event loop.
     if (isPython) child.connection?.send({ type: "describeOverdue" });
-    // The process leaves its pool immediately, and its other requests, also those of other balancers, may finish.
+    // The process leaves its pool immediately. Its other requests, also those of other balancers, may finish.
     report(HEAR_MS);
   }
 
@@ -257,7 +257,7 @@ export class LivenessWatch {
   }
 }
 
-/** Whether another balancer than the one that reported the overdue request also has requests at this process. */
+/** Whether a balancer other than the one that reported the overdue request also has requests at this process. */
 function isSharedByBalancers({ overdue, relayed }: LiveProcess): boolean {
   return [...relayed].some(([balancer, inFlight]) => inFlight > 0 && balancer !== overdue?.by);
 }

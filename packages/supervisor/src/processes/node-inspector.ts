@@ -8,7 +8,7 @@ const OPENED = /^Debugger listening on ws:\/\/127\.0\.0\.1:(\d{1,5})(\/[\w-]{1,1
 /** Lines that Node writes about its inspector, which are not output of the app. */
 const SAID = /^(?:Debugger (?:listening on|ending on) ws:|Debugger attached\.|For help, see: https:\/\/nodejs\.org\/)/;
 const POLL_MS = 20;
-/** Larger than the description of any script or deep stack. */
+/** The maximum size of a message, which is larger than the description of any script or deep stack. */
 const MAX_MESSAGE_BYTES = 4 << 20;
 const MAX_SCRIPTS = 20_000;
 /** How long it may take to close the inspector of a process that continues to run. */
@@ -98,7 +98,7 @@ class Session {
     );
   }
 
-  /** Called when the time is over: if the process has responded, no JavaScript ran. */
+  /** Called when the time is over. If the process has responded, no JavaScript ran. */
   finish(): void {
     if (this.isOver) return;
     if (!this.goesOn || !this.isOpen) return this.end();
@@ -157,7 +157,7 @@ class Session {
     const { id, method, params } = message;
     if (method === "Debugger.scriptParsed" && this.urls.size < MAX_SCRIPTS)
       this.urls.set(params?.scriptId ?? "", params?.url ?? "");
-    // The pause is requested; until the reply to the request arrives, nothing else may stop the process.
+    // The pause is requested. Until the reply to that request arrives, nothing else may stop the process.
     if (id === 2) this.frames ??= [];
     if (id === 4) return this.end();
     if (method !== "Debugger.paused") return;
@@ -181,7 +181,7 @@ class Session {
     const text = Buffer.from(JSON.stringify({ id, method, params }));
     const head =
       text.length < 126 ? [0x81, 0x80 | text.length] : [0x81, 0x80 | 126, text.length >> 8, text.length & 0xff];
-    // A mask of zeros is enough: masking protects proxies (RFC 6455, section 10.3), and there are none between us and the process.
+    // A mask of zeros is enough: masking protects proxies (RFC 6455, section 10.3), and there is no proxy between us and the process.
     this.socket.write(Buffer.concat([Buffer.from([...head, 0, 0, 0, 0]), text]));
   }
 }

@@ -13,7 +13,7 @@ import type { SlotPolicy } from "../core/process.js";
 import { seconds } from "../core/words.js";
 import { BALANCER_POOL } from "./live-process.js";
 
-/** The configuration from which processes of one generation are spawned. */
+/** The configuration from which the processes of one generation are spawned. */
 export interface Generation {
   pool: PoolConfig;
   environment: Record<string, string>;
@@ -129,7 +129,7 @@ export class PoolConfigs {
     return this.fleet.listen.length === 0 ? { least: 0, most: 0 } : { least: 1, most: MAX_INSTANCES };
   }
 
-  /** Returns the scaling rules of an autoscaled pool; null if its number of instances is fixed. */
+  /** The pools that balancers know. A new pool is added only when it is ready. A pool without requests or in direct mode is never added. */
   scalingOf(pool: string): ScalingConfig | null {
     return this.pool(pool)?.scaling ?? null;
   }
@@ -185,7 +185,7 @@ export function endingBy(stopBy: number | undefined, policy: SlotPolicy): SlotPo
   return { ...policy, drainTimeoutMs: leftMs, hasRestOfStop };
 }
 
-/** Shortens `minReadyMs` under --watch, where a developer waits for each reload; crashes right after the start are still detected. */
+/** Shortens `minReadyMs` under --watch, where a developer waits for each reload. Crashes right after the start are still detected. */
 export function whileWatched(policy: SlotPolicy): SlotPolicy {
   return { ...policy, minReadyMs: Math.min(policy.minReadyMs, WATCHED_MIN_READY_MS) };
 }

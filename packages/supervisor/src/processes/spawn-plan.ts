@@ -33,13 +33,13 @@ export interface SpawnPlan {
   maxOutputBytes: number;
   /** The unix socket that an instance listens on; null for a balancer or a worker. */
   socket: string | null;
-  /** The TCP address that it listens on instead. */
+  /** The TCP address that it listens on instead of a socket. */
   tcp: TcpAddress | null;
   /** The spawn tag of a command's processes; null if there is none. */
   commandTag: string | null;
   /**
-   * The spawn tag of the processes that an instance starts, to find them after the instance has exited; null if it starts none, or a shim
-   * handles them.
+   * The spawn tag of the processes that an instance starts, to find them after the instance has exited. Null if it starts none, or if a
+   * shim handles them.
    */
   tag: string | null;
   /** The maximum number of requests that a balancer sends to it at once; null: only the balancer's own limits apply. */

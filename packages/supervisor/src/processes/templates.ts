@@ -20,7 +20,7 @@ export interface TemplatesOptions {
   plan(template: Pick<Template, "id" | "name" | "pool" | "generation" | "attempt">, token: string): SpawnPlan;
   /** Whether processes of this generation may be requested again. */
   isWanted(pool: string, generation: number): boolean;
-  /** Called when a template exited that was still needed. */
+  /** Called when a template exited although it was still needed. */
   onTemplateDied(template: Template, ending: Ending): void;
 }
 
@@ -245,7 +245,7 @@ export class Templates {
     if ([...this.alive()].length === 0) for (const resolve of this.ended.splice(0)) resolve();
   }
 
-  /** Kills the processes that the app started while loading, when no instance can use them any more. */
+  /** Kills the processes that the app started while loading, once no instance can use them any more. */
   private clean(template: Template, hasJustEnded: boolean): void {
     this.all.delete(template);
     const { pid, name, tag } = template;

@@ -10,7 +10,7 @@ import type { PhaseName } from "./phases.js";
 import type { Tally } from "./tally.js";
 import { type SentSignal, statusOf } from "./watch.js";
 
-/** The deadline of one operation. It is generous, because many instances may each drain up to their own deadline. */
+/** The deadline of one operation. It is generous, because each of many instances may drain up to its own deadline. */
 const OPERATION_MS = 180_000;
 const LOOK_EVERY_MS = 50;
 /** How long an instance is stopped by SIGSTOP. */
@@ -18,7 +18,7 @@ const PAUSE_MS = 2_000;
 /** Requests that are sent to each instance at once. */
 const BURST_EACH = 4;
 const MAX_BURST = 64;
-/** A process has got its signal after this time. */
+/** After this time, a process has certainly received its signal. */
 const ARRIVES_MS = 200;
 /** The maximum number of pools that are disturbed. */
 const MAX_POOLS = 8;
@@ -33,7 +33,7 @@ export interface Scene {
   slowest(pool: string): readonly Ask[];
   /** The signals sent so far. */
   sent: SentSignal[];
-  /** Processes that still ran when they should have exited after SIGTERM. */
+  /** Processes that were still running when they should have exited after SIGTERM. */
   stayed: { pool: string; process: string; afterMs: number }[];
   signal: AbortSignal;
 }
@@ -140,7 +140,7 @@ function signalTo(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // The process has just exited; the rest of the act shows that.
+    // The process has just exited, which the rest of the act shows.
   }
 }
 

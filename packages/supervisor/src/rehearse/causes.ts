@@ -1,5 +1,5 @@
 /**
- * The faults of an app that a rehearsal can recognize. One rule for each fault leads from the evidence to what is wrong, how it was
+ * The faults of an app that a rehearsal can recognize. For each fault, one rule leads from the evidence to what is wrong, how it was
  * detected, and what to do. Pure.
  */
 import { addReading, forecast, type MemoryTrend, NO_TREND } from "../core/forecast.js";
@@ -163,7 +163,7 @@ function isCutOnTerm(death: DeathFacts): boolean {
   return death.sent === "SIGTERM" && !isFailure(death) && death.kind !== "slow" && cutRequests(death).length > 0;
 }
 
-/** Kinds whose instances get requests over HTTP/1.1, which does not show whether a request was begun or still waits in the kernel. */
+/** Kinds whose instances get requests over HTTP/1.1, which does not show whether a request has started or still waits in the kernel. */
 const UNSEEN_KINDS = ["command", "wsgi", "fapws", "asgi"];
 
 function isUnseen({ pool }: DeathFacts, { pools }: Evidence): boolean {
@@ -224,7 +224,7 @@ function describeCount(facts: RepeatFacts): string[] {
   return numbers === undefined ? [] : [`each instance counts for itself: responses in turn have ${numbers.join(", ")}`];
 }
 
-/** Compares bodies, because a server that keeps its client's cookie sets no new one, whether it knows the cookie or not. */
+/** Compares bodies, because a server that keeps its client's cookie sets no new one, whether or not it knows the cookie. */
 function describeWithCookies(facts: RepeatFacts): string[] {
   const { cookies, instances, withCookies } = facts;
   if (countsAlone(facts) !== undefined || cookies.length === 0) return [];

@@ -44,7 +44,7 @@ export interface DeathFacts
     "process" | "pool" | "kind" | "code" | "signal" | "reason" | "state" | "requests" | "lastLines"
   > {
   phase: PhaseName;
-  /** The signal that the rehearsal has sent to the process; null if it has sent none. */
+  /** The signal that the rehearsal has sent to the process; null if it has sent no signal. */
   sent: "SIGTERM" | "SIGKILL" | null;
 }
 
@@ -89,7 +89,7 @@ export interface IdleFacts {
   instance: string;
   /** After how long the instance closed the connection; null if it did not while the rehearsal waited. */
   closedAfterMs: number | null;
-  /** Whether the last response on the connection had announced that. */
+  /** Whether the last response on the connection had announced that the connection would be closed. */
   wasAnnounced: boolean;
 }
 
@@ -113,7 +113,7 @@ export interface Evidence {
   repeats: readonly RepeatFacts[];
   idle: readonly IdleFacts[];
   slow: readonly SlowFacts[];
-  /** Processes that still ran when they should have exited after SIGTERM. */
+  /** Processes that were still running when they should have exited after SIGTERM. */
   stayed: readonly { pool: string; process: string; afterMs: number }[];
 }
 

@@ -12,7 +12,7 @@ type Rule = (evidence: Evidence) => Finding[];
 /** This many errors or repeats are not a coincidence. Fewer may be, because on a busy machine an instance may also get no CPU time. */
 const LEAST_ERRORS = 3;
 
-/** Rules for what remains when the causes are known: each rule gets only phases that no cause explains. */
+/** Rules for what remains when the causes are known. Each rule gets only phases that no cause explains. */
 const RULES: Readonly<
   Record<string, (phase: PhaseEvidence, steady: PhaseEvidence | undefined, evidence: Evidence) => Finding[]>
 > = {
@@ -122,7 +122,7 @@ export function holds(phase: PhaseEvidence, findings: readonly Finding[]): boole
   );
 }
 
-/** If the pool has one instance, a request cannot be repeated elsewhere after a kill: it waits for the next process, for a limited time. */
+/** If the pool has one instance, a request cannot be repeated elsewhere after a kill. It waits for the next process, for a limited time. */
 function isForgiven({ name }: PhaseEvidence, { pools }: Evidence): boolean {
   return (name === "kill" || name === "term") && pools.some(({ instances }) => instances < 2);
 }

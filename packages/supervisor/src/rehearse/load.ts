@@ -10,11 +10,11 @@ import type { Tally } from "./tally.js";
 
 /** A request without a complete response after this time is lost. The time is longer than a balancer waits for an instance that hangs. */
 const DEADLINE_MS = 30_000;
-/** No requests are sent beyond this number, because something hangs. */
+/** No requests are sent beyond this number in flight, because something hangs. */
 const MAX_IN_FLIGHT = 1_000;
 const MAX_IDLE = 16;
 const TICK_MS = 10;
-/** If this process is delayed, at most the requests of this time are sent late; earlier ones are left out. In milliseconds. */
+/** If this process is delayed, only the requests of this time are sent late, and earlier ones are left out. In milliseconds. */
 const MOST_LATE_MS = 100;
 const MAX_SPREAD_MS = 500;
 /** The maximum number of consecutive requests, if nobody ends the series. */
@@ -88,8 +88,8 @@ export class Load {
   }
 
   /**
-   * Keeps `count` requests in progress, counted in `tally`: each response is followed by the next request. Their starts are spread evenly
-   * over the duration of one request, so that at every moment some are half done. Resolves when each has had a response.
+   * Keeps `count` requests in progress, counted in `tally`: each response is followed by the next request. The starts are spread evenly
+   * over the duration of one request, so that at every moment some requests are half done. Resolves when each of them has had a response.
    * @returns a function that ends the series
    */
   async keepUnderWay(count: number, ask: Ask, tally: Tally): Promise<() => void> {

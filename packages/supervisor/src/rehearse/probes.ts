@@ -117,7 +117,7 @@ async function aloneOnce(
 
 /** A number that starts again by itself does so within this time. */
 const LATER_MS = 1_200;
-/** The same for a second examination, as it may take longer on a busy machine or with a slow disk. */
+/** The same for a second examination, because a number may take longer to start again on a busy machine or with a slow disk. */
 const MUCH_LATER_MS = 2_500;
 const MAX_REPEATED = 8;
 const MAX_COOKIES = 8;

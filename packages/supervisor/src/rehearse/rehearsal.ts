@@ -120,7 +120,7 @@ class Play {
       this.checkInterrupted();
       this.options.onProgress(`${name}: ${phaseOf(name).does}`);
       await this.play(name, (forMs / shares) * (name === "steady" ? STEADY_SHARES : 1));
-      // If the supervisor of the fleet does not run any more, the rehearsal cannot continue.
+      // If the supervisor of the fleet is no longer running, the rehearsal cannot continue.
       if (this.phases.at(-1)?.failure != null && !(await this.isServing())) break;
     }
     await sleep(SETTLE_MS);
@@ -280,7 +280,7 @@ class Play {
     if (this.options.signal.aborted) throw new PacelineError("interrupted", "interrupted; nothing is left running");
   }
 
-  /** An operation may wait for a long time; on an interrupt the fleet is stopped, whatever the operation waits for. */
+  /** An operation may wait for a long time. On an interrupt the fleet is stopped, whatever the operation waits for. */
   private async orInterrupted(act: Promise<void>): Promise<void> {
     const { signal } = this.options;
     let abort = () => {};

@@ -1,7 +1,7 @@
 /** Detects from the same request to all instances in turn whether instances differ in the state that they keep. Pure. */
 import type { RepeatFacts } from "./evidence.js";
 
-/** Each instance gets the request at least this often. */
+/** Each instance gets the request at least this many times. */
 export const ROUNDS = 4;
 
 /**
@@ -16,9 +16,9 @@ export function isKnownToSome(wasKnown: readonly boolean[], instances: number): 
 }
 
 /**
- * Returns the numbers at one place in the responses, if each instance counts separately. Then the number grows by one with every request to
- * an instance, so with requests to all in turn each number is one more than that of the previous round. A count shared by all instances
- * would grow by the number of instances, and a clock by no regular amount. A count that starts again by itself is not state.
+ * Returns the numbers at one place in the responses, if each instance counts separately. Such a number grows by one with every request to
+ * an instance. Since all instances get requests in turn, each number is then one more than that of the previous round. A count shared by
+ * all instances would grow by the number of instances, and a clock by no regular amount. A count that starts again by itself is not state.
  */
 export function countsAlone({
   bodies,
@@ -43,8 +43,8 @@ export function countsAlone({
 }
 
 /**
- * Whether instances respond differently to the same cookie, each in the same way every time, although without the cookie they respond
- * alike. A page that shows its instance differs without the cookie, too.
+ * Whether instances respond differently to the same cookie, each in the same way every time, although they respond alike without the
+ * cookie. A page that shows which instance it comes from also differs without the cookie.
  */
 export function differsWithCookie({ bodies, withCookies, instances }: RepeatFacts): boolean {
   return isOfInstance(withCookies.bodies, instances) && !isOfInstance(bodies, instances);

@@ -2,7 +2,7 @@
 
 const MAX_HEAD_BYTES = 64 << 10;
 const MAX_CHUNK_LINE = 1024;
-/** How much of a body is kept for comparison. */
+/** How many bytes of a body are kept for comparison. */
 const KEPT_BODY_BYTES = 64 << 10;
 
 type Framing =
@@ -86,7 +86,7 @@ export class ResponseReader {
           connection = value.toLowerCase();
           break;
         case "keep-alive":
-          // Servers that close after a fraction of a second announce a time of 0.
+          // A server that closes connections after a fraction of a second announces a time of 0.
           this.announcesClose ||= /\btimeout=[1-9]/i.test(value);
           break;
         case "content-type":

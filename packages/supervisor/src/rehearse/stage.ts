@@ -39,7 +39,7 @@ export interface Stage {
   fleet: StartedFleet;
   config: FleetConfig;
   port: number;
-  /** Stops the fleet if it still runs, and removes its folder. */
+  /** Stops the fleet if it is still running, and removes its folder. */
   clear(): Promise<void>;
 }
 
@@ -100,7 +100,9 @@ function isOurs(folder: string): boolean {
   return stat.isDirectory() && stat.uid === process.getuid?.();
 }
 
-/** Whether neither the rehearsal nor the supervisor of its fleet runs any more. Processes of another container cannot be seen from here. */
+/**
+ * Whether neither the rehearsal nor the supervisor of its fleet is still running. Processes of another container cannot be seen from here.
+ */
 function isLeft(folder: string): boolean {
   const { namespace, ...owner } = JSON.parse(readFileSync(join(folder, OWNER), "utf8"));
   if (namespace !== pidNamespace() || isRunning(owner)) return false;

@@ -10,7 +10,7 @@ export interface Target {
 
 const MAX_TARGETS = 200;
 
-/** Whether a pool gets requests by default: not if its requests would leave this machine. */
+/** Whether a pool gets requests by default. It does not if its requests would leave this machine. */
 function isDriven({ kind, serves, relayed }: PoolConfig): boolean {
   return serves && kind !== "proxy" && relayed.internalRoots === undefined;
 }

@@ -50,7 +50,7 @@ export interface FleetState {
   routes?: SavedRoute[];
 }
 
-/** What a deploy has put in service: reloads read it in place of the fleet's own path, until that path leads to another folder. */
+/** What a deploy has put in service. Reloads read it in place of the fleet's own path, until that path leads to another folder. */
 export interface Deployed {
   /** A source of configuration; see config/find.ts. */
   source: { kind: string };
@@ -59,7 +59,7 @@ export interface Deployed {
   envFile: string | null;
   /** The folder that the fleet's own path led to at that time. */
   ownFolder: string;
-  /** The fleet's name, even if the release has another; an older supervisor writes none. */
+  /** The fleet's name, even if the release has another name; an older supervisor writes none. */
   name?: string | undefined;
 }
 
@@ -172,7 +172,7 @@ export function withSecrets(state: FleetState, loaded: FleetConfig): FleetState 
   };
 }
 
-/** Writes the file as a draft, with fsync and a rename: after any failure the previous file is still there. */
+/** Writes the file as a draft, with fsync and a rename, so that the previous file is still there after any failure. */
 export class StateFile {
   private readonly path: string;
   private isClosed = false;

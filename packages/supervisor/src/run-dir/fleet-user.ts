@@ -83,7 +83,7 @@ function giveAll(path: string, uid: number, gid: number): void {
   chownSync(path, uid, gid);
 }
 
-/** Acts as the user until the returned function is called; after that, this process is root again. */
+/** Acts as the user until the returned function is called, which makes this process root again. */
 export function actAs(user: Pick<FleetUser, "name" | "uid" | "gid">): () => void {
   const groups = process.getgroups?.() ?? [];
   const gid = process.getegid?.() ?? 0;
@@ -151,7 +151,7 @@ export function environmentOfUser({ name, home }: FleetUser): Record<string, str
   return { USER: name, LOGNAME: name, HOME: home ?? "/" };
 }
 
-/** Returns those of the files that the user of this process cannot read, or cannot execute. */
+/** Returns the files that the user of this process cannot read, or cannot execute. */
 export function unusable(files: readonly string[], mode: "read" | "run" = "read"): string[] {
   const { R_OK, X_OK } = constants;
   return files.filter((file) => {

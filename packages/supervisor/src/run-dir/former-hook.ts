@@ -73,7 +73,7 @@ export function followHook(runDir: string): FormerHook | undefined {
         if (killAt === undefined) timer.unref();
       });
     }
-    // Nobody owns the processes that the hook left in the background.
+    // The processes that the hook left in the background have no owner.
     signal("SIGKILL");
     removeHook(runDir);
   };

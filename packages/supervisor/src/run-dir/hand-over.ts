@@ -1,6 +1,6 @@
 /**
- * `hand-over.json` in a run directory. For a moment during a hand-over nobody holds the lock; the file keeps other programs from taking
- * it.
+ * `hand-over.json` in a run directory. For a moment during a hand-over, no process holds the lock. Meanwhile the file keeps other programs
+ * from taking it.
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import { replaceFile } from "./run-dir-files.js";
 const NAME = "hand-over.json";
 const MAX_BYTES = 64 << 10;
 /**
- * How long the former supervisor waits for the next one. If the former one is killed during that time, the mark is valid no longer than
+ * How long the former supervisor waits for the next one. If the former one is killed during that time, its mark is valid no longer than
  * this.
  */
 export const TAKE_OVER_MS = 30_000;
@@ -48,7 +48,7 @@ export function beginHandOver(runDir: string, version: string): OpenHandOver {
 interface HandOverUnderWay {
   /** The version of the next supervisor. */
   version: string;
-  /** The next supervisor; the former one until it has started the next one. */
+  /** The pid of the next supervisor; until the next one has been started, that of the former supervisor. */
   pid: number;
   /** Whether this process is the one that hands over or takes over. */
   isOwn: boolean;

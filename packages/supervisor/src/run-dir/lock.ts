@@ -27,7 +27,7 @@ export interface RunDirLock {
   release(): void;
 }
 
-/** A round is lost only if another process wins it, so few rounds are needed. */
+/** The maximum number of rounds. A round is lost only if another process wins it, so few rounds are needed. */
 const MAX_ROUNDS = 1000;
 const MAX_BYTES = 64 << 10;
 const NAME = /^lock\.(\d+)$/;
@@ -79,7 +79,7 @@ export function lockHolder(folder: string): ProcessIdentity | undefined {
   return holder !== undefined && isRunning(holder) ? holder : undefined;
 }
 
-/** Uses a symbolic link if the disk is full: such a short link needs no block, and it is complete as soon as it exists. */
+/** If the disk is full, uses a symbolic link: such a short link needs no block, and it is complete as soon as it exists. */
 function writeIdentity(draft: string, { pid, startedAt, boot }: ProcessIdentity): void {
   try {
     writeDraft(draft, JSON.stringify({ pid, startedAt, boot }));
@@ -130,7 +130,7 @@ function readHolder(file: string): ProcessIdentity | undefined {
     const holder = JSON.parse(readRegularFile(file, { maxBytes: MAX_BYTES }).toString()) as Partial<ProcessIdentity>;
     return typeof holder.pid === "number" ? (holder as ProcessIdentity) : undefined;
   } catch (error) {
-    // A truncated file (a power failure can truncate it, too) names no process.
+    // A truncated file names no process. A power failure can truncate it, too.
     const { code } = error as NodeJS.ErrnoException;
     if (error instanceof SyntaxError) return undefined;
     if (code === "ENOENT") return readLinkedIdentity(file);

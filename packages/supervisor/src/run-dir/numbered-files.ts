@@ -5,9 +5,9 @@ import { replaceFile } from "./run-dir-files.js";
 import { distrust, makePrivate } from "./trust.js";
 
 const NAME = /^(\d{1,15})-([\w.-]{1,120})\.json$/;
-/** A document that was written by us is smaller, however its characters are escaped. */
+/** The maximum size of a document. A document that we have written is smaller, however its characters are escaped. */
 const MAX_BYTES = 512 << 10;
-/** More entries than such a folder ever has. */
+/** The maximum number of entries that are read, which is more than such a folder ever has. */
 const MAX_ENTRIES = 4096;
 
 /** A file of the folder. */

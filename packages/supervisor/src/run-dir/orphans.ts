@@ -92,8 +92,8 @@ export function isForeign(boot: string | undefined, pid: number, token: string, 
 }
 
 /**
- * Whether an environment, as /proc shows it, belongs to a program that is no process of the fleet. False if that cannot be decided: a
- * program that changes its title may have overwritten its environment.
+ * Whether an environment, as /proc shows it, belongs to a program that is not a process of the fleet. False if that cannot be decided,
+ * because a program that changes its title may have overwritten its environment.
  */
 export function isOfAnother(environment: string, token: string, channelSocket: string): boolean {
   const entries = environment.split("\0").filter((entry) => entry !== "");

@@ -16,7 +16,7 @@ const KEY_FILE = "sticky.key";
 const KEY = /^[0-9a-f]{64}$/;
 /** 22 characters of base64url hold 132 bits. */
 const SIGNATURE_LENGTH = 22;
-/** The maximum number of cached values. Beyond it the cache is emptied, because most values belong to past generations. */
+/** The maximum number of cached values. If there are more, the cache is emptied, because most values belong to past generations. */
 const MAX_VALUES = 8192;
 
 /** Reads a secret from its file, or generates one. Without a usable file, the secret lasts as long as this process. */

@@ -30,7 +30,7 @@ const KEPT_MS = DAY_MS;
 const UNENDED_KEPT_MS = 30 * DAY_MS;
 /** How long the files that outlast a reboot are kept if their fleet is not started again. */
 const LASTING_KEPT_MS = 90 * DAY_MS;
-/** More run directories than any user has; further entries are ignored. */
+/** The maximum number of run directories, which is more than any user has. Further entries are ignored. */
 const MAX_ENTRIES = 4096;
 
 /**
@@ -81,7 +81,7 @@ export function pruneRunDirs(folder: string, now = Date.now()): void {
   if (folder === ROOTS_FOLDER) pruneLasting(ROOTS_FOLDER, LASTING, now);
 }
 
-/** Whether nothing is running in a run directory, and nobody will need its files any more. */
+/** Whether nothing is running in a run directory, and its files will not be needed any more. */
 function isForgotten(path: string, now: number): boolean {
   if (lockHolder(path) !== undefined) return false;
   const record = readFleetFile(path);
@@ -121,7 +121,7 @@ export function pruneLasting(runDirs: string, lasting: string, now = Date.now())
     const path = join(lasting, name);
     if (existsSync(join(runDirs, name)) || distrust(path, { uid: allowedOwner(path) }) !== undefined) continue;
     const names = namesIn(path);
-    // The programs of the executable are in the same folder; they are not ours to remove.
+    // The programs of the executable are in the same folder. They must not be removed.
     if (!names.every((each) => LASTING_NAMES.includes(each))) continue;
     if (now - latest([path, ...names.map((each) => join(path, each))]) < LASTING_KEPT_MS) continue;
     for (const each of names) rmSync(join(path, each), { recursive: true, force: true });

@@ -77,7 +77,7 @@ export function detailsOf(report: DeathReport): DeathDetails {
     .filter(({ outcome }) => outcome !== "reassigned")
     .sort((a, b) => Number(b.state === "running") - Number(a.state === "running"));
   const requests = lost.slice(0, MAX_REQUESTS).map(({ request }) => request);
-  // Also those that another instance then got.
+  // Includes requests that another instance then got.
   const ran = new Set(report.requests.flatMap(({ state, request }) => (state === "running" ? [request] : [])));
   const running = report.running ?? ([...ran].slice(0, MAX_RUNNING).join(", ") || null);
   return { ...summaryOf(report), running, requests, lastLines: report.lastLines.slice(-MAX_LINES) };
@@ -88,7 +88,7 @@ const MAX_LISTED = 100;
 
 /**
  * Returns the entries, newest first, and the files that cannot be read as entries.
- * @param runDir the folder must have the same owner as this one
+ * @param runDir a run directory; the folder must have the same owner
  */
 export function readHistory(folder: string, runDir: string): { entries: HistoryEntry[]; unusable: string[] } {
   const uid = lstatSync(runDir, { throwIfNoEntry: false })?.uid;

@@ -79,7 +79,7 @@ function syncToDisk(path: string): void {
   try {
     fsyncSync(fd);
   } catch {
-    // Some file systems cannot sync a folder; the text is written all the same.
+    // Some file systems cannot sync a folder. The text is written in any case.
   } finally {
     closeSync(fd);
   }

@@ -83,7 +83,7 @@ export function hasBalancer(adoption: Adoption | undefined): boolean {
 }
 
 interface OpenOptions {
-  /** The fleet's identity: only a fleet with the same identity is continued. Without an identity, none is. */
+  /** The fleet's identity. Only a fleet with the same identity is continued; without an identity, none is. */
   source?: string | undefined;
   /** Stop the processes of a killed supervisor instead of failing. */
   replace?: boolean;
@@ -283,7 +283,7 @@ async function removeLeftovers(path: string, kept: string | undefined): Promise<
   const short = kept === undefined ? undefined : shortFolderOf(join(path, `${kept}.sockets`));
   const controlSockets = [path, short ?? []].flat().map((folder) => join(folder, CONTROL_SOCKET));
   await Promise.all([...controlSockets, channelSocket].map(removeIfDead));
-  // If this start fails, the mark is still needed to continue.
+  // If this start fails, the mark is still needed to continue the fleet.
   if (kept === undefined) rmSync(lostMarkPath(channelSocket), { force: true });
   for (const name of readdirSync(path)) {
     const entry = join(path, name);
@@ -328,7 +328,7 @@ async function removeOfDeadStarter(path: string): Promise<void> {
 /** Removes the socket at `path` if nobody uses it. Returns whether it is in use. */
 async function removeIfDead(path: string): Promise<boolean> {
   const found = await removeStaleSocket(path);
-  // In our own directory nothing else has that name.
+  // In our own directory, nothing else has that name.
   if (found === "other") rmSync(path, { force: true });
   return found === "held";
 }

@@ -18,7 +18,7 @@ const isNumber = (value: unknown) => Number.isFinite(value);
 const isText = (value: unknown) => typeof value === "string";
 const isNullOr = (isKind: (value: unknown) => boolean) => (value: unknown) => value === null || isKind(value);
 
-/** Only we write and read the file, so only what a damage or a manual edit could break is checked. */
+/** Only we write and read the file, so the checks cover only what damage or a manual edit could break. */
 export function isState(value: Fields): boolean {
   const { boot = "", environments, floors = [], stoppedFrom = [], former = [], formerSizes = [], routes = [] } = value;
   return (

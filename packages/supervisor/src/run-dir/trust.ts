@@ -59,7 +59,7 @@ export function allowedOwner(path: string): number | undefined {
 export interface Distrust {
   code: "missing" | "denied" | "untrusted";
   reason: string;
-  /** The owner, if it is another user. */
+  /** The directory's owner, if it is another user. */
   owner?: number;
 }
 

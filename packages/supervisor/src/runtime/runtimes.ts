@@ -61,7 +61,7 @@ export interface Program {
   entry: string;
   /** Whether the program loads the operator's modules, to which the operator's tsconfig.json applies. */
   hasUserCode: boolean;
-  /** The bunfig.toml that the operator named; no other one is read. */
+  /** The bunfig.toml that the operator has named. No other bunfig.toml is read. */
   bunfig?: string | undefined;
   /** Whether its stack can be read while it runs. */
   isInspectable?: boolean | undefined;
@@ -109,7 +109,7 @@ export function ownRuntimeCommand(program: Program): { command: string; args: st
  */
 function bunFlags({ hasUserCode, bunfig, maxHeadBytes }: Program): string[] {
   return [
-    // Collects garbage sooner, because many processes share the machine's memory.
+    // Collects garbage earlier, because many processes share the machine's memory.
     "--smol",
     "--no-env-file",
     "--no-install",
@@ -162,7 +162,7 @@ const OF_THE_CALLER_ALONE = [
   "BUN_INSPECT_PRELOAD",
   "BUN_INSPECT_CONNECT_TO",
   "BUN_INSPECT_NOTIFY",
-  // We set it only for our own child processes on Bun.
+  // Set only for our own child processes on Bun.
   "BUN_BE_BUN",
 ];
 

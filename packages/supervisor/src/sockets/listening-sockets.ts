@@ -66,8 +66,8 @@ export async function bindAll(
 }
 
 /**
- * A socket that only balancers of an earlier supervisor have: they continue to serve it. No other balancer can be started before they have
- * closed it; each attempt to start one tries to bind the address again.
+ * A socket that only balancers of an earlier supervisor have. They continue to serve it. No other balancer can be started before they have
+ * closed it: each attempt to start one tries to bind the address again.
  */
 function heldSocket(
   address: ListenAddress,
@@ -180,7 +180,7 @@ async function bindUnixAddress(
   if (typeof bound === "number") throw bindError(bound, text, () => unixSocketHolder(path));
   const socket = unixSocket(path, text, bound);
   try {
-    // Safe, because nobody can connect before a balancer listens on it.
+    // Safe, because no client can connect before a balancer listens on the socket.
     if (owner !== undefined) lchownSync(path, owner.uid, group?.gid ?? owner.gid);
     else if (group !== undefined) lchownSync(path, process.geteuid?.() ?? -1, group.gid);
     chmodSync(path, mode);
@@ -191,7 +191,7 @@ async function bindUnixAddress(
   return socket;
 }
 
-/** In a folder of root's, a supervisor that switched to another user cannot remove the file; the next start removes it. */
+/** In a folder of root, a supervisor that has switched to another user cannot remove the file. The next start removes it. */
 function removeIfAllowed(path: string): void {
   try {
     rmSync(path, { force: true });

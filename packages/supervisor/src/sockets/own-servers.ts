@@ -61,8 +61,8 @@ export class LateListener {
 }
 
 /**
- * Limits the connections of an HTTP server so that idle ones keep nobody out: closes the oldest connection when there are more than `max`.
- * @param isKept whether a connection that has sent this request stays; if all connections stay, the new one is closed
+ * Limits the connections of an HTTP server so that idle connections keep nobody out: if there are more than `max`, closes the oldest one.
+ * @param isKept whether a connection that has sent this request stays. If all connections stay, the new one is closed
  */
 export function limitConnections(server: HttpServer, max: number, isKept: (request: IncomingMessage) => boolean): void {
   const open = new Set<Socket>();

@@ -4,13 +4,13 @@ import type { Durations } from "../core/quantiles.js";
 import type { Arm } from "../core/verdict-model.js";
 
 /**
- * The durations of a young process do not count for this long after its first requests, because its caches are empty and its code is not
- * compiled yet. A process that takes longer to settle is slow compared with other processes of its age, and the verdict considers that.
+ * For this long after the first requests of a young process, its durations do not count, because its caches are empty and its code is not
+ * compiled yet. A process that takes longer to settle is slow compared with other processes of its age, which the verdict considers.
  */
 const SETTLE_MS = 2000;
 /** A process that is older when a judgement begins has settled. */
 const YOUNG_MS = 60_000;
-/** The maximum number of processes of a pool whose counts are kept; a process that crashes again and again adds one each time. */
+/** The maximum number of processes of a pool whose counts are kept. A process that crashes again and again adds one process each time. */
 const MAX_PROCESSES = 4096;
 
 const EDGES_MS = Array.from({ length: Histogram.bucketCount + 1 }, (_, at) => Histogram.lowerBoundUs(at) / 1000);
@@ -39,7 +39,7 @@ interface Report {
 /** The maximum number of kept reports of a balancer. It sends one per second, so this is also the time in seconds for which they count. */
 const MAX_REPORTS = 600;
 const FRESH_MS = 5000;
-/** When a request has been open for this long, a response to it can only be a slow one. */
+/** If a request has been open for this long, a response to it can only be a slow one. */
 const SLOW_MS = 1000;
 const SLOW_BUCKET = Histogram.bucketOf(SLOW_MS * 1000);
 
@@ -130,8 +130,8 @@ export class JudgedCounts {
   }
 
   /**
-   * Returns the sum over processes of a pool, and the number of requests that have been open for longer than `openFor`; the durations are
-   * listed by the names of the route classes.
+   * Returns the sum over processes of a pool. The durations are listed by the names of the route classes.
+   * @param open for how long the requests that are counted as open must have been open
    */
   armOf(pool: string, routes: readonly string[], ids: ReadonlySet<string>, open?: OpenFor): Arm {
     const members = [...(this.pools.get(pool)?.values() ?? [])].filter(({ process }) => ids.has(process.id));
@@ -216,8 +216,8 @@ function noteReport(
 }
 
 /**
- * Returns the minimum number of requests that have been open for this long: those that were in flight at that time, minus all that have
- * finished since and may have been among them. If its client has gone, a request is no longer in flight.
+ * Returns the minimum number of requests that have been open for this long: the requests that were in flight at that time, minus all that
+ * have finished since and may have been among them. A request whose client has left is no longer in flight.
  */
 function openOf(reports: readonly Report[], { longerThanMs, now }: OpenFor): number {
   const last = reports.at(-1);

@@ -9,7 +9,7 @@ const MAX_MESSAGES = 4096;
 export class OomKills {
   private readonly file: string | undefined;
   private count: number;
-  /** When the counter rose, with one entry for each kill that no exited process has explained yet. */
+  /** When the counter rose. Has one entry for each kill that no exited process has explained yet. */
   private readonly unexplained: number[] = [];
 
   constructor(private readonly read: (path: string) => string | undefined = readIfThere) {

@@ -13,7 +13,7 @@ import { LatencyTotals, quantileMs } from "./totals.js";
 
 /** Recent latencies cover about this many reports, one per second; idle processes do not report. */
 const LATENCY_REPORTS = 10;
-/** A process reports each second while its rate is above 0; if there was no report for this long, the rate is outdated. */
+/** While its rate is above 0, a process reports each second. If there was no report for this long, the rate is outdated. */
 const STALE_AFTER_MS = 3500;
 
 /** The age of reports that count for the last second, because a report may come a little late. */
@@ -112,7 +112,7 @@ export class ProcessStats {
     this.keepLatencies(stats.latency, now);
   }
 
-  /** Whether the process itself reported, at least `laterMs` after `time`, that it has no requests. */
+  /** Whether the process itself has reported, at least `laterMs` after `time`, that it has no requests. */
   hasReportedIdle(time: number, laterMs: number): boolean {
     return this.last?.inFlight === 0 && this.own.at >= time + laterMs;
   }
@@ -181,7 +181,10 @@ export class ProcessStats {
     this.sampledErrors = errorsTotal;
   }
 
-  /** What it reported, or what the balancers have received from it: that is more if it was killed before its next report. */
+  /**
+   * The counts that the process has reported, or the responses that the balancers have received from it. The latter are more if the process
+   * was killed before its next report.
+   */
   get counted(): Counted {
     const { requestsTotal = 0, errorsTotal = 0 } = this.last ?? {};
     const { statuses = [] } = this;

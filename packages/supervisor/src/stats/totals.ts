@@ -12,7 +12,10 @@ import type { RouteFacts } from "../core/explain-model.js";
 /** The upper bounds of the buckets in seconds; one more bucket has no upper bound. */
 export const LATENCY_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60] as const;
 
-/** For each of the narrower buckets of a report: the index of the first bucket here whose upper bound is at or above its middle. */
+/**
+ * For each bucket of a report, which is narrower: the index of the first bucket here whose upper bound is at or above the middle of that
+ * bucket.
+ */
 const BUCKET_OF = new Uint8Array(Histogram.bucketCount);
 /** The middle of each bucket of a report, in seconds. */
 const MIDDLE = new Float64Array(Histogram.bucketCount);
@@ -90,8 +93,8 @@ export class RouteTotals {
 
   /**
    * @param routesOf returns the routes of a pool in the configuration; none for an unknown pool
-   * @param onOwnErrors receives the number of further responses with status 500 or more that a balancer generated itself, and whether they
-   * are new: those between the last counts that an earlier supervisor saved and the first report to this one may be hours old
+   * @param onOwnErrors receives the number of further responses with status 500 or more that a balancer has generated itself, and whether
+   * they are new. Those between the last counts that an earlier supervisor saved and the first report to this one may be hours old
    */
   constructor(
     private readonly routesOf: (pool: string) => readonly string[],

@@ -50,7 +50,7 @@ export const diff: DefineCommand = (program, action) => {
   );
 };
 
-/** Whether this is a path. A pool of the fleet takes precedence over a file of the same name. */
+/** Whether the text names a path. A pool of the fleet takes precedence over a file of the same name. */
 async function namesRelease(fleet: FleetClient, given: string): Promise<boolean> {
   if (given.includes("/")) return true;
   if (!existsSync(given)) return false;
@@ -89,7 +89,7 @@ async function files(release: FleetDiff["releases"][number], runDir: string): Pr
   }
 }
 
-/** A program that prints no version within this time has none. In milliseconds. */
+/** If a program prints no version within this time, its version is unknown. In milliseconds. */
 const VERSION_TIMEOUT_MS = 5_000;
 
 async function runtimeChanges(runtimes: FleetDiff["runtimes"]): Promise<RuntimeChange[]> {

@@ -28,7 +28,7 @@ export const stop: DefineCommand = (program, action) => {
       try {
         return await operate(options, named, (fleet, how, pool) => fleet.stop({ pool, ...how }), "the stop");
       } catch (error) {
-        // The supervisor was killed before it was asked.
+        // The supervisor was killed before it was asked to stop.
         if (found.state === "down" || !isWhole || !isLoss(error)) throw error;
         return stopOrphans(found, options);
       }

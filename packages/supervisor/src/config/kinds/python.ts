@@ -10,7 +10,7 @@ const OLDEST = [3, 9] as const;
 /** An interpreter that takes longer than this to print its version is refused. In milliseconds. */
 const ASK_TIMEOUT_MS = 18_000;
 
-/** The maximum number of requests at one instance: WSGI code handles one at a time. */
+/** The maximum number of requests at one instance, because WSGI code handles one request at a time. */
 export const PYTHON_MAX_IN_FLIGHT = 1;
 
 export const python = text(

@@ -80,7 +80,7 @@ export class FolderWatch {
     }
     try {
       const watcher = watch(folder, { persistent: false }, (kind, name) => this.heard(folder, kind, name));
-      // The folder was deleted; its parent's watch reports that.
+      // The folder was deleted, which the watch of its parent reports.
       watcher.on("error", () => this.drop(folder));
       this.watchers.set(folder, watcher);
       return true;
@@ -137,7 +137,7 @@ function foldersIn(folder: string): string[] {
       entries.closeSync();
     }
   } catch {
-    // It was deleted meanwhile or cannot be read, so there is nothing to watch.
+    // The folder was deleted meanwhile or cannot be read, so there is nothing to watch.
   }
   return names;
 }

@@ -55,8 +55,8 @@ export class WatchPlan {
   }
 
   /**
-   * Whether `path` and everything below it is not app code: dependencies, dot files, logs and databases, editor backups, static files of a
-   * pool, and Paceline's own files.
+   * Whether `path` and everything below it is not app code. This includes dependencies, dot files, logs and databases, editor backups,
+   * static files of a pool, and Paceline's own files.
    */
   isIgnored(path: string): boolean {
     if (path === this.runDir || path.startsWith(this.runDir + sep)) return true;

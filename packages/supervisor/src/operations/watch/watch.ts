@@ -64,7 +64,7 @@ export class Watch {
     return { folders: this.folders.size, failure: [...this.failures.values()].at(-1)?.message ?? null };
   }
 
-  /** Records a completed reload, by whatever caller. */
+  /** Records a completed reload, whoever requested it. */
   reloaded(pool: string | undefined): void {
     if (pool !== undefined) return void this.failures.delete(pool);
     this.failures.clear();

@@ -16,6 +16,7 @@ export * from "./control/supervisor-message.js";
 export * from "./http/forwarding.js";
 export * from "./http/trailers.js";
 export * from "./limits.js";
+export * from "./net/acknowledgements.js";
 export * from "./net/local-socket.js";
 export * from "./net/slow-reader.js";
 export * from "./net/stream-socket.js";

@@ -1,7 +1,7 @@
 /** Checks that names in the source use the project's words: one word per thing, the usual one of the field. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { ROOT } from "./support/fleet.js";
 import { brokenLinks } from "./support/links.js";
@@ -59,6 +59,38 @@ describe("names in the source", () => {
       const members = path.endsWith(".ts") ? (text.match(/\.#[a-z]\w*|\bthis\.\w+_\b/g) ?? []) : [];
       return members.map((name) => `${path}: ${name}`);
     });
+    expect(found).toEqual([]);
+  });
+});
+
+describe("comments in the source", () => {
+  const sources = files.map((path): [string, string] => [path, readFileSync(join(ROOT, path), "utf8")]);
+  const comments = (text: string) => [...text.matchAll(/\/\*\*?[\s\S]*?\*\/|(?<!:)\/\/.*$/gm)];
+
+  test("describe only parameters that exist", () => {
+    const found = sources.flatMap(([path, text]) =>
+      comments(text).flatMap(({ 0: comment, index }) => {
+        const end = index + comment.length;
+        const signature = text.slice(end, end + 900);
+        const described = [...comment.matchAll(/@param (\w+)/g)].map(([, name]) => name);
+        return described
+          .filter((name) => !new RegExp(`\\b${name}\\b`).test(signature))
+          .map((name) => `${path}: @param ${name}`);
+      }),
+    );
+    expect(found).toEqual([]);
+  });
+
+  test("name only files that exist", () => {
+    const known = new Set(files.map((path) => basename(path)));
+    const found = sources
+      .filter(([path]) => !path.endsWith("/config-types.ts"))
+      .flatMap(([path, text]) =>
+        comments(text)
+          .flatMap(([comment]) => comment.match(/\b[\w-]+\.ts\b/g) ?? [])
+          .filter((name) => !known.has(name))
+          .map((name) => `${path}: ${name}`),
+      );
     expect(found).toEqual([]);
   });
 });

@@ -65,54 +65,40 @@ function resolvePool(
   input: FleetInput,
   context: ResolveContext,
 ): PoolConfig {
-  const cwdAt = pool.cwd === undefined ? [] : path;
-  const cwd = pool.cwd ?? input.cwd;
-  const folder = cwd === undefined ? context.baseDir : resolveFolder(cwd, context.baseDir);
-  if (folder === undefined) find(context, [...cwdAt, "cwd"], `there is no such folder: ${cwd}`);
-  const envPath = pool.env === undefined ? [] : path;
-  // A pool's own files and variables override those of the top level.
-  const envFiles = [
-    ...(input.envFiles ?? []).map((file, at) => ({ file, path: ["envFiles", at] })),
-    ...(path.length === 0 ? [] : (pool.envFiles ?? []).map((file, at) => ({ file, path: [...path, "envFiles", at] }))),
-  ];
+  const surroundings = resolveSurroundings(path, pool, input, context);
+  // Reports a problem with a key of this pool.
+  const report = (at: (string | number)[], message: string) => find(context, [...path, ...at], message);
   const routes = (pool.routes ?? defaultOf<string[]>(poolFields, "routes")).map((route, at) => {
     const read = readRoute(route);
     if ("route" in read) return read.route;
-    find(context, [...path, "routes", at], read.problem);
+    report(["routes", at], read.problem);
     return route;
   });
-  const report = (at: (string | number)[], message: string, place?: FindingPlace) => find(context, at, message, place);
-  const { baseDir, credentialsDir, isOnlyChecked = false } = context;
-  const given = { ...input.env, ...pool.env };
-  const { variables, secrets } = readSecrets(given, [...envPath, "env"], {
-    ...{ baseDir, credentialsDir, isOnlyChecked, report },
-  });
-  const env = readEnvironment({ baseDir, files: envFiles, variables, secrets, path: [...envPath, "env"], report });
   const kind = resolveKind({ ...pool }, path.length === 0, {
     routes,
-    cwd: folder ?? context.baseDir,
+    cwd: surroundings.cwd,
     env: Object.fromEntries(
       Object.entries(pool.env ?? {}).flatMap(([at, value]) => (typeof value === "string" ? [[at, value]] : [])),
     ),
-    searchPath: env.PATH ?? process.env.PATH ?? "",
+    searchPath: surroundings.env.PATH ?? process.env.PATH ?? "",
     baseDir: context.baseDir,
     runtimes: context.runtimes,
     stripPrefix: pool.stripPrefix,
-    report: (at, message) => find(context, [...path, ...at], message),
+    report,
     isReported: () =>
       context.findings.some(
         ({ path: at }) => path.every((part, index) => part === at[index]) && KIND_NAMES.includes(`${at[path.length]}`),
       ),
   });
   const { maxInstances = MAX_INSTANCES } = kind;
-  const scaling = resolveSize(pool, kind, (at, message) => find(context, [...path, ...at], message));
+  const scaling = resolveSize(pool, kind, report);
   const instances = scaling?.min ?? processCount((pool.instances as number | "cpus") ?? kind.defaultInstances);
   if (instances > maxInstances)
-    find(context, [...path, "instances"], `cannot be more than ${maxInstances} with \`cron\`: a run happens once`);
+    report(["instances"], `cannot be more than ${maxInstances} with \`cron\`: a run happens once`);
   const runtime = resolveRuntime(kind.runtime ?? pool.runtime, input.runtime, path, context);
-  if (pool.bunfig !== undefined && runtime !== "bun") find(context, [...path, "bunfig"], 'needs the runtime "bun"');
+  if (pool.bunfig !== undefined && runtime !== "bun") report(["bunfig"], 'needs the runtime "bun"');
   const mode = kind.serves
-    ? resolveMode(pool, kind.kind, context.runtimes, (at, message) => find(context, [...path, ...at], message))
+    ? resolveMode(pool, kind.kind, context.runtimes, report)
     : {};
   return {
     name,
@@ -126,11 +112,11 @@ function resolvePool(
       ...resolveBalancing(path, pool, context),
       ...(kind.serves && resolvePages(path, pool, input, context)),
       ...(kind.serves && mode.mode === undefined && resolveResponses(kind.kind, path, pool, input, context)),
-      ...(kind.serves && resolveEjection(pool, (at, message) => find(context, [...path, ...at], message))),
-      ...resolveOverload(pool, (at, message) => find(context, [...path, ...at], message)),
+      ...(kind.serves && resolveEjection(pool, report)),
+      ...resolveOverload(pool, report),
     },
     launch: kind.launch ?? { entry: "server" },
-    backups: resolveBackups(pool.backups ?? 0, instances, (message) => find(context, [...path, "backups"], message)),
+    backups: resolveBackups(pool.backups ?? 0, instances, (message) => report(["backups"], message)),
     preload: kind.preload ?? false,
     maxInFlight: kind.maxInFlight ?? null,
     requestTimeoutMs: requestTimeoutOf(pool, kind, input),
@@ -146,22 +132,51 @@ function resolvePool(
     runtime,
     protocol: mode.mode === "direct" ? "http1" : (pool.protocol ?? input.protocol ?? "lane"),
     release: context.baseDir,
-    cwd: folder ?? context.baseDir,
-    env,
-    secrets,
-    envFiles: envFiles.map(({ file }) => resolve(context.baseDir, file)),
+    ...surroundings,
     policy: resolvePolicy(input, pool),
     recycle: resolveRecycle(input, pool, kind.cron !== undefined, (isOwn, key, message) =>
       find(context, [...(isOwn ? path : []), key], message),
     ),
-    warmup: resolveWarmup(pool, (at, message) => find(context, [...path, ...at], message)),
-    health: resolveHealth(pool, mode.mode === "tcp", (at, message) => find(context, [...path, ...at], message)),
+    warmup: resolveWarmup(pool, report),
+    health: resolveHealth(pool, mode.mode === "tcp", report),
     limits: {
       ...INSTANCE_LIMITS,
       ...defined(input.limits),
       ...defined(pool.limits),
     },
     maxOutputBytes: pool.maxOutputBytes ?? input.maxOutputBytes ?? defaultOf(poolFields, "maxOutputBytes"),
+  };
+}
+
+/** Returns the working directory of a pool's instances, and their environment. */
+function resolveSurroundings(
+  path: string[],
+  pool: PoolInput,
+  input: FleetInput,
+  context: ResolveContext,
+): Pick<PoolConfig, "cwd" | "env" | "secrets" | "envFiles"> {
+  const cwdAt = pool.cwd === undefined ? [] : path;
+  const cwd = pool.cwd ?? input.cwd;
+  const folder = cwd === undefined ? context.baseDir : resolveFolder(cwd, context.baseDir);
+  if (folder === undefined) find(context, [...cwdAt, "cwd"], `there is no such folder: ${cwd}`);
+  const envPath = pool.env === undefined ? [] : path;
+  // A pool's own files and variables override those of the top level.
+  const envFiles = [
+    ...(input.envFiles ?? []).map((file, at) => ({ file, path: ["envFiles", at] })),
+    ...(path.length === 0 ? [] : (pool.envFiles ?? []).map((file, at) => ({ file, path: [...path, "envFiles", at] }))),
+  ];
+  const report = (at: (string | number)[], message: string, place?: FindingPlace) => find(context, at, message, place);
+  const { baseDir, credentialsDir, isOnlyChecked = false } = context;
+  const given = { ...input.env, ...pool.env };
+  const { variables, secrets } = readSecrets(given, [...envPath, "env"], {
+    ...{ baseDir, credentialsDir, isOnlyChecked, report },
+  });
+  const env = readEnvironment({ baseDir, files: envFiles, variables, secrets, path: [...envPath, "env"], report });
+  return {
+    cwd: folder ?? baseDir,
+    env,
+    secrets,
+    envFiles: envFiles.map(({ file }) => resolve(baseDir, file)),
   };
 }
 

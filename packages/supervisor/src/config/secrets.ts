@@ -149,7 +149,7 @@ export function resolveSecretText(
 }
 
 /** Returns the text of a file without its last newline, or why it cannot be a secret. */
-export function readSecretFile(path: string): { text: string } | FileProblem {
+function readSecretFile(path: string): { text: string } | FileProblem {
   const read = readSmallFile(path);
   return "bytes" in read ? textOf(read.bytes) : read;
 }

@@ -226,7 +226,7 @@ export interface FleetRecords {
   operation(id: number): HistoryEntry | undefined;
 }
 
-export interface FleetCertificatesApi {
+interface FleetCertificatesApi {
   /** Returns every certificate; empty without TLS. */
   views(): CertificateView[];
   /**

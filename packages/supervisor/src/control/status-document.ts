@@ -16,7 +16,7 @@ export interface LatencyMs {
 }
 
 /** The latencies of about the last ten seconds; for a pool, those of all its processes together. */
-export interface RecentLatencies {
+interface RecentLatencies {
   latencyMs: LatencyMs;
   /** The responses of that time by latency: up to 0.5, 1, 2, 5, 10, 25, 50, 100 and 250 ms, and above. */
   latencyShape: number[];
@@ -291,7 +291,7 @@ export interface LogStatus {
 }
 
 /** The last death that was reported; see docs/deaths.md. */
-export interface LastDeath {
+interface LastDeath {
   /** The number of its report. */
   id: number;
   /** Unix time in milliseconds. */

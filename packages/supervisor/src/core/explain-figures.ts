@@ -186,7 +186,7 @@ export const FIGURE_RULES: Readonly<Record<string, InstanceRule>> = {
 };
 
 /** Returns how much longer an instance gets fewer requests than the others because it is new; undefined if it does not. */
-export function slowStartLeftMs({ instance, pool, events, now }: InstanceView): number | undefined {
+function slowStartLeftMs({ instance, pool, events, now }: InstanceView): number | undefined {
   const { state, requestsPerSecond, outOfTurn } = instance;
   if (pool.slowStartMs === undefined || state !== "ready" || requestsPerSecond === null || outOfTurn !== null)
     return undefined;

@@ -36,7 +36,7 @@ const QUIET_COMMANDS = new Set(["lock", "unlock"]);
 
 /**
  * Returns the target that `text` names; undefined is the fleet. A string is the reason why it names nothing.
- * @param isRequest whether it is known to be the id of a request
+ * @param id the number of a deploy in the history
  */
 export function targetOf(text: string | undefined, facts: Facts, id: number | undefined): Target | string {
   if (text === "deploy") return { kind: "deploy", id: id ?? null };

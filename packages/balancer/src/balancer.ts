@@ -132,7 +132,7 @@ export class Balancer {
         maxBytes: limits.maxUnreadBytes,
         patienceMs: limits.sendTimeoutMs / READER_BREAKS,
         clock: WALL_CLOCK,
-        tell: options.onNotice,
+        onNotice: options.onNotice,
         lookAtPeers: () => transport.lookAtPeers(),
       }),
       turnShare: new TurnShare(),

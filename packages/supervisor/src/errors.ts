@@ -20,7 +20,7 @@ export const EXIT = {
   /** A check of a rehearsal failed. */
   doesNotHold: 8,
   /** A deploy was rolled back because it could not decide in time whether the release is as good. */
-  untold: 9,
+  undecided: 9,
   /** The status that shells use for SIGINT. */
   interrupted: 130,
 } as const;
@@ -47,8 +47,8 @@ export function exitStatusOfCode(code: string): ExitStatus {
       return EXIT.refused;
     case "taken-back":
       return EXIT.rolledBack;
-    case "untold":
-      return EXIT.untold;
+    case "undecided":
+      return EXIT.undecided;
     case "interrupted":
       return EXIT.interrupted;
     default:

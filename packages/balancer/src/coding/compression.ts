@@ -15,13 +15,13 @@ export class Compression {
   /** The number of bodies that are being compressed. */
   private running = 0;
 
-  /** @param tell receives a line for the operator */
-  constructor(rule: CompressRule, tell: (line: string) => void) {
+  /** @param onNotice receives a line for the operator */
+  constructor(rule: CompressRule, onNotice: (line: string) => void) {
     const { codings: wanted, types, minBytes, maxStreams, secrets } = rule;
     this.given = JSON.stringify(rule);
     const codings = workingCodings().filter((coding) => wanted === undefined || wanted.includes(coding));
     const missing = (wanted ?? ["br", "gzip"]).filter((coding) => !codings.includes(coding as Coding));
-    if (missing.length > 0) tell(`compress: this runtime has no ${missing.join(", ")}`);
+    if (missing.length > 0) onNotice(`compress: this runtime has no ${missing.join(", ")}`);
     const isCompressible = types === undefined ? isCompressibleType : among(types);
     this.rule = { codings, isCompressible, minBytes, secrets };
     this.maxStreams = maxStreams;

@@ -4,16 +4,16 @@ import { type ProxyHeader, readProxyHeader } from "../http1/proxy-header.js";
 import type { Connection, ConnectionOwner } from "../transport/transport.js";
 
 /** The minimum time between two reports of closed connections, in milliseconds. */
-const TELL_EVERY_MS = 60_000;
+const REPORT_EVERY_MS = 60_000;
 
 /** Counts connections that were closed because of their input, and reports them to the operator at most once a minute. */
 export class ClosedClients {
   private closed = 0;
-  private tellAt = Number.NEGATIVE_INFINITY;
+  private reportAt = Number.NEGATIVE_INFINITY;
 
-  /** @param tell receives a line for the operator, which contains `why` */
+  /** @param onNotice receives a line for the operator, which contains `why` */
   constructor(
-    private readonly tell: (line: string) => void,
+    private readonly onNotice: (line: string) => void,
     private readonly why: string,
     private readonly clock: () => number = () => performance.now(),
   ) {}
@@ -21,10 +21,10 @@ export class ClosedClients {
   note(address: string, problem: string): void {
     this.closed++;
     const now = this.clock();
-    if (now < this.tellAt) return;
-    this.tellAt = now + TELL_EVERY_MS;
+    if (now < this.reportAt) return;
+    this.reportAt = now + REPORT_EVERY_MS;
     const others = this.closed > 1 ? `, and ${this.closed - 1} others before` : "";
-    this.tell(`closed a connection from ${address} ${this.why}: ${problem}${others}`);
+    this.onNotice(`closed a connection from ${address} ${this.why}: ${problem}${others}`);
     this.closed = 0;
   }
 }

@@ -3,7 +3,7 @@ import { fs } from "@paceline/wire";
 import type { BufferBudget } from "./buffer-budget.js";
 
 /** The minimum time between two reports of a problem, in milliseconds. */
-const TELL_EVERY_MS = 60_000;
+const REPORT_EVERY_MS = 60_000;
 
 export type SpoolUse = "request" | "response";
 
@@ -83,7 +83,7 @@ export class Spool {
   /** Handles a failed disk operation. */
   failed(error: Error): void {
     const now = performance.now();
-    if (now - this.reportedAt < TELL_EVERY_MS) return;
+    if (now - this.reportedAt < REPORT_EVERY_MS) return;
     this.reportedAt = now;
     this.options.onProblem(
       `the spool in ${this.options.folder} fails: ${error.message}; large request bodies of slow clients get 503, and their responses occupy an instance each, until it works again`,

@@ -20,7 +20,7 @@ function scene(max = 100, mostOfReader = Number.POSITIVE_INFINITY) {
     clock,
     maxReaderBytes: mostOfReader * UNIT,
     patienceMs: 5000,
-    tell: (line) => void told.push(line),
+    onNotice: (line) => void told.push(line),
     lookAtPeers: () => looked.at,
   });
   const peer = (name: string, surelyReadBytes?: number, stepBytes?: number) => {

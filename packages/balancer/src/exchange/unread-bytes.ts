@@ -21,7 +21,7 @@ const MAX_RESETS = 64;
 /** The minimum time between two passes over all peers, unless far more than the limit is used, in milliseconds. */
 const PASS_EVERY_MS = 10;
 /** The minimum time between two reports of resets, in milliseconds. */
-const TELL_EVERY_MS = 10_000;
+const REPORT_EVERY_MS = 10_000;
 
 interface UnreadOptions {
   maxBytes: number;
@@ -31,7 +31,7 @@ interface UnreadOptions {
   /** How long a reader may read nothing, in milliseconds. */
   patienceMs: number;
   /** Receives a line for the operator. */
-  tell(line: string): void;
+  onNotice(line: string): void;
   /** Updates the progress of peers before a decision about them. Returns the time of this progress. */
   lookAtPeers(): number;
 }
@@ -54,8 +54,8 @@ export class UnreadBytes {
   private timer: NodeJS.Timeout | undefined;
   /** How many connections were reset. */
   endedTotal = 0;
-  private untold = 0;
-  private tellAt = Number.NEGATIVE_INFINITY;
+  private unreported = 0;
+  private reportAt = Number.NEGATIVE_INFINITY;
 
   private readonly maxReaderBytes: number;
 
@@ -276,18 +276,18 @@ export class UnreadBytes {
   private end(entry: UnreadEntry): void {
     this.free(entry);
     this.endedTotal++;
-    this.untold++;
+    this.unreported++;
     entry.owner.resetForMemory();
   }
 
   private report(): void {
-    const { clock, tell, maxBytes } = this.options;
-    if (this.untold === 0 || clock.now < this.tellAt) return;
-    this.tellAt = clock.now + TELL_EVERY_MS;
-    const [count, verb] = this.untold === 1 ? ["a connection", "was"] : [`${this.untold} connections`, "were"];
-    tell(
+    const { clock, onNotice, maxBytes } = this.options;
+    if (this.unreported === 0 || clock.now < this.reportAt) return;
+    this.reportAt = clock.now + REPORT_EVERY_MS;
+    const [count, verb] = this.unreported === 1 ? ["a connection", "was"] : [`${this.unreported} connections`, "were"];
+    onNotice(
       `${count} whose peer reads nothing ${verb} reset: unread bytes are near balancer.limits.maxUnreadBytes (${maxBytes})`,
     );
-    this.untold = 0;
+    this.unreported = 0;
   }
 }

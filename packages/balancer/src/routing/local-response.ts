@@ -154,8 +154,8 @@ export class ErrorPages {
   private readonly pages = new Map<LocalStatus, LocalPage>();
   private readonly named: string;
 
-  /** @param tell receives a line for the operator about each file that cannot be read */
-  constructor(list: NonNullable<SnapshotPool["errorPages"]>, tell: (line: string) => void) {
+  /** @param onNotice receives a line for the operator about each file that cannot be read */
+  constructor(list: NonNullable<SnapshotPool["errorPages"]>, onNotice: (line: string) => void) {
     this.named = JSON.stringify(list);
     for (const { status, path } of list) {
       try {
@@ -163,7 +163,7 @@ export class ErrorPages {
         const page = readRegularFile(path, { maxBytes: MAX_PAGE_BYTES });
         this.pages.set(status as LocalStatus, new LocalPage(status as LocalStatus, page, type));
       } catch (error) {
-        tell(`cannot read the error page for ${status}: ${(error as Error).message}`);
+        onNotice(`cannot read the error page for ${status}: ${(error as Error).message}`);
       }
     }
   }

@@ -13,7 +13,7 @@ const COMPARE_EVERY_MS = 1000;
 /** Up to this multiple of the rule's failures, each further failure is examined. */
 const CLOSE_LOOKS = 4;
 /** The minimum time between two reports of an exhausted retry budget, in milliseconds. */
-const TELL_EVERY_MS = 60_000;
+const REPORT_EVERY_MS = 60_000;
 /** The steps of a slow start: the policy is rebuilt at each. */
 const START_STEPS = 10;
 
@@ -59,7 +59,7 @@ export class PoolHealth {
   private refused = 0;
   /** The number of ejections so far. */
   private ejections = 0;
-  private toldAt = Number.NEGATIVE_INFINITY;
+  private reportedAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly pool: Pool,
@@ -178,11 +178,11 @@ export class PoolHealth {
   private reportBudget(): void {
     this.refused += this.pool.retries.takeRefused();
     const { now } = this.options.clock;
-    if (this.refused === 0 || now < this.toldAt + TELL_EVERY_MS) return;
+    if (this.refused === 0 || now < this.reportedAt + REPORT_EVERY_MS) return;
     this.options.onNotice(
       `the retry budget of ${this.pool.name} is used up: ${this.refused} requests that failed at an instance got 502 and were not sent to another instance; if more follow, an event in a minute has their number`,
     );
-    this.toldAt = now;
+    this.reportedAt = now;
     this.refused = 0;
   }
 

@@ -227,7 +227,7 @@ export class Upstream {
       : { ...counted, errorsTotal: responses.errorsTotal, latency: responses.latency.takeSparse() };
   }
 
-  /** Sets its weight without a slow start. Since `weight` changes, the caller must tell its pool (`turnsChanged`). */
+  /** Sets its weight without a slow start. Since `weight` changes, the caller must notify its pool (`turnsChanged`). */
   setWeight(weight: number): void {
     this.fullWeight = weight;
     this.weight = weight * this.startFactor;
@@ -235,7 +235,7 @@ export class Upstream {
 
   /**
    * Sets the factor of a slow start for its weight: above 0, and 1 at the end. Returns whether its weight has changed; if so, the caller
-   * must tell its pool.
+   * must notify its pool.
    */
   setStartFactor(factor: number): boolean {
     const before = this.weight;
@@ -244,7 +244,7 @@ export class Upstream {
     return this.weight !== before;
   }
 
-  /** Adds a reason to be out of turn. Returns whether that changes something; if so, the caller must tell its pool (`turnsChanged`). */
+  /** Adds a reason to be out of turn. Returns whether that changes something; if so, the caller must notify its pool (`turnsChanged`). */
   putOut(reason: number): boolean {
     const before = this.reasons;
     this.reasons |= reason;

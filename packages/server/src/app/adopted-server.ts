@@ -179,11 +179,11 @@ export class ListenWatch {
       this.pretend(server, asked, args);
       return true;
     }
-    if ("port" in asked) server.once("listening", () => this.tell(server));
+    if ("port" in asked) server.once("listening", () => this.reportSoon(server));
     return false;
   }
 
-  private tell(server: NetServer): void {
+  private reportSoon(server: NetServer): void {
     const address = server.address() as AddressInfo | null;
     // A library that looks for a free port closes its server at once.
     setImmediate(() => {

@@ -12,20 +12,20 @@ import { keyOf, resetAtClose } from "./bun-resets.js";
 type Counted = ServerResponse & {
   _contentLength?: number | null;
   [WRITTEN]?: number;
-  [TELL]?: ((problem: string) => void) | undefined;
+  [ON_NOTICE]?: ((problem: string) => void) | undefined;
 };
 type Callback = (error?: Error | null) => void;
 
 const WRITTEN = Symbol("written");
-const TELL = Symbol("tell");
+const ON_NOTICE = Symbol("onNotice");
 
-/** @param tell receives a line about a handler that writes more or less than its Content-Length */
-export function holdToLength(response: ServerResponse, tell: (problem: string) => void): void {
+/** @param onNotice receives a line about a handler that writes more or less than its Content-Length */
+export function holdToLength(response: ServerResponse, onNotice: (problem: string) => void): void {
   // Set on the object itself, because frameworks replace its prototype.
   response.write = write as typeof response.write;
   response.end = end as typeof response.end;
   response.destroy = destroy as typeof response.destroy;
-  (response as Counted)[TELL] = tell;
+  (response as Counted)[ON_NOTICE] = onNotice;
 }
 
 /** Called by an app, or by a stream's `pipeline`, if the response cannot be completed. */
@@ -132,9 +132,9 @@ function roomOf(response: Counted): number | undefined {
 }
 
 function reportOnce(response: Counted, what: "more" | "less"): void {
-  const { req, [TELL]: tell } = response;
-  response[TELL] = undefined;
-  tell?.(
+  const { req, [ON_NOTICE]: onNotice } = response;
+  response[ON_NOTICE] = undefined;
+  onNotice?.(
     `the handler wrote ${what} than the ${declaredLength(response)} bytes of its Content-Length (${req.method} ${req.url?.split("?")[0]})`,
   );
 }

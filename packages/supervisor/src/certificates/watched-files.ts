@@ -25,7 +25,7 @@ interface Watched {
   problem: string | undefined;
   since: number;
   /** The last reported problem. */
-  told: string | undefined;
+  reported: string | undefined;
 }
 
 interface WatchedAuthorities {
@@ -88,8 +88,8 @@ export class WatchedFiles {
 
   /** Returns why a certificate is not the one in its files, by the names that it covers. */
   get problems(): { names: string[]; problem: string }[] {
-    return this.watched.flatMap(({ problem, entry, files, told }) =>
-      problem === undefined || told === undefined ? [] : [{ names: entry?.names ?? [files.certificate], problem }],
+    return this.watched.flatMap(({ problem, entry, files, reported }) =>
+      problem === undefined || reported === undefined ? [] : [{ names: entry?.names ?? [files.certificate], problem }],
     );
   }
 
@@ -100,7 +100,7 @@ export class WatchedFiles {
     this.watched = certificates.map((files) => {
       const key = keyOf(files);
       const read = this.options.asRoot?.pairs.get(key) ?? unread;
-      return known.get(key) ?? { files, ...read, problem: undefined, since: 0, told: undefined };
+      return known.get(key) ?? { files, ...read, problem: undefined, since: 0, reported: undefined };
     });
     const ca = this.clientCa ?? this.options.asRoot?.clientCa;
     if (clientCa === null) this.clientCa = undefined;
@@ -140,7 +140,7 @@ export class WatchedFiles {
       return false;
     }
     const { entry } = each;
-    Object.assign(each, { state, problem: undefined, told: undefined });
+    Object.assign(each, { state, problem: undefined, reported: undefined });
     const { names, certificatePem, keyPem, notAfter } = read;
     if (entry?.certificatePem === certificatePem && entry.keyPem === keyPem) return false;
     each.entry = { names, certificatePem, keyPem, source: "file", notAfter };
@@ -155,8 +155,8 @@ export class WatchedFiles {
   private noteProblem(each: Watched, problem: string, now: number): void {
     if (each.problem !== problem) each.since = now;
     each.problem = problem;
-    if (each.told === problem || (each.entry !== undefined && now - each.since < SETTLE_MS)) return;
-    each.told = problem;
+    if (each.reported === problem || (each.entry !== undefined && now - each.since < SETTLE_MS)) return;
+    each.reported = problem;
     this.options.log(
       "error",
       `${problem}; ${each.entry === undefined ? "it is not used" : "the certificate in use stays"}`,

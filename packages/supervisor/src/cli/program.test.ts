@@ -46,7 +46,7 @@ test.each([
   ["timeout", 4],
   ["release-refused", 6],
   ["taken-back", 7],
-  ["untold", 9],
+  ["undecided", 9],
 ])("the code %s is exit status %i", (code, status) => {
   expect(exitStatusOfCode(code)).toBe(status);
 });

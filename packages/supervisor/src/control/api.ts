@@ -198,7 +198,7 @@ export type OperationErrorCode =
   /** A deploy failed after a canary had requests of clients. Exit status 7. */
   | "taken-back"
   /** A deploy was rolled back because it could not decide in time whether the release is as good. Exit status 9. */
-  | "untold"
+  | "undecided"
   /** The deadline passed; the operation continues. Exit status 4. */
   | "timeout";
 

@@ -24,7 +24,7 @@ const STATUS_OF: Record<OperationErrorCode, number> = {
   failed: 500,
   "release-refused": 422,
   "taken-back": 500,
-  untold: 500,
+  undecided: 500,
   timeout: 504,
 };
 

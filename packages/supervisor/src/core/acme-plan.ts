@@ -267,8 +267,8 @@ export function failOrder(
   { now, random }: { now: number; random: number },
 ): { plan: NamePlan; budget: OrderBudget } {
   const { message, kind, retryAfterMs } = failure;
-  const told = { ...plan, lastError: { at: now, message, kind } };
-  const later = (delayMs: number): NamePlan => ({ ...told, retryAt: now + spread(delayMs, random) });
+  const noted = { ...plan, lastError: { at: now, message, kind } };
+  const later = (delayMs: number): NamePlan => ({ ...noted, retryAt: now + spread(delayMs, random) });
   const nextRound = (): NamePlan => {
     const failures = plan.failures + 1;
     return { ...later(delayAfter(plan, now)), failures, tried: [], isStagingNext: rules.hasStaging };
@@ -278,7 +278,7 @@ export function failOrder(
       const usual = FIRST_PAUSE_MS * 2 ** Math.min(budget.failures, 12);
       const pause = Math.max(Math.min(usual, MAX_PAUSE_MS, capOf(plan, now)), retryAfter(retryAfterMs, 0));
       return {
-        plan: told,
+        plan: noted,
         budget: { ...budget, failures: budget.failures + 1, pausedUntil: now + spread(pause, random) },
       };
     }
@@ -289,7 +289,7 @@ export function failOrder(
     case "account": {
       const pause = Math.min(10 * MINUTE * 2 ** Math.min(budget.failures, 12), MAX_PAUSE_MS);
       return {
-        plan: told,
+        plan: noted,
         budget: { ...budget, failures: budget.failures + 1, pausedUntil: now + spread(pause, random) },
       };
     }
@@ -302,7 +302,7 @@ export function failOrder(
       const isOver = rules.challenges.every((kind) => tried.includes(kind));
       // A renewal forced by an operator also tries each kind.
       const isForced = plan.issued !== null && (plan.renewAt ?? 0) > now;
-      const next = isOver ? nextRound() : { ...told, tried, isForced, retryAt: now + NEXT_CHALLENGE_MS };
+      const next = isOver ? nextRound() : { ...noted, tried, isForced, retryAt: now + NEXT_CHALLENGE_MS };
       return { plan: { ...next, failedChallenges }, budget: endCaPause(budget) };
     }
     default:

@@ -34,12 +34,12 @@ const judged = (verdict: Verdict, changes: Partial<Judgement> = {}): Judgement =
 });
 
 test.each([
-  [["pass", "pass"], false, "promote", { do: "promote", isTold: true }],
+  [["pass", "pass"], false, "promote", { do: "promote", isDecided: true }],
   [["pass", "wait"], false, "promote", { do: "wait" }],
-  [["wait"], true, "promote", { do: "promote", isTold: false }],
-  [["wait"], true, "rollback", { do: "rollBack", isTold: false }],
-  [["pass", "fail"], false, "promote", { do: "rollBack", isTold: true }],
-  [["fail"], true, "promote", { do: "rollBack", isTold: true }],
+  [["wait"], true, "promote", { do: "promote", isDecided: false }],
+  [["wait"], true, "rollback", { do: "rollBack", isDecided: false }],
+  [["pass", "fail"], false, "promote", { do: "rollBack", isDecided: true }],
+  [["fail"], true, "promote", { do: "rollBack", isDecided: true }],
 ] as const)("pools that %j, with the time over: %s, else %s: %j", (verdicts, isOver, onNoTraffic, expected) => {
   const judgements = new Map(verdicts.map((verdict, at) => [`pool${at}`, judged(verdict)]));
   expect(nextStep(judgements, isOver ? "over" : "some", onNoTraffic)).toMatchObject(expected);
@@ -47,8 +47,8 @@ test.each([
 
 test.each([
   ["some", { do: "wait" }],
-  ["over", { do: "rollBack", isTold: true }],
-  ["none", { do: "rollBack", isTold: true }],
+  ["over", { do: "rollBack", isDecided: true }],
+  ["none", { do: "rollBack", isDecided: true }],
 ] as const)("a release that responds to nothing, with time left: %s", (left, expected) => {
   const silent = judged("wait", { canaryRequests: 0, isClear: false, unended: 3 });
   expect(nextStep(new Map([["api", silent]]), left, "promote")).toMatchObject(expected);
@@ -59,18 +59,18 @@ test.each([
 });
 
 const WAIT: NextStep = { do: "wait" };
-const PROMOTE: NextStep = { do: "promote", isTold: true };
-const UNTOLD: NextStep = { do: "rollBack", isTold: false, reason: "could not tell" };
-const WORSE: NextStep = { do: "rollBack", isTold: true, reason: "worse" };
+const PROMOTE: NextStep = { do: "promote", isDecided: true };
+const UNDECIDED: NextStep = { do: "rollBack", isDecided: false, reason: "could not tell" };
+const WORSE: NextStep = { do: "rollBack", isDecided: true, reason: "worse" };
 
 test.each([
   [WAIT, {}, WAIT],
   [PROMOTE, {}, PROMOTE],
   [PROMOTE, { isHeld: true }, WAIT],
-  [UNTOLD, { isHeld: true }, WAIT],
+  [UNDECIDED, { isHeld: true }, WAIT],
   [WORSE, { isHeld: true }, WORSE],
   [WAIT, { wantsPromotion: true }, PROMOTE],
-  [UNTOLD, { wantsPromotion: true }, PROMOTE],
+  [UNDECIDED, { wantsPromotion: true }, PROMOTE],
   [WORSE, { wantsPromotion: true }, WORSE],
   [WAIT, { wantsPromotion: true, isHeld: true }, PROMOTE],
   [WAIT, { wantsPromotion: true, mayPromote: false }, WAIT],
@@ -169,9 +169,9 @@ test("never continues with a pool that fails, never ends before its time without
     fc.property(fc.array(verdict, { minLength: 1, maxLength: 4 }), fc.boolean(), (verdicts, isOver) => {
       const judgements = new Map(verdicts.map((each, at) => [`${at}`, judged(each)]));
       const step = nextStep(judgements, isOver ? "over" : "some", "rollback");
-      if (verdicts.includes("fail")) expect(step).toMatchObject({ do: "rollBack", isTold: true });
+      if (verdicts.includes("fail")) expect(step).toMatchObject({ do: "rollBack", isDecided: true });
       else if (verdicts.includes("wait")) expect(step.do).toBe(isOver ? "rollBack" : "wait");
-      else expect(step).toEqual({ do: "promote", isTold: true });
+      else expect(step).toEqual({ do: "promote", isDecided: true });
     }),
   );
 });

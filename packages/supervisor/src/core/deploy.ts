@@ -70,12 +70,12 @@ type TimeLeft = "some" | "over" | "none";
 /** The factor for the time of the comparison until gross faults are excluded. */
 export const LONGEST_FACTOR = 5;
 
-/** The result of a check of all pools of a deploy. "Untold": the time is over, and some tests are still undecided. */
+/** The result of a check of all pools of a deploy. `isDecided` is false if the time is over and some tests are still undecided. */
 export type NextStep =
   | { do: "wait" }
-  | { do: "promote"; isTold: true }
-  | { do: "promote"; isTold: false; reason: string }
-  | { do: "rollBack"; isTold: boolean; reason: string };
+  | { do: "promote"; isDecided: true }
+  | { do: "promote"; isDecided: false; reason: string }
+  | { do: "rollBack"; isDecided: boolean; reason: string };
 
 export function nextStep(
   judgements: ReadonlyMap<string, Judgement>,
@@ -84,17 +84,17 @@ export function nextStep(
 ): NextStep {
   const all = [...judgements];
   for (const [pool, { verdict, tests }] of all)
-    if (verdict === "fail") return { do: "rollBack", isTold: true, reason: failureText(pool, tests) };
-  if (all.every(([, { verdict }]) => verdict === "pass")) return { do: "promote", isTold: true };
+    if (verdict === "fail") return { do: "rollBack", isDecided: true, reason: failureText(pool, tests) };
+  if (all.every(([, { verdict }]) => verdict === "pass")) return { do: "promote", isDecided: true };
   if (left !== "some")
     for (const [pool, { unended }] of all)
-      if (unended > 0) return { do: "rollBack", isTold: true, reason: unendedText(pool, unended) };
+      if (unended > 0) return { do: "rollBack", isDecided: true, reason: unendedText(pool, unended) };
   if (left === "some" || (left === "over" && all.some(([, each]) => mayBecomeClear(each)))) return { do: "wait" };
   const reason = all.flatMap(([pool, judgement]) =>
     judgement.verdict === "wait" ? undecidedText(pool, judgement) : [],
   );
-  if (onNoTraffic === "promote") return { do: "promote", isTold: false, reason: reason.join("; ") };
-  return { do: "rollBack", isTold: false, reason: `could not tell: ${reason.join("; ")}` };
+  if (onNoTraffic === "promote") return { do: "promote", isDecided: false, reason: reason.join("; ") };
+  return { do: "rollBack", isDecided: false, reason: `could not tell: ${reason.join("; ")}` };
 }
 
 /** An operator's wishes for a deploy whose canaries are being judged. */
@@ -107,8 +107,8 @@ interface Steering {
 
 /** A worse release is rolled back, whatever the operator wants. */
 export function steered(step: NextStep, { isHeld, wantsPromotion, mayPromote }: Steering): NextStep {
-  if (step.do === "rollBack" && step.isTold) return step;
-  if (wantsPromotion) return mayPromote ? { do: "promote", isTold: true } : { do: "wait" };
+  if (step.do === "rollBack" && step.isDecided) return step;
+  if (wantsPromotion) return mayPromote ? { do: "promote", isDecided: true } : { do: "wait" };
   return isHeld ? { do: "wait" } : step;
 }
 

@@ -275,7 +275,7 @@ function failedDeploy(entry: HistoryEntry): Finding {
   const todos: Record<string, string> = {
     "taken-back": "Clients have had responses of it; correct the release, then deploy again",
     "release-refused": "No client has had a response of it; correct the release, then deploy again",
-    untold:
+    undecided:
       "There were too few requests to judge it: deploy at a busier time, with a longer --judge, or with --on-no-traffic promote",
   };
   return {

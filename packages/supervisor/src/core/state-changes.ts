@@ -36,7 +36,7 @@ export interface StateChange {
   reason: string | null;
 }
 
-type Told = Pick<StateChange, "name" | "kind" | "from" | "to">;
+type Noted = Pick<StateChange, "name" | "kind" | "from" | "to">;
 
 /**
  * Returns the changes. A process that died and is ready again in the second document is one `restart`.
@@ -48,59 +48,59 @@ export function changesBetween(
   said: readonly EventFacts[],
   now: number,
 ): StateChange[] {
-  const told: Told[] = [];
-  const tell = (kind: Told["kind"], name: string, from: string | null, to: string | null) => {
-    if (from !== to) told.push({ kind, name, from, to });
+  const noted: Noted[] = [];
+  const note = (kind: Noted["kind"], name: string, from: string | null, to: string | null) => {
+    if (from !== to) noted.push({ kind, name, from, to });
   };
-  tell("fleet", after.name, before.state, after.state);
-  tell("problem", after.name, before.problem, after.problem);
-  tell("log", after.name, before.log?.problem ?? null, after.log?.problem ?? null);
-  tell("lock", after.name, lockText(before), lockText(after));
+  note("fleet", after.name, before.state, after.state);
+  note("problem", after.name, before.problem, after.problem);
+  note("log", after.name, before.log?.problem ?? null, after.log?.problem ?? null);
+  note("lock", after.name, lockText(before), lockText(after));
   for (const pool of after.pools) {
     const former = before.pools.find(({ name }) => name === pool.name);
-    if (former === undefined) tell("size", pool.name, null, String(pool.wanted));
-    else ofPool(former, pool, tell);
+    if (former === undefined) note("size", pool.name, null, String(pool.wanted));
+    else ofPool(former, pool, note);
   }
   for (const { name } of before.pools)
-    if (!after.pools.some((pool) => pool.name === name)) tell("size", name, "in the fleet", null);
+    if (!after.pools.some((pool) => pool.name === name)) note("size", name, "in the fleet", null);
   for (const balancer of after.balancers) {
     const former = before.balancers.find(({ name }) => name === balancer.name);
-    if (former === undefined) tell("state", balancer.name, null, balancer.state);
-    else ofProcess(former, balancer, tell);
+    if (former === undefined) note("state", balancer.name, null, balancer.state);
+    else ofProcess(former, balancer, note);
   }
-  return told.map((change) => ({ ...change, ...reasonOf(change, said, now) }));
+  return noted.map((change) => ({ ...change, ...reasonOf(change, said, now) }));
 }
 
-type Tell = (kind: Told["kind"], name: string, from: string | null, to: string | null) => void;
+type Note = (kind: Noted["kind"], name: string, from: string | null, to: string | null) => void;
 
-function ofPool(before: PoolFacts, after: PoolFacts, tell: Tell): void {
+function ofPool(before: PoolFacts, after: PoolFacts, note: Note): void {
   const { name } = after;
-  tell("size", name, String(before.wanted), String(after.wanted));
-  tell("generation", name, String(before.generation), String(after.generation));
-  tell("deploy", name, before.deploy?.phase ?? null, after.deploy?.phase ?? null);
+  note("size", name, String(before.wanted), String(after.wanted));
+  note("generation", name, String(before.generation), String(after.generation));
+  note("deploy", name, before.deploy?.phase ?? null, after.deploy?.phase ?? null);
   for (const instance of after.instances) {
     const former = before.instances.find((each) => each.name === instance.name);
     if (former === undefined) {
-      tell("state", instance.name, null, instance.state);
+      note("state", instance.name, null, instance.state);
       continue;
     }
-    ofProcess(former, instance, tell);
-    tell("turn", instance.name, former.outOfTurn ?? "in turn", instance.outOfTurn ?? "in turn");
-    tell("weight", instance.name, weightOf(former), weightOf(instance));
-    tell("memory", instance.name, forecastOf(former), forecastOf(instance));
+    ofProcess(former, instance, note);
+    note("turn", instance.name, former.outOfTurn ?? "in turn", instance.outOfTurn ?? "in turn");
+    note("weight", instance.name, weightOf(former), weightOf(instance));
+    note("memory", instance.name, forecastOf(former), forecastOf(instance));
   }
   for (const { name: slot, state } of before.instances)
-    if (!after.instances.some((each) => each.name === slot)) tell("state", slot, state, null);
+    if (!after.instances.some((each) => each.name === slot)) note("state", slot, state, null);
   const [readyBefore, readyAfter] = [before, after].map((pool) => `${pool.ready}/${pool.wanted} ready`);
-  if (before.ready !== after.ready) tell("ready", name, readyBefore ?? null, readyAfter ?? null);
+  if (before.ready !== after.ready) note("ready", name, readyBefore ?? null, readyAfter ?? null);
 }
 
-function ofProcess(before: ProcessFacts, after: ProcessFacts, tell: Tell): void {
+function ofProcess(before: ProcessFacts, after: ProcessFacts, note: Note): void {
   if (before.state === after.state && before.attempt !== after.attempt)
-    tell("restart", after.name, `process ${before.attempt}`, `process ${after.attempt}`);
-  else tell("state", after.name, before.state, after.state);
+    note("restart", after.name, `process ${before.attempt}`, `process ${after.attempt}`);
+  else note("state", after.name, before.state, after.state);
   const isStalled = (process: ProcessFacts) => (process.stalledMs === null ? "responds" : "stalled");
-  tell("stall", after.name, isStalled(before), isStalled(after));
+  note("stall", after.name, isStalled(before), isStalled(after));
 }
 
 function weightOf({ weight }: InstanceFacts): string | null {
@@ -118,7 +118,7 @@ function lockText({ lock }: FleetFacts): string | null {
 
 /** Returns the last event about the name. A change of numbers has no event. */
 function reasonOf(
-  { name, kind, to }: Told,
+  { name, kind, to }: Noted,
   said: readonly EventFacts[],
   now: number,
 ): Pick<StateChange, "at" | "reason"> {

@@ -125,7 +125,7 @@ export class PoisonEvents {
   ) {}
 
   found(found: Poison): void {
-    if (this.tell(found) || this.waiting.size >= MAX_WAITING) return;
+    if (this.report(found) || this.waiting.size >= MAX_WAITING) return;
     this.waiting.set(
       found,
       setTimeout(() => this.waiting.delete(found), WAIT_FOR_END_MS),
@@ -135,7 +135,7 @@ export class PoisonEvents {
   /** Checks the pending reports after a process has exited. */
   processEnded(): void {
     for (const [found, timer] of this.waiting) {
-      if (!this.tell(found)) continue;
+      if (!this.report(found)) continue;
       clearTimeout(timer);
       this.waiting.delete(found);
     }
@@ -147,7 +147,7 @@ export class PoisonEvents {
   }
 
   /** Returns false while any of the processes is running: it has only closed the connection so far. */
-  private tell({ pool, request, processes }: Poison): boolean {
+  private report({ pool, request, processes }: Poison): boolean {
     if (processes.some(this.isAlive)) return false;
     const message =
       `lost processes to ${request.slice(0, MAX_TEXT)}: ${processes.slice(0, 4).join(" and ")} exited while running it; ` +

@@ -129,7 +129,7 @@ export class OutputFile {
         readSinceCollection += count;
       }
     }
-    this.tell(lines);
+    this.passOn(lines);
     this.release();
     if (readSinceCollection >= BYTES_BETWEEN_COLLECTIONS) {
       readSinceCollection = 0;
@@ -145,7 +145,7 @@ export class OutputFile {
     for (const { size } = fstatSync(this.fd); this.offset < size && this.read(); );
     const lines: string[] = [];
     this.cutter.end(lines);
-    this.tell(lines);
+    this.passOn(lines);
     this.closed = true;
     closeSync(this.fd);
     try {
@@ -168,7 +168,7 @@ export class OutputFile {
     this.savePosition();
   }
 
-  private tell(read: string[]): void {
+  private passOn(read: string[]): void {
     const { hides } = this;
     const lines = hides === undefined ? read : read.filter((line) => !hides(line));
     const lost = this.cutter.takeLost();

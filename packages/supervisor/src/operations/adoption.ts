@@ -204,10 +204,10 @@ export class FleetAdoption {
   announced(): { pool: string; slots: number[]; generation: number }[] {
     if (this.state.stoppedFrom === undefined) return [];
     const { runner, children } = this.parts;
-    const isTold = ({ name, member: { process } }: Slot) =>
+    const expectsStop = ({ name, member: { process } }: Slot) =>
       process.state === "ready" && children.get(processId(name, process.attempt))?.isAdopted === true;
     return runner.fleet.pools.flatMap((pool) => {
-      const slots = pool.name === BALANCER_POOL ? [] : pool.slots.filter(isTold).map(({ index }) => index);
+      const slots = pool.name === BALANCER_POOL ? [] : pool.slots.filter(expectsStop).map(({ index }) => index);
       return slots.length === 0 ? [] : [{ pool: pool.name, slots, generation: pool.generation }];
     });
   }

@@ -81,7 +81,7 @@ interface Roll {
   result: Promise<OperationResult>;
 }
 
-type Told = Exclude<NextStep, { do: "wait" }>;
+type FinalStep = Exclude<NextStep, { do: "wait" }>;
 
 export interface Trial {
   parts: readonly Part[];
@@ -117,11 +117,11 @@ export class Canaries {
     trial: Trial,
     judges: readonly { part: Part; judge: PoolJudge }[],
     onProgress: ProgressListener,
-  ): Promise<{ rolls: Roll[]; told: Told }> {
+  ): Promise<{ rolls: Roll[]; step: FinalStep }> {
     const tried = judges.map(({ part }) => part);
     const names = (tried.length > 0 ? tried : trial.parts).map(({ name }) => name);
     onProgress(`${FIRST_STEP}${names.join(", ")}`);
-    if (tried.length === 0) return { rolls: [], told: { do: "promote", isTold: true } };
+    if (tried.length === 0) return { rolls: [], step: { do: "promote", isDecided: true } };
     const waiting = new Set(tried.map(({ name }) => name));
     let hasEnded = false;
     const rolls = tried.map((part): Roll => {
@@ -137,9 +137,9 @@ export class Canaries {
     });
     for (let said = ""; ; await this.pause(trial)) {
       // A canary that is lost ends the rollout of its pool, and so the deploy.
-      if (hasEnded) return { rolls, told: { do: "rollBack", isTold: true, reason: SECONDARY } };
+      if (hasEnded) return { rolls, step: { do: "rollBack", isDecided: true, reason: SECONDARY } };
       if (trial.rolledBack !== undefined)
-        return { rolls, told: { do: "rollBack", isTold: true, reason: trial.rolledBack } };
+        return { rolls, step: { do: "rollBack", isDecided: true, reason: trial.rolledBack } };
       for (const { part, judge } of judges) this.look(trial, part, judge);
       if (waiting.size === 0 && trial.judgeBy === null) this.beginJudging(trial, onProgress);
       const found = this.stepOf(trial, onProgress);
@@ -150,13 +150,13 @@ export class Canaries {
       if (step.do === "promote") {
         const problem = await this.problemOf(tried, trial, () => hasEnded);
         if (hasEnded || trial.rolledBack !== undefined || trial.isHeld) continue;
-        if (problem !== undefined) return { rolls, told: { do: "rollBack", isTold: true, reason: problem } };
+        if (problem !== undefined) return { rolls, step: { do: "rollBack", isDecided: true, reason: problem } };
       }
       if (step.do === "wait") continue;
       if (trial.config.judgeMs > 0)
         for (const [pool, judgement] of trial.judgements)
           for (const line of comparisonTexts(pool, judgement)) onProgress(line);
-      return { rolls, told: step };
+      return { rolls, step };
     }
   }
 
@@ -209,7 +209,7 @@ export class Canaries {
       const step = nextStep(judgements, "some", onNoTraffic);
       return step.do === "promote" ? { do: "wait" } : step;
     }
-    if (judgeMs === 0) return { do: "promote", isTold: true };
+    if (judgeMs === 0) return { do: "promote", isDecided: true };
     const longest = judgedSince + LONGEST_FACTOR * judgeMs;
     const now = performance.now();
     const isPastHope = now >= longest || (now >= judgedSince + ALONE_MS && isPointless(judgements));

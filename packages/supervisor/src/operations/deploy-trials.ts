@@ -100,10 +100,10 @@ export class DeployTrials {
     const added = addedPools(about.config, trial.parts);
     const untried = trial.parts.flatMap((part) => untriedText(part) ?? []);
     for (const text of untried) onProgress(text);
-    const { rolls, told } = await this.canaries.try(trial, judges, onProgress);
-    trial.phase = told.do === "promote" ? "rolling" : "back";
-    if (told.do === "promote") for (const { name } of tried) rollouts.promote(name);
-    else for (const { name } of tried) rollouts.rollBack(name, told.reason);
+    const { rolls, step } = await this.canaries.try(trial, judges, onProgress);
+    trial.phase = step.do === "promote" ? "rolling" : "back";
+    if (step.do === "promote") for (const { name } of tried) rollouts.promote(name);
+    else for (const { name } of tried) rollouts.rollBack(name, step.reason);
     const results = await this.canaries.settle(trial, rolls);
     if (isStopping()) return STOPPING;
     // Pools without canaries, for example workers, follow when the others have succeeded.
@@ -113,14 +113,14 @@ export class DeployTrials {
       results.push([part, await this.canaries.roll(part, trial, onProgress)]);
     }
     const failed = firstFailureOf(results);
-    const unsaid = told.isTold ? [] : [`there was no verdict in time: ${told.reason}`];
+    const unsaid = step.isDecided ? [] : [`there was no verdict in time: ${step.reason}`];
     const failure = failed ?? (trial.rolledBack === undefined ? undefined : asked(trial.rolledBack));
     if (failure !== undefined && !failure.ok) {
       trial.phase = "back";
       const done = results.flatMap(([part, { ok }]) => (ok ? [part] : []));
       const stuck = await this.last.rollBack(done, onProgress);
-      const isUntold = told.do === "rollBack" && !told.isTold;
-      const outcome = isUntold ? { ...failure, code: "untold" as const, message: told.reason } : failure;
+      const isUndecided = step.do === "rollBack" && !step.isDecided;
+      const outcome = isUndecided ? { ...failure, code: "undecided" as const, message: step.reason } : failure;
       return stuck === undefined ? outcome : { ...outcome, message: `${outcome.message}; ${backText(stuck)}` };
     }
     const rest = await this.commit(trial, about);

@@ -32,7 +32,7 @@ const STEERED: Record<DeploySteering, string> = {
   resume: "no longer held",
 };
 /** The results of a deploy about which an operator is alerted. */
-const FAILED_CODES: ReadonlySet<string> = new Set(["failed", "release-refused", "taken-back", "untold"]);
+const FAILED_CODES: ReadonlySet<string> = new Set(["failed", "release-refused", "taken-back", "undecided"]);
 const RELOADING = { ok: false, code: "busy", message: "a reload is under way" } as const;
 
 export class Deploys {

@@ -48,7 +48,7 @@ export class OperatorCommands
   scale(...[pool, change, onProgress, by]: Parameters<SupervisorApi["scale"]>): Promise<OperationResult> {
     const { history, locking, operations } = this.parts;
     const begin = { command: "scale", target: pool, detail: sizeText(change), by } as const;
-    const run = async (tell: ProgressListener) => locking.refusal() ?? operations.scale(pool, change, tell);
+    const run = async (onStep: ProgressListener) => locking.refusal() ?? operations.scale(pool, change, onStep);
     return this.saved(history.record(begin, onProgress, run), onProgress);
   }
 
@@ -57,8 +57,8 @@ export class OperatorCommands
     this.listeners.onReloading();
     const detail = environment === undefined ? undefined : "with another environment";
     const begin = { command: "reload", target: pool, detail, by } as const;
-    const run = async (tell: ProgressListener) =>
-      locking.refusal() ?? deploys.refusal ?? reloads.run(pool, environment, tell);
+    const run = async (onStep: ProgressListener) =>
+      locking.refusal() ?? deploys.refusal ?? reloads.run(pool, environment, onStep);
     const result = await this.saved(history.record(begin, onProgress, run), onProgress);
     this.listeners.onReloadEnded(result, pool);
     if (result.ok) deploys.last.forget(pool);
@@ -69,7 +69,7 @@ export class OperatorCommands
 
   restart(...[target, onProgress, by]: Parameters<SupervisorApi["restart"]>): Promise<OperationResult> {
     const { history, locking, operations } = this.parts;
-    const run = async (tell: ProgressListener) => locking.refusal() ?? operations.restart(target, tell);
+    const run = async (onStep: ProgressListener) => locking.refusal() ?? operations.restart(target, onStep);
     return this.saved(history.record({ command: "restart", target, by }, onProgress, run), onProgress);
   }
 
@@ -77,14 +77,14 @@ export class OperatorCommands
     const { history, locking, turns, deploys } = this.parts;
     const begin = { command: change.do, target: change.name, detail: turnText(change), by } as const;
     const busy = () => (change.do === "drain" ? deploys.refusalToDrain(change.name) : undefined);
-    const run = async (tell: ProgressListener) => locking.refusal() ?? busy() ?? turns.change(change, tell);
+    const run = async (onStep: ProgressListener) => locking.refusal() ?? busy() ?? turns.change(change, onStep);
     return this.saved(history.record(begin, onProgress, run), onProgress);
   }
 
   async deploy(...[request, onProgress, by]: Parameters<SupervisorApi["deploy"]>): Promise<OperationResult> {
     const { history, locking, deploys, state } = this.parts;
     const begin = { command: "deploy", detail: request.config ?? request.dir, by } as const;
-    const run = async (tell: ProgressListener) => locking.refusal() ?? deploys.run(request, tell);
+    const run = async (onStep: ProgressListener) => locking.refusal() ?? deploys.run(request, onStep);
     const result = await history.record(begin, onProgress, run);
     state.changed();
     await state.saved();
@@ -96,7 +96,7 @@ export class OperatorCommands
 
   async rollback(...[release, onProgress, by]: Parameters<SupervisorApi["rollback"]>): Promise<OperationResult> {
     const { history, locking, deploys, state } = this.parts;
-    const run = async (tell: ProgressListener) => locking.refusal() ?? deploys.rollback(release, tell);
+    const run = async (onStep: ProgressListener) => locking.refusal() ?? deploys.rollback(release, onStep);
     const result = await history.record({ command: "rollback", detail: release, by }, onProgress, run);
     state.changed();
     await state.saved();

@@ -63,11 +63,11 @@ export class ReloadQueue {
     const started = new Promise<void>((resolve) => {
       begin = resolve;
     });
-    const tell = (message: string) => {
+    const notifyAll = (message: string) => {
       for (const listener of listeners) listener(message);
     };
     const result = started
-      .then(() => this.reload(run.pool, run.environment, tell))
+      .then(() => this.reload(run.pool, run.environment, notifyAll))
       .finally(() => {
         this.running.delete(run);
         this.beginThoseThatMay();

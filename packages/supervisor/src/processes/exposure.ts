@@ -60,7 +60,7 @@ export class Exposure {
       if (pid === null || child.exit !== null) continue;
       if (commandTag !== null) rows ??= readProcessTable();
       const pids = [pid, ...(rows === undefined || commandTag === null ? [] : processesOf(pid, rows))];
-      this.tell(
+      this.reportNew(
         child,
         listenersOf(
           pids,
@@ -71,7 +71,7 @@ export class Exposure {
     }
   }
 
-  private tell(child: LiveProcess, listeners: Listener[]): void {
+  private reportNew(child: LiveProcess, listeners: Listener[]): void {
     const open = listeners.filter(({ host }) => !isLoopback(host));
     const exposed = open.map(({ host, port }) => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`));
     const added = exposed.filter((address) => !child.exposed.includes(address));

@@ -104,7 +104,7 @@ export class Watch {
     for (const pool of pools === "all" ? [undefined] : pools) {
       const result = await this.reload(pool);
       if (this.isStopped) return;
-      if (!result.ok) this.tell(pool, result, changedAt);
+      if (!result.ok) this.reportFailure(pool, result, changedAt);
     }
     this.plan = this.follow();
     this.changes.reloaded();
@@ -119,7 +119,7 @@ export class Watch {
     }
   }
 
-  private tell(
+  private reportFailure(
     pool: string | undefined,
     { code, message }: OperationResult & { ok: false },
     changedAt: number | undefined,
@@ -165,7 +165,7 @@ const QUICK_MS = 1_500;
 const SLOWER = 4;
 const MAX_QUIET_MS = 60_000;
 /** A file is reported after this many consecutive changes. */
-const TOLD_TIMES = 4;
+const REPORTED_TIMES = 4;
 /** The maximum number of remembered paths; further changes are reported with these paths. */
 const MAX_PATHS = 1_000;
 
@@ -223,7 +223,7 @@ export class Changes {
     if (this.quick.size >= MAX_PATHS) this.quick.clear();
     const times = (this.quick.get(path) ?? 0) + 1;
     this.quick.set(path, times);
-    if (times === TOLD_TIMES) this.options.onWritten(path);
+    if (times === REPORTED_TIMES) this.options.onWritten(path);
   }
 
   private take(path: string): void {
@@ -236,10 +236,10 @@ export class Changes {
     if (this.isReloading) return;
     const longestMs = Math.max(0, this.firstAt + MAX_SETTLE_MS - performance.now());
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.tell(), Math.min(SETTLE_MS, longestMs));
+    this.timer = setTimeout(() => this.reportBurst(), Math.min(SETTLE_MS, longestMs));
   }
 
-  private tell(): void {
+  private reportBurst(): void {
     const paths = [...this.paths];
     this.paths.clear();
     this.isReloading = true;

@@ -3,6 +3,7 @@ import type { ProcessPolicy, RuntimeName } from "../core/model.js";
 import type { Runtimes } from "../runtime/runtimes.js";
 import { defaultsOf, describeField } from "./fields.js";
 import { type PoolInput, policyFields } from "./schema.js";
+import type { SecretContext } from "./secrets.js";
 import type { Finding, FindingPlace } from "./validate.js";
 
 export interface ResolveContext {
@@ -74,6 +75,18 @@ export function find(
       : finding.place?.file === place.file && finding.place.line === place.line,
   );
   if (!known) findings.push({ path, message, place });
+}
+
+/** Returns a function that adds problems with keys below `path`. */
+export function reporter(context: ResolveContext, ...path: (string | number)[]) {
+  return (at: (string | number)[], message: string, place?: FindingPlace) =>
+    find(context, [...path, ...at], message, place);
+}
+
+/** Returns the context in which secrets below `path` are read. */
+export function secretContext(context: ResolveContext, ...path: (string | number)[]): SecretContext {
+  const { baseDir, credentialsDir, isOnlyChecked = false } = context;
+  return { baseDir, credentialsDir, isOnlyChecked, report: reporter(context, ...path) };
 }
 
 export function defaultOf<T = number>(fields: Record<string, Parameters<typeof describeField>[0]>, key: string): T {

@@ -12,13 +12,21 @@ import { type KindResult, stickyRule } from "./kinds/kind.js";
 import { resolveMode } from "./mode.js";
 import { resolveFolder } from "./paths.js";
 import { resolveRecycle } from "./recycle.js";
-import { defaultOf, defined, find, type ResolveContext, resolvePolicy, resolveRuntime } from "./resolve-context.js";
+import {
+  defaultOf,
+  defined,
+  find,
+  type ResolveContext,
+  reporter,
+  resolvePolicy,
+  resolveRuntime,
+  secretContext,
+} from "./resolve-context.js";
 import { errorPages, resolveCompress } from "./responses.js";
 import { readRoute, routeKey } from "./route.js";
 import { resolveScaling } from "./scaling.js";
 import { type FleetInput, ownPoolFields, type PoolInput, poolFields, RESERVED_POOL_NAMES } from "./schema.js";
 import { readSecrets } from "./secrets.js";
-import type { FindingPlace } from "./validate.js";
 
 /** Resolves all pools. Problems are added to `context.findings`. */
 export function resolvePools(input: FleetInput, context: ResolveContext): PoolConfig[] {
@@ -66,8 +74,7 @@ function resolvePool(
   context: ResolveContext,
 ): PoolConfig {
   const surroundings = resolveSurroundings(path, pool, input, context);
-  // Reports a problem with a key of this pool.
-  const report = (at: (string | number)[], message: string) => find(context, [...path, ...at], message);
+  const report = reporter(context, ...path);
   const routes = (pool.routes ?? defaultOf<string[]>(poolFields, "routes")).map((route, at) => {
     const read = readRoute(route);
     if ("route" in read) return read.route;
@@ -97,9 +104,7 @@ function resolvePool(
     report(["instances"], `cannot be more than ${maxInstances} with \`cron\`: a run happens once`);
   const runtime = resolveRuntime(kind.runtime ?? pool.runtime, input.runtime, path, context);
   if (pool.bunfig !== undefined && runtime !== "bun") report(["bunfig"], 'needs the runtime "bun"');
-  const mode = kind.serves
-    ? resolveMode(pool, kind.kind, context.runtimes, report)
-    : {};
+  const mode = kind.serves ? resolveMode(pool, kind.kind, context.runtimes, report) : {};
   return {
     name,
     kind: kind.kind,
@@ -165,13 +170,13 @@ function resolveSurroundings(
     ...(input.envFiles ?? []).map((file, at) => ({ file, path: ["envFiles", at] })),
     ...(path.length === 0 ? [] : (pool.envFiles ?? []).map((file, at) => ({ file, path: [...path, "envFiles", at] }))),
   ];
-  const report = (at: (string | number)[], message: string, place?: FindingPlace) => find(context, at, message, place);
-  const { baseDir, credentialsDir, isOnlyChecked = false } = context;
+  const { baseDir } = context;
   const given = { ...input.env, ...pool.env };
-  const { variables, secrets } = readSecrets(given, [...envPath, "env"], {
-    ...{ baseDir, credentialsDir, isOnlyChecked, report },
+  const { variables, secrets } = readSecrets(given, [...envPath, "env"], secretContext(context));
+  const env = readEnvironment({
+    ...{ baseDir, files: envFiles, variables, secrets, path: [...envPath, "env"] },
+    report: reporter(context),
   });
-  const env = readEnvironment({ baseDir, files: envFiles, variables, secrets, path: [...envPath, "env"], report });
   return {
     cwd: folder ?? baseDir,
     env,

@@ -15,7 +15,16 @@ import { readListen } from "./listen-address.js";
 import { splitAddresses, writtenAddresses } from "./mode.js";
 import { resolveAlerts, resolveOtlp } from "./receivers.js";
 import { resolveHooks } from "./releases.js";
-import { defaultOf, defined, find, type ResolveContext, resolvePolicy, resolveRuntime } from "./resolve-context.js";
+import {
+  defaultOf,
+  defined,
+  find,
+  type ResolveContext,
+  reporter,
+  resolvePolicy,
+  resolveRuntime,
+  secretContext,
+} from "./resolve-context.js";
 import { resolvePools } from "./resolve-pools.js";
 import { balancerFields, DEFAULT_LISTEN, type FleetInput, fleetFields, logFields } from "./schema.js";
 import { resolveToken } from "./secrets.js";
@@ -23,44 +32,19 @@ import { resolveTls } from "./tls.js";
 
 /** Resolves `input` to a fleet. Problems are added to `context.findings`. */
 export function resolveFleet(input: FleetInput, context: ResolveContext): FleetConfig {
-  const resolved = resolvePools(input, context);
-  // A fleet without clients does not listen.
-  const takesClients = resolved.length === 0 || resolved.some((pool) => pool.serves);
-  if (!takesClients && input.listen !== undefined)
-    find(
-      context,
-      ["listen"],
-      `is not valid without a pool that gets requests: ${kindsOf(resolved)} pools do not listen`,
-    );
-  const balancer = resolveBalancer(input, context);
-  const pathOf = (pool: string) => (input.pools === undefined ? [] : ["pools", pool]);
-  const serving = resolved
-    .filter((pool) => pool.serves)
-    .map(({ name, mode }) => ({ name, mode, path: pathOf(name), bind: (input.pools?.[name] ?? input).bind }));
-  const byDefault = `${context.defaultPort ?? DEFAULT_LISTEN}`;
-  const written = writtenAddresses(serving, input.listen, byDefault, (at, message) => find(context, at, message));
-  const addresses = takesClients
-    ? readListen(written, context.listenDir, (at, problem) => find(context, at ?? ["listen"], problem))
-    : [];
-  const { listen, pools } = splitAddresses(resolved, addresses, (name, message) =>
-    find(context, [...pathOf(name), "bind"], message),
-  );
   const { baseDir } = context;
+  const { listen, pools } = resolveAddresses(input, context);
+  const balancer = resolveBalancer(input, context);
   const tls = resolveTls(input.tls, listen, {
     pathOf: (path) => resolve(baseDir, path),
     isOnlyChecked: context.isOnlyChecked ?? false,
-    secretsAt: (key) => ({
-      ...{ baseDir, credentialsDir: context.credentialsDir, isOnlyChecked: context.isOnlyChecked ?? false },
-      pathOf: (path) => resolve(baseDir, path),
-      report: (path, problem) => find(context, ["tls", key, ...path], problem),
-    }),
-    report: (at, message) => find(context, at, message),
+    secretsAt: (key) => ({ ...secretContext(context, "tls", key), pathOf: (path) => resolve(baseDir, path) }),
+    report: reporter(context),
   });
   // Pools in direct mode need no balancer.
   const serves = pools.length === 0 || pools.some((pool) => pool.serves && pool.mode !== "direct");
-  const proxied = resolveProxied(input.balancer ?? {}, listen, context.listenDir, (at, message) =>
-    find(context, ["balancer", "proxyProtocol", ...at], message),
-  );
+  const reportProxied = reporter(context, "balancer", "proxyProtocol");
+  const proxied = resolveProxied(input.balancer ?? {}, listen, context.listenDir, reportProxied);
   if (!serves) refuseBalancerKeys(input, context);
   if (!serves && input.agentCheck !== undefined)
     find(context, ["agentCheck"], "is not valid without a pool that gets requests");
@@ -71,27 +55,20 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
       'is not valid with `mode: "direct"`: sockets of root and of this user cannot share an address',
     );
   const searchPath = pools[0]?.env.PATH ?? process.env.PATH ?? "";
-  const hooks = resolveHooks(input.hooks, { baseDir, searchPath }, (path, problem) => find(context, path, problem));
-  const secretsAt = (key: string) => ({
-    ...{ baseDir, credentialsDir: context.credentialsDir, isOnlyChecked: context.isOnlyChecked ?? false },
-    report: (path: (string | number)[], problem: string) => find(context, [key, ...path], problem),
-  });
-  const alerts = resolveAlerts(input.alerts, searchPath, secretsAt("alerts"));
-  const otlp = resolveOtlp(input.otlp, secretsAt("otlp"));
+  const hooks = resolveHooks(input.hooks, { baseDir, searchPath }, reporter(context));
+  const alerts = resolveAlerts(input.alerts, searchPath, secretContext(context, "alerts"));
+  const otlp = resolveOtlp(input.otlp, secretContext(context, "otlp"));
   if (otlp !== undefined && otlp.sampleRatio > 0) {
     balancer.spans = true;
     balancer.trace ??= { keep: "trusted", sampled: otlp.sampleRatio };
   }
+  const tokenFile = resolveToken(input.admin?.token, ["admin", "token"], secretContext(context));
   return {
     name: input.name ?? context.defaultName,
     listen,
     ...(tls !== undefined && { tls }),
-    agentCheck: resolveAgentCheck(input.agentCheck, listen, (at, message) =>
-      find(context, ["agentCheck", ...at], message),
-    ),
-    admin: resolveAdmin(input.admin, resolveTokenFile(input, context), listen, (at, message) =>
-      find(context, ["admin", "listen", ...at], message),
-    ),
+    agentCheck: resolveAgentCheck(input.agentCheck, listen, reporter(context, "agentCheck")),
+    admin: resolveAdmin(input.admin, tokenFile, listen, reporter(context, "admin", "listen")),
     user: resolveUser(input, context),
     restartSupervisor: input.restartSupervisor ?? true,
     orphanGraceMs: input.orphanGraceMs ?? defaultOf(fleetFields, "orphanGraceMs"),
@@ -109,10 +86,27 @@ export function resolveFleet(input: FleetInput, context: ResolveContext): FleetC
   };
 }
 
-function resolveTokenFile({ admin }: FleetInput, context: ResolveContext): string | null {
-  const { baseDir, credentialsDir, isOnlyChecked = false } = context;
-  const report = (at: (string | number)[], message: string) => find(context, at, message);
-  return resolveToken(admin?.token, ["admin", "token"], { baseDir, credentialsDir, isOnlyChecked, report });
+/** Returns the addresses of the fleet, and the pools, each with the addresses that only it serves. */
+function resolveAddresses(input: FleetInput, context: ResolveContext): Pick<FleetConfig, "listen" | "pools"> {
+  const resolved = resolvePools(input, context);
+  // A fleet without clients does not listen.
+  const takesClients = resolved.length === 0 || resolved.some((pool) => pool.serves);
+  if (!takesClients && input.listen !== undefined)
+    find(
+      context,
+      ["listen"],
+      `is not valid without a pool that gets requests: ${kindsOf(resolved)} pools do not listen`,
+    );
+  const pathOf = (pool: string) => (input.pools === undefined ? [] : ["pools", pool]);
+  const serving = resolved
+    .filter((pool) => pool.serves)
+    .map(({ name, mode }) => ({ name, mode, path: pathOf(name), bind: (input.pools?.[name] ?? input).bind }));
+  const byDefault = `${context.defaultPort ?? DEFAULT_LISTEN}`;
+  const written = writtenAddresses(serving, input.listen, byDefault, reporter(context));
+  const addresses = takesClients
+    ? readListen(written, context.listenDir, (at, problem) => find(context, at ?? ["listen"], problem))
+    : [];
+  return splitAddresses(resolved, addresses, (name, message) => find(context, [...pathOf(name), "bind"], message));
 }
 
 function resolveUser({ user, group }: FleetInput, context: ResolveContext): FleetUser | null {
@@ -156,20 +150,17 @@ function resolveBalancer(input: FleetInput, context: ResolveContext): BalancerCo
   const proxies = resolveTrustedProxies(balancer.trustedProxies ?? [], (at, message) =>
     find(context, ["balancer", "trustedProxies", at], message),
   );
-  const accessLogRule = resolveAccessLog(balancer.accessLog, context.baseDir, (at, message) =>
-    find(context, ["balancer", "accessLog", ...at], message),
-  );
+  const report = (key: string) => reporter(context, "balancer", key);
+  const accessLogRule = resolveAccessLog(balancer.accessLog, context.baseDir, report("accessLog"));
   return {
     processes: processCount(balancer.processes ?? defaultOf(balancerFields, "processes")),
     runtime: resolveRuntime(balancer.runtime, input.runtime, ["balancer"], context),
     trustedProxies: proxies,
-    rateLimits: resolveRateLimits(balancer.rateLimits, (at, message) =>
-      find(context, ["balancer", "rateLimits", ...at], message),
-    ),
+    rateLimits: resolveRateLimits(balancer.rateLimits, report("rateLimits")),
     accessLog: accessLogRule !== undefined,
     ...(accessLogRule !== undefined && { accessLogRule }),
     ...resolveIdentity(balancer),
-    probes: resolveProbes(balancer.probes, (at, message) => find(context, ["balancer", "probes", ...at], message)),
+    probes: resolveProbes(balancer.probes, report("probes")),
     preDrainMs: balancer.preDrainMs ?? defaultOf(balancerFields, "preDrainMs"),
     spoolDir: balancer.spoolDir === undefined ? null : resolve(context.baseDir, balancer.spoolDir),
     policy: resolvePolicy(input, balancer),

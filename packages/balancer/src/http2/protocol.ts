@@ -37,7 +37,7 @@ export const ErrorCode = {
   ENHANCE_YOUR_CALM: 11,
 } as const;
 
-/** Settings: RFC 9113 §6.5.2, RFC 8441 §3, and RFC 9218 §2.1, by which the priorities of RFC 7540 are ignored. */
+/** The settings (RFC 9113 §6.5.2, RFC 8441 §3, RFC 9218 §2.1). The last one turns the priorities of RFC 7540 off. */
 export const Setting = {
   HEADER_TABLE_SIZE: 1,
   ENABLE_PUSH: 2,

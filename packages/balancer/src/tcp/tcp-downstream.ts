@@ -17,7 +17,10 @@ import { TcpSide } from "./tcp-side.js";
 
 /** The part of `upstreamConnectTimeoutMs` after which a further upstream is tried. */
 const TRIES = 3;
-/** How often a client gets another connection after one that was reset at once, which is how some programs refuse a client. */
+/**
+ * How often a client gets another connection if its connection to the upstream was reset at once. Some programs refuse a client in this
+ * way.
+ */
 const MAX_RESETS = 3;
 /** The status of an upgraded connection: it lasts as long as its client wants. */
 const CONNECTED = 101;
@@ -210,8 +213,8 @@ export class TcpDownstream implements ConnectionOwner, Waiting, Guest {
   }
 
   /**
-   * The kernel accepts connections for a program that is being killed, and resets them later. They count as failed if no byte was passed
-   * on.
+   * The kernel accepts connections for a program that is being killed, and resets them later. Such a connection counts as failed if no byte
+   * was passed on.
    */
   onCut(cut: TcpSide): boolean {
     const { side, attempt, client, services } = this;

@@ -38,7 +38,7 @@ interface CaDirectory {
   newNonce: string;
   newAccount: string;
   newOrder: string;
-  /** Absent unless the CA says when to renew (RFC 9773). */
+  /** Absent if the CA does not say when to renew (RFC 9773). */
   renewalInfo?: string;
 }
 

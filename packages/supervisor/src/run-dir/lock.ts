@@ -65,7 +65,7 @@ export function takeLock(folder: string): RunDirLock {
   }
 }
 
-/** Returns the error of a start in a run directory whose supervisor runs. */
+/** Returns the error of a start in a run directory whose supervisor is running. */
 export function runningIn(folder: string, pid: number): PacelineError {
   if (isStopped(pid)) return new PacelineError("unresponsive", `already running in ${folder}, but ${silentText(pid)}`);
   const remedy = "use start --or-reload to reload it; other options need a stop and a start";

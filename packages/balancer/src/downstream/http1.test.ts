@@ -27,7 +27,7 @@ function bench(budget: BufferBudget) {
       maxBytes: 100_000_000,
       clock: { now: 0 },
       patienceMs: 1000,
-      tell() {},
+      onNotice() {},
       lookAtPeers: () => 0,
     }),
     turnShare: new TurnShare({ take: () => false }),

@@ -45,8 +45,9 @@ const sendBytes = new Int32Array([LOCAL_SEND_BYTES]);
 const littleReceiveBytes = new Int32Array([LITTLE_RECEIVE_BYTES]);
 const onOrOff = [new Int32Array([0]), new Int32Array([1])] as const;
 
-/** On Linux: MSG_MORE, so that the kernel waits for the FIN, and MSG_DONTWAIT and MSG_NOSIGNAL, as Bun sends (send(2)). */
-const BEFORE_FIN = 0x8000 | 0x40 | 0x4000;
+/** On Linux: MSG_DONTWAIT and MSG_NOSIGNAL, as Bun sends (send(2)); with MSG_MORE the kernel waits for the FIN. */
+const AS_BUN_SENDS = 0x40 | 0x4000;
+const BEFORE_FIN = 0x8000 | AS_BUN_SENDS;
 
 interface Calls {
   setsockopt(fd: number, level: number, option: number, value: number, size: number): number;
@@ -78,13 +79,14 @@ export function setCork(fd: number, isOn: boolean): boolean {
 }
 
 /**
- * Sends the last bytes of a connection. The kernel keeps them until the FIN and sends both in one packet; a second packet would cost as
- * much again. Returns how many bytes the kernel has accepted, which is 0 if it does not support this.
+ * Sends bytes without Bun. Returns how many bytes the kernel has accepted; 0 if it accepts none now, the connection is broken, or this is
+ * not supported: then Bun's `write` shows which.
+ * @param isLast whether the connection's FIN follows: the kernel then sends both in one packet; a second packet would cost as much again
  */
-export function sendBeforeFin(fd: number, bytes: Uint8Array, length: number): number {
+export function sendNow(fd: number, bytes: Uint8Array, length: number, isLast: boolean): number {
   if (isDarwin) return 0;
   calls ??= loadCalls();
-  return Math.max(0, calls.send(fd, ptr(bytes) as number, length, BEFORE_FIN));
+  return Math.max(0, calls.send(fd, ptr(bytes) as number, length, isLast ? BEFORE_FIN : AS_BUN_SENDS));
 }
 
 function set(fd: number, level: number, option: number, value: Int32Array): number {

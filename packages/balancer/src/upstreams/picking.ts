@@ -97,6 +97,8 @@ export abstract class Picking {
   /** During a reload, a slot has two processes, and all clients of the slot use the same one. A canary has separate clients. */
   private readonly isFreeInSlot = (upstream: Upstream): boolean =>
     this.isFreeAndHeard(upstream) && this.sticky?.processOf(upstream.home, this.mayServeHome) === upstream;
+  /** An upstream in turn that was not idle when `isQuiet` last looked; undefined if there was none, or the turns have changed. */
+  protected busy: Upstream | undefined;
   /** The number of stalled upstreams. */
   protected stalled = 0;
   protected isRelieving = false;
@@ -182,8 +184,10 @@ export abstract class Picking {
 
   /** Whether no upstream owes a response, apart from long-lasting requests. Single requests then go strictly in turn. */
   private get isQuiet(): boolean {
-    for (const upstream of this.inTurn) if (!upstream.isIdle) return false;
-    return true;
+    // Under load, one look is enough.
+    if (this.busy?.isIdle === false) return false;
+    this.busy = this.inTurn.find((upstream) => !upstream.isIdle);
+    return this.busy === undefined;
   }
 
   /** Whether requests go to the upstream with the fewest requests. */

@@ -82,6 +82,7 @@ export class Pool extends Picking {
   /** Called when the members, their weights or their reasons to be out of turn have changed. */
   turnsChanged(): void {
     this.inTurn = takeTurns(this.upstreams);
+    this.busy = undefined;
     const { inTurn, requestQueue, sticky } = this;
     this.isWeighted =
       inTurn.some(({ weight }) => weight !== inTurn[0]?.weight) && inTurn.some(({ isCanary }) => isCanary);

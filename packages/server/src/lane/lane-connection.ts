@@ -124,7 +124,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
 
   /** @param since the start of this turn */
   private handleWaiting(since: number): void {
-    this.beginWaiting(since + MAX_TURN_MS);
+    this.beginWaiting(performance.now(), since + MAX_TURN_MS);
     const now = performance.now();
     if (now - since > LONG_TURN_MS) this.busy(now - since);
     this.services.onRead(now);
@@ -241,14 +241,18 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     return stream?.id === id ? stream : undefined;
   }
 
-  /** Calls the handlers in order once the whole read is parsed, so that a CANCEL in the same read has an effect. */
-  private beginWaiting(untilMs: number): void {
+  /**
+   * Calls the handlers in order once the whole read is parsed, so that a CANCEL in the same read has an effect. One reading of the clock
+   * ends a handler and begins the next.
+   */
+  private beginWaiting(nowMs: number, untilMs: number): void {
     const { waiting, output, socket } = this;
     if (waiting.length === 0) return;
+    let now = nowMs;
     const elsewhere = this.services.active() - this.active;
     let next = 0;
     for (; next < waiting.length; next++) {
-      if (next > 0 && performance.now() > untilMs) {
+      if (next > 0 && now > untilMs) {
         if (!this.isTurnDue) setImmediate(this.nextTurn);
         this.isTurnDue = true;
         break;
@@ -264,19 +268,21 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
           next++;
           break;
         }
+        now = performance.now();
       }
-      this.call(stream);
+      now = this.call(stream, now);
     }
     if (next > 0) waiting.splice(0, next);
   }
 
-  /** Calls the handler. The scoreboard names the request, in case the handler blocks. */
-  private call(stream: LaneStream): void {
+  /** Calls the handler, and returns the time at its end. The scoreboard names the request, in case the handler blocks. */
+  private call(stream: LaneStream, nowMs: number): number {
     const { scoreboard } = this.services;
-    if (scoreboard === undefined || this.number === 0) return stream.begin();
+    if (scoreboard === undefined || this.number === 0) return stream.begin(nowMs);
     scoreboard.enter(this.number, stream.sequence);
-    stream.begin();
+    const endMs = stream.begin(nowMs);
     scoreboard.leave();
+    return endMs;
   }
 
   /** The stream whose STARTED is in the socket; its handler runs when the kernel has taken it. */
@@ -298,8 +304,9 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
     this.output.frames.returned();
     const blocked = this.blockedStream;
     this.blockedStream = undefined;
-    if (blocked?.state === "waiting") this.call(blocked);
-    this.beginWaiting(performance.now() + MAX_TURN_MS);
+    if (blocked?.state === "waiting") this.call(blocked, performance.now());
+    const now = performance.now();
+    this.beginWaiting(now, now + MAX_TURN_MS);
     this.output.flush();
     this.pauseWhileUnsent();
   }

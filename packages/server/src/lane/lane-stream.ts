@@ -142,17 +142,18 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
 
   // The handler:
 
-  /** Calls the handler. */
-  begin(): void {
+  /** Calls the handler, and returns the time when it has returned. */
+  begin(nowMs: number): number {
     const { lane, requests } = this;
     this.handled();
-    this.startedAtMs = performance.now();
+    this.startedAtMs = nowMs;
     let result: unknown;
     try {
       result = requests.handler(makeRequest(this.head, this), new LaneInfo(this));
       if (this.isResponse(result)) return this.respond(result);
     } catch (error) {
-      return this.failed(error);
+      this.failed(error);
+      return performance.now();
     }
     if (this.head.isIdempotent || lane.saysReturned) lane.output.owesStarted(this);
     // Created here instead of with the stream, because most handlers return a response at once.
@@ -160,6 +161,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
       (response) => this.answered(response),
       (error) => this.failed(error),
     );
+    return performance.now();
   }
 
   private answered(response: unknown): void {
@@ -218,14 +220,20 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     this.end();
   }
 
-  private respond(response: Response): void {
-    if (response instanceof UpgradeResponse) return this.switchOver(response);
-    const { counter } = this.requests;
+  /** Returns the time at its end. */
+  private respond(response: Response): number {
     const now = performance.now();
+    if (response instanceof UpgradeResponse) {
+      this.switchOver(response);
+      return now;
+    }
+    const { counter } = this.requests;
     counter.latency.record((now - this.startedAtMs) * 1000);
     if (response.status >= 500) counter.errors++;
     this.send(response, now);
     this.lane.output.progressed(now);
+    // A long body has taken more time.
+    return this.isOver ? now : performance.now();
   }
 
   /** Turns the stream into a tunnel. */

@@ -41,6 +41,7 @@ class Lanes {
       onRead: (nowMs) => this.measure(nowMs),
       load: async () => {
         await loadStreams();
+        requests?.responses.onFirstRequest?.();
         if (boardPath !== undefined) services.scoreboard ??= Scoreboard.map(boardPath);
       },
       onGone: (lane) => {

@@ -4,6 +4,8 @@ import { type BlockSource, toBytes } from "../shared/blocks.js";
 import { isTurnOver, nextShare } from "../shared/turn-share.js";
 
 export interface ResponseReader {
+  /** Called before the first request. */
+  onFirstRequest?(): void;
   isResponse(value: unknown): value is Response;
   /** Returns the fields of its head. */
   fields(response: Response): FieldLines;

@@ -1,28 +1,8 @@
 /** Prepares the platform's Request and Response for the lane. */
 
-import { type FieldLines, fieldLines, plainFieldLines } from "@paceline/wire/lane/response-head";
 import { TAKES_FILES } from "../kinds/static/file-body.js";
-import { BODY, FIELDS, rememberBodies } from "../shared/kept-body.js";
-import type { ResponseBody, ResponseReader } from "./response-reader.js";
+import type { ResponseReader } from "./response-reader.js";
 import { adoptRequests } from "./web-classes.js";
-
-/** Called once, before the app is loaded. */
-function responsesOnBun(): ResponseReader {
-  rememberBodies(plainFieldLines);
-  // The platform's own class: `instanceof` is slower with the replacement.
-  const NativeResponse: typeof Response = Object.getPrototypeOf(Response);
-  return {
-    isResponse: (value): value is Response => value instanceof NativeResponse,
-    fields: (response) =>
-      (response as { [FIELDS]?: FieldLines })[FIELDS] ??
-      fieldLines(response.headers.toJSON() as Record<string, string | string[]>),
-    body(response) {
-      const kept = (response as { [BODY]?: unknown })[BODY];
-      if (kept === null || kept === undefined || response.bodyUsed) return response.body;
-      return kept as ResponseBody;
-    },
-  };
-}
 
 /**
  * Prepares the platform's classes for the lane, before the app is loaded. `restore` undoes it if the app does not need it, unless the app
@@ -32,7 +12,9 @@ export async function prepareResponses(): Promise<{ responses: ResponseReader; r
   const platform = current();
   adoptRequests();
   const responses =
-    process.versions.bun === undefined ? (await import("./responses-node.js")).responsesOnNode() : responsesOnBun();
+    process.versions.bun === undefined
+      ? (await import("./responses-node.js")).responsesOnNode()
+      : (await import("./responses-bun.js")).responsesOnBun();
   Object.defineProperty(globalThis.Response, TAKES_FILES, { value: true });
   const ours = current();
   const restore = () => {

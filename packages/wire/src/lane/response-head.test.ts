@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { fieldLinesOf, plainFieldLines } from "./response-head.js";
+import { fieldLinesOf, pairsOf, plainFieldLines, repeatedFieldLines } from "./response-head.js";
 
 const FIELDS = fc.dictionary(
   fc.constantFrom("a", "A", "x-b", "X-B", "x-B", "Content-Type", "content-length", "connection", "set-cookie", "b: a"),
@@ -63,8 +63,23 @@ it.each([
   const before = { a: "1", "content-type": "text/css" };
   const first = plainFieldLines(before);
   expect(plainFieldLines({ ...before })).toBe(first);
+  expect(repeatedFieldLines({ ...before })).toBe(first);
+  expect(repeatedFieldLines(fields)).toBeUndefined();
   const expected = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
   for (let time = 0; time < 2; time++) expect(plainFieldLines(fields)?.text).toBe(expected.join(""));
   expect(plainFieldLines({ a: 1 })).toBeUndefined();
   expect(plainFieldLines(before)).toEqual(first);
+});
+
+it.each([
+  ["fields", { A: "1", "content-type": "text/css; a: b" }, true],
+  ["an empty value", { a: "" }, true],
+  ["a length", { a: "1", "content-length": "3" }, false],
+  ["a hop-by-hop field", { connection: "close" }, false],
+])("repeats lines from which the same fields can be created: %s", (_, fields, isRepeated) => {
+  const lines = plainFieldLines(fields);
+  const again = repeatedFieldLines({ ...fields });
+  expect(again).toBe(isRepeated ? lines : undefined);
+  if (again === undefined) return;
+  expect(pairsOf(again.text)).toEqual(Object.entries(fields).map(([name, value]) => [name.toLowerCase(), value]));
 });

@@ -145,9 +145,8 @@ export function fieldLines(fields: Readonly<Record<string, string | readonly str
  */
 export function plainFieldLines(fields: unknown): FieldLines | undefined {
   if (fields === undefined) return NO_LINES;
-  const prototype = typeof fields === "object" && fields !== null ? Object.getPrototypeOf(fields) : undefined;
-  if (prototype !== Object.prototype && prototype !== null) return undefined;
-  const values = fields as Record<string, unknown>;
+  if (!isPlainObject(fields)) return undefined;
+  const values = fields;
   if (wasLast(values)) return last.lines;
   last.count = 0;
   beginLines();
@@ -164,9 +163,35 @@ export function plainFieldLines(fields: unknown): FieldLines | undefined {
   }
   const { text, contentLength, hasContentType } = lines;
   last.lines = { text, contentLength, hasContentType };
+  last.isWhole = undefined;
   // Long ones would stay in memory.
   if (text.length <= MAX_LAST_LENGTH) last.count = count;
   return last.lines;
+}
+
+/**
+ * Returns the lines of a plain object of fields, if these are the ones that `plainFieldLines` got last, which the platform has accepted.
+ * Returns undefined for other fields, and if the lines lack any of them.
+ */
+export function repeatedFieldLines(fields: unknown): FieldLines | undefined {
+  if (!isPlainObject(fields) || !wasLast(fields)) return undefined;
+  last.isWhole ??= pairsOf(last.lines.text).length === last.count;
+  return last.isWhole ? last.lines : undefined;
+}
+
+/** Returns the names and values in lines. */
+export function pairsOf(text: string): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (const line of text.split("\r\n")) {
+    const colon = line.indexOf(": ");
+    if (colon >= 0) pairs.push([line.slice(0, colon), line.slice(colon + 2)]);
+  }
+  return pairs;
+}
+
+function isPlainObject(fields: unknown): fields is Record<string, unknown> {
+  const prototype = typeof fields === "object" && fields !== null ? Object.getPrototypeOf(fields) : undefined;
+  return prototype === Object.prototype || prototype === null;
 }
 
 /** Whether these are the fields of `last`. */
@@ -184,7 +209,14 @@ const NO_LINES: FieldLines = { text: "", contentLength: -1, hasContentType: fals
 const MAX_LAST_LENGTH = 1024;
 
 /** The last plain fields and their lines, because many responses have the same fields. `count` is 0 if there are none. */
-const last = { count: 0, names: [] as string[], values: [] as string[], lines: NO_LINES };
+const last = {
+  count: 0,
+  names: [] as string[],
+  values: [] as string[],
+  lines: NO_LINES,
+  /** Whether `lines` has all of these fields; undefined until that is known. */
+  isWhole: undefined as boolean | undefined,
+};
 
 /** Converts pairs of lower-case names and values; names may repeat. */
 export function fieldLinesOf(fields: Iterable<readonly [string, string]>): FieldLines {

@@ -20,7 +20,8 @@ export interface Policy<Candidate extends { readonly name: string }> {
   /** Whether the policy decides alone. Default: slow requests go to the upstream with the fewest in flight. */
   readonly decidesAlone?: true;
   /**
-   * Set if several requests in a row may go to one candidate. Picks the candidate that was given the fewest, so that all get equally many.
+   * Set if several requests in a row may go to one candidate. Picks the candidate that was given the fewest requests, so that all get
+   * equally many.
    */
   pickFewest?(mayBePicked: (candidate: Candidate) => boolean): Candidate | undefined;
   /** Picks the candidate of the last pick once more, if it may be picked and is not too far ahead of the others. */
@@ -32,8 +33,8 @@ export interface Policy<Candidate extends { readonly name: string }> {
 /** From this share of busy upstreams on, no request waits for an idle one. */
 const BUSY_SHARE = 0.5;
 /**
- * From this share of busy upstreams on, no request waits for a free event loop: while the request waits, its handler cannot start what it
- * waits for itself, such as a query.
+ * From this share of busy upstreams on, no request waits for a free event loop. While a request waits, its handler cannot start what the
+ * request itself waits for, such as a query.
  */
 const MOSTLY_BUSY_SHARE = 0.7;
 
@@ -196,9 +197,9 @@ export abstract class Picking {
   }
 
   /**
-   * Picks the upstream with the fewest requests; among equals the next in turn. Long requests go to an upstream whose event loop is free
-   * (see free-loops.ts). They wait for one if they mostly compute. If they do little else than compute, they first wait for an upstream
-   * that has no request.
+   * Picks the upstream with the fewest requests. Among equals, picks the next in turn. Long requests go to an upstream whose event loop is
+   * free (see free-loops.ts). If they mostly compute, they wait for such an upstream. If they do little else than compute, they first wait
+   * for an upstream that has no request.
    */
   private pickByLoad(): Upstream | undefined {
     const { loops, work } = this;
@@ -229,9 +230,9 @@ export abstract class Picking {
   }
 
   /**
-   * How long the request waits for an upstream that has no other request, in milliseconds. 0 if it has failed at an upstream. Also 0 if
-   * upstreams are busy most of the time or many requests wait: then the wait would cost the other requests more time than it saves this
-   * one.
+   * How long the request waits for an upstream that has no other request, in milliseconds. Returns 0 if the request has failed at an
+   * upstream. Also returns 0 if upstreams are busy most of the time or many requests wait, because the wait would cost the other requests
+   * more time than it saves this one.
    */
   private get idleWaitMs(): number {
     const { requestQueue, paces, work } = this;

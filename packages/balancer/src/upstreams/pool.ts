@@ -109,15 +109,17 @@ export class Pool extends Picking {
       if (upstream.waitsBehindHeld && this.pick([upstream], true) !== undefined) upstream.reassignWaiting();
   }
 
-  /** Picks another upstream for a request that is late at `first`. Returns undefined if none has room, or requests wait for it. */
+  /**
+   * Picks another upstream for a request that is late at `first`. Returns undefined if no upstream has room, or if requests wait for one.
+   */
   pickBeside(first: Upstream): Upstream | undefined {
     if (this.requestQueue.length > 0 || this.sticky !== undefined) return undefined;
     return this.pick([first, ...this.inTurn.filter(({ pace }) => pace.isOutlier)], true);
   }
 
   /**
-   * Sends the request that has waited longest to an instance whose window is full: called when the queue is full too, or the request's
-   * deadline has passed. Returns false if there is no request or no room for it.
+   * Sends the request that has waited longest to an instance whose window is full. Called when the queue is full too, or when the request's
+   * deadline has passed. Returns false if there is no request, or no room for it.
    */
   relieve(): boolean {
     if (this.work.window === Number.POSITIVE_INFINITY) return false;
@@ -134,9 +136,9 @@ export class Pool extends Picking {
   }
 
   /**
-   * Marks upstreams as stalled that sent nothing for `stallTicks` ticks while others responded, and reassigns their requests that have not
-   * started. Returns false if no work is in progress and none is stalled.
-   * @param weight the weight of this tick: 1, or less if it was late
+   * If others responded, marks upstreams that sent nothing for `stallTicks` ticks as stalled, and reassigns their requests that have not
+   * started. Returns false if no work is in progress and no upstream is stalled.
+   * @param weight the weight of this tick: 1, or less if the tick was late
    */
   markStalled(stallTicks: number, weight: number): boolean {
     const patienceTicks = Math.max(stallTicks, this.patienceTicks);

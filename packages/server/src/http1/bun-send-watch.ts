@@ -67,7 +67,7 @@ const SAMPLED_REQUESTS = 16;
 
 export class BunSendWatch {
   /** Responses of this turn. */
-  private readonly answered: Request[] = [];
+  private readonly responded: Request[] = [];
   /** The requests of this turn, the start of the turn, and the client of the last sample in it. */
   private turnRequests = 0;
   private turnSinceMs = 0;
@@ -90,14 +90,14 @@ export class BunSendWatch {
    */
   add(request: Request, server: BunServer, nowMs: number): boolean {
     this.server = server;
-    const count = this.answered.push(request);
+    const count = this.responded.push(request);
     if (this.turnRequests++ === 0) {
       this.turnSinceMs = nowMs;
       setImmediate(this.onTurnEnd);
     }
     if (count >= MAX_RESPONDED) {
       // Bun has received the first responses, unless one promise completed half of them.
-      this.keepLong(this.answered.splice(0, MAX_RESPONDED / 2));
+      this.keepLong(this.responded.splice(0, MAX_RESPONDED / 2));
       leaveToCollector((MAX_RESPONDED / 2) * REQUEST_BYTES);
     }
     if (this.turnRequests % SAMPLED_REQUESTS !== 0 || nowMs - this.turnSinceMs < LONG_TURN_MS) return true;
@@ -115,12 +115,12 @@ export class BunSendWatch {
   private readonly onTurnEnd = (): void => {
     this.turnRequests = 0;
     this.sampled = "";
-    this.keepLong(this.answered.splice(0));
+    this.keepLong(this.responded.splice(0));
   };
 
   /** Called before all connections are closed: an incomplete response must not look whole. */
   resetAtClose(): void {
-    this.resetIncomplete([...this.answered, ...this.sending.keys()]);
+    this.resetIncomplete([...this.responded, ...this.sending.keys()]);
   }
 
   /** Lets the kernel reset these connections when Bun closes them. With FIN, an HTTP/1.0 client would take a part of a body for the whole. */
@@ -129,8 +129,8 @@ export class BunSendWatch {
     if (peers.length > 0) resetAtClose(new Set(peers.map(keyOf)));
   }
 
-  private keepLong(answered: readonly Request[]): void {
-    for (const request of answered) {
+  private keepLong(responded: readonly Request[]): void {
+    for (const request of responded) {
       // Bun forgets the address once the response was sent.
       if (this.server?.requestIP(request) == null) continue;
       const seesTable = process.platform === "linux" && this.timeoutMs > 0;

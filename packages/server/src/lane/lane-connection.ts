@@ -22,7 +22,7 @@ import type { RequestServices } from "./response-sender.js";
 
 /** Services shared by a server's lanes. */
 export interface LaneServices {
-  /** Absent: the lane is only for control. */
+  /** Without this, the lane is only for control. */
   requests?: RequestServices;
   /** Set after the first request, if a scoreboard is possible. */
   scoreboard?: Scoreboard | undefined;
@@ -49,7 +49,10 @@ export interface LaneServices {
  */
 const MAX_TURN_MS = 8;
 
-/** If the instance has, or is being sent, twice as many bytes of all bodies, the balancer sends little of each (docs/lane.md, Windows). */
+/**
+ * If the instance has, or is being sent, twice as many bytes of all bodies, the balancer sends only a little of each (docs/lane.md,
+ * Windows).
+ */
 const CROWDED_BYTES = 4 << 20;
 
 /** While more bytes than this are queued, the balancer is not read, because its frames could cause endless output. */
@@ -207,7 +210,7 @@ export class LaneConnection implements StreamSocketOwner, FrameSink, StreamLane 
   private greet(type: number, bytes: Buffer, start: number, end: number): void {
     const { limits, pid, takesTrailers = false } = this.services;
     const maxStreams = Math.min(limits.maxConnections, SLOT_MASK);
-    // Always sent: a balancer of another version reads this version in it.
+    // Always sent, because a balancer of another version reads this version in it.
     const accepted = { window: REQUEST_WINDOW_BYTES, maxStreams, maxDataBytes: LARGE_DATA_BYTES };
     putHello(this.output.frames, { ...accepted, number: this.number, pid, takesTrailers }, true);
     const hello = readHello(type, bytes, start, end);

@@ -79,7 +79,7 @@ class Lanes {
     return count;
   }
 
-  /** Returns the number of active requests. A lane without any that must not be closed yet counts as one. */
+  /** Returns the number of active requests. A lane without requests counts as one if it must not be closed yet. */
   inFlight(): number {
     let count = 0;
     for (const lane of this.lanes) count += lane.active || (isUnsettled(lane) ? 1 : 0);
@@ -189,12 +189,12 @@ export async function withControlLane(
 
 /** How often the CPU time is measured while requests are served, in milliseconds. */
 const MEASURE_EVERY_MS = 100;
-/** A longer period in which the process was mostly idle is a pause. Its CPU time would make the next requests look expensive. */
+/** A longer period in which the process was mostly idle counts as a pause. Its CPU time would make the next requests look expensive. */
 const PAUSE_MS = 2000;
 
 /** Measures the CPU time of this process per request, by which balancers decide how many requests may wait here. */
 export class CostMeter {
-  /** The number of requests in the last measurement; below, their CPU time in microseconds. */
+  /** The number of requests in the last measurement, and their CPU time in microseconds. */
   requests = 0;
   micros = 0;
   private measuredAtMs = Number.NEGATIVE_INFINITY;
@@ -210,7 +210,7 @@ export class CostMeter {
     private readonly usedMicros = cpuMicros,
   ) {}
 
-  /** Measures if it is time to. Returns false if there is nothing to report. */
+  /** Measures if the time for it has come. Returns false if there is nothing to report. */
   measure(nowMs: number): boolean {
     const passedMs = nowMs - this.measuredAtMs;
     if (passedMs < MEASURE_EVERY_MS) return false;

@@ -123,7 +123,7 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
   /** Called when a request body without a declared length exceeds the limit. The handler's response is then ignored. */
   private tooLong(): void {
     if (this.state === "ended") return;
-    if (this.state === "answering") this.fail();
+    if (this.state === "responding") this.fail();
     else this.refuse(413);
     this.body?.fail(new Error("the request's body is longer than the limit"));
     this.lane.output.flushSoon();
@@ -158,13 +158,13 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     if (this.head.isIdempotent || lane.saysReturned) lane.output.owesStarted(this);
     // Created here instead of with the stream, because most handlers return a response at once.
     Promise.resolve(result).then(
-      (response) => this.answered(response),
+      (response) => this.onReturned(response),
       (error) => this.failed(error),
     );
     return performance.now();
   }
 
-  private answered(response: unknown): void {
+  private onReturned(response: unknown): void {
     if (this.state !== "handling") return this.leave(response);
     try {
       if (!this.isResponse(response)) {

@@ -27,7 +27,7 @@ export interface BlockWriter {
   failed(error: unknown): void;
 }
 
-/** Reads at most one block ahead of the lane. Resolves when everything was written or has failed; `isLeft` cancels. */
+/** Reads at most one block ahead of the lane. Resolves when everything was written, or when the body has failed. `isLeft` cancels it. */
 export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLeft: () => boolean): Promise<void> {
   try {
     for (;;) {
@@ -48,7 +48,7 @@ export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLe
   }
 }
 
-/** The balancer accepts heads of 64 KB. Some of that is left for the rest of the head. */
+/** The balancer accepts heads of 64 KB. A part of that is reserved for the rest of the head. */
 const MAX_FIELDS_BYTES = 65_536 - 1024;
 /** The balancer's limit, minus room for its own fields. */
 const MAX_FIELDS = 240;

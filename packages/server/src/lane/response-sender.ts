@@ -36,7 +36,7 @@ type State =
   /** Its handler is running. */
   | "handling"
   /** The response's head was sent; its body continues. */
-  | "answering"
+  | "responding"
   | "ended";
 
 export abstract class ResponseSender implements BodyOwner {
@@ -142,7 +142,7 @@ export abstract class ResponseSender implements BodyOwner {
   /** Sends the head of a response whose body follows. */
   protected beginBody(head: LaneResponseHead, length: number): BodySender {
     putResponse(this.lane.output.frames, this.id, head, length, false);
-    this.state = "answering";
+    this.state = "responding";
     this.sender = new BodySender(this.lane.output, this, this.window, length < 0 ? Number.POSITIVE_INFINITY : length);
     return this.sender;
   }

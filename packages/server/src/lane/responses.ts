@@ -5,8 +5,8 @@ import type { ResponseReader } from "./response-reader.js";
 import { adoptRequests } from "./web-classes.js";
 
 /**
- * Prepares the platform's classes for the lane, before the app is loaded. `restore` undoes it if the app does not need it, unless the app
- * has set a class of its own, as Hono's node-server does.
+ * Prepares the platform's classes for the lane, before the app is loaded. `restore` undoes that, for an app that does not need it. It keeps
+ * a class that the app itself has set, as Hono's node-server does.
  */
 export async function prepareResponses(): Promise<{ responses: ResponseReader; restore(): void }> {
   const platform = current();

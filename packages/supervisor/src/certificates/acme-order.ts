@@ -213,7 +213,7 @@ async function authorize({ ca, request, account, post }: Session, url: string): 
   const takeBack = await request.respond(response).catch((cause: unknown) => {
     throw new AcmeError(
       "local",
-      `the ${kind} challenge of ${request.name} could not be answered: ${(cause as Error).message}`,
+      `the fleet could not respond to the ${kind} challenge of ${request.name}: ${(cause as Error).message}`,
       { cause },
     );
   });

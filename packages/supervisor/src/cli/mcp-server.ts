@@ -227,10 +227,10 @@ export async function serveLines(server: McpServer, input: Readable, write: (lin
       );
     }
     if (text.trim() === "") return;
-    const answered = server.respond(text).then((response) => {
+    const responded = server.respond(text).then((response) => {
       if (response !== undefined) write(response);
     });
-    const done = answered.finally(() => running.delete(done));
+    const done = responded.finally(() => running.delete(done));
     running.add(done);
   };
   input.setEncoding("utf8");

@@ -318,7 +318,7 @@ async function askChild(
   });
   const pipe = child.stdio[3] as Readable;
   try {
-    const answered = readResult(pipe, () => child.kill("SIGKILL"));
+    const received = readResult(pipe, () => child.kill("SIGKILL"));
     let late = false;
     const timer = setTimeout(() => {
       late = true;
@@ -346,7 +346,7 @@ async function askChild(
     const missing = new Promise<"">((resolve) => {
       rest = setTimeout(resolve, REST_OF_RESPONSE_MS, "");
     });
-    const text = await Promise.race([answered, missing]);
+    const text = await Promise.race([received, missing]);
     clearTimeout(rest);
     if (text === undefined) throw fail(`exports a configuration of more than ${MAX_RESPONSE_BYTES} bytes`);
     if (text === "")

@@ -65,12 +65,12 @@ export async function operation(
   query: URLSearchParams,
   run: (onProgress: ProgressListener) => Promise<OperationResult>,
 ): Promise<void> {
-  let answered = false;
+  let hasEnded = false;
   const begin = () => {
     if (!response.headersSent) response.writeHead(200, { "Content-Type": "application/x-ndjson" });
   };
   const running = run((message) => {
-    if (answered || response.destroyed || response.writableLength > MAX_PROGRESS_BYTES) return;
+    if (hasEnded || response.destroyed || response.writableLength > MAX_PROGRESS_BYTES) return;
     begin();
     response.write(`${JSON.stringify({ progress: message })}\n`);
   });
@@ -79,7 +79,7 @@ export async function operation(
     return { ok: false, code: "failed", message: error instanceof Error ? error.message : String(error) };
   });
   const result = await withDeadline(foreseen, Number(query.get("timeoutMs") ?? 0));
-  answered = true;
+  hasEnded = true;
   if (response.destroyed) return;
   if (!result.ok && !response.headersSent) {
     const { code, message, lastLines } = result;

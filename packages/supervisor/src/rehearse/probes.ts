@@ -139,7 +139,7 @@ export async function probeState(
     return bodies;
   };
   const status = await statusOf(fleet);
-  const begun = [];
+  const examined = [];
   for (const { pool, ask } of targets.slice(0, MAX_REPEATED)) {
     const isSticky = pools.find(({ name }) => name === pool)?.relayed.sticky !== undefined;
     const instances = status.pools.find(({ name }) => name === pool)?.ready ?? 0;
@@ -147,12 +147,12 @@ export async function probeState(
     if (isSticky || instances < 2) continue;
     const bodies: string[] = [];
     for (let at = 0; at < ROUNDS * instances; at++) bodies.push((await counted(ask)).body);
-    begun.push({ pool, ask, instances, bodies });
+    examined.push({ pool, ask, instances, bodies });
   }
-  if (begun.length > 0) await sleep(LATER_MS);
+  if (examined.length > 0) await sleep(LATER_MS);
   const facts: RepeatFacts[] = [];
   const again: { fact: RepeatFacts; ask: Ask }[] = [];
-  for (const { pool, ask, instances, bodies } of begun) {
+  for (const { pool, ask, instances, bodies } of examined) {
     const later = await inTurn({ instances }, ask);
     const { cookies, sent, bodies: known } = await probeCookies(counted, ask, instances);
     facts.push({
@@ -171,7 +171,7 @@ export async function probeState(
     fact.withCookies = { ...fact.withCookies, later: await inTurn(fact, ask) };
   }
   // Before a count is reported as a fault, it is examined once more.
-  const counts = begun.flatMap(({ ask }, at) => {
+  const counts = examined.flatMap(({ ask }, at) => {
     const fact = facts[at] as RepeatFacts;
     return countsAlone(fact) === undefined ? [] : [{ fact, ask }];
   });

@@ -116,7 +116,7 @@ export class JudgedCounts {
   }
 
   /**
-   * Called when a balancer has lost requests at a process, which has probably exited. Requests that the process had not begun do not count.
+   * Called when a balancer has lost requests at a process, which has probably exited. Requests that had not started there do not count.
    */
   lost({ upstream, requests, omitted }: LostRequests): void {
     const counts = this.find(upstream);

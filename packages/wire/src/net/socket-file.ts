@@ -39,7 +39,7 @@ export async function removeStaleSocket(path: string): Promise<SocketFile> {
   return found;
 }
 
-/** Resolves with `answers`, or with the error code of a failed connection. */
+/** Resolves with `connected`, or with the error code of a failed connection. */
 function connectTo(path: string): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ path });
@@ -48,7 +48,7 @@ function connectTo(path: string): Promise<string> {
       resolve(response);
     };
     socket.setTimeout(CONNECT_TIMEOUT_MS, () => done("ETIMEDOUT"));
-    socket.once("connect", () => done("answers"));
+    socket.once("connect", () => done("connected"));
     socket.on("error", (error: NodeJS.ErrnoException) => done(error.code ?? "EIO"));
   });
 }

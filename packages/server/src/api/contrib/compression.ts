@@ -37,7 +37,7 @@ export function compression(options: CompressionOptions = {}): Wrapper {
   rememberBodies();
   const compressor = new Compressor(options);
   return (handler: FetchHandler) => (request, info) =>
-    answered(handler(request, info), (response) => compressor.respond(request, response));
+    afterResponse(handler(request, info), (response) => compressor.respond(request, response));
 }
 
 class Compressor {
@@ -124,7 +124,7 @@ function lengthOf(response: Response, kept: KeptBody | undefined): number {
 }
 
 /** Calls a handler and continues synchronously if its response is not a promise. */
-function answered(
+function afterResponse(
   result: Response | Promise<Response>,
   next: (response: Response) => Response | Promise<Response>,
 ): Response | Promise<Response> {

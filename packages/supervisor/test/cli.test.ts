@@ -49,9 +49,12 @@ describe.each(RUNTIMES)("paceline on %s", (runtime) => {
   test.skipIf(!existsSync("/dev/full"))(
     "output that cannot be written is reported, and the exit status is 1",
     async () => {
-      const full = await run("sh", ["-c", 'exec "$0" schema >/dev/full', PACELINE], { env });
-      expect(full.code).toBe(1);
-      expect(full.stderr).toMatch(/^paceline: cannot write the output: ENOSPC[^\n]*\n$/);
+      const [full, closed] = await Promise.all(
+        [">/dev/full", ">&-"].map((to) => run("sh", ["-c", `exec "$0" schema ${to}`, PACELINE], { env })),
+      );
+      expect(full?.code).toBe(1);
+      expect(full?.stderr).toMatch(/^paceline: cannot write the output: ENOSPC[^\n]*\n$/);
+      expect([closed?.code, closed?.stderr]).toEqual([1, "paceline: cannot write the output: stdout is closed\n"]);
     },
   );
 

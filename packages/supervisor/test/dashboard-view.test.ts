@@ -100,6 +100,35 @@ describe.each(SIZES)("the overview at %d × %d", (width, height) => {
   });
 });
 
+describe.each(SIZES)("a long name of a pool at %d × %d", (width, height) => {
+  const name = "checkout-and-payments-of-a-store";
+  const rows = [1, 2, 10].map((number) => `${name}.${number}`);
+  const fleet = status([pool(name, [...rows.map((each) => instance(each))]), pool("web", [instance("web.1")])]);
+  const events = rows.map((subject, at) => ({ sequence: at, at: 0, level: "info" as const, subject, message: "said" }));
+  const model = after([shows(fleet), { type: "events", events, fresh: true }]);
+
+  test("is cut before the number, or whole, and moves no column", () => {
+    const lines = screen(model, width, height);
+    const head = lines.findIndex((line) => /^.NAME +STATE/.test(line));
+    for (const title of ["REQ/S", "P99", "5XX", "CPU%"]) expect(lines[head]).toContain(title);
+    const state = (lines[head] as string).indexOf("STATE");
+    const shown = lines.slice(head + 1).filter((line) => /^.(checkout|web|balancer)/.test(line));
+    expect(shown.map((line) => /\.\d+ /.exec(line)?.[0] ?? "").join("")).toBe(".1 .2 .10 .1 .1 ");
+    for (const line of shown) expect(line.slice(state - 1, state + 1)).toMatch(/^ [a-z\d]$/);
+    // Events have a column of names, too.
+    const said = lines.flatMap((line) => {
+      const [, before = "", number] = /^(.*\.(\d+) +)said/.exec(line) ?? [];
+      return number === undefined ? [] : [{ number, begins: before.length }];
+    });
+    expect(said.at(-1)?.number).toBe("10");
+    expect(new Set(said.map(({ begins }) => begins)).size).toBe(1);
+  });
+
+  test("leaves room for the state in the title of its details", () => {
+    expect(screen({ ...model, view: "detail", selected: rows[2] as string }, width, height)[0]).toMatch(/\.10 +ready/);
+  });
+});
+
 test("the frame at 80 × 24", () => {
   const model = after([shows(fleetOf(8)), figureHistory(fleetOf(8), 300)]);
   const lines = screen(model).map((line) => line.replace(/[▁▂▃▄▅▆▇█⠀-⣿]/g, "#"));

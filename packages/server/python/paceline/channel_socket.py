@@ -3,14 +3,16 @@
 import os
 import select
 import socket
+import stat
 import sys
-from time import monotonic
+from time import monotonic, time_ns
 
 from .output import log
 
 CHANNEL_VERSION = 1
 MAX_LINE_BYTES = 1 << 20
 RETRY_S = 0.25
+STDOUT = 1
 
 
 def hello(identity, role, phase, **more):
@@ -115,6 +117,7 @@ class ChannelSocket:
         if self._orphan_at is None:
             self._orphan_at = now + self._identity.spec["orphanGraceMs"] / 1000
         self._retry_at = now + RETRY_S
+        _mark_alive()
 
     def _drop_socket(self):
         try:
@@ -124,3 +127,13 @@ class ChannelSocket:
         self._socket.close()
         self._socket = None
         self._welcome_by = None
+
+
+def _mark_alive():
+    """Like `markAlive` of packages/wire/src/control/protocol.ts."""
+    try:
+        found = os.fstat(STDOUT)
+        if stat.S_ISREG(found.st_mode):
+            os.utime(STDOUT, ns=(time_ns(), found.st_mtime_ns))
+    except OSError:
+        pass  # The next supervisor knows only an earlier time.

@@ -1,6 +1,6 @@
 /** Formats log lines as text and JSON, and events as text. */
 import type { FleetEvent, LogLine } from "../control/api.js";
-import { visible } from "../core/words.js";
+import { dateAndTime, visible } from "../core/words.js";
 
 /** Names up to this length are padded to one column. */
 const NAME_WIDTH = 10;
@@ -74,23 +74,4 @@ export function eventOf({ at, name, subject = name, level = "info", text }: LogL
   if (name !== "paceline") return undefined;
   const message = text.startsWith(`${subject} `) ? text.slice(subject.length + 1) : text;
   return { sequence: 0, at, level, subject, message };
-}
-
-let second = -1;
-let shown = "";
-
-/** Formats a time as local date and time in milliseconds, so that lines sort by text. */
-export function dateAndTime(at: number): string {
-  // Cached, because many lines fall into the same second.
-  if (Math.floor(at / 1000) !== second) {
-    second = Math.floor(at / 1000);
-    const date = new Date(at);
-    const day = [date.getFullYear(), date.getMonth() + 1, date.getDate()].map(twoDigits).join("-");
-    shown = `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(twoDigits).join(":")}`;
-  }
-  return `${shown}.${String(at % 1000).padStart(3, "0")}`;
-}
-
-function twoDigits(value: number): string {
-  return String(value).padStart(2, "0");
 }

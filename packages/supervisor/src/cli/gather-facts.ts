@@ -30,10 +30,13 @@ interface ExplainQuestion extends FleetChoice {
 }
 
 /** The targets that files explain as well as a supervisor. */
-const OF_FILES: ReadonlySet<Target["kind"]> = new Set(["deploy", "request"]);
+export const OF_FILES: ReadonlySet<Target["kind"]> = new Set(["deploy", "request"]);
 
-/** @throws PacelineError `invalid` if nothing has this name; like `findRunningFleet` if no supervisor serves a fleet that has not stopped */
-export async function explainFleet(question: ExplainQuestion): Promise<Explanation> {
+/**
+ * Returns the explanation, and whether the fleet is running.
+ * @throws PacelineError `invalid` if nothing has this name; like `findRunningFleet` if no supervisor serves a fleet that has not stopped
+ */
+export async function explainFleet(question: ExplainQuestion): Promise<Explanation & { isRunning: boolean }> {
   const { target, id, watchSeconds = 0, timeoutMs, ...choice } = question;
   const found = await findSettledFleet(choice);
   const facts = await gatherFacts(found, watchSeconds, timeoutMs);
@@ -52,7 +55,7 @@ export async function explainFleet(question: ExplainQuestion): Promise<Explanati
     return explainFleet(question);
   }
   if (typeof meant === "string") throw new PacelineError("invalid", meant);
-  return explain(meant, facts);
+  return { ...explain(meant, facts), isRunning: facts.fleet !== null };
 }
 
 type OwnFacts = { -readonly [Key in keyof Facts]: Facts[Key] };
@@ -63,6 +66,7 @@ async function gatherFacts(found: FoundFleet, watchSeconds: number, timeoutMs: n
   const uid = lstatSync(runDir, { throwIfNoEntry: false })?.uid;
   const stored = {
     now: Date.now(),
+    record,
     deaths: readReports(deathsFolder, uid),
     history: readHistory(join(dirname(deathsFolder), "history"), runDir).entries,
     lines: [],

@@ -26,7 +26,9 @@ let hasFailed = false;
 /** Returns the exit status of a command whose output ends with this error, and prints the reason once. */
 export function afterOutput(error: NodeJS.ErrnoException): ExitStatus {
   if (error.code === "EPIPE") return EXIT.done;
-  if (!hasFailed) printError(`cannot write the output: ${error.message}`);
+  // The launcher makes a closed stdout unwritable.
+  const why = error.code === "EBADF" ? "stdout is closed" : error.message;
+  if (!hasFailed) printError(`cannot write the output: ${why}`);
   hasFailed = true;
   return EXIT.failed;
 }

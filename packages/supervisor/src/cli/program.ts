@@ -3,7 +3,7 @@ import "../hangup.js";
 import { Command, CommanderError } from "commander";
 import { exitStatusOfCode, PacelineError } from "../errors.js";
 import { version } from "../package.js";
-import { commands } from "./commands/index.js";
+import { commands, HEADINGS } from "./commands/index.js";
 import type { Action, DefineCommand } from "./options.js";
 import { EXIT, failureOf, print, printForeign, reportError, surviveClosedOutput } from "./output.js";
 import { explainMistake } from "./pm2-hints.js";
@@ -82,9 +82,13 @@ export function commandLine(
     // An option after the command belongs to the command.
     .enablePositionalOptions();
   prepare(program);
-  const needed = Object.hasOwn(commands, only) ? [commands[only] as DefineCommand] : Object.values(commands);
-  for (const define of needed) define(program, action);
-  return program;
+  const needed = Object.hasOwn(commands, only) ? [[only, commands[only] as DefineCommand] as const] : Object.entries(commands);
+  for (const [name, define] of needed) {
+    const heading = HEADINGS[name];
+    if (heading !== undefined) program.commandsGroup(heading);
+    define(program, action);
+  }
+  return program.commandsGroup("Help:");
 }
 
 /** Describes the command-line error in one line. */

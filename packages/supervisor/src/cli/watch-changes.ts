@@ -2,13 +2,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FleetEvent, Status } from "../control/api.js";
 import { changeLine, changesBetween, type StateChange } from "../core/state-changes.js";
-import { isAbout, unknownName, visibleLine } from "../core/words.js";
+import { dateAndTime, isAbout, unknownName, visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import type { FleetChoice } from "../fleet/api.js";
 import { connectFleet, type FleetClient } from "../fleet/fleet.js";
 import { isLoss } from "../fleet/stop-fleet.js";
 import { printAll, reconnect } from "./follow.js";
-import { dateAndTime } from "./format-line.js";
 import type { JsonOption } from "./options.js";
 import { printError } from "./output.js";
 

@@ -167,6 +167,8 @@ export interface Facts {
   now: number;
   /** Null if the fleet is not running. */
   fleet: FleetFacts | null;
+  /** What the fleet's record says, also after its end. `endedAt` is null if it did not stop by itself. */
+  record?: { name: string; endedAt: number | null } | undefined;
   /** Oldest first. */
   events: readonly EventFacts[];
   /** Newest first. */

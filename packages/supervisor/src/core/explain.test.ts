@@ -325,13 +325,14 @@ describe("the findings", () => {
     const failed = { ...start, result: "failed", message: "web.1 failed to start: no express" };
     const stop = { ...start, id: 2, command: "stop" as const, at: NOW - 5_000, by: { ...by, via: "SIGTERM" } };
     const stopped = { ...stop, result: "done", message: "" };
-    const { now, changes } = explain({ kind: "fleet" }, { ...nothing, fleet: null, history: [stopped, failed] });
-    expect(now).toEqual(["the start was given up 5 s ago: web.1 failed to start: no express"]);
+    const ofStopped = (more: object) => explain({ kind: "fleet" }, { ...nothing, fleet: null, ...more });
+    const { summary, changes } = ofStopped({ history: [stopped, failed] });
+    expect(summary).toContain("its start was given up 5 s ago: web.1 failed to start: no express. `paceline start`");
     expect(changes.at(-1)?.text).toBe("stop, as the start was given up");
     const later = { ...stopped, by };
-    expect(explain({ kind: "fleet" }, { ...nothing, fleet: null, history: [later, failed] }).now).toEqual([
-      "stopped 5 s ago by root",
-    ]);
+    expect(ofStopped({ history: [later, failed] }).summary).toContain("not running: root stopped it 5 s ago.");
+    const killed = ofStopped({ history: [later], record: { name: "shop", endedAt: null } });
+    expect([killed.target, killed.summary]).toEqual(["shop", expect.stringContaining("all its processes were killed")]);
   });
 
   it("has a case for each rule", () => {
@@ -567,6 +568,6 @@ describe("a name", () => {
   it("of an instance that is gone is known from its deaths, even in a stopped fleet", () => {
     const facts = { ...nothing, fleet: null, deaths: [death(1, { name: "web.9" })] };
     expect(targetOf("web.9", facts, undefined)).toEqual({ kind: "instance", name: "web.9" });
-    expect(explain({ kind: "instance", name: "web.9" }, facts).summary).toBe("The fleet is not running.");
+    expect(explain({ kind: "instance", name: "web.9" }, facts).summary).toMatch(/^The fleet is not running: /);
   });
 });

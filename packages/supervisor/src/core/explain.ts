@@ -88,7 +88,7 @@ export function explain(target: Target, facts: Facts): Explanation {
 
 function explainFleet(facts: Facts): Explanation {
   const { fleet } = facts;
-  const base = { target: fleet?.name ?? "fleet", kind: "fleet" as const, changes: changesOf(undefined, facts) };
+  const base = { target: fleet?.name ?? facts.record?.name ?? "fleet", kind: "fleet" as const, changes: changesOf(undefined, facts) };
   if (fleet === null) return { ...base, ...notRunning(facts) };
   const findings = allFindings(fleet, facts);
   return { ...base, findings, summary: summaryOf(findings, fleet.pools), now: nowOfFleet(fleet) };
@@ -288,25 +288,24 @@ function failedDeploy(entry: HistoryEntry): Finding {
 function notRunning(facts: Facts, name?: string): Pick<Explanation, "summary" | "findings" | "now"> {
   const about = (death: DeathReport) => name === undefined || isAbout(death.name, name);
   const [death] = recentOf(facts.deaths, Number.NEGATIVE_INFINITY).filter(about);
-  const stop = facts.history.find(({ command }) => command === "stop");
-  const start = stop === undefined ? undefined : givenUpStart(stop, facts.history);
-  const stopped =
-    stop === undefined
+  const now =
+    death === undefined
       ? []
-      : start === undefined
-        ? [`stopped ${agoText(stop.at, facts.now)} by ${callerText(stop.by)}`]
-        : [`the start was given up ${agoText(stop.at, facts.now)}: ${firstLine(start.message)}`];
-  const now = [
-    ...(facts.fleet === null ? stopped : []),
-    ...(death === undefined
-      ? []
-      : [`last death: ${death.process}, ${agoText(death.at, facts.now)}: ${firstLine(death.reason)}`]),
-  ];
+      : [`last death: ${death.process}, ${agoText(death.at, facts.now)}: ${firstLine(death.reason)}`];
   const summary =
     facts.fleet === null
-      ? "The fleet is not running."
+      ? `The fleet is not running: ${howItStopped(facts)}. \`paceline start\` starts it again.`
       : `${name} does not exist any more: the pool has fewer instances now.`;
   return { summary, findings: [], now };
+}
+
+function howItStopped({ record, history, now }: Facts): string {
+  if (record?.endedAt === null) return "its supervisor and all its processes were killed";
+  const stop = history.find(({ command }) => command === "stop");
+  if (stop === undefined) return record === undefined ? "it has stopped" : `it stopped ${agoText(record.endedAt, now)}`;
+  const start = givenUpStart(stop, history);
+  if (start === undefined) return `${callerText(stop.by)} stopped it ${agoText(stop.at, now)}`;
+  return `its start was given up ${agoText(stop.at, now)}: ${firstLine(start.message)}`;
 }
 
 /** @param counts of the subject, whose few failures are not a finding yet */

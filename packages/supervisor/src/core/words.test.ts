@@ -1,6 +1,6 @@
 /** Durations and names for display; text that would control a terminal is made visible, and ordinary text is unchanged. */
 import { expect, test } from "vitest";
-import { formatDuration, unknownName, visible } from "./words.js";
+import { formatDuration, unknownName, unseenText, visible } from "./words.js";
 
 test.each([
   ["\x00", "\\x00"],
@@ -33,4 +33,13 @@ test.each([
   ["wbe", 'no pool or instance named "wbe" (known: web)'],
 ])("a command that needs a name other than %s says so", (name, message) => {
   expect(unknownName(name, ["web", "web.1", "web.2"])).toBe(message);
+});
+
+test.each([
+  [[5, 9], ", between 10:31:05 and 10:31:09 while no supervisor was running"],
+  [[5, 5.9], ", at 10:31:05 while no supervisor was running"],
+  [[5, 86_400], ", between 2026-05-07 10:31:05 and 2026-05-08 10:31:00 while no supervisor was running"],
+])("an end without a supervisor after %j seconds", ([from = 0, to = 0], text) => {
+  const at = (seconds: number) => new Date(2026, 4, 7, 10, 31).getTime() + seconds * 1000;
+  expect(unseenText(at(from), at(to))).toBe(text);
 });

@@ -10,6 +10,37 @@ export function exitReason(status: ExitStatus): string {
   return status.code === null ? "ended with an unknown exit status" : `exited with code ${status.code}`;
 }
 
+let second = -1;
+let shown = "";
+
+/** Formats a time as local date and time in milliseconds, so that lines sort by text. */
+export function dateAndTime(at: number): string {
+  // Cached, because many lines fall into the same second.
+  if (Math.floor(at / 1000) !== second) {
+    second = Math.floor(at / 1000);
+    const date = new Date(at);
+    const day = [date.getFullYear(), date.getMonth() + 1, date.getDate()].map(twoDigits).join("-");
+    shown = `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(twoDigits).join(":")}`;
+  }
+  return `${shown}.${String(at % 1000).padStart(3, "0")}`;
+}
+
+function twoDigits(value: number): string {
+  return String(value).padStart(2, "0");
+}
+
+/**
+ * Returns when a process ended that no supervisor watched: `, between 10:31:05 and 10:31:09 while no supervisor was running`.
+ * @param from its last sign of life; below, when it was found to have ended; in Unix time
+ */
+export function unseenText(from: number, to: number): string {
+  const [begin, end] = [from, to].map((at) => dateAndTime(at).slice(0, -".000".length)) as [string, string];
+  const dateLength = begin.indexOf(" ") + 1;
+  const isSameDay = begin.slice(0, dateLength) === end.slice(0, dateLength);
+  const [first, last] = isSameDay ? [begin.slice(dateLength), end.slice(dateLength)] : [begin, end];
+  return `, ${first === last ? `at ${first}` : `between ${first} and ${last}`} while no supervisor was running`;
+}
+
 /** The beginning of a message about a process that was not ready in time. */
 export const NOT_READY = "was not ready within";
 

@@ -53,6 +53,9 @@ export const MARGIN = 1;
 const LEAST_CHART = 12;
 const MOST_CHART = 60;
 const LEAST_MEMORY = 8;
+/** For a name of up to so many cells, or this share of the width if that is less, columns are omitted; a longer one gets what is left. */
+const NAME_CELLS = 16;
+const NAME_SHARE = 1 / 4;
 
 const FRAME: readonly Column[] = [
   { key: "name", titles: ["NAME", "NAME"], align: "left", drop: 0, least: 10 },
@@ -160,16 +163,20 @@ export function layOut(rows: readonly Cells[], width: number, sort: Sort, chartT
       (!column.isOptional || processes.some((each) => textOf(column, each) !== "")),
   );
   const measured = present.map((column) => ({ column, content: contentWidth(column, rows) }));
+  const [name] = measured;
+  const longest = name?.content ?? 0;
+  const most = Math.min(NAME_CELLS, Math.floor(width * NAME_SHARE));
+  if (name !== undefined) name.content = Math.min(longest, Math.max(name.column.least, most));
   const inForm = (form: 0 | 1) => measured.map((each) => place(each, form, sort, chartTitle));
   const roomy = inForm(0);
-  if (totalWidth(roomy, "  ") + 2 * LEAST_CHART <= width) return grow(roomy, "  ", width);
+  if (totalWidth(roomy, "  ") + 2 * LEAST_CHART <= width) return grow(roomy, "  ", width, longest);
   let placed = inForm(1);
   while (totalWidth(placed, " ") > width && placed.length > 1) {
     const first = Math.max(...placed.map(({ column }) => column.drop));
     placed = placed.filter(({ column }) => column.drop !== first);
   }
   const wide = placed.length > 1 && totalWidth(placed, "  ") + LEAST_CHART <= width;
-  return grow(placed, wide ? "  " : " ", width);
+  return grow(placed, wide ? "  " : " ", width, longest);
 }
 
 function contentWidth(column: Column, rows: readonly Cells[]): number {
@@ -200,13 +207,16 @@ function totalWidth(columns: readonly PlacedColumn[], gap: string): number {
   return MARGIN + columns.reduce((sum, { width }) => sum + width, 0) + gap.length * (columns.length - 1);
 }
 
-function grow(columns: PlacedColumn[], gap: string, width: number): Layout {
-  const spare = Math.max(0, width - totalWidth(columns, gap));
-  const grown = columns.map((placed) =>
-    placed.column.key === "chart"
-      ? { ...placed, width: Math.max(placed.width, Math.min(MOST_CHART, placed.width + spare)) }
-      : placed,
-  );
+/** Widens the name to `longest`, then the chart, if there is room. */
+function grow(columns: PlacedColumn[], gap: string, width: number, longest: number): Layout {
+  let spare = Math.max(0, width - totalWidth(columns, gap));
+  const grown = columns.map((placed) => {
+    const { key } = placed.column;
+    const most = key === "name" ? longest : key === "chart" ? MOST_CHART : 0;
+    const more = Math.min(spare, Math.max(0, most - placed.width));
+    spare -= more;
+    return more === 0 ? placed : { ...placed, width: placed.width + more };
+  });
   return { columns: grown, gap };
 }
 

@@ -2,8 +2,8 @@
 import type { DeathDetails } from "../control/api.js";
 import { clock, shortDuration } from "./format.js";
 import type { Model } from "./model.js";
-import { sectionTitle } from "./pane.js";
-import { clean, fit, fitLine, type Line, segment, truncate, widthOf, wrap } from "./text.js";
+import { sectionTitle, widest } from "./pane.js";
+import { clean, fit, fitLine, fitName, type Line, segment, truncate, widthOf, wrap } from "./text.js";
 import { fleetName, itemLine, lossOf } from "./title.js";
 
 const MOST_GROUPS = 6;
@@ -43,7 +43,8 @@ export function deathsOfFleet(model: Model, width: number, height: number): Line
     return [...lines, fitLine([segment(text, loaded ? "good" : "dim")], width)];
   }
   const chosen = list[Math.min(selected, list.length - 1)];
-  const nameWidth = list.reduce((most, { name }) => Math.max(most, name.length), 8);
+  const names = list.map(({ name }) => name);
+  const nameWidth = Math.max(8, widest(names, width));
   lines.push(fitLine([segment(headText(nameWidth, width), "dim")], width));
   const groups = groupsOf(list);
   const words = wordsOf(chosen, width);
@@ -98,7 +99,7 @@ function deathLine(death: DeathDetails, isSelected: boolean, at: number, nameWid
     [
       segment(isSelected ? "▸" : " ", "accent"),
       segment(fit(when, 9)),
-      segment(fit(clean(name), nameWidth), isSelected ? "selected" : "plain"),
+      segment(fitName(name, nameWidth), isSelected ? "selected" : "plain"),
       segment(`  ${fit(clean(how), 18)}`, "bad"),
       segment(fit(shortDuration(uptimeMs / 1000), 7, "right")),
       ...(width < LOST_WIDTH ? [] : [segment(fit(`${lost}`, 6, "right"), lost > 0 ? "bad" : "dim")]),

@@ -10,7 +10,7 @@ import { logLines, sectionTitle } from "./pane.js";
 import { poolOf } from "./rows.js";
 import { figuresOf, type Subject, subjectOf } from "./subject.js";
 import { padLine } from "./table.js";
-import { clean, fit, fitLine, type Line, lineWidth, type Style, segment } from "./text.js";
+import { clean, fit, fitLine, type Line, lineWidth, type Style, segment, shortName, widthOf } from "./text.js";
 import { fleetName, itemLine, lossOf } from "./title.js";
 
 /** Returns `height` lines, without the last line of the screen. */
@@ -69,11 +69,11 @@ function pathLine(status: Status, { name, process, state, style }: Subject, at: 
     ...{ drop, side },
   });
   const pool = poolOf(name);
-  const path: Line = [
-    segment(`${fleetName(status)} › `, "dim"),
-    ...(pool === name ? [] : [segment(`${pool} › `, "dim")]),
-    segment(clean(name), "bold"),
-  ];
+  const before = [`${fleetName(status)} › ${pool === name ? "" : `${pool} › `}`, `${fleetName(status)} › `, ""];
+  // The state also fits.
+  const room = Math.max(1, width - 4 - widthOf(state));
+  const parent = before.find((text) => widthOf(text) + widthOf(name) <= room) ?? "";
+  const path: Line = [segment(parent, "dim"), segment(shortName(clean(name), room), "bold")];
   const facts =
     process === null
       ? []
@@ -158,7 +158,7 @@ function openLines({ open }: Model, { name }: Subject, width: number, height: nu
   const isPool = !name.includes(".");
   return requests.slice(0, height).map(({ name: of, request, ageMs, client }) => {
     const style: Style = ageMs >= 1000 ? "bad" : ageMs >= 200 ? "warn" : "plain";
-    const who = isPool ? ` ${of}` : "";
+    const who = isPool ? ` ${shortName(clean(of), Math.floor(width / 3))}` : "";
     const left: Line = [segment(fit(latency(ageMs), 9, "right"), style), segment(`${who} ${clean(request)}`)];
     const right = [segment(`${clean(client)} `, "dim")];
     const space = width - lineWidth(left) - lineWidth(right);

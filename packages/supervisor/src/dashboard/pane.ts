@@ -4,7 +4,7 @@ import { clock } from "./format.js";
 import { ruled } from "./graphs.js";
 import type { LogView, Model } from "./model.js";
 import { poolOf } from "./rows.js";
-import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment, widthOf, wrap } from "./text.js";
+import { clean, fitLine, fitName, type Line, lineWidth, type Segment, type Style, segment, widthOf, wrap } from "./text.js";
 
 type Level = FleetEvent["level"];
 
@@ -15,7 +15,9 @@ const MAX_CHARACTERS = 1_000;
 const MOST_LINES = 3;
 /** With fewer cells than this, long text is cut. */
 const LEAST_WRAPPED = 24;
-const LONGEST_NAME = 20;
+/** A column of names takes at most this many cells, or this share of the width if that is more. */
+const NAME_CELLS = 20;
+const NAME_SHARE = 0.3;
 
 /** The cells around both texts of a title. */
 const FRAME = 8;
@@ -35,7 +37,7 @@ export function eventLines(
 ): Line[] {
   if (height <= 0) return [];
   const shown = events.slice(-height);
-  const nameWidth = widest(shown.map(({ subject }) => subject));
+  const nameWidth = widest(shown.map(({ subject }) => subject), width);
   const lines: Line[] = [];
   // If an event does not fit completely, its beginning is shown, because its end alone is useless.
   for (const event of shown.reverse()) {
@@ -46,11 +48,10 @@ export function eventLines(
   return lines;
 }
 
-function widest(names: readonly string[]): number {
-  return Math.min(
-    LONGEST_NAME,
-    names.reduce((most, name) => Math.max(most, widthOf(name)), 0),
-  );
+/** Returns the width of a column of names, in lines of `width` cells. */
+export function widest(names: readonly string[], width: number): number {
+  const longest = names.reduce((most, name) => Math.max(most, widthOf(name)), 0);
+  return Math.min(longest, Math.max(NAME_CELLS, Math.floor(width * NAME_SHARE)));
 }
 
 /** The prefix and the text. */
@@ -69,7 +70,7 @@ function eventEntry({ at, level, subject, message }: FleetEvent, nameWidth: numb
     before: [
       segment(` ${clock(at)} `, "dim"),
       segment(level === "info" ? " " : "!", style),
-      segment(`${fit(clean(subject), nameWidth)} `, isDeploy ? "canary" : ours ? "bold" : "plain"),
+      segment(`${fitName(subject, nameWidth)} `, isDeploy ? "canary" : ours ? "bold" : "plain"),
     ],
     text: segment(clean(message.slice(0, MAX_CHARACTERS)), style),
   };
@@ -125,7 +126,7 @@ export function logLines(
     return [fitLine([segment(text, "dim")], width)];
   }
   const isOne = owner?.includes(".") === true && shown.every(({ name }) => name === owner);
-  const nameWidth = isOne ? 0 : widest(shown.map(({ name }) => name));
+  const nameWidth = isOne ? 0 : widest(shown.map(({ name }) => name), width);
   const most = log.wraps ? height : 1;
   return shown.flatMap((line) => entryLines(logEntry(line, nameWidth, log.search), width, most)).slice(-height);
 }
@@ -133,7 +134,7 @@ export function logLines(
 function logEntry(line: LogLine, nameWidth: number, search: string): Entry {
   const level = levelOf(line);
   const style = LEVEL_STYLE[level];
-  const who = nameWidth === 0 ? [] : [segment(`${fit(clean(line.name), nameWidth)} `, "accent")];
+  const who = nameWidth === 0 ? [] : [segment(`${fitName(line.name, nameWidth)} `, "accent")];
   const mark = level === "info" ? " " : "!";
   const text = clean(line.text.slice(0, MAX_CHARACTERS));
   return {

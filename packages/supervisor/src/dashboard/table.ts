@@ -9,7 +9,7 @@ import { count, shortDuration, size } from "./format.js";
 import { deathsOf, highest, samplesOf, ZOOMS, type Zoom } from "./history.js";
 import type { Model } from "./model.js";
 import { balancerRows, type Process, poolOf, poolRows, type Row, stateText } from "./rows.js";
-import { clean, fit, fitLine, type Line, lineWidth, type Segment, type Style, segment } from "./text.js";
+import { clean, fit, fitLine, fitName, type Line, lineWidth, type Segment, type Style, segment } from "./text.js";
 
 export interface TableRow {
   /** The name that can be selected. */
@@ -258,7 +258,7 @@ function cellOf(entry: Entry, { column, width }: PlacedColumn, context: Context,
   const { key, align } = column;
   switch (key) {
     case "name":
-      return [segment(fit(clean(entry.name), width), isSelected ? "selected" : entry.nameStyle)];
+      return [segment(fitName(entry.name, width), isSelected ? "selected" : entry.nameStyle)];
     case "state":
       return [segment(fit(entry.state, width), entry.stateStyle)];
     case "chart":

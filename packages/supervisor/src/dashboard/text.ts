@@ -104,6 +104,24 @@ export function fit(text: string, width: number, align: "left" | "right" = "left
   return align === "left" ? cut + padding : padding + cut;
 }
 
+/** The number of a process, and its role in the log: `.3`, `.3 (replacement)`. */
+const NUMBER = /\.\d+( \(\w+\))?$/;
+/** The minimum number of cells for the pool in a name that is cut. */
+const LEAST_POOL = 4;
+
+/** Cuts the name of a pool or a process to at most `width` cells. Keeps the number, by which processes of a pool differ: `checkou….3`. */
+export function shortName(name: string, width: number): string {
+  if (widthOf(name) <= width) return name;
+  const [end = "", role = ""] = NUMBER.exec(name) ?? [];
+  if (end.length + LEAST_POOL <= width) return truncate(name.slice(0, name.length - end.length), width - end.length) + end;
+  return role === "" ? truncate(name, width) : shortName(name.slice(0, name.length - role.length), width);
+}
+
+/** Cuts or pads a foreign name of a pool or a process to exactly `width` cells. */
+export function fitName(name: string, width: number): string {
+  return fit(shortName(clean(name), width), width);
+}
+
 /** Splits `text` into pieces of at most `width` cells, at spaces if possible. Cuts the last one of at most `most` pieces. */
 export function wrap(text: string, width: number, most: number): string[] {
   const pieces: string[] = [];

@@ -1,7 +1,8 @@
 /** Finds the fleet to which a command refers, among those of known-fleets.ts, or explains why there is none. */
-import { lstatSync, realpathSync } from "node:fs";
+import { existsSync, lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { attempt } from "@paceline/wire/proc";
 import { hasSocketBelow } from "@paceline/wire/socket-file";
 import { entryKindOf, type FleetSource, findConfigFile, findSource, folderOf, placeOf } from "../config/find.js";
 import { runDirName, writtenCwd } from "../config/identity.js";
@@ -64,6 +65,11 @@ export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet
       return fleet;
     case "starting":
       if (fleet.doubt !== undefined) throw new PacelineError("denied", deniedFor(fleet.doubt));
+      if (!existsSync(runDir))
+        throw new PacelineError(
+          "not-running",
+          `${runDir} was removed while its fleet runs, and its supervisor has not created it again`,
+        );
       throw new PacelineError("not-running", `${nameOf(fleet)} is starting and does not respond yet`);
     case "upgrading": {
       const handOver = handOverIn(runDir);
@@ -130,7 +136,8 @@ export async function findFleet(
   const latest = fleets.sort((a, b) => (b.record?.startedAt ?? 0) - (a.record?.startedAt ?? 0))[0];
   if (others !== undefined) throw new PacelineError("denied", others);
   if (latest !== undefined) return latest;
-  const unread = await withoutRecord([...runDirs], meant === undefined ? configsFrom(cwd) : [placeOf(meant)]);
+  const sources = meant === undefined ? configsFrom(cwd) : [placeOf(meant)];
+  const unread = (await withoutRecord([...runDirs], sources)) ?? withoutRunDir(sources, environment);
   if (unread !== undefined) return unread;
   const doubt = own.doubt === undefined ? "" : `; ${own.doubt}`;
   throw new PacelineError("not-running", nothing(meant, folder, records) + doubt);
@@ -151,6 +158,20 @@ async function withoutRecord(runDirs: readonly string[], sources: readonly strin
     }
   }
   return undefined;
+}
+
+/** Returns the fleet of one of these sources whose run directory was removed. */
+function withoutRunDir(sources: readonly string[], environment: NodeJS.ProcessEnv): FoundFleet | undefined {
+  const state = attempt(() => stateFolder(environment));
+  if (state === undefined) return undefined;
+  return sources.map((source) => removed(join(state, runDirName({ source })))).find((fleet) => fleet !== undefined);
+}
+
+/** Returns the fleet of a missing run directory if its processes are running: its supervisor creates the directory again, or just has. */
+function removed(runDir: string): FoundFleet | undefined {
+  const fleet = { runDir, record: undefined };
+  if (findOrphans(channelSocketOf(fleet)).length === 0) return undefined;
+  return { ...fleet, controlSocket: controlSocketIn(runDir), state: "starting", owner: undefined };
 }
 
 /** Returns the config files of this folder and the folders above it, nearest first. */
@@ -220,8 +241,11 @@ function realPath(path: string): string | undefined {
 
 async function inNamed(path: string, meant: FleetSource | undefined): Promise<FoundFleet> {
   const found = distrust(path, { uid: allowedOwner(path) });
-  if (found?.code === "missing")
+  if (found?.code === "missing") {
+    const fleet = removed(path);
+    if (fleet !== undefined) return fleet;
     throw new PacelineError("not-running", `nothing is running in ${path}: there is no such directory`);
+  }
   if (found !== undefined) throw new PacelineError("denied", deniedFor(found));
   const fleet = await inspect(path);
   const { record } = fleet;

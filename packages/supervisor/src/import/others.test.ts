@@ -65,7 +65,14 @@ describe("a Procfile", () => {
   });
 
   it("is read line by line", () => {
-    expect(parseProcfile("web:  a b \n\nnothing\nweb-2: c: d")).toEqual({ web: "a b", "web-2": "c: d" });
+    expect(parseProcfile("web:  a b \n\n# note\nnothing\nweb-2: c: d")).toEqual({
+      types: { web: "a b", "web-2": "c: d" },
+      unread: [{ line: 4, text: "nothing" }],
+    });
+    expect(heroku("web: a b\nworker node w.js").notes).toContainEqual({
+      ...{ app: "", key: "Procfile:2" },
+      advice: "is not `type: command` and was left out: worker node w.js",
+    });
   });
 });
 

@@ -16,6 +16,8 @@ import {
 interface HerokuFiles {
   /** The text of the Procfile, if there is one. */
   procfile?: string | undefined;
+  /** Its name. Default: `Procfile`. */
+  name?: string;
   /** The contents of app.json, if that is imported. */
   appJson?: unknown;
   /** The files of NAME=value lines beside them, for example `.env`. */
@@ -23,9 +25,16 @@ interface HerokuFiles {
 }
 
 /** @throws Error whose message describes what is missing */
-export function importHeroku({ procfile, appJson, envFiles }: HerokuFiles, facts: ProjectFacts): Imported {
-  const types = procfile === undefined ? defaultTypes(facts) : parseProcfile(procfile);
-  const result: Imported = { fleet: {}, pools: {}, mapped: [], notes: [] };
+export function importHeroku(
+  { procfile, name = "Procfile", appJson, envFiles }: HerokuFiles,
+  facts: ProjectFacts,
+): Imported {
+  const { types, unread } =
+    procfile === undefined ? { types: defaultTypes(facts), unread: [] } : parseProcfile(procfile);
+  const notes = unread.map(({ line, text }) => {
+    return { app: "", key: `${name}:${line}`, advice: `is not \`type: command\` and was left out: ${text}` };
+  });
+  const result: Imported = { fleet: {}, pools: {}, mapped: [], notes };
   const asked = Object.entries(types).map(([type, line]) => importType(type, line, facts, result));
   const [first] = Object.values(result.pools);
   if (first === undefined) throw new Error("has no process type: lines such as `web: npm start`");
@@ -48,10 +57,19 @@ function defaultTypes(facts: ProjectFacts): Record<string, string> {
   throw new Error("has no Procfile beside it that says what to run");
 }
 
-/** Parses `type: command` lines; other lines are comments. */
-export function parseProcfile(text: string): Record<string, string> {
-  const lines = text.split(/\r?\n/).map((line) => /^([\w-]+)\s*:\s*(\S.*?)\s*$/.exec(line));
-  return Object.fromEntries(lines.flatMap((match) => (match === null ? [] : [[match[1], match[2]]])));
+/** Parses `type: command` lines. Returns other lines, except comments, with their numbers. */
+export function parseProcfile(text: string): {
+  types: Record<string, string>;
+  unread: { line: number; text: string }[];
+} {
+  const types: Record<string, string> = {};
+  const unread: { line: number; text: string }[] = [];
+  for (const [at, line] of text.split(/\r?\n/).entries()) {
+    const [, type, command] = /^([\w-]+)\s*:\s*(\S.*?)\s*$/.exec(line) ?? [];
+    if (type !== undefined && command !== undefined) types[type] = command;
+    else if (!/^\s*(#|$)/.test(line)) unread.push({ line: at + 1, text: line.trim() });
+  }
+  return { types, unread };
 }
 
 /** Returns the port that the sources of an app use. */

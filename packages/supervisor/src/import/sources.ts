@@ -84,7 +84,8 @@ async function readDocument(file: string, timeoutMs: number | undefined): Promis
 }
 
 async function readProcfile(file: string): Promise<Imported> {
-  return importHeroku({ procfile: readText(file), envFiles: envFilesOf(dirname(file)) }, factsOf(dirname(file)));
+  const procfile = { procfile: readText(file), name: basename(file) };
+  return importHeroku({ ...procfile, envFiles: envFilesOf(dirname(file)) }, factsOf(dirname(file)));
 }
 
 async function readAppJson(file: string): Promise<Imported> {

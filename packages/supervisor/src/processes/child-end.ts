@@ -3,12 +3,12 @@ import { rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { collectAll, controlLanePath } from "@paceline/wire";
 import { countsPath, scoreboardPath } from "@paceline/wire/lane/scoreboard";
-import { endLeftoverProcesses, errorLineOf, isOrdinaryLine } from "@paceline/wire/proc";
+import { endLeftoverProcesses, errorLineIn, errorLineOf, isOrdinaryLine } from "@paceline/wire/proc";
 import { killText } from "../core/control-groups.js";
 import type { ExitStatus } from "../core/model.js";
 import type { Report } from "../core/process.js";
 import { frameText } from "../core/stacks.js";
-import { exitReason, seconds } from "../core/words.js";
+import { exitReason, seconds, unseenText } from "../core/words.js";
 import type { EventLog } from "../logs/event-log.js";
 import { blockingInPython, exitOfApp, REPORTED_LINES, stackOfPython, whereInPython } from "../logs/output.js";
 import type { ControlGroups } from "./control-groups.js";
@@ -129,13 +129,16 @@ export class ChildEnds {
       }
     }
     if (child.death.stack.length === 0) child.death.stack = stackOfPython(child.output.lastLines).map(frameText);
-    const at = Date.now();
+    const now = Date.now();
+    const at = Math.min(child.lastSignAt ?? now, now);
     const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
     const why = this.why(child, status);
     if (child.verdict !== null && why !== "") options.log.event("warn", child.name, why);
     else child.death.said = why;
     const verdict = child.verdict === null ? "" : `${child.verdict}; `;
-    const reason = `${verdict}${how} after ${seconds(performance.now() - child.spawnedAt)}${why === "" ? "" : `: ${why}`}`;
+    const lived = seconds(performance.now() - child.spawnedAt - (now - at));
+    const unseen = child.lastSignAt === null ? "" : unseenText(at, now);
+    const reason = `${verdict}${how} after ${lived}${unseen}${why === "" ? "" : `: ${why}`}`;
     const lastLines = child.output.lastLines.slice(-REPORTED_LINES);
     options.onEnded(child, { status, at, reason, lastLines, isSpawnFailure: spawnFailure !== null });
     const { attempt } = child;
@@ -167,9 +170,12 @@ export class ChildEnds {
       child.running = ended.request ?? child.running;
       return ended.text;
     }
-    const isOwn = signal === null ? code !== null && code !== 0 : FATAL_SIGNALS.has(signal);
+    const lines = output.linesSince(linesCountSince(child.stats.servedAt, performance.now()));
+    // Nobody knows whether it has failed.
+    if (signal === null && code === null) return errorLineIn(lines);
+    const isOwn = signal === null ? code !== 0 : FATAL_SIGNALS.has(signal);
     if (!isOwn) return "";
-    const line = errorLineOf(output.linesSince(linesCountSince(child.stats.servedAt, performance.now())));
+    const line = errorLineOf(lines);
     return isOrdinaryLine(line) ? "" : line;
   }
 

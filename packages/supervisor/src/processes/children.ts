@@ -19,7 +19,7 @@ import { ChildEnds, type ChildEndsOptions } from "./child-end.js";
 import type { ControlGroups } from "./control-groups.js";
 import { DeathNotes } from "./death-notes.js";
 import { BALANCER_POOL, type LiveProcess, shimKey } from "./live-process.js";
-import { Leftovers, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
+import { Leftovers, lastSignIn, signalGroup, spawnDetached, startTimeOf } from "./processes.js";
 import type { SpawnPlan } from "./spawn-plan.js";
 import { Templates, type TemplatesOptions } from "./templates.js";
 import { AdoptedEnds } from "./unreported-ends.js";
@@ -244,9 +244,12 @@ export class Children {
     const { options } = this;
     const { maxOutputBytes, spawnedAt, requestsTotal, errorsTotal, relayed, statuses, statusesOf, mark, ...known } =
       saved;
+    // Reading the file changes its times.
+    const lastSignAt = lastSignIn(options.outputPath(saved.id), spawnedAt);
     const output = this.openOutput(saved, maxOutputBytes, options.positions.take(saved.outputRow), outputBytes);
     const at = spawnedAt - performance.timeOrigin;
     const child = this.add({ ...known, commandTag: mark, output, spawnedAt: at, isForked: false, isAdopted: true });
+    child.lastSignAt = lastSignAt;
     child.stats.restore(saved);
     if (child.pid !== null) child.group = options.groups.of(child.pid);
     this.adopted.add(child);
@@ -265,7 +268,7 @@ export class Children {
       stats: this.options.stats.open(known.id, known.pool),
       version: null,
       death: new DeathNotes(),
-      ...{ isDumping: false, group: null },
+      ...{ isDumping: false, group: null, lastSignAt: null },
       connection: null,
       fault: null,
       verdict: null,

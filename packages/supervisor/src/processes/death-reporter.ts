@@ -102,7 +102,8 @@ export class DeathReporter {
         ...{ version: 1, at, process: process.id, name: process.name, pool: process.pool, kind },
         ...{ attempt: process.attempt, generation: process.generation, pid, runtime: process.runtime ?? "" },
         release: options.releaseOf(process.pool, process.generation),
-        uptimeMs: spawnedAt === undefined ? 0 : Math.round(now - spawnedAt),
+        // It may have ended while no supervisor was running.
+        uptimeMs: spawnedAt === undefined ? 0 : Math.round(now - spawnedAt - Math.max(0, Date.now() - at)),
         ...{ state, ...status, reason },
         running: process.running ?? process.overdue?.request ?? null,
         inFlight: stats?.last?.inFlight ?? 0,

@@ -60,6 +60,8 @@ export interface LiveProcess {
   startTime: string | undefined;
   /** Whether an earlier supervisor started it, so that it is not our child. */
   readonly isAdopted: boolean;
+  /** The last sign of life of an adopted process that this supervisor has not seen running, in Unix time; null for all others. */
+  lastSignAt: number | null;
   connection: ChannelConnection | null;
   /** Why it is about to fail, from its own report. */
   fault: string | null;

@@ -1,5 +1,6 @@
 /** Starts and signals OS processes. Each has its own session and process group, and survives the supervisor. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { statSync } from "node:fs";
 import { attempt, hasNotEnded, processesOf, readProcessTable, readStat, spawnTagOf } from "@paceline/wire/proc";
 import type { ExitStatus } from "../core/model.js";
 import type { EventLog } from "../logs/event-log.js";
@@ -152,4 +153,13 @@ export class Leftovers {
     this.timer = this.ended.size === 0 ? undefined : setTimeout(() => this.look(), LOOK_EVERY_MS);
     if (this.ended.size === 0) for (const settle of this.settled.splice(0)) settle();
   }
+}
+
+/**
+ * Returns when a process wrote output, or looked for a supervisor in vain, for the last time.
+ * @param spawnedAt the result for a file that cannot be read; times are Unix times
+ */
+export function lastSignIn(outputPath: string, spawnedAt: number): number {
+  const found = attempt(() => statSync(outputPath));
+  return Math.max(spawnedAt, Math.round(found?.atimeMs ?? 0), Math.round(found?.mtimeMs ?? 0));
 }

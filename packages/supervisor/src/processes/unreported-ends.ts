@@ -117,7 +117,10 @@ export class AdoptedEnds {
   /** Returns whether the process still runs. Calls `onEnd` if not. */
   check(child: LiveProcess): boolean {
     if (!this.all.has(child)) return child.exit === null;
-    if (child.pid !== null && isRunning(child.pid, child.startTime)) return true;
+    if (child.pid !== null && isRunning(child.pid, child.startTime)) {
+      child.lastSignAt = null;
+      return true;
+    }
     this.all.delete(child);
     this.onEnd(child);
     return false;

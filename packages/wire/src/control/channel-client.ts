@@ -5,7 +5,7 @@ import type { StreamSocket } from "../net/stream-socket.js";
 import type { Certificates } from "./certificates.js";
 import type { ChildIdentity } from "./child-environment.js";
 import type { ChildMessage, ChildRole, Fault, Hello } from "./child-message.js";
-import { CHANNEL_VERSION, LineFramer, markLost } from "./protocol.js";
+import { CHANNEL_VERSION, LineFramer, markAlive, markLost } from "./protocol.js";
 import type { Snapshot } from "./snapshot.js";
 import {
   type Dump,
@@ -304,6 +304,7 @@ export class ChannelClient {
       if (this.orphanTimer === undefined) markLost(this.options.identity.channel);
       this.options.onLost?.();
     }
+    markAlive();
     clearTimeout(this.welcomeTimer);
     socket.destroy();
     this.armOrphanTimer();

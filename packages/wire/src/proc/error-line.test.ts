@@ -1,12 +1,26 @@
 /** The reason of a failure is the line of the error itself, from any program. */
 import { expect, test } from "vitest";
-import { errorLineOf, isOrdinaryLine } from "./error-line.js";
+import { errorLineIn, errorLineOf, isOrdinaryLine } from "./error-line.js";
+
+const PINO_INFO = '{"level":30,"time":1,"msg":"stopping"}';
+const PINO_ERROR =
+  '{"level":50,"time":1,"err":{"type":"Error","message":"connect ECONNREFUSED","stack":"Error: x"},"msg":"no db"}';
 
 test.each<[string, string, string]>([
   ["nothing", "", ""],
   ["blanks", "\n \n", ""],
   ["a plain last line", "starting\n  no database is configured  \n", "no database is configured"],
   ["a plain last line after an error that was handled", "Error: retrying\nshutting down", "shutting down"],
+  ["pino, and an ordinary line after it", `${PINO_ERROR}\n${PINO_INFO}`, "no db: Error: connect ECONNREFUSED"],
+  ["only ordinary lines", `listening\n${PINO_INFO}`, PINO_INFO],
+  ["winston", '{"level":"error","message":"x","stack":"Error: x\\n    at f (a.js:1:1)"}', "Error: x"],
+  ["Go's slog", '{"time":"t","level":"ERROR","msg":"dial","err":"refused"}', "dial: refused"],
+  ["JSON that was cut", '{"level":50,"msg":"no d', '{"level":50,"msg":"no d'],
+  ["JSON that is no log", '{"a":1}', '{"a":1}'],
+  ["pairs", 'time=t level=ERROR msg="no db"\ntime=t level=INFO msg=bye', 'time=t level=ERROR msg="no db"'],
+  ["a stack, and an ordinary line after it", `TypeError: one\n    at f (a.js:1:1)\n${PINO_INFO}`, "TypeError: one"],
+  ["a traceback, and an ordinary line after it", "Traceback\n  File x\nValueError: no db\nINFO:  bye", "ValueError: no db"],
+  ["a level, and an ordinary line after it", "[ERROR] no db\n[INFO] bye", "[ERROR] no db"],
   ["ours about a lost supervisor", "no database\nthe control channel was closed; trying again", "no database"],
   ["a long one", "y".repeat(1000), `${"y".repeat(300)}…`],
   [
@@ -71,10 +85,23 @@ test.each([
   ["[INFO] listening", true],
   ["2026-11-28T09:39:21.123Z DEBUG x", true],
   ["2026-11-28 09:39:21,123 INFO:root:x", true],
+  [PINO_INFO, true],
+  ['{"time":"t","level":"INFO","msg":"x"}', true],
+  ["time=t level=debug msg=x", true],
+  [PINO_ERROR, false],
+  ['{"level":40,"msg":"x"}', false],
+  ['{"level":6,"msg":"x"}', false],
   ["information is missing", false],
   ["no info for x", false],
   ["2026-11-28T09:39:21.123Z ERROR info x", false],
   ["no database is configured", false],
 ])("%s: ordinary %s", (line, expected) => {
   expect(isOrdinaryLine(line)).toBe(expected);
+});
+
+test.each([
+  ["listening\nstopping", ""],
+  ["TypeError: one\n    at f (a.js:1:1)\n\nNode.js v24.1.0", "TypeError: one"],
+])("the error in %j is %j", (text, line) => {
+  expect(errorLineIn(text.split("\n"))).toBe(line);
 });

@@ -27,7 +27,7 @@ export const explain: DefineCommand = (program, action) => {
         id: number | undefined,
         options: FleetChoice & JsonOption & TimeoutOption & { watch?: number },
       ) => {
-        const [{ explainFleet }, { formatExplanation }] = await Promise.all([
+        const [{ explainFleet, OF_FILES }, { formatExplanation }] = await Promise.all([
           import("../gather-facts.js"),
           import("../format-explanation.js"),
         ]);
@@ -49,7 +49,7 @@ export const explain: DefineCommand = (program, action) => {
               screen: isTerminal ? process.stdout : undefined,
             }),
           );
-        return EXIT.done;
+        return explanation.isRunning || OF_FILES.has(explanation.kind) ? EXIT.done : EXIT.notRunning;
       },
     ),
   );

@@ -113,7 +113,7 @@ describe.each(SIZES)("a long name of a pool at %d × %d", (width, height) => {
     for (const title of ["REQ/S", "P99", "5XX", "CPU%"]) expect(lines[head]).toContain(title);
     const state = (lines[head] as string).indexOf("STATE");
     const shown = lines.slice(head + 1).filter((line) => /^.(checkout|web|balancer)/.test(line));
-    expect(shown.map((line) => /\.\d+ /.exec(line)?.[0] ?? "").join("")).toBe(".1 .2 .10 .1 .1 ");
+    expect(shown.map((line) => /^\S*(\.\d+ )/.exec(line.slice(1))?.[1] ?? "").join("")).toBe(".1 .2 .10 .1 .1 ");
     for (const line of shown) expect(line.slice(state - 1, state + 1)).toMatch(/^ [a-z\d]$/);
     // Events have a column of names, too.
     const said = lines.flatMap((line) => {

@@ -79,16 +79,20 @@ export function commandLine(
     .option("-H, --on <host>", "before the command: run the command on this machine, over ssh; may be repeated")
     .option("--ssh <program>", "the ssh that -H uses; default: PACELINE_SSH, or ssh")
     .option("--parallel", "ask all machines of -H at once; only for commands that change nothing")
+    // Arguments and aliases would leave little room for the descriptions in 80 columns.
+    .configureHelp({ subcommandTerm: (command) => command.name() })
     // An option after the command belongs to the command.
     .enablePositionalOptions();
   prepare(program);
-  const needed = Object.hasOwn(commands, only) ? [[only, commands[only] as DefineCommand] as const] : Object.entries(commands);
+  const needed = Object.hasOwn(commands, only)
+    ? [[only, commands[only] as DefineCommand] as const]
+    : Object.entries(commands);
   for (const [name, define] of needed) {
     const heading = HEADINGS[name];
     if (heading !== undefined) program.commandsGroup(heading);
     define(program, action);
   }
-  return program.commandsGroup("Help:");
+  return program.helpCommand("help [command]", "show the help of a command");
 }
 
 /** Describes the command-line error in one line. */

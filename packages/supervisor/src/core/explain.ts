@@ -88,7 +88,11 @@ export function explain(target: Target, facts: Facts): Explanation {
 
 function explainFleet(facts: Facts): Explanation {
   const { fleet } = facts;
-  const base = { target: fleet?.name ?? facts.record?.name ?? "fleet", kind: "fleet" as const, changes: changesOf(undefined, facts) };
+  const base = {
+    target: fleet?.name ?? facts.record?.name ?? "fleet",
+    kind: "fleet" as const,
+    changes: changesOf(undefined, facts),
+  };
   if (fleet === null) return { ...base, ...notRunning(facts) };
   const findings = allFindings(fleet, facts);
   return { ...base, findings, summary: summaryOf(findings, fleet.pools), now: nowOfFleet(fleet) };

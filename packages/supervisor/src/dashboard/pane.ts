@@ -4,7 +4,18 @@ import { clock } from "./format.js";
 import { ruled } from "./graphs.js";
 import type { LogView, Model } from "./model.js";
 import { poolOf } from "./rows.js";
-import { clean, fitLine, fitName, type Line, lineWidth, type Segment, type Style, segment, widthOf, wrap } from "./text.js";
+import {
+  clean,
+  fitLine,
+  fitName,
+  type Line,
+  lineWidth,
+  type Segment,
+  type Style,
+  segment,
+  widthOf,
+  wrap,
+} from "./text.js";
 
 type Level = FleetEvent["level"];
 
@@ -37,7 +48,10 @@ export function eventLines(
 ): Line[] {
   if (height <= 0) return [];
   const shown = events.slice(-height);
-  const nameWidth = widest(shown.map(({ subject }) => subject), width);
+  const nameWidth = widest(
+    shown.map(({ subject }) => subject),
+    width,
+  );
   const lines: Line[] = [];
   // If an event does not fit completely, its beginning is shown, because its end alone is useless.
   for (const event of shown.reverse()) {
@@ -126,7 +140,12 @@ export function logLines(
     return [fitLine([segment(text, "dim")], width)];
   }
   const isOne = owner?.includes(".") === true && shown.every(({ name }) => name === owner);
-  const nameWidth = isOne ? 0 : widest(shown.map(({ name }) => name), width);
+  const nameWidth = isOne
+    ? 0
+    : widest(
+        shown.map(({ name }) => name),
+        width,
+      );
   const most = log.wraps ? height : 1;
   return shown.flatMap((line) => entryLines(logEntry(line, nameWidth, log.search), width, most)).slice(-height);
 }

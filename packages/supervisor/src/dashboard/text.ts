@@ -113,7 +113,8 @@ const LEAST_POOL = 4;
 export function shortName(name: string, width: number): string {
   if (widthOf(name) <= width) return name;
   const [end = "", role = ""] = NUMBER.exec(name) ?? [];
-  if (end.length + LEAST_POOL <= width) return truncate(name.slice(0, name.length - end.length), width - end.length) + end;
+  if (end.length + LEAST_POOL <= width)
+    return truncate(name.slice(0, name.length - end.length), width - end.length) + end;
   return role === "" ? truncate(name, width) : shortName(name.slice(0, name.length - role.length), width);
 }
 

@@ -10,7 +10,7 @@ import { fitsSocketAddress } from "../config/listen-address.js";
 import { PacelineError } from "../errors.js";
 import { type FleetFile, readFleetFile } from "../run-dir/fleet-file.js";
 import { handOverIn, handOverText } from "../run-dir/hand-over.js";
-import { isStopped, lockHolder } from "../run-dir/lock.js";
+import { isStopped, lockHolder, wasLocked } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
 import { namedRunDir, serviceRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
@@ -34,9 +34,15 @@ export async function findSettledFleet(options: FleetChoice): Promise<FoundFleet
   for (;;) {
     const fleet = await findFleet(options);
     const isStill = fleet.doubt !== undefined || isStopped(lockHolder(fleet.runDir)?.pid);
-    if (fleet.state !== "starting" || isStill || performance.now() >= deadline) return fleet;
+    if (fleet.state !== "starting" || isStill) return fleet;
+    if (performance.now() >= deadline) return isAbandoned(fleet) ? { ...fleet, state: "orphaned" } : fleet;
     await sleep(LOOK_EVERY_MS);
   }
+}
+
+/** Whether no supervisor has created the run directory anew, or locked it. */
+function isAbandoned({ runDir }: FoundFleet): boolean {
+  return existsSync(runDir) && !wasLocked(runDir);
 }
 
 /** How long a supervisor may take to exit after its connection is lost, in milliseconds. */

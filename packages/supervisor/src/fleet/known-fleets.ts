@@ -6,7 +6,7 @@ import { dirname, resolve } from "node:path";
 import { writtenCwd } from "../config/identity.js";
 import { type FleetFile, readFleetFile } from "../run-dir/fleet-file.js";
 import { handOverIn } from "../run-dir/hand-over.js";
-import { lockHolder } from "../run-dir/lock.js";
+import { lockHolder, wasLocked } from "../run-dir/lock.js";
 import { findOrphans } from "../run-dir/orphans.js";
 import {
   listOpenRunDirs,
@@ -43,7 +43,9 @@ export async function inspect(runDir: string): Promise<FoundFleet> {
   // A missing folder may be about to be created.
   const doubt = found?.code === "missing" ? undefined : found;
   if (lockHolder(runDir) !== undefined) return { ...fleet, state: "starting", doubt };
-  return { ...fleet, state: findOrphans(channelSocketOf(fleet)).length > 0 ? "orphaned" : "down" };
+  if (findOrphans(channelSocketOf(fleet)).length === 0) return { ...fleet, state: "down" };
+  // Somebody removed the directory, and only the log is written there until the supervisor notices that.
+  return { ...fleet, state: wasLocked(runDir) ? "orphaned" : "starting" };
 }
 
 /** Returns the path of the control channel's socket, to which the fleet's children connect. */

@@ -79,6 +79,11 @@ export function lockHolder(folder: string): ProcessIdentity | undefined {
   return holder !== undefined && isRunning(holder) ? holder : undefined;
 }
 
+/** Whether a supervisor has ever locked the run directory: a killed one leaves its lock behind. */
+export function wasLocked(folder: string): boolean {
+  return numbers(folder).length > 0;
+}
+
 /** If the disk is full, uses a symbolic link: such a short link needs no block, and it is complete as soon as it exists. */
 function writeIdentity(draft: string, { pid, startedAt, boot }: ProcessIdentity): void {
   try {

@@ -19,7 +19,11 @@ test.each<[string, string, string]>([
   ["JSON that is no log", '{"a":1}', '{"a":1}'],
   ["pairs", 'time=t level=ERROR msg="no db"\ntime=t level=INFO msg=bye', 'time=t level=ERROR msg="no db"'],
   ["a stack, and an ordinary line after it", `TypeError: one\n    at f (a.js:1:1)\n${PINO_INFO}`, "TypeError: one"],
-  ["a traceback, and an ordinary line after it", "Traceback\n  File x\nValueError: no db\nINFO:  bye", "ValueError: no db"],
+  [
+    "a traceback, and an ordinary line after it",
+    "Traceback\n  File x\nValueError: no db\nINFO:  bye",
+    "ValueError: no db",
+  ],
   ["a level, and an ordinary line after it", "[ERROR] no db\n[INFO] bye", "[ERROR] no db"],
   ["ours about a lost supervisor", "no database\nthe control channel was closed; trying again", "no database"],
   ["a long one", "y".repeat(1000), `${"y".repeat(300)}…`],

@@ -88,5 +88,5 @@ export const HEADINGS: Readonly<Record<string, string>> = {
   deploy: "Deploy a release:",
   drain: "Take an instance out of turn:",
   init: "Write and check a configuration:",
-  export: "Install:",
+  export: "Install, and help:",
 };

@@ -2,35 +2,45 @@
  * The cost of observers and of access logs, measured in turns: CPU time per request of all processes of a fleet, in several states.
  *
  * Two fleets of one configuration differ by ±4 % as long as they run, because the addresses of their code and heaps are random. So the states
- * are those of one fleet, whose processes are warm and stay the same: without observers (`plain`), and with some. Terminal, page and scrapes
- * are attached and detached. Requests with and without a log line have different hosts of one length, and `accessLog.except` names one of them.
+ * are those of one fleet, whose processes are warm and stay the same: without observers (`plain`), and with some. Requests with and without a
+ * log line have different hosts of one length, and `accessLog.except` names one of them. Page and scrapes are attached and detached. So is the
+ * terminal, by a gate between it and the control socket: the process of the terminal stays the same, as if somebody watched for long. A
+ * terminal that was just started compiles its code for a minute.
  *
- * In each round the states take turns forwards, then backwards (A B C C B A), and another one begins each time, so that effects of age and
- * order cancel. A round yields the difference between a state and `plain`; the result is their mean with its standard error. `again` is
- * `plain` once more: its difference must be 0 within its error, or the measurement is wrong.
+ * The CPU time per request differs by several percent from one load to the next, because connections, batches and processors meet by chance.
+ * So turns are short, and there are many. With `pinned`, balancers have one processor, instances and the load the others, which takes one
+ * chance out. In each round the states take turns forwards, then backwards (A B C C B A), and another one begins each time, so that effects of
+ * age and order cancel. A round yields the difference between a state and `plain`; the result is their mean without the highest and the lowest
+ * tenth, since others may use the machine, with its standard error. `again` is `plain` once more: its difference must be 0 within its error, or
+ * the measurement is wrong.
  *
  * Counted are balancers, instances, the supervisor with what it does for terminal, page and scrapes, and the terminal itself; not the browser,
- * the scraper, and the start of the terminal. A terminal that was just attached costs more than one that has run for minutes.
+ * the scraper, and the start of the terminal.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync } from "node:fs";
 import http from "node:http";
-import { tmpdir } from "node:os";
+import net from "node:net";
+import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
 import { haproxyFleet, nginxFleet } from "../support/contestants/proxies.mjs";
 import { untilServing } from "../support/launch.mjs";
 import { keepAliveLoad } from "../support/load.mjs";
-import { meanAndError, sum } from "../support/medians.mjs";
-import { cpuBetween, cpuSnapshot, tree } from "../support/processes.mjs";
+import { sum, trimmedMeanAndError } from "../support/medians.mjs";
+import { cpuBetween, cpuSnapshot, pin, tree } from "../support/processes.mjs";
 import { endsWithProgram, freePort, PACELINE, startFleet, verdict, wait } from "./support.mjs";
 
 const MOST_PERCENT = 3;
-const SCRAPE_EVERY_MS = 5000;
-/** How long a state is under load before it is measured, in seconds. */
-const SETTLE_SECONDS = 2;
-/** Lines and reports are written this long after their requests. */
-const LATE_MS = 300;
+const SCRAPE_EVERY_SECONDS = 5;
+/** How long newly attached observers are under load before they are measured, in seconds. */
+const SETTLE_SECONDS = 1;
+/** Lines are written this long after their requests. */
+const LATE_MS = 200;
+/** The time in which a new terminal compiles most of its code, in seconds. */
+const WARM_SECONDS = 30;
+/** The share of the rounds that is left out at either end. */
+const TRIMMED = 0.1;
 /** An observer that shows nothing within this time, or does not end, is an error. */
 const TIMEOUT_MS = 20_000;
 const MIN_LINE_BYTES = 30;
@@ -59,19 +69,14 @@ const PEERS = {
   "haproxy-log": (file) => haproxyFleet(2, 1, file),
 };
 
-/** The observers of a fleet. Each returns its process, if that counts, and a function that ends it. */
+/**
+ * The observers of a fleet. Each returns a function that detaches it. A terminal also returns its process; a scrape, what it does during a
+ * turn.
+ */
 const OBSERVERS = {
-  async terminal({ runDirArgs }) {
-    const command = `stty cols 120 rows 40; exec sh ${PACELINE} top ${runDirArgs.join(" ")}`;
-    const program = spawn("script", ["-qfec", command, "/dev/null"], { stdio: ["pipe", "pipe", "ignore"] });
-    const emulator = endsWithProgram(program);
-    await once(emulator.stdout.resume(), "data", { signal: AbortSignal.timeout(TIMEOUT_MS) });
-    const end = async () => {
-      emulator.kill("SIGTERM");
-      await once(emulator, "exit", { signal: AbortSignal.timeout(TIMEOUT_MS) });
-    };
-    // Its own work is that of a terminal emulator.
-    return { pids: () => tree(emulator.pid).filter((pid) => pid !== emulator.pid), end };
+  async terminal({ gate }) {
+    const pid = await gate.open();
+    return { pids: () => [pid], end: () => gate.shut() };
   },
   async page({ runDirArgs }) {
     const socketPath = path.join(runDirArgs[1], "control.sock");
@@ -86,13 +91,81 @@ const OBSERVERS = {
     response.on("error", () => {}).resume();
     return { pids: () => [], end: async () => request.destroy() };
   },
-  async scrape({ adminPort }) {
-    const scraping = setInterval(() => {
-      textOf({ port: adminPort, path: "/metrics" }).catch(() => {});
-    }, SCRAPE_EVERY_MS);
-    return { pids: () => [], end: async () => clearInterval(scraping) };
+  async scrape({ adminPort, scrapes }) {
+    const during = async (seconds) => {
+      for (scrapes.due += seconds / SCRAPE_EVERY_SECONDS; scrapes.due >= 1; scrapes.due--)
+        await textOf({ port: adminPort, path: "/metrics" });
+    };
+    return { pids: () => [], end: async () => {}, during };
   },
 };
+
+/** A terminal whose connections to the supervisor can be cut and allowed again. While they are cut, it tries once a second. */
+class TerminalGate {
+  #isOpen = false;
+  #emulator;
+  #sockets = new Set();
+  #server;
+
+  /** @param folder has the socket that the terminal finds. @param socketPath the supervisor's */
+  constructor(folder, socketPath) {
+    this.folder = folder;
+    this.#server = net
+      .createServer((client) => this.#serve(client, socketPath))
+      .listen(path.join(folder, "control.sock"));
+  }
+
+  #serve(client, socketPath) {
+    if (!this.#isOpen) return client.on("error", () => {}).destroy();
+    const upstream = net.connect(socketPath);
+    const pair = [client, upstream];
+    for (const [at, socket] of pair.entries()) {
+      this.#sockets.add(socket);
+      const other = pair[1 - at];
+      socket
+        .on("error", () => {})
+        .on("close", () => {
+          this.#sockets.delete(socket);
+          other.destroy();
+        });
+      socket.pipe(other);
+    }
+  }
+
+  /** Returns the terminal's process, once it shows the fleet. */
+  async open() {
+    this.#isOpen = true;
+    const isNew = this.#emulator === undefined;
+    this.#emulator ??= this.#start();
+    for (const deadline = performance.now() + TIMEOUT_MS; this.#sockets.size === 0; await wait(50))
+      if (performance.now() > deadline) throw new Error("the terminal did not connect");
+    if (isNew) await wait(1000 * WARM_SECONDS);
+    // Its own work is that of a terminal emulator.
+    return tree(this.#emulator.pid).find((pid) => pid !== this.#emulator.pid);
+  }
+
+  #start() {
+    const command = `stty cols 120 rows 40; exec sh ${PACELINE} top --run-dir ${this.folder}`;
+    const emulator = endsWithProgram(
+      spawn("script", ["-qfec", command, "/dev/null"], { stdio: ["pipe", "pipe", "ignore"] }),
+    );
+    emulator.stdout.resume();
+    return emulator;
+  }
+
+  async shut() {
+    this.#isOpen = false;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  async end() {
+    await this.shut();
+    this.#server.close();
+    if (this.#emulator === undefined) return;
+    this.#emulator.kill("SIGTERM");
+    await once(this.#emulator, "exit", { signal: AbortSignal.timeout(TIMEOUT_MS) });
+  }
+}
 
 function textOf(options) {
   return new Promise((resolve, reject) => {
@@ -116,17 +189,18 @@ function turnsOf(names, round) {
 
 /**
  * Returns the CPU time per request of each state in each round, in microseconds by kind of process.
- * @param states by name: the port, the host of its requests, `enter()`, `pids()` by kind, and `check(requests)`
+ * @param states by name: the port, the host of its requests, `enter()`, which returns whether the state must settle, `pids()` by kind,
+ * `during(seconds)`, and `check(requests)`
+ * @param options `cpus`: the processors of the load
  */
-async function inTurns(states, { rounds, seconds, connections, target }, onRound = () => {}) {
+async function inTurns(states, { rounds, seconds, connections, target, cpus }, onRound = () => {}) {
   const names = Object.keys(states);
   const measure = async (name) => {
-    const { port, host, enter, pids, check } = states[name];
-    await enter();
-    const how = { target, host };
-    await keepAliveLoad(port, SETTLE_SECONDS, connections, how);
+    const { port, host, enter, pids, during, check } = states[name];
+    const how = { target, host, cpus };
+    if (await enter()) await keepAliveLoad(port, SETTLE_SECONDS, connections, how);
     const before = Object.entries(pids()).map(([kind, some]) => [kind, some, cpuSnapshot(some)]);
-    const { requests, failed } = await keepAliveLoad(port, seconds, connections, how);
+    const [{ requests, failed }] = await Promise.all([keepAliveLoad(port, seconds, connections, how), during(seconds)]);
     await wait(LATE_MS);
     const costs = before.map(([kind, some, snapshot]) => {
       const { microseconds, changed } = cpuBetween(snapshot, cpuSnapshot(some));
@@ -157,7 +231,7 @@ function meanOf(samples) {
 }
 
 /** Measures observers and the access log of one fleet. */
-export async function costOfObservers({ runtime, log, states: wanted, ...options }) {
+export async function costOfObservers({ runtime, log, states: wanted, pinned, ...options }) {
   const unknown = wanted.find((name) => !Object.hasOwn(STATES, name));
   if (unknown !== undefined) throw new Error(`${unknown} is not one of ${Object.keys(STATES).join(", ")}`);
   const folder = mkdtempSync(path.join(tmpdir(), "paceline-observers-"));
@@ -166,6 +240,8 @@ export async function costOfObservers({ runtime, log, states: wanted, ...options
   const accessLog = { except: [`${OMITTED}/`], ...(log !== "output" && { file, format: log }) };
   const admin = { listen: `127.0.0.1:${adminPort}` };
   const fleet = await startFleet(2, { runtime, admin, balancer: { accessLog } });
+  const gate = new TerminalGate(folder, path.join(fleet.runDirArgs[1], "control.sock"));
+  const scrapes = { due: 0 };
   const attached = new Map();
   const enter = async (observers) => {
     for (const [name, { end }] of attached) {
@@ -173,13 +249,15 @@ export async function costOfObservers({ runtime, log, states: wanted, ...options
       attached.delete(name);
       await end();
     }
-    for (const name of observers)
-      if (!attached.has(name)) attached.set(name, await OBSERVERS[name]({ ...fleet, adminPort }));
+    const added = observers.filter((name) => !attached.has(name));
+    for (const name of added) attached.set(name, await OBSERVERS[name]({ ...fleet, adminPort, gate, scrapes }));
     if (log !== "output") truncateSync(file);
+    return added.length > 0;
   };
+  const during = (seconds) => Promise.all([...attached.values()].map((observer) => observer.during?.(seconds)));
   try {
     // Asked once, because the supervisor measures more while somebody asks. It reads its processes' memory (PSS) every 15 s for up to a minute
-    // after an observer has left, which counts for the next state: 0.01 %.
+    // after an observer has left, which counts for the next state: 0.03 %.
     const { pid, pools, balancers } = await fleet.control();
     const pids = () => ({
       balancers: balancers.map((each) => each.pid),
@@ -187,6 +265,9 @@ export async function costOfObservers({ runtime, log, states: wanted, ...options
       supervisor: [pid],
       terminal: [...attached.values()].flatMap((observer) => observer.pids()),
     });
+    const others = availableParallelism() > 2 ? `1-${availableParallelism() - 1}` : "1";
+    if (pinned) for (const { pid } of balancers) pin(pid, "0");
+    if (pinned) for (const each of pids().instances) pin(each, others);
     const states = Object.entries(STATES).filter(([name]) => name === "plain" || wanted.includes(name));
     const found = await inTurns(
       Object.fromEntries(
@@ -197,15 +278,16 @@ export async function costOfObservers({ runtime, log, states: wanted, ...options
               throw new Error(`${name}: ${bytes} bytes of log for ${requests} requests`);
           };
           const host = isLogged ? LOGGED : OMITTED;
-          return [name, { port: fleet.port, host, enter: () => enter(observers), pids, check }];
+          return [name, { port: fleet.port, host, enter: () => enter(observers), pids, during, check }];
         }),
       ),
-      options,
+      { ...options, cpus: pinned ? others : undefined },
       sayRound,
     );
     sayCosts(found, () => "plain");
   } finally {
     await enter([]).catch(() => {});
+    await gate.end().catch(() => {});
     await fleet.stop();
     rmSync(folder, { recursive: true, force: true });
   }
@@ -233,7 +315,7 @@ export async function costOfPeerLogs({ fleets, peers: wanted, ...options }) {
         const check = () => {
           for (const each of readdirSync(folder)) if (each.endsWith(".log")) truncateSync(path.join(folder, each));
         };
-        states[name] = { port: peer.port, enter: async () => {}, pids: () => pids, check };
+        states[name] = { port: peer.port, enter: async () => false, pids: () => pids, during: async () => {}, check };
       }
       const costs = await inTurns(states, options);
       for (const name of names) found[name].push(meanOf(costs[name]));
@@ -263,7 +345,11 @@ function sayCosts(found, baseOf) {
       process.stdout.write(`${name}: ${own.all.toFixed(2)} µs a request (${parts.join(", ")}), ${rate} a second\n`);
       continue;
     }
-    const moreOf = (kind) => meanAndError(rounds.map((round, at) => round[kind] - base[at][kind]));
+    const moreOf = (kind) =>
+      trimmedMeanAndError(
+        rounds.map((round, at) => round[kind] - base[at][kind]),
+        TRIMMED,
+      );
     const text = ({ mean, error }, digits = 3) => `${mean.toFixed(digits)} ± ${error.toFixed(digits)}`;
     const percent = moreOf("all");
     const unit = meanOf(base).all / 100;

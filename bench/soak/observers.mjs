@@ -2,7 +2,7 @@
  * What it costs to look at a fleet: `npm run soak:observers`. `cost`: the CPU time per request of one fleet with and without a dashboard, the
  * page, a scrape every 5 s and the access log, all at once or each alone (`--states again,log,terminal,page,scrape,all`), with another log
  * (`--log json`, `--log output`), or of a request that computes for a millisecond (`--target /block?ms=1`); observers-cost.mjs describes the
- * method. `peers`: the same for the access logs of nginx and HAProxy (`--peers nginx-log,nginx-buffered,haproxy-log`). `series`: a million
+ * method, also of `--pinned`. `peers`: the same for the access logs of nginx and HAProxy (`--peers nginx-log,nginx-buffered,haproxy-log`). `series`: a million
  * hostile requests add no series of metrics. `scrape`: the CPU time of a scrape of 64 instances.
  */
 import http from "node:http";
@@ -17,7 +17,8 @@ const { values } = parseArgs({
     runtime: { type: "string", default: "bun" },
     connections: { type: "string", default: "64" },
     rounds: { type: "string" },
-    seconds: { type: "string", default: "10" },
+    seconds: { type: "string", default: "2" },
+    pinned: { type: "boolean", default: false },
     states: { type: "string", default: "again,all" },
     log: { type: "string", default: "combined" },
     target: { type: "string", default: "/" },
@@ -54,12 +55,12 @@ const turns = (rounds) => ({
 });
 
 if (only.has("cost")) {
-  const { log, states } = values;
-  await costOfObservers({ runtime, log, states: states.split(","), ...turns(11) });
+  const { log, states, pinned } = values;
+  await costOfObservers({ runtime, log, states: states.split(","), pinned, ...turns(54) });
 }
 
 if (only.has("peers"))
-  await costOfPeerLogs({ fleets: Number(values.fleets), peers: values.peers.split(","), ...turns(1) });
+  await costOfPeerLogs({ fleets: Number(values.fleets), peers: values.peers.split(","), ...turns(5) });
 
 if (only.has("series")) {
   const port = await freePort();

@@ -35,8 +35,11 @@ function failedInAb(text) {
   return failed - wrongLength + Math.max(wrongLength, non2xx);
 }
 
-/** `wrk -t1 -cCONNECTIONS --latency`: connections are kept. */
-export async function keepAliveLoad(port, seconds, connections, { target = "/", host } = {}) {
+/**
+ * `wrk -t1 -cCONNECTIONS --latency`: connections are kept.
+ * @param how `cpus`: the processors on which wrk runs, for example `1-3`
+ */
+export async function keepAliveLoad(port, seconds, connections, { target = "/", host, cpus } = {}) {
   const fields = host === undefined ? [] : ["-H", `Host: ${host}`];
   const args = [
     "-t1",
@@ -46,7 +49,9 @@ export async function keepAliveLoad(port, seconds, connections, { target = "/", 
     ...fields,
     `http://127.0.0.1:${port}${target}`,
   ];
-  const { stdout } = await execute("wrk", args);
+  const { stdout } = await (cpus === undefined
+    ? execute("wrk", args)
+    : execute("taskset", ["-c", cpus, "wrk", ...args]));
   return parseWrk(stdout);
 }
 

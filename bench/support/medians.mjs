@@ -25,3 +25,16 @@ export function meanAndError(values) {
   const variance = sum(values.map((value) => (value - mean) ** 2)) / (values.length - 1);
   return { mean, error: Math.sqrt(variance / values.length) };
 }
+
+/**
+ * Returns the mean of these values without this share of them at either end, and its standard error (Yuen, from the winsorized variance). With
+ * few values, the same as `meanAndError`.
+ */
+export function trimmedMeanAndError(values, share) {
+  const sorted = values.toSorted((a, b) => a - b);
+  const cut = Math.floor(share * sorted.length);
+  const kept = sorted.slice(cut, sorted.length - cut);
+  const winsorized = sorted.map((value) => Math.min(Math.max(value, kept[0]), kept.at(-1)));
+  const { error } = meanAndError(winsorized);
+  return { mean: sum(kept) / kept.length, error: (error * sorted.length) / kept.length };
+}

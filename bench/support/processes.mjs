@@ -1,4 +1,5 @@
-/** Reads the cost of processes from /proc: CPU time, RSS and PSS. */
+/** Reads the cost of processes from /proc: CPU time, RSS and PSS; and restricts them to processors. */
+import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 
 /** Clock ticks per second of /proc/PID/stat; 100 on every common Linux. */
@@ -65,6 +66,11 @@ export function cpuBetween(before, after) {
   for (const key of after.keys()) if (!before.has(key)) changed++;
   for (const key of before.keys()) if (!after.has(key)) changed++;
   return { microseconds: (ticks * 1e6) / TICKS_PER_SECOND, changed };
+}
+
+/** Restricts a process with all its threads to these processors, for example `1-3`. */
+export function pin(pid, cpus) {
+  execFileSync("taskset", ["-acp", cpus, String(pid)], { stdio: "ignore" });
 }
 
 /** Returns the sum of RSS and of PSS of these processes, in megabytes. */

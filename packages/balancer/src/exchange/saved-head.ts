@@ -44,8 +44,8 @@ export class SavedHead {
 
   /** Undefined: the balancer creates no ids or traces. */
   readonly identity: Identity | undefined;
-  /** Undefined: there is no access log. */
-  readonly logged: LoggedHead | undefined;
+  /** Undefined: there is no access log. The log may keep it and put another one in its place. */
+  logged: LoggedHead | undefined;
 
   constructor(
     identities?: IdentitySource,

@@ -8,6 +8,7 @@ import { Router } from "../routing/router.js";
 import { AccessFormat } from "./access-line.js";
 import { AccessEntry, NUMBERS, TEXTS } from "./access-values.js";
 import { LogFile } from "./log-file.js";
+import { LoggedHead } from "./logged-head.js";
 
 /**
  * The known values of a finished request, in addition to its head. Times are those of `performance.now`; 0 if the request did not get that
@@ -59,6 +60,13 @@ const USUAL: ReadonlySet<AccessField> = new Set([
 const FAILED = 500;
 /** The head of an entry that was written, so that the entry does not hold the client's bytes. */
 const NO_BYTES = new Uint8Array(0);
+/**
+ * The lines of this many requests are made together. Each request runs so much other code that the code for a line would have left the CPU
+ * caches by the next line.
+ */
+const MAX_NOTED = 16;
+/** A head in a buffer below this size stays in memory, unchanged, after its request; larger buffers may be freed. In bytes. */
+const MAX_LASTING_BYTES = 4096;
 
 export class AccessLog {
   /** Whether the times within a request are logged. */
@@ -72,8 +80,11 @@ export class AccessLog {
   private readonly except: Router<true> | undefined;
   private readonly hasDetails: boolean;
   private readonly hasTraces: boolean;
-  /** The entry is written before the next request is filled in. */
-  private readonly entry = new AccessEntry();
+  /** The first `noted` entries are finished requests whose lines are not made yet. */
+  private readonly entries = Array.from({ length: MAX_NOTED }, () => new AccessEntry());
+  private noted = 0;
+  /** For each entry, the head that a request gets in exchange for its own, which the entry keeps. */
+  private readonly spareHeads = Array.from({ length: MAX_NOTED }, () => new LoggedHead());
   /** Grows with each request by the share of requests to log. When it reaches 1, the request is logged. */
   private due = 0;
   /** The offset from `performance.now` to the time of day, and when it was computed. */
@@ -87,7 +98,8 @@ export class AccessLog {
     this.takesTimes = format.hasTimes;
     this.hasDetails = [...format.fields].some((field) => !USUAL.has(field));
     this.hasTraces = format.fields.has("traceId");
-    this.file = new LogFile({ target: rule.file ?? outputFd, lostLine, onProblem });
+    const beforeWrite = () => this.makeLines();
+    this.file = new LogFile({ target: rule.file ?? outputFd, lostLine, onProblem, beforeWrite });
     this.sample = rule.sample;
     const { except = [] } = rule;
     this.except = except.length === 0 ? undefined : new Router(except.map((text) => ({ text, target: true })));
@@ -111,12 +123,12 @@ export class AccessLog {
 
   /** Logs a finished request. @param now the time of `performance.now` */
   request(kept: SavedHead, peer: Peer, finished: Finished, now: number): void {
-    const { entry, file, format } = this;
     const { bytes, logged } = kept;
     const isOmitted = bytes !== undefined && logged?.isOmitted === true;
     if (isOmitted && finished.status < FAILED) return;
-    if (!this.takes(finished.status) || !file.hasRoom(format.maxBytes)) return;
+    if (!this.takes(finished.status)) return;
     if (isOmitted) kept.noteLate(this.head);
+    const entry = this.entries[this.noted] as AccessEntry;
     const { numbers, texts } = entry;
     const { startedAt } = finished;
     if (now - this.clockReadAt >= CLOCK_EVERY_MS) {
@@ -135,13 +147,38 @@ export class AccessLog {
     texts[TEXTS.clientAddress] = client?.client ?? peer.node;
     texts[TEXTS.instance] = finished.instance;
     if (this.takesTimes) fillTimes(numbers, finished, now);
-    if (this.hasDetails) this.fillDetails(kept, finished, (client ?? peer.fields).isHttps);
-    file.added(format.write(entry, file.filled, file.length));
-    entry.headBytes = NO_BYTES;
+    if (this.hasDetails) this.fillDetails(entry, kept, finished, (client ?? peer.fields).isHttps);
+    const isLasting = isKnown && bytes.length < MAX_LASTING_BYTES && bytes.byteOffset === 0 && !logged.isHttp2;
+    if (isLasting) kept.logged = this.exchangeHead(logged);
+    this.note();
+    if (isKnown && !isLasting) this.makeLines();
   }
 
-  private fillDetails(kept: SavedHead, finished: Finished, isHttps: boolean): void {
-    const { entry } = this;
+  /** Keeps a head for the current entry. Returns another one for the next request. */
+  private exchangeHead(logged: LoggedHead): LoggedHead {
+    const { noted, spareHeads } = this;
+    const spare = spareHeads[noted] as LoggedHead;
+    spareHeads[noted] = logged;
+    return spare;
+  }
+
+  /** Called when the current entry is filled in. */
+  private note(): void {
+    if (this.noted++ === 0) this.file.expectLines();
+    if (this.noted === MAX_NOTED) this.makeLines();
+  }
+
+  private makeLines(): void {
+    const { entries, file, format, noted } = this;
+    this.noted = 0;
+    for (let at = 0; at < noted; at++) {
+      const entry = entries[at] as AccessEntry;
+      if (file.hasRoom(format.maxBytes)) file.added(format.write(entry, file.filled, file.length));
+      entry.headBytes = NO_BYTES;
+    }
+  }
+
+  private fillDetails(entry: AccessEntry, kept: SavedHead, finished: Finished, isHttps: boolean): void {
     const { numbers, texts } = entry;
     entry.describeHead(isHttps);
     numbers[NUMBERS.requestBytes] = finished.requestBytes;
@@ -162,8 +199,8 @@ export class AccessLog {
 
   /** Logs unreadable input, or a connection beyond the limit. */
   refused(peer: Peer, status: number, bytes: number): void {
-    const { entry, file, format } = this;
-    if (!this.takes(status) || !file.hasRoom(format.maxBytes)) return;
+    if (!this.takes(status)) return;
+    const entry = this.entries[this.noted] as AccessEntry;
     const { numbers, texts } = entry;
     entry.head = undefined;
     numbers.fill(-1);
@@ -175,7 +212,7 @@ export class AccessLog {
     texts[TEXTS.clientAddress] = peer.node;
     texts[TEXTS.outcome] = "refused";
     texts[TEXTS.phase] = "head";
-    file.added(format.write(entry, file.filled, file.length));
+    this.note();
   }
 
   /** Reopens the file after it was moved. */

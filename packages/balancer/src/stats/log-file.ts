@@ -22,6 +22,8 @@ export interface LogFileOptions {
   lostLine(lines: number): string;
   /** Receives a line for the operator, at most once a minute. */
   onProblem(message: string): void;
+  /** Called before lines are written, so that the expected ones are added. */
+  beforeWrite?(): void;
   /** Default: `write` of node:fs. */
   write?(fd: number, bytes: Buffer, at: number, length: number, done: Written): void;
 }
@@ -49,6 +51,7 @@ export class LogFile {
   /** The beginning of the next write, after one that ended within a line. */
   private rest: Rest | undefined;
   private isReopening = false;
+  private isClosed = false;
   private openAgainAt = 0;
   private tellAt = 0;
 
@@ -91,8 +94,13 @@ export class LogFile {
    */
   added(end: number): void {
     this.length = end;
-    if (end >= FLUSH_AT_BYTES) this.flush();
-    else this.timer ??= setTimeout(() => this.flush(), FLUSH_AFTER_MS);
+    if (end < FLUSH_AT_BYTES) this.expectLines();
+    else if (!this.isClosed) this.flush();
+  }
+
+  /** Called when lines will be added soon. */
+  expectLines(): void {
+    if (!this.isClosed) this.timer ??= setTimeout(() => this.flush(), FLUSH_AFTER_MS);
   }
 
   /** Reopens the file after it was moved. */
@@ -117,6 +125,7 @@ export class LogFile {
   }
 
   private flush(): void {
+    this.options.beforeWrite?.();
     clearTimeout(this.timer);
     this.timer = undefined;
     // Only one write is in progress; its completion starts the next.
@@ -193,6 +202,8 @@ export class LogFile {
   /** Writes the rest before the process exits. */
   close(): void {
     clearTimeout(this.timer);
+    this.isClosed = true;
+    this.options.beforeWrite?.();
     this.settleRest();
     const line = this.lost > 0 ? this.options.lostLine(this.lost) : "";
     if (this.length + line.length <= this.filled.length) this.length += this.filled.write(line, this.length, "latin1");

@@ -1,9 +1,10 @@
 """Clients that read each a response at so many bytes a second: slow_readers.py PORT TARGET READERS RATE SECONDS NEWCOMERS
-plain|tls|h2|unix. With unix, PORT is the path of a socket.
+plain|tls|h2|unix ATTACKERS. With unix, PORT is the path of a socket.
 
 Over HTTP/1.1 they limit their reads; over HTTP/2 they read everything within their windows immediately, and open the windows by
-halves as they use it. Once all of them read, NEWCOMERS clients per second send the same request and read nothing. Prints a line of JSON:
-how many readers were disconnected, when the first one was, how much the slowest of the others has read, and how many read nothing.
+halves as they use it. Once all of them read, NEWCOMERS clients per second send the same request and read nothing. ATTACKERS clients do so
+five seconds before the readers begin, and connect again when they are disconnected. Prints a line of JSON: how many readers were disconnected,
+when the first one was, how much the slowest of the others has read, how many read nothing, and how often attackers were disconnected.
 """
 import json
 import resource
@@ -14,7 +15,8 @@ import sys
 import time
 
 port, target, readers, rate, seconds, newcomers = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7])
-over = sys.argv[7]
+over, attackers = sys.argv[7], int(sys.argv[8])
+ATTACK_FIRST_S = 5
 context = None
 if over in ("tls", "h2"):
     context = ssl.create_default_context()
@@ -139,8 +141,35 @@ class Http2Reader(Reader):
             self.cut()
 
 
+class Attackers:
+    """Clients that read nothing, and connect again when they are disconnected."""
+
+    def __init__(self, count):
+        self.missing, self.resets, self.sockets = count, 0, {}
+        self.poll = select.poll()
+
+    def keep(self):
+        for number, _ in self.poll.poll(0):
+            self.poll.unregister(number)
+            self.sockets.pop(number).close()
+            self.missing, self.resets = self.missing + 1, self.resets + 1
+        for _ in range(min(self.missing, 20)):
+            try:
+                client = connect()
+            except OSError:
+                continue
+            self.missing -= 1
+            self.sockets[client.fileno()] = client
+            self.poll.register(client, select.POLLRDHUP)
+
+
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 clients, silent = [], []
+attack = Attackers(attackers)
+attack_until = time.monotonic() + (ATTACK_FIRST_S if attackers else 0)
+while time.monotonic() < attack_until:
+    attack.keep()
+    time.sleep(0.05)
 begin = all_began = time.monotonic()
 while time.monotonic() < begin + seconds:
     # Starts some more each time; otherwise all would begin in one turn of the balancer's event loop.
@@ -159,10 +188,11 @@ while time.monotonic() < begin + seconds:
             silent.append(None)
     for client in clients:
         client.take()
+    attack.keep()
     time.sleep(0.2)
 for client in clients:
     client.look()
 cut = [client.cut_after for client in clients if client.cut_after is not None]
 slowest = min((c.read / (time.monotonic() - c.started) for c in clients if c.cut_after is None), default=0)
 began = sum(client is not None for client in silent)
-print(json.dumps({"cut": len(cut), "firstAfter": min(cut, default=None), "slowest": slowest, "silent": began}))
+print(json.dumps({"cut": len(cut), "firstAfter": min(cut, default=None), "slowest": slowest, "silent": began, "resets": attack.resets}))

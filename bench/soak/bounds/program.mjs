@@ -10,6 +10,7 @@ const LINK = `HTTP/1.1 103 Early Hints\r\nLink: <${"l".repeat(8000)}>\r\n\r\n`;
 /** For each path, the bytes to repeat after the first ones. */
 const WRONGS = {
   interims: ["", LINK],
+  large: [`HTTP/1.1 200 OK\r\nContent-Length: ${8000 * 64_000}\r\n\r\n`, "l".repeat(64_000)],
   chunks: ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", CHUNK],
   close: ["HTTP/1.0 200 OK\r\n\r\n", CHUNK],
   trailers: ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "t: 1\r\n".repeat(1000)],

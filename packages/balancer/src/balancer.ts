@@ -38,6 +38,7 @@ import { oldestOfEach } from "./stats/open-requests.js";
 import { Recorder, SpanRecorder } from "./stats/recorder.js";
 import { TcpUpstreamClient } from "./tcp/tcp-upstream.js";
 import { TurnShare } from "./transport/reading.js";
+import { SmallReads } from "./transport/small-reads.js";
 import type { Transport } from "./transport/transport.js";
 import { Http1UpstreamClient, WatchedHttp1Client } from "./upstream-http1/http1-upstream.js";
 import { ControlLane } from "./upstream-lane/lane-connection.js";
@@ -167,7 +168,8 @@ export class Balancer {
     const { maxConnectionsPerUpstream, notStartedUnsafeMax } = limits;
     const { turnShare, unread } = this.relay;
     const tcp = { deadlines, counters: this.counters, limits, turnShare, unread };
-    const http1 = { transport, deadlines, requestWriter, turnShare, counters: this.counters };
+    const smallReads = new SmallReads(unread);
+    const http1 = { transport, deadlines, requestWriter, turnShare, smallReads, counters: this.counters };
     const stall = new StallWatch(limits.stallAfterMs, () => this.registry.allPools());
     const lane = { transport, notStartedUnsafeMax, unread, onBusy: () => stall.wake(), onProblem: options.onProblem };
     this.registry = new UpstreamRegistry({

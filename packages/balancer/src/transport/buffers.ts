@@ -1,5 +1,5 @@
 /** Queued bytes, and freeing what was written. */
-import { free } from "@paceline/wire";
+import { free, fs } from "@paceline/wire";
 
 interface Received {
   buffer: ArrayBufferLike | undefined;
@@ -17,6 +17,27 @@ export const received: Received = { buffer: undefined, isLent: false, lends: 0, 
 /** Frees bytes that were written to a connection. Bun has copied the bytes that the kernel did not take; Node may still need them. */
 export function freeWritten(bytes: Uint8Array): void {
   if (process.versions.bun !== undefined) free(bytes);
+}
+
+/** What `readNow` reads first, because it usually finds less, or nothing. */
+let scratch: Buffer | undefined;
+
+/**
+ * Reads up to this many bytes from a socket that the runtime does not read at the moment. Returns undefined if none are available yet, and
+ * no bytes after the peer's FIN.
+ * @throws an error of the system if the connection is broken
+ */
+export function readNow(fd: number, mostBytes: number): Buffer | undefined {
+  if (scratch === undefined || scratch.length < mostBytes) scratch = Buffer.allocUnsafeSlow(mostBytes);
+  try {
+    const bytes = Buffer.allocUnsafeSlow(fs().readSync(fd, scratch, 0, mostBytes, null));
+    scratch.copy(bytes);
+    return bytes;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EAGAIN" || code === "EINTR") return undefined;
+    throw error;
+  }
 }
 
 const SLAB_BYTES = 65_536;

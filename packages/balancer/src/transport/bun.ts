@@ -1,7 +1,7 @@
 /** The transport over Bun's sockets, whose `write` may take only part of the bytes and keeps none. */
 import { free, leaveToCollector, localPeer, readWhenStale, SureBytes, unreadOfPeer } from "@paceline/wire";
 import { whosePeerLeft } from "@paceline/wire/left-peers-bun";
-import { WaitingBytes } from "./buffers.js";
+import { readNow, WaitingBytes } from "./buffers.js";
 import {
   deferClients,
   limitReceipt,
@@ -200,6 +200,22 @@ export class BunConnection implements Connection {
   resume(): void {
     this.isPaused = false;
     if (this.closing !== "closed") this.socket.resume();
+  }
+
+  readPiece(mostBytes: number): number {
+    if (this.closing === "closed" || !this.isPaused) return 0;
+    let bytes: Buffer | undefined;
+    try {
+      bytes = readNow(this.descriptor, mostBytes);
+    } catch (error) {
+      // The kernel reports an error only once, so Bun would take it for a FIN.
+      this.closed(error as Error);
+      this.socket.terminate();
+      return 0;
+    }
+    if (bytes === undefined) return -1;
+    if (bytes.length > 0) afterReceipt(bytes, this.owner.onData(bytes));
+    return bytes.length;
   }
 
   limitReads(isLimited: boolean): void {

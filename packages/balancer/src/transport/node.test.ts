@@ -116,6 +116,23 @@ describe("a connection to an upstream on Node", () => {
     expect(heard.join("").replace("the end", "").length).toBe(1_000_000);
   });
 
+  it("is read piece by piece while it is firmly paused, and to its end afterwards", async () => {
+    connection.pause(true);
+    peer.end("x".repeat(10_000));
+    const pieces: number[] = [];
+    for (const deadline = performance.now() + 20_000; performance.now() < deadline; ) {
+      const bytes = connection.readPiece?.(4096) ?? 0;
+      if (bytes === 0) break;
+      if (bytes > 0) pieces.push(bytes);
+      else await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(pieces.reduce((sum, bytes) => sum + Math.min(bytes, 4096), 0)).toBe(10_000);
+    expect(heard.join("").length).toBe(10_000);
+    connection.resume();
+    await over;
+    expect(heard.at(-1)).toBe("the end");
+  });
+
   it("is read to its end, even if a write detects first that the peer has gone", async () => {
     peer.write("last words");
     peer.destroy();

@@ -2,7 +2,7 @@
 import { readSync } from "node:fs";
 import net from "node:net";
 import { free, readWhenStale, SocketAcknowledgements } from "@paceline/wire";
-import { received, WaitingBytes } from "./buffers.js";
+import { readNow, received, WaitingBytes } from "./buffers.js";
 import {
   ASK_EVERY_MS,
   CLOSE_GRACE_SECONDS,
@@ -227,12 +227,37 @@ export class NodeConnection implements Connection {
    * A paused socket of Node reads on until its own buffer is full: 64 KB for each peer that has more to send. Node must not notice that its
    * handle was stopped, because it would start it again.
    */
-  pause(): void {
+  pause(isFirm = false): void {
     this.socket.pause();
+    if (this.hasMore || isFirm) this.stopHandle();
+  }
+
+  private stopHandle(): void {
     const { handle } = this;
-    if (!this.hasMore || this.isStopped || handle.reading !== true) return;
+    if (this.isStopped || handle.reading !== true) return;
     this.isStopped = true;
     handle.readStop?.();
+  }
+
+  readPiece(mostBytes: number): number {
+    const { socket } = this;
+    // Node had already read these. To take them may start the handle.
+    const early = Math.min(mostBytes, socket.readableLength);
+    if (early > 0) socket.read(early);
+    this.stopHandle();
+    if (early > 0) return early;
+    const { fd = -1 } = this.handle;
+    if (fd < 0) return 0;
+    let bytes: Buffer | undefined;
+    try {
+      bytes = readNow(fd, mostBytes);
+    } catch (error) {
+      socket.destroy(error as Error);
+      return 0;
+    }
+    if (bytes === undefined) return -1;
+    if (bytes.length > 0) this.data(bytes);
+    return bytes.length;
   }
 
   resume(): void {

@@ -1,6 +1,7 @@
 /** Decides when a peer is read: only if there is no reason to pause it, and within its share of turns. */
 import { TurnRest } from "@paceline/wire";
 import type { BufferBudget, Reader } from "../exchange/buffer-budget.js";
+import type { SmallReader, SmallReads } from "./small-reads.js";
 import type { Connection } from "./transport.js";
 
 /** The work per turn for all clients, in bytes of bodies. The first request of a read is not counted. */
@@ -187,6 +188,62 @@ export class FairReading<Peer extends Connection | undefined = Connection | unde
   /** Called when it has a turn again because more of a body follows. */
   protected goOn(): void {
     this.joinTurn();
+  }
+}
+
+/** Reads an upstream's responses, in small pieces while memory for unread responses is scarce. */
+export class UpstreamReading extends FairReading implements SmallReader {
+  private isSmall = false;
+  private isResponding = false;
+  silentSince = 0;
+  askAt = 0;
+
+  /** @param smallReads undefined: the runtime always reads it, because its responses are buffered */
+  constructor(
+    turnShare: TurnShare,
+    private readonly smallReads: SmallReads | undefined,
+  ) {
+    super(undefined, turnShare);
+  }
+
+  /** Called when a request is sent. */
+  beginResponse(): void {
+    this.isResponding = true;
+    if (this.smallReads?.isScarce === true) this.smallReads.begin(this);
+  }
+
+  /** Called after a read that was not the last one of the response. */
+  noteRead(bytes: number): void {
+    if (!this.isSmall) this.smallReads?.noteRead(this, bytes);
+  }
+
+  /** @param isKept whether the connection stays open, so that the runtime has to read it */
+  endResponse(isKept: boolean): void {
+    this.isResponding = false;
+    this.smallReads?.leave(this);
+    if (!this.isSmall) return;
+    if (isKept) this.onUsual();
+    this.isSmall = false;
+  }
+
+  protected override readAgain(): void {
+    const { smallReads } = this;
+    if (smallReads !== undefined && this.isResponding && (this.isSmall || smallReads.isScarce)) smallReads.begin(this);
+    else super.readAgain();
+  }
+
+  onSmall(): void {
+    this.isSmall = true;
+    this.connection?.pause(true);
+  }
+
+  onUsual(): void {
+    this.isSmall = false;
+    if (!this.isPaused) this.connection?.resume();
+  }
+
+  readPiece(mostBytes: number): number {
+    return this.connection?.readPiece?.(mostBytes) ?? 0;
   }
 }
 

@@ -78,8 +78,14 @@ export interface Connection {
   uncork?(): void;
   /** Requests an `onDrain` after a `write` that returned true. Over TLS, bytes may wait in that case, too. */
   asksDrain?(): void;
-  pause(): void;
+  /** @param isFirm whether Node must not read ahead either, which takes a system call */
+  pause(isFirm?: boolean): void;
   resume(): void;
+  /**
+   * Reads up to this many bytes of a firmly paused connection now, with `onData`. Returns their number; 0 if the runtime has to continue,
+   * because the peer has sent FIN or the connection is closed; -1 if no bytes are available yet.
+   */
+  readPiece?(mostBytes: number): number;
   /**
    * Limits how many bytes the kernel receives for this process, and so the size of one read; or removes that limit. Absent if reads are
    * small anyway.

@@ -1,10 +1,11 @@
-/** An upstream's connection without sockets: how much of a turn an endless response uses. */
+/** An upstream's connection without sockets: how much of a turn an endless response uses, and how it is read while memory is scarce. */
 import { expect, it } from "vitest";
 import { FakeConnection } from "../../test/support/fake-transport.js";
 import { FORWARDED, requestHead } from "../../test/support/lane-bench.js";
 import { Deadlines } from "../deadlines.js";
 import { HeadWriter } from "../http1/head-writer.js";
 import { TurnShare } from "../transport/reading.js";
+import { PIECE_BYTES, SmallReads } from "../transport/small-reads.js";
 import type { ResponseReceiver } from "../upstreams/upstream-client.js";
 import { Http1UpstreamConnection } from "./http1-connection.js";
 import type { UpstreamConnections } from "./request-sender.js";
@@ -76,3 +77,49 @@ it.each([
     expect((share as unknown as { waiting: Set<unknown> }).waiting.size).toBe(0);
   },
 );
+
+it("is read in small pieces while memory is scarce, and as usual after the response", async () => {
+  const memory = { spareBytes: 0 };
+  const deadlines = new Deadlines();
+  const upstream = {
+    ...{ deadlines, turnShare: new TurnShare(), requestWriter: new HeadWriter(16_384, deadlines) },
+    ...{ smallReads: new SmallReads(memory), isForeign: true, keep: () => true },
+  } as unknown as UpstreamConnections<Http1UpstreamConnection>;
+  const pieces: number[] = [];
+  let end = (): void => {};
+  const receiver = {
+    ...{ onUpstreamReady: () => {}, onResponseHead: () => {}, onResponseBatch: () => {} },
+    onBody: (_: Uint8Array, start: number, end: number) => pieces.push(end - start),
+    onResponseEnd: () => end(),
+  } as unknown as ResponseReceiver;
+  const ended = () =>
+    new Promise<void>((resolve) => {
+      end = resolve;
+    });
+  const respond = (bytes: number) =>
+    Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n\r\n${"x".repeat(bytes)}`);
+  const stream = new Http1UpstreamConnection(upstream, receiver);
+  const connection = new FakeConnection();
+  connection.owner = stream.onConnected(connection);
+  stream.sendHead(requestHead(GET), FORWARDED, false);
+  expect(connection.isPaused).toBe(true);
+  connection.arrived = respond(20_000);
+  await ended();
+  expect(pieces.splice(0).reduce((sum, size) => sum + Math.min(size, PIECE_BYTES), 0)).toBe(20_000);
+  expect(connection.isPaused).toBe(false);
+  // The client takes nothing for a while.
+  stream.begin(receiver);
+  stream.sendHead(requestHead(GET), FORWARDED, false);
+  stream.pause();
+  connection.arrived = respond(3);
+  for (let n = 0; n < 3; n++) await new Promise(setImmediate);
+  expect(pieces).toEqual([]);
+  stream.resume();
+  await ended();
+  expect([pieces.splice(0), connection.isPaused]).toEqual([[3], false]);
+  // There is memory again.
+  memory.spareBytes = 1 << 20;
+  stream.begin(receiver);
+  stream.sendHead(requestHead(GET), FORWARDED, false);
+  expect(connection.isPaused).toBe(false);
+});

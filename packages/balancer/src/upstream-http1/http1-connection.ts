@@ -181,6 +181,7 @@ export class Http1UpstreamConnection
   close(isCancelled = false): void {
     if (this.state === "closed") return;
     this.reading.leaveTurn();
+    this.reading.endResponse(false);
     const { connection } = this;
     if (isCancelled && connection !== undefined && connection.waitingBytes > 0) connection.reset();
     else connection?.close();
@@ -202,6 +203,7 @@ export class Http1UpstreamConnection
         this.countRead(bytes.length, 0, false);
         this.receiver?.onBody(bytes, 0, bytes.length);
         this.receiver?.onResponseBatch();
+        this.noteRead(bytes.length);
         break;
       case "idle":
         // The next request must not get a response that was not requested.
@@ -279,13 +281,22 @@ export class Http1UpstreamConnection
     if (this.receiver === undefined) return;
     this.countRead(bytes.length - start, this.body.chunks - chunks, this.body.isComplete);
     if (after <= BODY_MALFORMED) return this.lose("broken");
-    if (!this.body.isComplete) return receiver.onResponseBatch();
+    if (!this.body.isComplete) {
+      receiver.onResponseBatch();
+      return this.noteRead(bytes.length);
+    }
     this.finish(receiver, bytes.length - after);
+  }
+
+  private noteRead(bytes: number): void {
+    // The receiver may have cancelled.
+    if (this.receiver !== undefined) this.reading.noteRead(bytes);
   }
 
   /** Completes the response. Further bytes in the same read belong to no request. */
   private finish(receiver: ResponseReceiver, laterBytes: number): void {
     this.receiver = undefined;
+    this.reading.endResponse(true);
     const isSent = this.isRequestSent && this.connection?.waitingBytes === 0;
     if (!isSent) this.keepAlive = false;
     if (this.upstream.awaitsWork && (this.mayWorkOn || !this.keepAlive)) this.awaitWork(receiver, laterBytes, isSent);

@@ -4,6 +4,7 @@ import { type Deadlines, TICK_MS } from "../deadlines.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Counters } from "../stats/counters.js";
 import type { TurnShare } from "../transport/reading.js";
+import type { SmallReads } from "../transport/small-reads.js";
 import type { Transport } from "../transport/transport.js";
 import type { ControlLane } from "../upstream-lane/lane-connection.js";
 import type { ResponseReceiver, UpstreamClient, UpstreamStream } from "../upstreams/upstream-client.js";
@@ -16,6 +17,7 @@ interface Http1ClientServices {
   deadlines: Deadlines;
   requestWriter: HeadWriter;
   turnShare: TurnShare;
+  smallReads: SmallReads;
   counters: Counters;
 }
 
@@ -84,6 +86,10 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
 
   get turnShare(): TurnShare {
     return this.services.turnShare;
+  }
+
+  get smallReads(): SmallReads | undefined {
+    return this.countsAbandoned ? undefined : this.services.smallReads;
   }
 
   get isForeign(): boolean {

@@ -4,7 +4,8 @@ import type { Deadlines } from "../deadlines.js";
 import type { ForwardedFields } from "../http1/forwarded.js";
 import type { HeadWriter } from "../http1/head-writer.js";
 import type { Framing, RequestHead } from "../http1/request-head.js";
-import { FairReading, type TurnShare } from "../transport/reading.js";
+import { type TurnShare, UpstreamReading } from "../transport/reading.js";
+import type { SmallReads } from "../transport/small-reads.js";
 import type { Connection } from "../transport/transport.js";
 import { InterimBound, type ResponseReceiver } from "../upstreams/upstream-client.js";
 
@@ -13,6 +14,8 @@ export interface UpstreamConnections<UpstreamConnection> {
   readonly deadlines: Deadlines;
   readonly requestWriter: HeadWriter;
   readonly turnShare: TurnShare;
+  /** Undefined if its responses are buffered. */
+  readonly smallReads: SmallReads | undefined;
   readonly isForeign: boolean;
   /** Whether it listens on a unix socket, whose buffer does not grow automatically. */
   readonly isLocal: boolean;
@@ -48,7 +51,7 @@ export interface UpstreamConnections<UpstreamConnection> {
 }
 
 export abstract class RequestSender<UpstreamConnection> {
-  protected readonly reading: FairReading;
+  protected readonly reading: UpstreamReading;
   protected isHeadRequest = false;
   protected requestFraming: Framing = "none";
   protected isRequestSent = false;
@@ -57,7 +60,7 @@ export abstract class RequestSender<UpstreamConnection> {
   protected progressAt: number;
 
   constructor(readonly upstream: UpstreamConnections<UpstreamConnection>) {
-    this.reading = new FairReading(undefined, upstream.turnShare);
+    this.reading = new UpstreamReading(upstream.turnShare, upstream.smallReads);
     this.progressAt = upstream.deadlines.now;
   }
 
@@ -86,6 +89,7 @@ export abstract class RequestSender<UpstreamConnection> {
     this.isRequestSent = this.requestFraming === "none";
     if (this.connection === undefined) return;
     this.upstream.requestWriter.request(this.connection, request, forwarded, isTrusted);
+    this.reading.beginResponse();
   }
 
   sendBody(bytes: Uint8Array, start: number, end: number): boolean {

@@ -14,6 +14,8 @@ export class FakeConnection implements Connection {
   highWater = 0;
   /** How often it was written to. */
   writes = 0;
+  /** What the peer has sent and `readPiece` has not read. */
+  arrived = Buffer.alloc(0);
   private isOverfull = false;
   private taken: Buffer[] = [];
   private waiting: Buffer[] = [];
@@ -81,6 +83,13 @@ export class FakeConnection implements Connection {
 
   resume(): void {
     this.isPaused = false;
+  }
+
+  readPiece(mostBytes: number): number {
+    const piece = this.arrived.subarray(0, mostBytes);
+    this.arrived = this.arrived.subarray(piece.length);
+    if (piece.length > 0) this.owner.onData(piece);
+    return piece.length > 0 ? piece.length : -1;
   }
 
   end(): void {}

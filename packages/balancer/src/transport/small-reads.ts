@@ -8,7 +8,7 @@
 export const PIECE_BYTES = 4096;
 /** How many pieces of one response are read in one turn of the event loop. */
 const MAX_PIECES = 16;
-/** After a read of this size, more may follow at once. */
+/** After a read of this size, reads of the runtime have to end while memory is scarce. */
 const LARGE_BYTES = 16_384;
 /** How many bytes a read of the runtime may add. */
 const MOST_BYTES = 1 << 18;
@@ -43,8 +43,8 @@ export interface SmallReader {
 }
 
 export class SmallReads {
-  /** Those that the runtime reads, and whose last read was large. */
-  private readonly large = new Set<SmallReader>();
+  /** Those that the runtime reads, of whose responses a part has arrived. */
+  private readonly usual = new Set<SmallReader>();
   /** Those that are read in small pieces; paused ones leave, and join again. */
   private readonly asked = new Set<SmallReader>();
   private immediate: NodeJS.Immediate | undefined;
@@ -61,11 +61,10 @@ export class SmallReads {
 
   /** Called after a read by the runtime, if more of the response follows. */
   noteRead(reader: SmallReader, bytes: number): void {
-    if (bytes < LARGE_BYTES) return;
-    this.large.add(reader);
-    if (!this.isScarce) return;
-    for (const each of this.large) this.begin(each);
-    this.large.clear();
+    this.usual.add(reader);
+    if (bytes < LARGE_BYTES || !this.isScarce) return;
+    for (const each of this.usual) this.begin(each);
+    this.usual.clear();
   }
 
   /** Begins or continues to read it in small pieces. */
@@ -77,7 +76,7 @@ export class SmallReads {
   }
 
   leave(reader: SmallReader): void {
-    this.large.delete(reader);
+    this.usual.delete(reader);
     this.asked.delete(reader);
   }
 

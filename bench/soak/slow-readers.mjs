@@ -58,7 +58,8 @@ try {
   const [balancer] = (await fleet.control()).balancers;
   const first = firstAfter === null ? "" : `, noticed first after ${firstAfter.toFixed(0)} s`;
   const newOnes = newcomers === "0" ? "" : ` beside ${silent} that read nothing`;
-  const beside = attackers === "0" ? newOnes : ` after ${attackers} attackers, who came again ${resets} times,${newOnes}`;
+  const beside =
+    attackers === "0" ? newOnes : ` after ${attackers} attackers, who came again ${resets} times,${newOnes}`;
   verdict(
     cut === 0,
     `${readers} readers of ${rate} bytes a second of ${TARGETS[pool]} over ${over} for ${seconds} s on ${runtime}${beside}: ${cut} cut off${first}; the others read at least ${slowest.toFixed(0)} bytes a second; ${balancer.unreadEndedTotal} connections were reset for their unread bytes`,

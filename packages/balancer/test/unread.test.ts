@@ -117,6 +117,8 @@ describe.concurrent.each(RUNTIMES)(
 
 const MUCH_BODY = Buffer.alloc(16_000_000, "0123456789");
 const SILENT = 40;
+/** On Bun, the kernel leaves only little of the response over HTTP/1.1 of a client that reads nothing, once memory is scarce. */
+const SILENT_OF_LITTLE = 80;
 const PACE_MS = 50;
 /** It takes a second or two. */
 const READS_WITHIN_MS = 60_000;
@@ -147,6 +149,7 @@ describe.concurrent.each(UNREAD)(
   "many clients that read nothing of their %s, on %s over %s",
   (what, runtime, protocol) => {
     it("are reset beyond the limit, and a slow reader is not", async () => {
+      const silentOnes = runtime === "bun" && protocol === "http1" ? SILENT_OF_LITTLE : SILENT;
       const balancer = await BalancerProcess.start(runtime, { maxUnreadBytes: 300_000 });
       balancer.protocol = protocol;
       const upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, respondMuch(), protocol);
@@ -180,10 +183,10 @@ describe.concurrent.each(UNREAD)(
       try {
         // Until the reader has proved that it reads, a pause of this process makes it look like one that does not.
         expect(await inTime(begin, (isCut) => isCut)).toBe(false);
-        for (let n = 0; n < SILENT; n++) silent.push(ask());
+        for (let n = 0; n < silentOnes; n++) silent.push(ask());
         const ended = SILENT / 6;
         await balancer.reports(
-          ({ unreadEndedTotal = 0, connections }) => unreadEndedTotal >= ended && connections <= 1 + SILENT - ended,
+          ({ unreadEndedTotal = 0, connections }) => unreadEndedTotal >= ended && connections <= 1 + silentOnes - ended,
         );
         await balancer.hears(({ type }) => type === "notice");
         expect(await readsTo(reader.bytesRead + 500_000)).toBe(false);

@@ -29,6 +29,9 @@ let scratch: Buffer | undefined;
  */
 export function readNow(fd: number, mostBytes: number): Buffer | undefined {
   if (scratch === undefined || scratch.length < mostBytes) scratch = Buffer.allocUnsafeSlow(mostBytes);
+  const { stackTraceLimit } = Error;
+  // If there are no bytes, the stack of the error would cost ten times as much as the call.
+  Error.stackTraceLimit = 0;
   try {
     const bytes = Buffer.allocUnsafeSlow(fs().readSync(fd, scratch, 0, mostBytes, null));
     scratch.copy(bytes);
@@ -37,6 +40,8 @@ export function readNow(fd: number, mostBytes: number): Buffer | undefined {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EAGAIN" || code === "EINTR") return undefined;
     throw error;
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
   }
 }
 

@@ -117,7 +117,7 @@ describe.concurrent.each(RUNTIMES)(
 
 const MUCH_BODY = Buffer.alloc(16_000_000, "0123456789");
 const SILENT = 40;
-/** On Bun, the kernel leaves only little of the response over HTTP/1.1 of a client that reads nothing, once memory is scarce. */
+/** On Bun, a client that reads nothing takes little of its response over HTTP/1.1 once memory is scarce. */
 const SILENT_OF_LITTLE = 80;
 const PACE_MS = 50;
 /** It takes a second or two. */

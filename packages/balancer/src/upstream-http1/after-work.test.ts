@@ -9,6 +9,7 @@ import { Deadlines } from "../deadlines.js";
 import { HeadWriter } from "../http1/head-writer.js";
 import { Counters } from "../stats/counters.js";
 import { TurnShare } from "../transport/reading.js";
+import { SmallReads } from "../transport/small-reads.js";
 import { ControlLane } from "../upstream-lane/lane-connection.js";
 import type { LaneUpstreamClient } from "../upstream-lane/lane-upstream.js";
 import { Pool } from "../upstreams/pool.js";
@@ -41,7 +42,9 @@ class Bench {
 
   constructor(maxConnections = 1) {
     const { deadlines } = this;
-    const services = { transport: this.transport, deadlines, turnShare: new TurnShare(), counters: this.counters };
+    const smallReads = new SmallReads({ spareBytes: Number.POSITIVE_INFINITY });
+    const turnShare = new TurnShare();
+    const services = { transport: this.transport, deadlines, turnShare, smallReads, counters: this.counters };
     const options = {
       maxConnections,
       isForeign: false,

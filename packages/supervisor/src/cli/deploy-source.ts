@@ -1,4 +1,7 @@
-/** The source that a reload reads: the fleet's own, or after a deploy the deployed one, until the fleet's own path points elsewhere. */
+/**
+ * The configuration that a fleet in this process has in service, and the source that a reload reads: the fleet's own, or after a deploy the
+ * deployed one, until the fleet's own path points elsewhere.
+ */
 import type { FleetSource } from "../config/find.js";
 import {
   defaultName,
@@ -8,13 +11,83 @@ import {
   loadFleet,
   ownFolderOf,
   pinSource,
+  unusedConfig,
 } from "../config/load.js";
 import { ConfigError } from "../config/problems.js";
 import type { DeployRequest } from "../control/api.js";
+import type { FleetConfig } from "../core/model.js";
 import type { Deployed } from "../run-dir/fleet-state.js";
 import type { DeploySource } from "../supervisor-options.js";
 
 type Loaded = { fleet: LoadedFleet } | { ok: false; problems: string[] };
+
+const WITHOUT_CONFIG = "this fleet was started without a config; stop and start it to use the config";
+
+export class ServedConfig {
+  /** The source that reloads read, also after deploys. */
+  readonly sources: SourceInForce;
+  /** The configuration that all pools run. */
+  inService: LoadedFleet;
+  /** Why this start could not load its configuration; undefined once a reload has succeeded. */
+  problem: string | undefined;
+  /** The configuration that was read last. */
+  private latest: LoadedFleet;
+  private source: FleetSource;
+
+  /**
+   * @param deployed what a deploy of an earlier supervisor has put into service
+   * @param onLoaded called with each configuration that is loaded for a reload
+   */
+  constructor(
+    private readonly fleet: LoadedFleet,
+    private readonly request: LoadRequest,
+    deployed: Deployed | undefined,
+    private readonly onLoaded: (config: FleetConfig) => void,
+  ) {
+    this.inService = this.latest = fleet;
+    this.source = fleet.source;
+    this.problem = fleet.problem;
+    this.sources = new SourceInForce(
+      request,
+      () => this.source,
+      deployed,
+      (put) => {
+        this.latest = put;
+      },
+    );
+  }
+
+  /** Loads the configuration for a reload. */
+  async load() {
+    const loaded = await this.sources.again();
+    if (!("fleet" in loaded)) return loaded;
+    const { config } = loaded.fleet;
+    this.onLoaded(config);
+    this.latest = loaded.fleet;
+    const unused = unusedConfig(this.request, this.fleet.source);
+    if (unused === undefined) return { ok: true as const, config };
+    return { ok: true as const, config, note: `${unused} is not used: ${WITHOUT_CONFIG}` };
+  }
+
+  /** Loads the configuration only to compare it. */
+  async peek() {
+    const loaded = await this.sources.peek();
+    return "fleet" in loaded ? { ok: true as const, config: loaded.fleet.config } : loaded;
+  }
+
+  /** Makes reloads read this configuration. Returns the reason if the fleet was not started from a value. */
+  replace(config: object): string | undefined {
+    if (this.source.kind !== "object") return "this fleet has no config as a value; change its config file and reload";
+    this.source = { ...this.source, config };
+    return undefined;
+  }
+
+  /** Called when all pools run the configuration that was read last. */
+  reloaded(): void {
+    this.inService = this.latest;
+    this.problem = undefined;
+  }
+}
 
 export class SourceInForce implements DeploySource {
   /** The fleet that the last deploy loaded. */

@@ -4,7 +4,7 @@ import { type RestartCommand, showTitle } from "@paceline/wire";
 import type { ReadFiles } from "../certificates/watched-files.js";
 import { certificateWarnings } from "../config/certificate-files.js";
 import { clientAddresses, formatListenAddress } from "../config/listen-address.js";
-import { type LoadedFleet, unusedConfig } from "../config/load.js";
+import type { LoadedFleet } from "../config/load.js";
 import { secretWarnings } from "../config/secrets.js";
 import type { OperationResult, Status } from "../control/api.js";
 import { callerOf } from "../control/caller.js";
@@ -24,7 +24,7 @@ import { type InheritedSockets, takeInheritedSockets } from "../sockets/inherite
 import type { ListeningSocket } from "../sockets/listening-sockets.js";
 import { createSupervisor } from "../supervisor.js";
 import type { HandOver, Supervisor } from "../supervisor-options.js";
-import { SourceInForce } from "./deploy-source.js";
+import { ServedConfig } from "./deploy-source.js";
 import { type LogPrinter, openLogPrinter } from "./line-writer.js";
 import { openLogFile } from "./log-file.js";
 import { startNextSupervisor } from "./next-supervisor.js";
@@ -196,25 +196,15 @@ async function runFleet(
   { starter, printer, restart, boundSockets, certificatesAsRoot, rolledBack = null, recordError, ...service }: Outside,
 ): Promise<ExitStatus | (HandOver & { fleet: LoadedFleet })> {
   const { fleet, request, runtimes } = prepared;
-  const inForce = new SourceInForce(
-    request,
-    () => source,
-    runDir.adoption?.state.deployed,
-    (put) => {
-      latest = put;
-    },
-  );
+  const served = new ServedConfig(fleet, request, runDir.adoption?.state.deployed, (config) => warnOfFiles(config));
   showTitle(processTitle("supervisor", fleet.config.name));
-  let { source, problem: configProblem } = fleet;
-  let latest: LoadedFleet = fleet;
-  let inService = fleet;
   const log = openLogFile({
     ...fleet.config.log,
     folder: runDir.logFolder,
     onTrouble: (message) => supervisor.warn(message),
   });
   const record = new RecordKeeper(
-    () => describe(prepared, runDir, inService),
+    () => describe(prepared, runDir, served.inService),
     (problem) => supervisor.warn(problem),
   );
   const serviceManager =
@@ -229,8 +219,8 @@ async function runFleet(
     inheritedSockets: service.sockets,
     ...{ boundSockets, certificatesAsRoot, rolledBack },
     startedBy: options.nextSupervisor || rolledBack !== null ? undefined : callerOf(request.environment),
-    problem: () => keeper.problem ?? record.problem ?? configProblem ?? null,
-    configProblem,
+    problem: () => keeper.problem ?? record.problem ?? served.problem ?? null,
+    configProblem: fleet.problem,
     // After a failed upgrade, this process continues with its own fleet, which needs no reload.
     reloadsAdopted: rolledBack === null && (options.orReload || options.reloadAdopted) === true,
     logStatus: log.status,
@@ -241,30 +231,14 @@ async function runFleet(
     adoption: runDir.adoption,
     runDir: runDir.paths,
     environment: request.environment,
-    loadConfig: async () => {
-      const loaded = await inForce.again();
-      if (!("fleet" in loaded)) return loaded;
-      warnOfFiles(loaded.fleet.config);
-      latest = loaded.fleet;
-      const unused = unusedConfig(request, fleet.source);
-      if (unused === undefined) return { ok: true, config: latest.config };
-      return { ok: true, config: latest.config, note: `${unused} is not used: ${WITHOUT_CONFIG}` };
-    },
-    deploySource: inForce,
-    peekConfig: async () => {
-      const loaded = await inForce.peek();
-      return "fleet" in loaded ? { ok: true, config: loaded.fleet.config } : loaded;
-    },
-    replaceConfig: (config) => {
-      if (source.kind !== "object") return "this fleet has no config as a value; change its config file and reload";
-      source = { ...source, config };
-      return undefined;
-    },
+    loadConfig: () => served.load(),
+    deploySource: served.sources,
+    peekConfig: () => served.peek(),
+    replaceConfig: (config) => served.replace(config),
     onReloaded: () => {
-      inService = latest;
-      configProblem = undefined;
+      served.reloaded();
       record.update();
-      log.limit(latest.config.log);
+      log.limit(served.inService.config.log);
     },
     runtimes: { node: runtimes.node ?? "node", ...(runtimes.bun === undefined ? {} : { bun: runtimes.bun }) },
     version: version(),
@@ -321,7 +295,7 @@ async function runFleet(
     if (typeof end === "number") return end;
     // The client still belongs to this process.
     isHandedOver = true;
-    return Object.assign(end, { fleet: inService });
+    return Object.assign(end, { fleet: served.inService });
   } finally {
     if (!isHandedOver) forgetClient();
     keeper.close();
@@ -337,7 +311,6 @@ const CLIENT_GONE = { ...callerOf({}), via: "the end of paceline start" };
 
 const AS_PID_1 =
   "runs as PID 1, where nothing reaps the processes that apps leave behind: start the container with --init, or with the command paceline of the package";
-const WITHOUT_CONFIG = "this fleet was started without a config; stop and start it to use the config";
 
 /** The time after which a service manager is told that an adopted fleet serves, even if part of it is not ready. In milliseconds. */
 const TAKEN_OVER_SERVES_MS = 3_000;

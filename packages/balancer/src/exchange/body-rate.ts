@@ -8,7 +8,7 @@ export class BodyRate {
   constructor(
     /** How long the client may send nothing. */
     private readonly timeoutMs: number,
-    /** The minimum average rate, which is checked after `silenceMs`; 0: none. */
+    /** The minimum average rate, which is checked after `timeoutMs`; 0: none. */
     private readonly minBytesPerSecond: number,
     private startedAt: number,
   ) {}

@@ -73,7 +73,7 @@ export class UnreadBytes {
     return this.spareBytes === 0;
   }
 
-  /** How many more bytes may be unread before `isTight` becomes true. */
+  /** How many more bytes may be unread before `isScarce` becomes true. */
   get spareBytes(): number {
     return Math.max(0, this.options.maxBytes / 2 - this.used - this.exemptBytes);
   }

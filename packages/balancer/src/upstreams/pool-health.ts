@@ -88,7 +88,7 @@ export class PoolHealth {
     }
     this.readmitWanted(described, upstreams);
     this.applyChecks();
-    // If many checks fail, some of these upstreams still get requests. The number of failed checks decides which ones.
+    // If many checks fail, some of these upstreams still get requests. How many fail their checks decides which ones.
     if (upstreams.some(({ failsChecks }) => failsChecks)) this.options.onChange();
     for (const upstream of former) if (!upstreams.includes(upstream)) upstream.vitals?.end();
     for (const upstream of this.starts.keys()) if (!upstreams.includes(upstream)) this.starts.delete(upstream);

@@ -152,7 +152,7 @@ interface Entry {
   /** As of the last tick. */
   progress: number;
   beats: number;
-  /** For how many ticks of the table's balancer no request of this balancer at the upstream has ended. */
+  /** For how many ticks of the table's balancer none of its requests at the upstream has ended. */
   heldTicks: number;
 }
 

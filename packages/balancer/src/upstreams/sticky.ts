@@ -53,7 +53,7 @@ export class Binding {
 }
 
 /**
- * Without a hash, a process with fewer requests in flight than this is never skipped as overloaded, because each of its requests may be an
+ * In a policy by hash, a process with fewer requests in flight than this is never skipped as overloaded, because each of them may be an
  * idle WebSocket.
  */
 const NEVER_OVERLOADED = 64;

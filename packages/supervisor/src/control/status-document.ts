@@ -76,8 +76,8 @@ export interface InstanceStatus extends InstanceFigureValues {
   linesTotal: number;
   linesLost: number;
   /**
-   * Why it gets no new requests although it is ready. "failing": its health checks fail as well, but it gets some requests, because too
-   * many of its pool fail.
+   * Why it gets no new requests although it is ready. "failing": it should get none, but gets some, because too many of its pool are out
+   * of turn.
    */
   outOfTurn: "drained" | "ejected" | "failing" | null;
   /** The balancers that have ejected it because it was worse than the others, the reasons, and how much longer the ejections last. */

@@ -16,7 +16,7 @@ import { FULL_WEIGHT } from "./fleet.js";
 import { LEAST_REQUESTS, responsesIn, slownessOf } from "./slowness.js";
 import { formatDuration } from "./words.js";
 
-/** An instance differs from the others if it exceeds them by this factor and by these differences. */
+/** From these factors, bytes and milliseconds on, an instance differs from the others, or from what is usual. */
 const LARGE_TIMES = 1.5;
 const LARGE_BYTES = 50e6;
 const FEW_TIMES = 4;

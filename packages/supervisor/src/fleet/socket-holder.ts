@@ -18,8 +18,8 @@ import { distrust } from "../run-dir/trust.js";
  */
 const PATIENCE = { usualMs: 8_000, mostMs: 20_000 };
 /**
- * The same, in milliseconds, for a balancer without its first snapshot, which also has the sockets, and for one of an earlier version,
- * which does not pass them on.
+ * After this many milliseconds, a balancer that still waits for its first snapshot is asked instead: it has the sockets too. One of an
+ * earlier version does not pass them on.
  */
 const STARTING_AFTER_MS = 1_000;
 const LOOK_EVERY_MS = 50;

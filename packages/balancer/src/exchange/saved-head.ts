@@ -1,6 +1,6 @@
 /**
- * A request's head, kept as the received bytes so that it can be sent later or again. The head is then parsed again, unless the queue could
- * keep it in parsed form.
+ * A request's head, kept as the received bytes so that it can be sent later or again. It is then parsed again, unless the queue could keep
+ * it in parsed form.
  */
 import { giveBack, routeClassOf } from "@paceline/wire";
 import { copyOf } from "../http1/bytes.js";
@@ -44,7 +44,7 @@ export class SavedHead {
 
   /** Undefined: the balancer creates no ids or traces. */
   readonly identity: Identity | undefined;
-  /** Undefined: there is no access log. The log may keep it and put another one in its place. */
+  /** Undefined without an access log. The log may keep this object and replace it by another. */
   logged: LoggedHead | undefined;
 
   constructor(

@@ -3,7 +3,7 @@ import { ascii, BYTE_CLASS, CR, copy, IS_FIELD_VALUE, LF, parseDecimal, SPACE } 
 import { ConnectionOption, FIELDS_INCOMPLETE, FieldKind, FieldTable } from "./field-table.js";
 import { type Framing, HEAD_INCOMPLETE, HEAD_REFUSED } from "./request-head.js";
 
-/** Larger than for clients, in bytes: an app that sets many cookies is not an attack. */
+/** The maximum size of a head in bytes. It is larger than for clients: an app that sets many cookies is not an attack. */
 export const MAX_RESPONSE_HEAD_BYTES = 65_536;
 const MAX_RESPONSE_FIELDS = 256;
 /** No class beyond 5xx is defined (RFC 9110 §15). */
@@ -63,7 +63,7 @@ class LastLines {
   }
 }
 
-/** One response's head at a time; reused for the next one. */
+/** One response's head at a time; reused for the next response. */
 export class ResponseHead {
   readonly fields = new FieldTable(MAX_RESPONSE_FIELDS);
   private readonly last = new LastLines();
@@ -75,14 +75,14 @@ export class ResponseHead {
   /** The Content-Length, also of a response without a body (to HEAD, or 304); -1 if absent. */
   contentLength = -1;
   keepAlive = true;
-  /** Whether our instance may continue to work on the request after the response; it reports when it is done. */
+  /** Whether our instance may continue to work on the request after the response. If so, it reports when it is done. */
   mayWorkOn = false;
   hasDate = false;
   /** Microseconds from the handler's call to its response, as reported on the lane; otherwise -1. */
   handlerMicros = -1;
   /** Further lines for the client, which are written once. */
   added: Uint8Array | undefined;
-  /** Whether the upstream sent no reason of its own; the standard one is used. */
+  /** Whether the upstream sent no reason of its own, so that the standard reason is used. */
   hasNoReason = false;
 
   /** Whether it is a 1xx before the final response. A 101 counts as final. */

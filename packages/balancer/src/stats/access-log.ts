@@ -50,7 +50,7 @@ export interface AccessLogOptions {
 /** How often the clock is read; times between two readings are computed. */
 const CLOCK_EVERY_MS = 1000;
 
-/** The fields of the combined format, the fields that it consists of, and the times; the others are details. */
+/** The fields of the combined format with the fields that it consists of, and the times. All other fields are details. */
 const USUAL: ReadonlySet<AccessField> = new Set([
   ...(["time", "clock", "clientAddress", "request", "host", "target", "status", "bytes"] as const),
   ...(["referer", "userAgent", "seconds", "durationMs", "instance"] as const),
@@ -87,7 +87,7 @@ export class AccessLog {
   private readonly spareHeads = Array.from({ length: MAX_NOTED }, () => new LoggedHead());
   /** Grows with each request by the share of requests to log. When it reaches 1, the request is logged. */
   private due = 0;
-  /** The offset from `performance.now` to the time of day, and when it was computed. */
+  /** The offset from `performance.now` to the time of day, and the time at which it was computed. */
   private clockOffset = 0;
   private clockReadAt = Number.NEGATIVE_INFINITY;
 

@@ -1,7 +1,7 @@
 /** The file of an access log: collects lines in memory and writes large blocks. Excess lines are lost and counted. */
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 
-/** The size of each of two buffers: one is being filled, one written. */
+/** The size of each of two buffers. While one is being filled, the other is being written. */
 const BUFFER_BYTES = 1 << 20;
 /** How long a line may wait in milliseconds, so that several lines are written together. */
 const FLUSH_AFTER_MS = 100;
@@ -10,7 +10,7 @@ const FLUSH_AT_BYTES = 256 << 10;
 /** How often opening a file is retried, in milliseconds. */
 const OPEN_AGAIN_MS = 1000;
 /** The minimum time between two reports of lost lines, in milliseconds. */
-const TELL_EVERY_MS = 60_000;
+const REPORT_EVERY_MS = 60_000;
 /** Readable by its owner and group, like the log files of other servers. */
 const MODE = 0o640;
 const LINE_END = 10;
@@ -18,11 +18,11 @@ const LINE_END = 10;
 export interface LogFileOptions {
   /** A descriptor opened for appending, or the absolute path of a file. */
   target: number | string;
-  /** Returns the line that reports lost ones. */
+  /** Returns the line that reports lost lines. */
   lostLine(lines: number): string;
   /** Receives a line for the operator, at most once a minute. */
   onProblem(message: string): void;
-  /** Called before lines are written, so that the expected ones are added. */
+  /** Called before a block is written, so that lines that are not made yet are added to it. */
   beforeWrite?(): void;
   /** Default: `write` of node:fs. */
   write?(fd: number, bytes: Buffer, at: number, length: number, done: Written): void;
@@ -42,18 +42,18 @@ export class LogFile {
   filled: Buffer = newBuffer();
   length = 0;
   private spare: Buffer | undefined = newBuffer();
-  /** Lines that are lost and not yet reported in a buffer. */
+  /** The number of lines that are lost and not yet reported in a buffer. */
   private lost = 0;
-  /** The number of lost lines that the line at the start of a buffer reports: in the one being filled; below, in the one being written. */
-  private told = 0;
-  private toldInWrite = 0;
+  /** How many lost lines the report at the start of a buffer counts: in the buffer being filled, and in the one being written. */
+  private reported = 0;
+  private reportedInWrite = 0;
   private timer: NodeJS.Timeout | undefined;
-  /** The beginning of the next write, after one that ended within a line. */
+  /** The beginning of the next write, after a write that ended within a line. */
   private rest: Rest | undefined;
   private isReopening = false;
   private isClosed = false;
   private openAgainAt = 0;
-  private tellAt = 0;
+  private nextReportAt = 0;
 
   constructor(private readonly options: LogFileOptions) {
     const { target } = options;
@@ -68,15 +68,15 @@ export class LogFile {
       return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, MODE);
     } catch (error) {
       this.openAgainAt = performance.now() + OPEN_AGAIN_MS;
-      this.tell(`the access log cannot be opened: ${(error as Error).message}`);
+      this.reportProblem(`the access log cannot be opened: ${(error as Error).message}`);
       return -1;
     }
   }
 
-  private tell(problem: string): void {
+  private reportProblem(problem: string): void {
     const now = performance.now();
-    if (now < this.tellAt) return;
-    this.tellAt = now + TELL_EVERY_MS;
+    if (now < this.nextReportAt) return;
+    this.nextReportAt = now + REPORT_EVERY_MS;
     this.options.onProblem(problem);
   }
 
@@ -84,7 +84,7 @@ export class LogFile {
   hasRoom(maxBytes: number): boolean {
     if (this.length + maxBytes <= this.filled.length) return true;
     this.lost++;
-    this.tell("the access log loses lines: they are not written as fast as they come");
+    this.reportProblem("the access log loses lines: they are not written as fast as they come");
     return false;
   }
 
@@ -135,8 +135,8 @@ export class LogFile {
     this.filled = this.spare;
     this.spare = undefined;
     this.length = 0;
-    this.toldInWrite = this.told;
-    this.told = 0;
+    this.reportedInWrite = this.reported;
+    this.reported = 0;
     this.settleRest();
     if (this.lost > 0) this.reportLost();
     this.write(filled, 0, length);
@@ -155,7 +155,7 @@ export class LogFile {
       if (error !== null) {
         // The disk is full, so the rest of this buffer is lost.
         this.lose(buffer, from, to);
-        this.tell(`the access log loses lines: ${error.message}`);
+        this.reportProblem(`the access log loses lines: ${error.message}`);
       } else if (rest !== undefined) {
         this.rest = written < length ? { bytes: bytes.subarray(written), fileBytes: sizeOf(this.fd) } : undefined;
         return this.write(buffer, from, to);
@@ -164,7 +164,7 @@ export class LogFile {
     });
   }
 
-  /** Counts the lines that were not written, except a partly written one, whose rest is kept. */
+  /** Counts the lines that were not written, except a partly written line, whose rest is kept. */
   private lose(buffer: Buffer, from: number, to: number): void {
     let start = from;
     if (from > 0 && buffer[from - 1] !== LINE_END) {
@@ -173,10 +173,10 @@ export class LogFile {
     }
     this.lost += countLines(buffer, start, to);
     // The report at the start of the buffer is not the line of a request. The lines that it counts are still to be reported.
-    if (this.toldInWrite > 0 && start === 0) this.lost += this.toldInWrite - 1;
+    if (this.reportedInWrite > 0 && start === 0) this.lost += this.reportedInWrite - 1;
   }
 
-  /** Drops the rest of a partly written line if others have written to the file since, or have truncated it. */
+  /** Drops the rest of a partly written line if another program has written to the file since, or has truncated it. */
   private settleRest(): void {
     const { rest } = this;
     if (rest === undefined) return;
@@ -195,7 +195,7 @@ export class LogFile {
 
   private reportLost(): void {
     this.length += this.filled.write(this.options.lostLine(this.lost), this.length, "latin1");
-    this.told = this.lost;
+    this.reported = this.lost;
     this.lost = 0;
   }
 
@@ -211,7 +211,7 @@ export class LogFile {
       if (this.rest !== undefined) writeSync(this.fd, this.rest.bytes);
       writeSync(this.fd, this.filled, 0, this.length);
     } catch {
-      // The disk is full, and nobody is left to be told.
+      // The disk is full, and there is no way left to report it.
     }
     this.length = 0;
   }

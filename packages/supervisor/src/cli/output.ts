@@ -11,8 +11,8 @@ function exitStatusOf(result: OperationResult): ExitStatus {
 }
 
 /**
- * If the reader closes the output (`paceline logs | head`), only the output ends, not the command. If the output cannot be written for
- * another reason, such as a full disk, `onFailure` is called.
+ * If the reader closes the output (`paceline logs | head`), only the output ends, not the command. `onFailure` is called if the output
+ * cannot be written for another reason, such as a full disk.
  */
 export function surviveClosedOutput(onFailure: () => void): void {
   process.stdout.on("error", (error) => {
@@ -86,10 +86,10 @@ export function failureOf(error: unknown): Failure {
   // A system error has its own code.
   const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown };
   const isOfSystem = typeof code === "string" && syscall !== undefined;
-  return { ok: false, code: isOfSystem ? code : "internal", message: describeUnforeseen(error) };
+  return { ok: false, code: isOfSystem ? code : "internal", message: describeUnexpected(error) };
 }
 
-/** Errors whose messages have only one line. A line break in one comes from a path or a name. */
+/** Errors whose messages have only one line. A line break in such a message comes from a path or a name. */
 const OF_ONE_LINE = new Set(["usage", "cwd", "not-running", "denied", "rundir"]);
 
 /** Prints why a command failed and returns its exit status. */
@@ -120,7 +120,7 @@ export function reportError(error: unknown, json: boolean): ExitStatus {
 }
 
 /** A system error needs no stack trace; a bug does. */
-function describeUnforeseen(error: unknown): string {
+function describeUnexpected(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return "syscall" in error ? error.message : (error.stack ?? error.message);
 }

@@ -74,11 +74,11 @@ export async function operation(
     begin();
     response.write(`${JSON.stringify({ progress: message })}\n`);
   });
-  const foreseen = running.catch((error: unknown): OperationResult => {
+  const reported = running.catch((error: unknown): OperationResult => {
     if (error instanceof ControlError || !response.headersSent) throw error;
     return { ok: false, code: "failed", message: error instanceof Error ? error.message : String(error) };
   });
-  const result = await withDeadline(foreseen, Number(query.get("timeoutMs") ?? 0));
+  const result = await withDeadline(reported, Number(query.get("timeoutMs") ?? 0));
   hasEnded = true;
   if (response.destroyed) return;
   if (!result.ok && !response.headersSent) {

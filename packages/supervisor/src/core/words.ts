@@ -31,7 +31,8 @@ function twoDigits(value: number): string {
 
 /**
  * Returns when a process ended that no supervisor watched: `, between 10:31:05 and 10:31:09 while no supervisor was running`.
- * @param from its last sign of life; below, when it was found to have ended; in Unix time
+ * @param from the last sign of life, in Unix time
+ * @param to when the end was found
  */
 export function unseenText(from: number, to: number): string {
   const [begin, end] = [from, to].map((at) => dateAndTime(at).slice(0, -".000".length)) as [string, string];
@@ -93,8 +94,8 @@ export function boundsText({ scaling }: { scaling?: { min: number; max: number }
 }
 
 /**
- * Returns the state of a process for display: a ready one that gets no new requests is `drained` or `ejected`; one that should get none is
- * `failing`.
+ * Returns the state of a process for display. A ready process that gets no new requests is `drained` or `ejected`; one that should get none
+ * is `failing`.
  */
 export function stateWord({ state, outOfTurn = null }: { state: string; outOfTurn?: string | null }): string {
   return state === "ready" && outOfTurn !== null ? outOfTurn : state;
@@ -108,13 +109,13 @@ export function isFailing({ state, stalledMs }: { state: string; stalledMs: numb
   return state === "backoff" || state === "failed" || stalledMs !== null;
 }
 
-/** The maximum number of events, and below of log lines, that a running fleet keeps in memory. The log files have older ones. */
+/** How many events, and how many log lines, a running fleet keeps in memory at most. The log files have older ones. */
 export const KEPT_EVENTS = 1000;
 export const KEPT_LINES = 5000;
 
 /**
  * Returns the error message for an unknown name.
- * @param names the known ones; if the name of an instance is one of them, a pool was expected
+ * @param names the known names. If the name of an instance is among them, a pool was expected
  */
 export function unknownName(name: string, names: readonly string[]): string {
   const [pool] = name.split(".");
@@ -146,7 +147,7 @@ export function visible(text: string): string {
   return text.replace(CONTROL, (character) => {
     if (character === "\r") return "\\r";
     const code = character.charCodeAt(0);
-    // JSON never contains the first kind unescaped, and its parsers understand the second kind.
+    // JSON never contains characters of the first kind unescaped, and its parsers understand the escapes of the second kind.
     return code < 0x20 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
   });
 }
@@ -164,7 +165,7 @@ export function hasStopped(events: readonly { subject: string; message: string }
   return events.at(-1)?.message === HAS_STOPPED;
 }
 
-/** Returns why there is no connection to a server, by the system's code; undefined for codes that do not show that. */
+/** Returns why there is no connection to a server, by the system's code; undefined if the code does not show that. */
 export function unreachableText(code: string | undefined): string | undefined {
   switch (code) {
     case "ECONNREFUSED":

@@ -72,7 +72,7 @@ const LAST: readonly Column[] = [
   { key: "generation", titles: ["GEN", "GEN"], align: "right", drop: 16, least: 3 },
 ];
 
-/** The first figures; below, the last ones. Between them come all others in the list. */
+/** The first figures, and the last ones. All others in the list come between them. */
 const FIRST_FIGURES = [
   "requestsPerSecond",
   "inFlight",

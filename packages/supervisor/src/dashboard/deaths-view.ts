@@ -126,8 +126,8 @@ interface Group {
 }
 
 /**
- * Groups deaths by their last line, largest group first. Those without output are grouped by how they died, because their reasons contain
- * their uptime.
+ * Groups deaths by their last line, largest group first. Deaths without output are grouped by how the process died, because their reasons
+ * contain the uptime.
  */
 function groupsOf(list: readonly DeathDetails[]): Group[] {
   const groups = new Map<string, { count: number; names: Set<string>; running: Set<string> }>();

@@ -107,7 +107,7 @@ export function linesAtLevel({ lines, level }: Pick<LogView, "lines" | "level">)
   return level === "all" ? lines : lines.filter((line) => RANK[levelOf(line)] >= RANK[level]);
 }
 
-/** Whether the user has chosen a level in the log, which Esc ends before it leaves the log. */
+/** Whether the user has chosen a level in the log. If so, Esc ends that before it leaves the log. */
 export function isFiltered({ level, opened }: Pick<LogView, "level" | "opened">): boolean {
   return level !== "all" && level !== opened;
 }

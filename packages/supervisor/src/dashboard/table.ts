@@ -45,7 +45,7 @@ export interface Entry extends Cells {
   row: Row;
   stateStyle: Style;
   nameStyle: Style;
-  /** The name of its series; below, the pool with which its figures are compared. */
+  /** The name of the row's series, and the pool with which its figures are compared. */
   series: string | null;
   pool: string | null;
   shape: readonly number[] | null;
@@ -276,7 +276,7 @@ function cellOf(entry: Entry, { column, width }: PlacedColumn, context: Context,
   }
 }
 
-/** Shares of 5xx that are marked if there is nothing to compare them with. */
+/** Shares of 5xx responses that are marked if there is nothing to compare them with. */
 const ERROR_SHARES = { warn: 0.01, bad: 0.05 };
 
 function styleOf(entry: Entry, key: string, text: string): Style {

@@ -56,7 +56,7 @@ export function clean(text: string): string {
   return SIMPLE.test(visible) ? visible : cells(visible).join("");
 }
 
-/** Splits `text` into characters that are one or two cells wide; replaces or drops others. */
+/** Splits `text` into characters that are one or two cells wide. Replaces or drops all others. */
 export function cells(text: string): string[] {
   if (SIMPLE.test(text)) return [...text];
   const shown: string[] = [];

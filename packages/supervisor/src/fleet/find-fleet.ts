@@ -19,8 +19,8 @@ import type { FleetChoice } from "./api.js";
 import { channelSocketOf, type FoundFleet, inspect, listOwn, nameOf, ownerOf } from "./known-fleets.js";
 
 /**
- * A supervisor serves its control socket within this time after it has taken its lock, and releases the lock within it after it has closed
- * that socket. In milliseconds.
+ * The maximum time, in milliseconds, from the moment when a supervisor takes its lock until it serves its control socket; also from when it
+ * closes that socket until it releases the lock.
  */
 const STARTING_MS = 10_000;
 const LOOK_EVERY_MS = 50;
@@ -318,8 +318,8 @@ function candidates(folder: string, environment: NodeJS.ProcessEnv): { user: num
 }
 
 /**
- * Reports whether a run directory is in use. The directory outlives its fleet, so it counts only if a socket below it is in use, or if that
- * cannot be determined.
+ * Returns whether a run directory is in use. The directory outlives its fleet, so it counts as in use only if a socket below it is, or if
+ * that cannot be determined.
  */
 function look(path: string): "there" | "missing" | "denied" {
   try {

@@ -56,10 +56,10 @@ interface Watched {
   memoryBytes: number | null;
   readAt: number;
   trend: MemoryTrend;
-  /** Computed from the reading at `foreseenAt`. */
+  /** Computed from the reading at `forecastAt`. */
   forecast: Forecast | null;
-  foreseenAt: number;
-  isForetold: boolean;
+  forecastAt: number;
+  isReported: boolean;
 }
 
 /** Reports within this time are checked together, in milliseconds. */
@@ -67,7 +67,7 @@ const TOGETHER_MS = 1000;
 /** From this share of its limit on, a process's memory is read more often. */
 const PRESSING_SHARE = 0.75;
 /** A limit that is reached later than this is not reported yet, in milliseconds. */
-const FORETELL_MS = 7 * 86_400_000;
+const REPORT_WITHIN_MS = 7 * 86_400_000;
 const HOUR_MS = 3_600_000;
 
 export class Recycling {
@@ -192,7 +192,7 @@ export class Recycling {
     if (known === undefined) {
       known = {
         ...{ draw: Math.random(), scheduledAt: undefined, memoryBytes: null, readAt: 0 },
-        ...{ trend: NO_TREND, forecast: null, foreseenAt: 0, isForetold: false },
+        ...{ trend: NO_TREND, forecast: null, forecastAt: 0, isReported: false },
       };
       this.watched.set(child, known);
     }
@@ -213,15 +213,15 @@ export class Recycling {
     if (trend === known.trend) return;
     known.trend = trend;
     known.forecast = forecast(trend, limitBytes) ?? null;
-    known.foreseenAt = reading.at;
-    this.foretell(child, known, limits);
+    known.forecastAt = reading.at;
+    this.reportForecast(child, known, limits);
   }
 
   /** Reports once that a process leaks memory. */
-  private foretell({ name }: LiveProcess, known: Watched, { maxMemoryMb }: RecycleLimits): void {
-    const { forecast: seen, isForetold } = known;
-    if (seen === null || isForetold || seen.leftMs > FORETELL_MS) return;
-    known.isForetold = true;
+  private reportForecast({ name }: LiveProcess, known: Watched, { maxMemoryMb }: RecycleLimits): void {
+    const { forecast: seen, isReported } = known;
+    if (seen === null || isReported || seen.leftMs > REPORT_WITHIN_MS) return;
+    known.isReported = true;
     const text = `grows by ${growthText(seen)}, and reaches its memory limit in ${formatDuration(seen.leftMs / 1000)} (maxMemoryMb ${maxMemoryMb})`;
     this.options.log.event("info", name, text, "memory");
   }
@@ -250,8 +250,8 @@ export class Recycling {
   }
 }
 
-function forecastNow({ forecast: seen, foreseenAt }: Watched, now: number): Forecast | null {
-  return seen && { ...seen, leftMs: Math.max(0, seen.leftMs - (now - foreseenAt)) };
+function forecastNow({ forecast: seen, forecastAt }: Watched, now: number): Forecast | null {
+  return seen && { ...seen, leftMs: Math.max(0, seen.leftMs - (now - forecastAt)) };
 }
 
 /** Returns `4.2 MB an hour` or `62 MB a minute`. */

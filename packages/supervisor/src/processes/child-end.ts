@@ -21,18 +21,18 @@ export const FINAL_REPORT_MS = 1000;
 const NO_PID = -1;
 
 /**
- * After this many exited processes all garbage is collected: the objects of each one are old by then, and Bun would keep them for a long
+ * After this many exited processes all garbage is collected. By then the objects of each one are old, and Bun would keep them for a long
  * time.
  */
 const MANY = 50;
 const COLLECT_AFTER_MS = 1000;
-/** How often the collection is repeated after the last of them: each one returns to the system what the one before has freed. */
+/** How often the collection is repeated after the last exit. Each collection returns to the system what the one before has freed. */
 const COLLECTIONS = 3;
 
 /** Signals that a program raises itself, so that its output may explain them. */
 const FATAL_SIGNALS = new Set(["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP"]);
 
-/** A process that has exited. One that could not be started has only these fields. */
+/** A process that has exited. A process that could not be started has only these fields. */
 type EndedProcess = Pick<LiveProcess, "id" | "pool" | "name" | "index" | "attempt" | "generation"> &
   Partial<LiveProcess>;
 
@@ -57,7 +57,7 @@ export class ChildEnds {
   private readonly leftScoreboards = new Map<string, NodeJS.Timeout>();
 
   private isClosed = false;
-  /** How many have exited since the last collection of garbage; below, how many collections are left. */
+  /** How many processes have exited since the last collection of garbage, and how many collections are left. */
   private over = 0;
   private collections = 0;
   private collecting: NodeJS.Timeout | undefined;
@@ -99,7 +99,7 @@ export class ChildEnds {
     child.exit = status;
     // The pid of a process that was not a child of this one may have been reused.
     const pid = child.isAdopted && isReused(child) ? null : child.pid;
-    // Kills the rest of its process group, because nothing could tell it to exit later.
+    // Kills the rest of its process group, because nothing could tell these processes to exit later.
     if (pid !== null) signalGroup(pid, "SIGKILL");
     // A shim that was killed could not kill the processes that its command had started in other sessions.
     const mayBeKilled = ownStatus.signal !== null || ownStatus.code === null;

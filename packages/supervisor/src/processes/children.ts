@@ -349,7 +349,7 @@ export class Children {
     for (const child of this.alive()) if (child.kind === "instance") child.connection?.send({ type: "draining" });
   }
 
-  /** Returns the ports on which a process listens that failed to become ready: probably not the assigned ones. */
+  /** If a process failed to become ready, returns the ports on which it listens, which are probably not the assigned ones. */
   private whereItListens({ pid }: LiveProcess, verdict: string): string {
     if (pid === null || !verdict.startsWith(NOT_READY)) return "";
     const listeners = listenersOf([pid, ...processesOf(pid, readProcessTable())]);
@@ -358,7 +358,8 @@ export class Children {
   }
 
   /**
-   * Returns a text if its memory may be the reason why it did not respond: the kernel keeps pausing a process above its `memory.high`.
+   * If memory may be the reason why the process did not respond, returns a text: the kernel keeps pausing a process above its
+   * `memory.high`.
    */
   private slowedText({ group, pool, generation }: LiveProcess): string {
     const { groups, memoryLimitOf } = this.options;

@@ -31,7 +31,7 @@ interface OpenReport {
   timer: NodeJS.Timeout;
 }
 
-/** The maximum number of reports that may still be completed: a storm of deaths would keep thousands in memory. */
+/** The maximum number of reports that may still be completed. A storm of deaths would keep thousands in memory. */
 const MAX_OPEN = 256;
 
 export class DeathReporter {
@@ -116,7 +116,7 @@ export class DeathReporter {
       notes,
     );
     if (notes.report === null) return;
-    // The event of its exit mentions the report, unless an earlier event has already said why we killed the process.
+    // The event of its exit mentions the report, unless an earlier event has already stated why we killed the process.
     const how = notes.killedAs === null ? reason : `has ended: ${howItDied({ kind, ...status })}`;
     setImmediate(() => {
       const text = notes.takeReportText();

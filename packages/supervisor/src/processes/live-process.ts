@@ -29,7 +29,7 @@ export interface LiveProcess {
   readonly token: string;
   /** The unix socket that an instance listens on; null for a balancer or a worker. */
   readonly socket: string | null;
-  /** The TCP address that it listens on instead. */
+  /** The TCP address that it listens on instead of a socket. */
   readonly tcp: TcpAddress | null;
   /** For a shim, the spawn tag of its command's processes; null for a process that runs our code. */
   readonly commandTag: string | null;
@@ -72,8 +72,8 @@ export interface LiveProcess {
   /** The balancer that reported it first. */
   runningBy: string | null;
   /**
-   * A request that runs too long: the process that reported it (a balancer, or in direct mode the process itself), and since when its
-   * response is due.
+   * A request that runs too long: which process reported it (a balancer, or in direct mode the process itself), and since when its response
+   * is due.
    */
   overdue: { by: string; request: string; since: number } | null;
   /** The number of requests in flight from each balancer, from its last report. */
@@ -102,7 +102,10 @@ export interface LiveProcess {
   exit: ExitStatus | null;
 }
 
-/** Whether SIGUSR1 opens its inspector, and only for us: it is a Node process that runs our code, started with the flags for that. */
+/**
+ * Whether SIGUSR1 opens the process's inspector for us alone. It does for a Node process that runs our code and was started with the flags
+ * for that.
+ */
 export function isInspectable({ runtime, commandTag, pid }: LiveProcess): boolean {
   if (runtime !== "node" || commandTag !== null || pid === null) return false;
   const commandLine = attempt(() => readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0")) ?? [];
@@ -129,7 +132,7 @@ export function subjectOf(effect: Pick<FleetEffect, "name" | "role">): string {
 /** Groups processes that count as one by the pid that we spawned; shims are listed under their `shimKey`. */
 export function processGroups(children: Iterable<Pick<LiveProcess, "pid" | "commandTag">>): Map<number, number[]> {
   const groups = new Map<number, number[]>();
-  // Read once for all shims, and never without shims.
+  // Read once for all shims, and not at all without shims.
   let rows: ProcessRow[] | undefined;
   for (const { pid, commandTag } of children) {
     if (pid === null) continue;

@@ -13,7 +13,7 @@ interface SpawnOptions {
   title?: string | undefined;
   cwd: string;
   environment: Record<string, string>;
-  /** The file for its stdout and stderr; a pipe would break when the supervisor dies. */
+  /** The file for its stdout and stderr. A pipe would break when the supervisor dies. */
   outputFd: number;
   /** The descriptors that it inherits as fd 3, 4, …. */
   inheritedFds: readonly number[];
@@ -65,7 +65,7 @@ export function signalGroup(pid: number, signal: NodeJS.Signals): boolean {
   }
 }
 
-/** Whether the process that started at `startTime` still runs; a zombie does not count. */
+/** Whether the process that was started at `startTime` is still running. A zombie does not count as running. */
 export function isRunning(pid: number, startTime: string | undefined): boolean {
   if (startTime !== undefined) {
     const stat = readStat(pid);
@@ -86,7 +86,7 @@ export function startTimeOf(pid: number): string | undefined {
 interface Ended {
   name: string;
   pid: number;
-  /** When the exited process was started, in clock ticks; 0 if unknown. The processes that it started are younger. */
+  /** When the exited process was started, in clock ticks; 0 if unknown. The processes that it has started are younger. */
   startTime: number;
   found: Set<number>;
   /** The number of consecutive searches that found nothing. */

@@ -9,7 +9,7 @@ const REPORT_TIMEOUT_MS = 1000;
 
 interface UnreportedEndsOptions {
   all: ReadonlySet<Template>;
-  /** Called for a process that was forked and reported so before its template did. */
+  /** Called for a process that was forked and said hello before its template reported it. */
   onForked(template: Template, id: string, pid: number): void;
   onHung(template: Template, verdict: string): void;
   /** Called when the template and all of its processes have exited. */
@@ -18,7 +18,7 @@ interface UnreportedEndsOptions {
 
 /** Detects exited processes that their template does not report because it has exited or hangs. */
 export class UnreportedEnds {
-  /** Processes that may have exited, each with the time since when it no longer runs; null while it runs. */
+  /** Processes that may have exited, each with the time since when it is no longer running; null while it is running. */
   private readonly doubted = new Map<string, number | null>();
   private timer: NodeJS.Timeout | undefined;
 
@@ -87,7 +87,7 @@ export class UnreportedEnds {
   }
 }
 
-/** How often the processes without a control channel are checked, and how often all others. */
+/** How often processes without a control channel are checked, and how often all others are. */
 const LOOK_AT_DOUBTED_EVERY_MS = 100;
 const LOOK_AT_ALL_EVERY_MS = 10_000;
 
@@ -114,7 +114,7 @@ export class AdoptedEnds {
     if (this.all.has(child)) this.soon();
   }
 
-  /** Returns whether the process still runs. Calls `onEnd` if not. */
+  /** Returns whether the process is still running. If not, calls `onEnd`. */
   check(child: LiveProcess): boolean {
     if (!this.all.has(child)) return child.exit === null;
     if (child.pid !== null && isRunning(child.pid, child.startTime)) {

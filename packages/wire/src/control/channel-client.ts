@@ -15,11 +15,11 @@ import {
   type SupervisorProgram,
 } from "./supervisor-message.js";
 
-/** Reports are skipped while more bytes than this are unsent: later ones contain the same totals, and skipped records are counted. */
+/** While more bytes than this are unsent, reports are skipped. Later reports contain the same totals, and skipped records are counted. */
 const MAX_WAITING_BEFORE_REPORTS_BYTES = 256 << 10;
 /** The messages that may be skipped. */
 const REPORTS: ReadonlySet<ChildMessage["type"]> = new Set(["stats", "recorded", "spans"]);
-/** If more bytes than this are unsent, the supervisor is not reading. A new connection starts again with a hello. */
+/** If more bytes than this are unsent, the supervisor is not reading: the client reconnects and says hello again. */
 const MAX_WAITING_BYTES = 1 << 20;
 /** The time limit from the connection to the welcome, in milliseconds. */
 const WELCOME_TIMEOUT_MS = 10_000;
@@ -34,7 +34,7 @@ interface ChannelClientOptions {
   helloState(): HelloState;
   /**
    * Called when the supervisor has accepted the hello, also after each reconnection.
-   * @param supervisor its pid, if it has sent it
+   * @param supervisor the supervisor's pid, if it was sent
    */
   onWelcome?(supervisor?: number): void;
   /** Called when the connection is lost; the client tries to reconnect. */
@@ -85,7 +85,7 @@ export class ChannelClient {
   private flushers = new Set<() => void>();
   private isKept = true;
   /** Whether the loss has been reported since the last welcome. */
-  private isLossTold = false;
+  private isLossReported = false;
 
   constructor(private readonly options: ChannelClientOptions) {}
 
@@ -102,8 +102,8 @@ export class ChannelClient {
   }
 
   /**
-   * Sends a message. Returns false if there is no connection. The next hello then contains the important state, and a fault is sent after
-   * it.
+   * Sends a message. Returns false without a connection: the next hello then contains the important state, and a fault is sent after that
+   * hello.
    */
   send(message: Exclude<ChildMessage, Hello>): boolean {
     if (this.state.kind !== "open") {
@@ -230,7 +230,7 @@ export class ChannelClient {
     switch (message.type) {
       case "welcome":
         this.state = { kind: "open", socket, welcomed: true };
-        this.isLossTold = false;
+        this.isLossReported = false;
         this.clearTimers();
         this.options.onWelcome?.(message.pid);
         return;
@@ -298,8 +298,8 @@ export class ChannelClient {
   private lose(socket: StreamSocket, why: string): void {
     if (!this.isCurrent(socket)) return;
     if (this.state.kind === "open") {
-      if (!this.isLossTold) this.options.onProblem?.(`${why}; trying again`);
-      this.isLossTold = true;
+      if (!this.isLossReported) this.options.onProblem?.(`${why}; trying again`);
+      this.isLossReported = true;
       // A connection without a welcome, such as one to a start that fails, does not change the time of the loss.
       if (this.orphanTimer === undefined) markLost(this.options.identity.channel);
       this.options.onLost?.();

@@ -19,7 +19,7 @@ export type UpstreamProtocol = "http1" | "lane" | "http1+control";
 
 /** Returns the path of the control lane of an instance that serves HTTP/1.1 on a socket. */
 export function controlLanePath(socket: string): string {
-  // Not longer than the socket's path, which fits into a socket address.
+  // Not longer than the instance's own path, which fits into a socket address.
   return `${socket.replace(/\.sock$/, "")}.lane`;
 }
 
@@ -71,8 +71,8 @@ const NEWLINE = 0x0a;
 const NOTHING = Buffer.alloc(0);
 
 /**
- * Collects bytes and passes on each line without its newline. A line is decoded only when it is complete, so that a UTF-8 character in two
- * pieces is not broken. Empty lines are skipped.
+ * Collects bytes and passes on each line without its newline. A line is decoded only when it is complete, so that a UTF-8 character that
+ * arrives in two pieces is not broken. Empty lines are skipped.
  */
 export class LineFramer {
   /** The incomplete line, in a buffer with room to grow, because it may arrive byte by byte. */

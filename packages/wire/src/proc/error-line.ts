@@ -37,7 +37,7 @@ function levelOf(line: string): string {
 }
 
 /**
- * Returns the error's own line, or the last meaningful line if there is none; at most 300 characters. Of a line in JSON it returns the
+ * Returns the error's own line, or the last meaningful line if there is none; at most 300 characters. For a line in JSON it returns the
  * message and the error.
  */
 export function errorLineOf(lines: readonly string[]): string {

@@ -1,6 +1,6 @@
 /**
- * Under load, one upstream gets several requests in a row within a turn of the event loop. These are quick requests that it finishes before
- * another upstream is awake, or as many as are needed to wake no more upstreams than there are CPUs.
+ * Under load, one upstream gets several requests in a row within a turn of the event loop. These are quick requests that are not worth
+ * waking another upstream, or as many as are needed to wake no more upstreams than there are CPUs.
  */
 
 const MAX_HANDFUL = 32;
@@ -29,7 +29,7 @@ export class Handful {
   /**
    * Counts a pick. Returns whether it may go to the same upstream as the previous one.
    * @param turn the number of this turn of the event loop
-   * @param perWake how many requests are finished by the time when another instance is awake
+   * @param perWake how many requests are not worth waking another instance
    */
   take(turn: number, perWake = 1): boolean {
     if (turn !== this.turn) this.begin(turn, perWake);

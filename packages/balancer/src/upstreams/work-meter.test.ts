@@ -43,11 +43,11 @@ it.each([
 });
 
 it.each([
-  [4, 12],
-  [25, 2],
-  [26, 1],
+  [4, 25],
+  [50, 2],
+  [51, 1],
   [5000, 1],
-])("of requests of %i µs, %i are done as soon as another instance would be awake", (micros, perWake) => {
+])("of requests of %i µs, %i are not worth waking another instance", (micros, perWake) => {
   const meter = new WorkMeter();
   meter.add(63, 63 * micros);
   expect(meter.perWake).toBe(1);

@@ -25,8 +25,11 @@ const MOSTLY_WORK = 4;
 const NEARLY_ALL_WORK = 2;
 const IDLE_WAIT_REQUESTS = 8;
 const MAX_IDLE_WAIT_MS = 50;
-/** The approximate time for waking another instance for a request, in microseconds. */
-const WAKE_US = 50;
+/**
+ * Up to this much work, in microseconds, is worth no other instance: to wake one takes half of this time, and about as much CPU time of
+ * the balancer and the instance.
+ */
+const WAKE_US = 100;
 /** The mean covers about this many of the last requests. Before so many have been counted, the window is unlimited. */
 const MEAN_OVER_REQUESTS = 64;
 
@@ -37,7 +40,7 @@ export class WorkMeter {
   isSlow = false;
   /** How long a request waits at an instance behind a running handler before it moves, in milliseconds; see pace.ts. */
   moveAfterMs = Number.POSITIVE_INFINITY;
-  /** How many consecutive requests one instance finishes in the time that it would take to wake another instance. */
+  /** How many consecutive requests are not worth waking another instance. */
   perWake = 1;
   /** Whether enough requests were counted. */
   isKnown = false;

@@ -25,7 +25,7 @@ it("keeps few of the requests of one read", async () => {
   const server = serverOf();
   for (let n = 0; n < REQUESTS; n++) {
     watch.add({ n } as never, server, 0);
-    expect((watch as unknown as { answered: Request[] }).answered.length).toBeLessThan(1024);
+    expect((watch as unknown as { responded: Request[] }).responded.length).toBeLessThan(1024);
   }
   await turnEnd();
   expect(asked.size).toBe(REQUESTS);

@@ -1,5 +1,5 @@
 /** Serves an app with node:http, on Node, and for (req, res) handlers also on Bun. */
-import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerOptions, ServerResponse } from "node:http";
 import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { descriptorLimit, descriptorNotice, maxSockets, mayBeTrailer, withPrivateUmask } from "@paceline/wire";
@@ -99,27 +99,10 @@ export async function serveOnNode(options: RuntimeOptions): Promise<RunningServe
   }
 
   const inTurn = oneAfterTheOther(handle);
-  const server = createServer(
-    {
-      maxHeaderSize: limits.maxHeadBytes,
-      headersTimeout: limits.headTimeoutMs,
-      requestTimeout: 0,
-      connectionsCheckingInterval: HEAD_CHECK_INTERVAL_MS,
-      keepAliveTimeout: options.behindBalancer ? 0 : limits.keepAliveTimeoutMs,
-      noDelay: true,
-    },
-    inTurn,
-  );
+  const server = createServer(serverOptions(options), inTurn);
   ownServers.add(server);
+  limitConnections(server, options);
   watchConnections(server, options);
-  // On Bun, the sockets of node:http do not show how many bytes are queued for a client.
-  if (!options.behindBalancer && limits.sendTimeoutMs > 0 && process.versions.bun === undefined) {
-    const sends = new SendWatch(limits.sendTimeoutMs);
-    server.on("connection", (socket) => sends.add(socket));
-  }
-  if (process.versions.bun === undefined) server.on("connection", watchConnection);
-  // Before node:http itself sends FIN. Bun closes the connection at once.
-  if (!options.behindBalancer) server.on("connection", (socket) => socket.prependListener("end", onClientEnd));
   server.on("checkContinue", (request, response) => {
     continueWhenRead(request, response);
     inTurn(request, response);
@@ -176,12 +159,35 @@ function onClientEnd(this: Socket): void {
   if (response !== undefined) cutIfPart(response, true);
 }
 
+function serverOptions({ limits, behindBalancer }: RuntimeOptions): ServerOptions {
+  return {
+    maxHeaderSize: limits.maxHeadBytes,
+    headersTimeout: limits.headTimeoutMs,
+    requestTimeout: 0,
+    connectionsCheckingInterval: HEAD_CHECK_INTERVAL_MS,
+    keepAliveTimeout: behindBalancer ? 0 : limits.keepAliveTimeoutMs,
+    noDelay: true,
+  };
+}
+
 /** Closes connections above the limit at once: the configured one, or the number of free descriptors. */
-function watchConnections(server: Server, { limits, onNotice }: RuntimeOptions): void {
+function limitConnections(server: Server, { limits, onNotice }: RuntimeOptions): void {
   const descriptors = descriptorLimit();
   server.maxConnections = Math.min(limits.maxConnections, maxSockets(descriptors));
   if (server.maxConnections === limits.maxConnections) return;
   server.once("drop", () => onNotice(descriptorNotice(server.maxConnections, descriptors)));
+}
+
+function watchConnections(server: Server, { limits, behindBalancer }: RuntimeOptions): void {
+  const isNode = process.versions.bun === undefined;
+  // On Bun, the sockets of node:http do not show how many bytes are queued for a client.
+  if (!behindBalancer && limits.sendTimeoutMs > 0 && isNode) {
+    const sends = new SendWatch(limits.sendTimeoutMs);
+    server.on("connection", (socket) => sends.add(socket));
+  }
+  if (isNode) server.on("connection", watchConnection);
+  // Before node:http itself sends FIN. Bun closes the connection at once.
+  if (!behindBalancer) server.on("connection", (socket) => socket.prependListener("end", onClientEnd));
 }
 
 type AdapterState = [RequestCounter, { readonly closeResponses: boolean }];

@@ -62,6 +62,27 @@ test("a request over HTTP/2 is logged with its version, and its saved head does 
   expect(line(request, { isHttp2: true }, "{request} {httpVersion}")).toBe("GET /a HTTP/2.0 2.0\n");
 });
 
+const texts = fc.option(fc.stringMatching(/^[ -~]{0,30}$/), { nil: undefined });
+
+test("a combined line is that of its template", () => {
+  const numbers = { status: fc.integer({ min: 100, max: 599 }), bytes: fc.nat(), timeMs: fc.nat() };
+  const durationMs = fc.oneof(fc.double({ min: 0, max: 2000, noNaN: true }), fc.nat());
+  fc.assert(
+    fc.property(fc.record({ ...numbers, durationMs, referer: texts, agent: texts, instance: texts }), (one) => {
+      const { referer, agent, ...values } = one;
+      const fields = [
+        referer === undefined ? "" : `Referer: ${referer}\r\n`,
+        agent === undefined ? "" : `User-Agent: ${agent}\r\n`,
+      ];
+      const request = `GET /"\xe9 HTTP/1.1\r\nHost: a\r\n${fields.join("")}\r\n`;
+      expect(`+${line(request, values)}`).toBe(line(request, values, `+${COMBINED}`));
+      const unread = { ...values, isUnreadable: true, clientAddress: undefined, bytes: -1 };
+      expect(`+${line(request, unread)}`).toBe(line(request, unread, `+${COMBINED}`));
+    }),
+    { numRuns: 200 },
+  );
+});
+
 /** Writes lines in one format, whose numbers change. */
 function writer(format: string): (numbers: Partial<Record<keyof typeof NUMBERS, number>>) => string {
   const compiled = new AccessFormat(format);

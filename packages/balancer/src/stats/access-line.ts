@@ -1,5 +1,5 @@
 /** Formats entries of the access log as lines: JSON, or a template such as the combined format. No client can inject a line. Pure. */
-import { ACCESS_FIELDS, type AccessField, parseTemplate, type TemplatePart } from "@paceline/wire/access-log";
+import { ACCESS_FIELDS, type AccessField, COMBINED, parseTemplate, type TemplatePart } from "@paceline/wire/access-log";
 import {
   type AccessEntry,
   MAX_ESCAPED_BYTES,
@@ -18,7 +18,7 @@ import {
 } from "./access-values.js";
 import { LOGGED } from "./logged-head.js";
 
-const HYPHEN = 45;
+const [LINE_END, SPACE, HYPHEN] = [10, 32, 45];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** How a field is written. */
@@ -103,6 +103,7 @@ export class AccessFormat {
   /** Whether its lines have the times within a request. */
   readonly hasTimes: boolean;
   private readonly isJson: boolean;
+  private readonly isCombined: boolean;
   readonly fields: ReadonlySet<AccessField>;
   private readonly program: Int32Array;
   /** The texts, eight bytes in each number. None of the numbers is NaN, because a runtime may change the bytes of NaN. */
@@ -111,12 +112,16 @@ export class AccessFormat {
   private readonly timed: readonly Packed[];
   /** The second that each copy shows. */
   private readonly seconds = new Float64Array(COPIES).fill(-1);
+  /** The second of the last line, as Unix time in milliseconds, and its copy. */
+  private secondMs = Number.NEGATIVE_INFINITY;
+  private copy = 0;
   private view: DataView = new DataView(new ArrayBuffer(0));
   private viewed: Uint8Array | undefined;
 
   /** @param format `json`, or a template, validated with the configuration */
   constructor(format: string) {
     this.isJson = format === "json";
+    this.isCombined = format === COMBINED;
     const steps = stepsOf(format, this.isJson);
     this.fields = new Set(steps.flatMap(({ field }) => field ?? []));
     this.program = new Int32Array(steps.length * STEP);
@@ -143,14 +148,52 @@ export class AccessFormat {
 
   /** Writes the line and its end at `at`, where `maxBytes` fit. Returns the position after it. */
   write(entry: AccessEntry, to: Uint8Array, at: number): number {
-    const { program, words, isJson } = this;
-    const { numbers, texts } = entry;
     if (this.viewed !== to) {
       this.viewed = to;
       this.view = new DataView(to.buffer, to.byteOffset, to.length);
     }
-    const { view } = this;
-    const copy = this.timed.length === 0 ? 0 : this.copyOf(Math.floor((numbers[NUMBERS.timeMs] as number) / 1000));
+    return this.isCombined ? this.writeCombined(entry, to, at) : this.run(entry, to, at);
+  }
+
+  /** Writes a line of the combined format, which most logs have, as `run` does, but in half of the time. */
+  private writeCombined(entry: AccessEntry, to: Uint8Array, at: number): number {
+    const { numbers, texts } = entry;
+    let position = orHyphen(to, at, putText(texts[TEXTS.clientAddress], to, at));
+    position = this.putClock(position, this.copyOf(numbers[NUMBERS.timeMs] as number));
+    position = orHyphen(to, position, putRequestLine(entry, to, position, false));
+    to[position] = QUOTE;
+    to[position + 1] = SPACE;
+    position = orHyphen(to, position + 2, putNumber(numbers[NUMBERS.status] as number, to, position + 2));
+    to[position++] = SPACE;
+    position = orHyphen(to, position, putNumber(numbers[NUMBERS.bytes] as number, to, position));
+    to[position] = SPACE;
+    to[position + 1] = QUOTE;
+    position = orHyphen(to, position + 2, putPart(entry, LOGGED.REFERER, to, position + 2, false));
+    to[position] = to[position + 2] = QUOTE;
+    to[position + 1] = SPACE;
+    position = orHyphen(to, position + 3, putPart(entry, LOGGED.USER_AGENT, to, position + 3, false));
+    to[position] = QUOTE;
+    to[position + 1] = SPACE;
+    position = putSeconds(numbers[NUMBERS.durationMs] as number, to, position + 2);
+    to[position++] = SPACE;
+    position = orHyphen(to, position, putText(texts[TEXTS.instance], to, position));
+    to[position] = LINE_END;
+    return position + 1;
+  }
+
+  /** Writes the text of the combined format that has the clock: that of the second step. */
+  private putClock(at: number, copy: number): number {
+    const { program, words, view } = this;
+    let word = (program[STEP] as number) + copy * (program[STEP + 1] as number);
+    const end = at + (program[STEP + 2] as number);
+    for (let position = at; position < end; position += 8) view.setFloat64(position, words[word++] as number, true);
+    return end;
+  }
+
+  private run(entry: AccessEntry, to: Uint8Array, at: number): number {
+    const { program, words, isJson, view } = this;
+    const { numbers, texts } = entry;
+    const copy = this.timed.length === 0 ? 0 : this.copyOf(numbers[NUMBERS.timeMs] as number);
     let position = at;
     for (let step = 0; ; step += STEP) {
       const from = position;
@@ -197,9 +240,14 @@ export class AccessFormat {
     }
   }
 
-  /** Returns which copy of the texts with a time shows this second. */
-  private copyOf(second: number): number {
+  /** Returns which copy of the texts with a time shows the second of this time. */
+  private copyOf(timeMs: number): number {
+    const since = timeMs - this.secondMs;
+    if (since >= 0 && since < 1000) return this.copy;
+    const second = Math.floor(timeMs / 1000);
     const copy = second & (COPIES - 1);
+    this.secondMs = 1000 * second;
+    this.copy = copy;
     if (this.seconds[copy] === second) return copy;
     this.seconds[copy] = second;
     for (const { text, word, words } of this.timed) pack(textAt(second, text), this.words, word + copy * words);
@@ -211,6 +259,13 @@ export class AccessFormat {
     if (this.isJson) return `{"time":"${new Date(timeMs).toISOString()}","linesLost":${lines}}\n`;
     return `access log: ${lines} lines were lost, because they could not be written in time\n`;
   }
+}
+
+/** Writes a hyphen if there was no value. Returns the position after it. */
+function orHyphen(to: Uint8Array, from: number, end: number): number {
+  if (end > from) return end;
+  to[from] = HYPHEN;
+  return from + 1;
 }
 
 function stepsOf(format: string, isJson: boolean): Step[] {

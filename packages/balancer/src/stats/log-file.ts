@@ -5,8 +5,8 @@ import { closeSync, constants, fstatSync, openSync, write, writeSync } from "nod
 const BUFFER_BYTES = 1 << 20;
 /** How long a line may wait in milliseconds, so that several lines are written together. */
 const FLUSH_AFTER_MS = 100;
-/** Lines are written at once above this size. */
-const FLUSH_AT_BYTES = 256 << 10;
+/** Lines are written at once above this size. Each write wakes another thread, which takes as long as making some hundred lines. */
+const FLUSH_AT_BYTES = 512 << 10;
 /** How often opening a file is retried, in milliseconds. */
 const OPEN_AGAIN_MS = 1000;
 /** The minimum time between two reports of lost lines, in milliseconds. */

@@ -1,9 +1,12 @@
 /** How programs and public modules are bundled into few files: each module costs memory per process. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
+import { findRuntimes } from "../packages/supervisor/dist/runtime/runtimes.js";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 
@@ -29,7 +32,7 @@ const PROGRAMS = [
   { entry: "packages/server/dist/app/load-only.js", folder: "programs/load-only" },
   { entry: "packages/balancer/dist/bin.js", folder: "programs/balancer" },
   { entry: "packages/supervisor/dist/cli/main.js", folder: "programs/cli", stages: STAGES },
-  { entry: "packages/supervisor/dist/config/load-child.js", folder: "programs/config" },
+  { entry: "packages/supervisor/dist/config/load-child.js", folder: "programs/config", hasBytecode: true },
 ];
 
 /** jiti and blessed find their own files next to their modules. The published package has only these dependencies. */
@@ -38,9 +41,27 @@ export const KEPT_APART = ["jiti", "blessed"];
 /** Bundles the programs below the folder `dist`. Resolves with the files that each bundle contains. */
 export function bundlePrograms(dist) {
   return Promise.all(
-    PROGRAMS.map(({ entry, folder, ...options }) => bundle([join(ROOT, entry)], join(dist, folder), options)),
+    PROGRAMS.map(async ({ entry, folder, hasBytecode, ...options }) => {
+      const files = await bundle([join(ROOT, entry)], join(dist, folder), options);
+      if (hasBytecode) await compile(join(ROOT, entry), join(dist, folder));
+      return files;
+    }),
   );
 }
+
+/** What all bundles have in common. */
+const INPUT_OPTIONS = {
+  cwd: ROOT,
+  platform: "node",
+  // Packages with both formats are better bundled as ES modules.
+  resolve: { mainFields: ["module", "main"] },
+  // One program may import on demand what another imports at its start.
+  checks: { ineffectiveDynamicImport: false },
+  external: (id) => KEPT_APART.includes(id) || isBuiltin(id) || id.startsWith("bun:"),
+};
+
+/** Each process keeps its source text in memory: without indentation that is 0.5 MB less in 30. Names stay, for stack traces. */
+const MINIFY = { compress: false, mangle: false, codegen: { removeWhitespace: true } };
 
 /**
  * Bundles the modules `input`, with all packages that they import, into `folder`; returns the files that the bundle contains. With
@@ -49,17 +70,7 @@ export function bundlePrograms(dist) {
  */
 export async function bundle(input, folder, { startsAsOneFile = false, stages } = {}) {
   const start = staticImports(stages);
-  const build = await rolldown({
-    input,
-    plugins: [start.plugin],
-    cwd: ROOT,
-    platform: "node",
-    // Packages with both formats are better bundled as ES modules.
-    resolve: { mainFields: ["module", "main"] },
-    // One program may import on demand what another imports at its start.
-    checks: { ineffectiveDynamicImport: false },
-    external: (id) => KEPT_APART.includes(id) || isBuiltin(id) || id.startsWith("bun:"),
-  });
+  const build = await rolldown({ ...INPUT_OPTIONS, input, plugins: [start.plugin] });
   const { output } = await build.write({
     dir: folder,
     format: "esm",
@@ -67,14 +78,43 @@ export async function bundle(input, folder, { startsAsOneFile = false, stages } 
     chunkFileNames: "[name].js",
     comments: false,
     ...((startsAsOneFile || stages) && { codeSplitting: { groups: start.groups } }),
-    // Each process keeps its source text in memory: without indentation that is 0.5 MB less in 30. Names stay, for stack traces.
-    minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
+    minify: MINIFY,
     // Bun does not parse such a file twice, which saves 0.1 MB per process.
     postBanner: "// @bun",
   });
   await build.close();
   for (const { fileName } of output) toAscii(join(folder, fileName));
   return output.flatMap(({ moduleIds = [] }) => moduleIds);
+}
+
+/** The files that `compile` writes. */
+const COMPILED = ["compiled.js", "compiled.js.jsc"];
+
+/**
+ * Writes the program `input` as `compiled.js` with its bytecode beside it. Bun then parses nothing, which saves a short process a quarter of
+ * its CPU time; another version of Bun than this one ignores the bytecode. Writes nothing if Bun is not installed.
+ */
+async function compile(input, folder) {
+  const { bun } = findRuntimes();
+  if (bun === undefined) return;
+  const build = await rolldown({ ...INPUT_OPTIONS, input });
+  const { output } = await build.generate({ format: "cjs", comments: false, minify: MINIFY });
+  await build.close();
+  const scratch = mkdtempSync(join(tmpdir(), "paceline-compile-"));
+  try {
+    const [{ code }] = output;
+    // Bun would replace `__filename` by this file's present path.
+    writeFileSync(join(scratch, "compiled.js"), code.replaceAll("__filename", "Object(module).filename"));
+    const options = ["--bytecode", "--target=bun", "--format=cjs", "--minify-whitespace", "--outdir=out"];
+    const kept = KEPT_APART.flatMap((name) => ["--external", name]);
+    const built = spawnSync(bun, ["build", "compiled.js", ...options, ...kept], {
+      ...{ cwd: scratch, encoding: "utf8", env: { ...process.env, BUN_OPTIONS: undefined } },
+    });
+    if (built.status !== 0 || output.length > 1) throw new Error(`bun build ${input}: ${built.stderr || built.error}`);
+    for (const name of COMPILED) copyFileSync(join(scratch, "out", name), join(folder, name));
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 }
 
 /** The module that only exports what other modules export. */

@@ -40,7 +40,7 @@ describe("the package", () => {
       .filter((entry) => entry.isFile())
       .map(({ parentPath, name }) => join(parentPath, name).slice(folder.length + 1));
     const expected =
-      /^(bin\/paceline|package\.json|README\.md|LICENSE|THIRD-PARTY-LICENSES\.txt|docs\/[\w-]+\.(md|svg)|dist\/(api|programs\/[a-z-]+)\/[\w.-]+\.js|dist\/types\/.+\.d\.ts|dist\/schema\.json|dist\/page\.html|dist\/man\/paceline\.1|dist\/python\/.+\.py)$/;
+      /^(bin\/paceline|package\.json|README\.md|LICENSE|THIRD-PARTY-LICENSES\.txt|docs\/[\w-]+\.(md|svg)|dist\/(api|programs\/[a-z-]+)\/[\w.-]+\.js|dist\/programs\/config\/compiled\.js\.jsc|dist\/types\/.+\.d\.ts|dist\/schema\.json|dist\/page\.html|dist\/man\/paceline\.1|dist\/python\/.+\.py)$/;
     expect(files.filter((file) => !expected.test(file) || /\.test\.|fixture/.test(file))).toEqual([]);
     expect(files.length).toBeGreaterThan(100);
     const pages = readdirSync(join(ROOT, "docs"));

@@ -43,15 +43,17 @@ setInterval(() => {
 
 const task = process.argv[2];
 if (task === undefined) throw new Error("load-child needs its task");
-const response = Buffer.from(`${JSON.stringify(await load(JSON.parse(task) as LoadTask | ExportTask))}\n`);
-try {
-  writeAll(response);
-} catch {
-  // The reader is gone.
-  process.exit(1);
-}
-// User code may have left timers or sockets open.
-process.exit(0);
+// Without a top-level `await`, which bytecode cannot have.
+void load(JSON.parse(task) as LoadTask | ExportTask).then((result) => {
+  try {
+    writeAll(Buffer.from(`${JSON.stringify(result)}\n`));
+  } catch {
+    // The reader is gone.
+    process.exit(1);
+  }
+  // User code may have left timers or sockets open.
+  process.exit(0);
+});
 
 /** The request for the export of another program's module, unchecked. */
 export interface ExportTask {

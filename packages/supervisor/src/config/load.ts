@@ -4,7 +4,7 @@
  */
 
 import { spawn } from "node:child_process";
-import { lstatSync, realpathSync } from "node:fs";
+import { existsSync, lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Readable } from "node:stream";
 import type { FleetConfig } from "../core/model.js";
@@ -276,6 +276,8 @@ const NEWLINE = 0x0a;
 
 /** A bundle without imports, so that the operator's tsconfig.json cannot redirect them. */
 const CHILD = builtFile("programs/config/load-child.js");
+/** The same program for Bun, with bytecode. */
+const COMPILED_CHILD = builtFile("programs/config/compiled.js");
 
 interface LoadProcessOptions {
   /** The working directory of the child. */
@@ -310,7 +312,8 @@ async function askChild(
 ): Promise<Exclude<LoadResult, { problems: Problem[] }>> {
   const { cwd, environment, timeoutMs = 20_000 } = options;
   const fail = (message: string) => new ConfigError([{ file, path: [], message }]);
-  const { command, args } = ownRuntimeCommand({ entry: CHILD, hasUserCode: true });
+  const isCompiled = process.versions.bun !== undefined && existsSync(COMPILED_CHILD);
+  const { command, args } = ownRuntimeCommand({ entry: isCompiled ? COMPILED_CHILD : CHILD, hasUserCode: true });
   const child = spawn(command, [...args, JSON.stringify(task)], {
     cwd,
     env: forRuntime(inheritable(environment), { hasUserCode: true }),

@@ -4,6 +4,7 @@ import {
   type Certificates,
   ChannelClient,
   type ChildIdentity,
+  collectAtRest,
   heapBytes,
   type Measured,
   Reporter,
@@ -161,6 +162,7 @@ class BalancerProcess {
       activity: () => counters.activity,
       inFlight: () => counters.inFlight + counters.abandoned,
       report: (measured) => this.report(balancer, measured),
+      onRest: collectAtRest,
       everyMs: this.identity.spec.reportEveryMs,
     });
     this.reporter.start();

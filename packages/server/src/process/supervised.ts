@@ -3,6 +3,7 @@ import {
   ChannelClient,
   type ChildIdentity,
   type ChildPhase,
+  collectAtRest,
   controlLanePath,
   isOutOfDescriptors,
   lateAfterMs,
@@ -199,6 +200,7 @@ class Instance {
         const deferred = work.deferred === undefined ? {} : { deferred: work.deferred.stats() };
         return this.channel.send({ type: "stats", role: "instance", ...server.takeStats(), ...deferred, ...measured });
       },
+      onRest: collectAtRest,
       everyMs: spec.reportEveryMs,
     });
     this.reportReady();

@@ -20,6 +20,7 @@ import { pruneRunDirs, registerElsewhere, stateFolder } from "../run-dir/registr
 import { openRunDir, type RunDir } from "../run-dir/run-dir.js";
 import { isDiskFull } from "../run-dir/run-dir-files.js";
 import { ownRuntimeCommand, processTitle } from "../runtime/runtimes.js";
+import { Shrinker } from "../runtime/shrinker.js";
 import { type InheritedSockets, takeInheritedSockets } from "../sockets/inherited-sockets.js";
 import type { ListeningSocket } from "../sockets/listening-sockets.js";
 import { createSupervisor } from "../supervisor.js";
@@ -255,6 +256,8 @@ async function runFleet(
   });
   for (const warning of runDir.warnings) supervisor.warn(warning);
   if (serviceManager !== undefined) supervisor.onEvent(() => serviceManager.changed());
+  const shrinker = new Shrinker();
+  supervisor.onEvent(() => shrinker.note());
   if (recordError !== undefined) record.update();
   const reopen = () => log.reopen();
   const reopenAll = () => {

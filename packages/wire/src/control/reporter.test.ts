@@ -113,6 +113,24 @@ describe("Reporter", () => {
     expect(reports).toHaveLength(6);
   });
 
+  it("calls onRest when much activity has ended, at most every ten seconds", () => {
+    reporter.stop();
+    const onRest = vi.fn();
+    reporter = new Reporter({ activity: () => requests, inFlight: () => 0, report: () => true, onRest });
+    reporter.start();
+    const callsAfter = (more: number, count: number) => {
+      requests += more;
+      seconds(count);
+      return onRest.mock.calls.length;
+    };
+    expect(callsAfter(1000, 20)).toBe(0);
+    expect(callsAfter(1000, 1)).toBe(0);
+    expect(callsAfter(0, 1)).toBe(1);
+    expect(callsAfter(5000, 2)).toBe(1);
+    expect(callsAfter(0, 20)).toBe(2);
+    expect(callsAfter(0, 60)).toBe(2);
+  });
+
   it("reports on request, with everything since the last report", () => {
     seconds(1);
     requests = 3;

@@ -8,6 +8,10 @@ const QUIET_LOOKS = 10;
 const ASLEEP_LOOK_EVERY_MS = 60_000;
 /** A delay of the event loop from which on it is reported, in milliseconds. */
 const LAG_WORTH_REPORTING_MS = 50;
+/** Less activity, of about 1,000 requests, leaves too little memory behind for `onRest`. */
+const MUCH_ACTIVITY = 2000;
+/** The least time between two calls of `onRest`, in milliseconds. */
+const REST_EVERY_MS = 10_000;
 
 /** The reporter's own measurements. */
 export interface Measured {
@@ -26,6 +30,8 @@ interface ReporterOptions {
   onNext?(wake: () => void): void;
   /** Sends a report. Returns false if it could not be sent; the next one then includes it. */
   report(measured: Measured): boolean;
+  /** Called when much activity has ended, so that its memory can be freed. */
+  onRest?(): void;
   /** The time between two checks, in milliseconds. Default: 1,000. */
   everyMs?: number | undefined;
 }
@@ -47,6 +53,9 @@ export class Reporter {
   private lookedAtMs = 0;
   private sinceMs = 0;
   private worstLagMs = 0;
+  /** The activity at the last call of `onRest`, and its time. */
+  private restedActivity = 0;
+  private restedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: ReporterOptions) {
     this.awakeMs = this.everyMs = options.everyMs ?? LOOK_EVERY_MS;
@@ -101,7 +110,15 @@ export class Reporter {
     const news = busy || this.worstLagMs >= LAG_WORTH_REPORTING_MS;
     if (!this.send(now, activity)) return;
     this.hadNews = news;
+    if (!news) this.rest(now, activity);
     if (!news && this.options.onNext !== undefined && this.everyMs === this.awakeMs) this.sleep();
+  }
+
+  private rest(now: number, activity: number): void {
+    if (activity - this.restedActivity < MUCH_ACTIVITY || now - this.restedAtMs < REST_EVERY_MS) return;
+    this.restedActivity = activity;
+    this.restedAtMs = now;
+    this.options.onRest?.();
   }
 
   private send(now: number, activity: number): boolean {

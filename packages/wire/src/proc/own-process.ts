@@ -1,5 +1,5 @@
 /** This process: its memory, descriptors, event loop and output. */
-import { fs } from "./bun-memory.js";
+import { collectAll, fs } from "./bun-memory.js";
 
 /** How many descriptors clients leave free for other uses: this number or an eighth, whichever is larger, but at most half. */
 const MIN_SPARE_DESCRIPTORS = 48;
@@ -13,6 +13,14 @@ let lastRssBytes = 0;
 export function heapBytes(): number {
   lastHeapBytes = figureOr(() => process.memoryUsage().heapUsed, lastHeapBytes);
   return lastHeapBytes;
+}
+
+/** A collection of a larger heap would delay the next request too long. */
+const MAX_COLLECTED_HEAP_BYTES = 32 << 20;
+
+/** Returns the memory of a load that has ended to the system. Bun would keep it until its next collections. */
+export function collectAtRest(): void {
+  if (heapBytes() <= MAX_COLLECTED_HEAP_BYTES) collectAll();
 }
 
 /** Like `heapBytes`, for all memory. */

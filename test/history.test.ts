@@ -68,7 +68,7 @@ test("who did what, when and with which result is kept, without values of variab
   const variables = await diff("--env-file", "next.env");
   expect(variables.stdout).toMatch(/\+ COLOUR +added/);
   expect(variables.stdout).toContain("maxFiles");
-  expect((await diff("web")).stdout).not.toMatch(/70|COLOUR/);
+  expect((await diff("web")).stdout).not.toMatch(/→ 70|COLOUR/);
   project.writeConfig({ env: {}, envFiles: [], pools: { shop: { app: "./app.js" } } }, "web");
   const refused =
     /^a deploy would be refused: the release removes the pool web, which serves, and adds the pool shop: /m;

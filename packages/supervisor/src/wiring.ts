@@ -12,27 +12,23 @@ import { OutputPoller } from "./logs/output-poller.js";
 import { ReadPositions } from "./logs/read-positions.js";
 import { createOperations, type FleetOperations } from "./operation-wiring.js";
 import { FleetAdoption } from "./operations/adoption.js";
-import { History } from "./operations/history.js";
 import { Publishing, Recordings } from "./operations/publishing.js";
-import { SeriesKeeper } from "./operations/series-keeper.js";
 import { StateKeeper } from "./operations/state-keeper.js";
 import { Children, type ChildrenOptions } from "./processes/children.js";
 import { ControlGroups } from "./processes/control-groups.js";
-import { DeathReporter } from "./processes/death-reporter.js";
 import { Effects, Timers } from "./processes/effects.js";
 import { FleetRunner } from "./processes/fleet-runner.js";
 import { HealthWatch, warmupOf } from "./processes/health-watch.js";
-import { BALANCER_POOL, type LiveProcess, processGroups, type Template } from "./processes/live-process.js";
+import { type LiveProcess, processGroups, type Template } from "./processes/live-process.js";
 import { LivenessWatch } from "./processes/liveness-watch.js";
 import { endingBy, PoolConfigs } from "./processes/pool-configs.js";
 import { SlotBook } from "./processes/slot-book.js";
+import { createRecords, type FleetRecords } from "./record-wiring.js";
 import { withSecrets } from "./run-dir/fleet-state.js";
 import { StickyCookies } from "./run-dir/own-secrets.js";
-import { DeathFiles } from "./run-dir/report-files.js";
 import type { ListeningSocket } from "./sockets/listening-sockets.js";
 import { SlotSockets } from "./sockets/slot-sockets.js";
 import { JudgedCounts } from "./stats/judged-counts.js";
-import { OomKills } from "./stats/oom-kills.js";
 import { StatsBook } from "./stats/stats.js";
 import { RouteTotals } from "./stats/totals.js";
 import { PssSampler, UsageSampler } from "./stats/usage.js";
@@ -97,9 +93,9 @@ export class FleetParts {
   /** The state that the next supervisor would need. */
   readonly state: StateKeeper;
   /** The figures of the last minutes and hours. */
-  readonly series: SeriesKeeper;
-  readonly deaths: DeathReporter;
-  readonly history: History;
+  readonly series: FleetRecords["series"];
+  readonly deaths: FleetRecords["deaths"];
+  readonly history: FleetRecords["history"];
   readonly hooks: FleetOperations["hooks"];
   readonly locking: FleetOperations["locking"];
   /** Set only if this supervisor takes over from a killed one. */
@@ -244,33 +240,7 @@ export class FleetParts {
       isSettled: () => options.isLogSettled?.() ?? true,
       problem,
     });
-    this.series = new SeriesKeeper({
-      ...{ children, stats, usage: this.usage, fleet: () => runner.fleet },
-      serves: (pool) => pool === BALANCER_POOL || configs.pool(pool)?.serves !== false,
-      isFront: (pool) => pool === BALANCER_POOL || configs.pool(pool)?.mode === "direct",
-    });
-    this.deaths = new DeathReporter({
-      ...{ log, usage: this.usage },
-      onDeath: ({ at, name, id }) => this.series.mark({ at, kind: "death", name, id }),
-      files: new DeathFiles(runDir.deathsFolder),
-      oomKills: new OomKills(),
-      alive: () => [...children.alive(), ...children.templates.alive()],
-      releaseOf: (pool, generation) =>
-        (configs.generation(pool, generation)?.pool ?? configs.pool(pool))?.release ?? "",
-    });
-    this.history = new History({
-      folder: runDir.historyFolder,
-      log,
-      onBegin: ({ at, command, target, id }) => {
-        const kind = command === "rollback" ? "deploy" : command;
-        if (kind === "deploy" || kind === "reload") this.series.mark({ at, kind, name: target ?? "all", id });
-      },
-      pools: () =>
-        runner.fleet.pools.flatMap(({ name, generation, wanted }) => {
-          const release = configs.generation(name, generation)?.pool.release ?? "";
-          return name === BALANCER_POOL ? [] : [{ name, generation, instances: wanted, release }];
-        }),
-    });
+    ({ series: this.series, deaths: this.deaths, history: this.history } = createRecords(this, options));
   }
 
   /** The addresses at which clients connect. */

@@ -137,7 +137,7 @@ function staticImports(stages) {
       const [program] = named(stages.base);
       const { shared, ...others } = stages;
       for (const [name, modules] of Object.entries(others)) found.set(name, closure(named(modules)));
-      // Its exports keep their names.
+      // The program's own module stays apart, so that its exports keep their names.
       found.get("base").delete(program);
       const [supervisor] = named([shared]);
       const onDemand = new Set(all.flatMap((id) => infoOf(id)?.dynamicallyImportedIds ?? []));

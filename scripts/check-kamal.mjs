@@ -41,7 +41,7 @@ const READY = "/it's/$HOME/ready";
 const SECRETS = ["token.txt", "a b.txt", "it's $HOME.txt", "<%= 1 %>.txt"];
 const BOXES = ["--box", "east=10.0.0.5", "--box", "[fd00::1]:8081", "--box", "box3.example:8080"];
 
-/** Each with the arguments of `export` after its format. */
+/** For each case, the arguments of `export` after its format. */
 const CASES = [
   ...["hello", "express", "fastify", "hono", "koa", "timers", "websocket-echo"].map((name) => [`examples/${name}`]),
   ...["defer", "sse-chat", "static-site", "mail-queue"].map((name) => [`examples/${name}`]),

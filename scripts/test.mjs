@@ -36,7 +36,7 @@ function startBeside(title, tool, args, env = {}) {
   };
 }
 
-/** It mostly waits, for minutes, so it runs in parallel with the others without using a worker. */
+/** This test mostly waits, for minutes, so it runs in parallel with the others without using a worker. */
 const LONG_TEST = "test/age.test.ts";
 
 /** Counts the tests of vitest's report; a file that did not load counts as one failed test. */

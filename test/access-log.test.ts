@@ -111,7 +111,7 @@ describe.each(RUNTIMES)("the access log on %s", (runtime) => {
     expect(readFileSync(file, "utf8")).not.toMatch(/swordfish|127\.0\.0\.1|silent/);
     expect(await logOf()).not.toMatch(/HTTP\/1|swordfish/);
 
-    // It takes effect with new balancers.
+    // The access log takes effect with new balancers.
     project.writeConfig({ pools, balancer: { accessLog: true } });
     expect((await project.reload()).code).toBe(0);
     for (const [path] of expected) await get(project.port, path);

@@ -175,7 +175,7 @@ describe("FastAPI behind a balancer", () => {
     expect(await reload).toMatchObject({ code: 0 });
     const done = () =>
       existsSync(join(project.folder, "done.txt")) && readFileSync(join(project.folder, "done.txt"), "utf8");
-    // Its lifespan ends after the task.
+    // The process's lifespan ends after the task.
     expect(await waitFor("the task", () => done() || undefined)).toBe("False");
     const { pools } = await project.statusWhere("all to be ready", ({ pools }) => pools[0]?.ready === 2);
     expect(pools).toMatchObject([{ kind: "asgi", ready: 2, generation: 2 }]);

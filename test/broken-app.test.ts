@@ -109,7 +109,7 @@ describe.each(RUNTIMES)("a broken app on %s", (runtime) => {
     const status = await project.ready();
     expect(status.pools[0]?.instances.map((instance) => instance.pid)).toEqual(pids);
 
-    // It does not prevent the next reload, to a working app.
+    // A failed reload does not prevent the next one, to a working app.
     project.write("app.js", saying("mended"));
     expect((await project.reload()).code).toBe(0);
     expect((await get(project.port)).body).toBe("mended");

@@ -27,7 +27,7 @@ const generationOf = ({ pools }: Status) => pools[0]?.generation;
 
 test("goes on with a good release, takes a bad one back, and returns to what is kept warm, also after a kill", async () => {
   const project = await Project.make({ runtime: "bun", instances: 2, app: GOOD("v1") });
-  // It goes on when a gross fault is excluded, or a verdict ends it.
+  // A deploy goes on when a gross fault is excluded; a verdict may end it earlier.
   const release = (name: string, app: string, judgeMs = 5000) => {
     project.write(`releases/${name}/app.js`, app);
     project.writeConfig({ deploy: { judgeMs, canaryPercent: 50, limits } }, `releases/${name}`);

@@ -16,7 +16,7 @@ const LISTENS = "setInterval(() => {}, 1000);\n";
 /** Commands that never print JSON. */
 const WITHOUT_JSON = /^(serve|top|mcp|export|startup|--version)|^start(?! -d| --runtime)|--once/;
 
-/** These would change a kept process, or make it exit; the others have the same status there for a tenth of the CPU time. */
+/** These commands would change a kept process, or make it exit. All others have the same status there for a tenth of the CPU time. */
 const IN_ITS_OWN_PROCESS = /^(serve|top|mcp|upgrade|rehearse|record|start(?! -d))|--timeout|-f/;
 
 interface Row {
@@ -235,7 +235,7 @@ async function problemOf(row: Row, known: Record<string, Situation>): Promise<ob
     ? runKept(args, project.folder, env)
     : run(PACELINE, args, { cwd: project.folder, env }));
   if (code !== status) return { ...row, code, output };
-  // These exit with 1 without a failure.
+  // These commands exit with 1 without a failure.
   const isOfStopped = command === "explain" && when === "the fleet has stopped";
   const isFinding = command === "status --check" || isOfStopped || (command === "diff" && status === 1);
   if (!withJson || isFinding || (command.includes("--timeout 0.5") && command.includes("-f"))) return undefined;

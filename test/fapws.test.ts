@@ -323,7 +323,7 @@ describe("a FAPWS start script", () => {
       reader.read(0);
       return reader.readableLength > 0;
     });
-    // It occupies at most one instance: its response exceeds what the balancer buffers per client.
+    // The reader occupies at most one instance: its response exceeds what the balancer buffers per client.
     for (let turn = 0; turn < 6; turn++) expect((await get(port, "/hello")).body).toBe("Hello world!!");
     halfPost.close();
     reader.destroy();

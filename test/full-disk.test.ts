@@ -34,7 +34,7 @@ describe.each(RUNTIMES)("on a full disk on %s", (runtime) => {
     const before = await project.status();
     const ballast = join(project.runDir, "ballast");
     expect(() => writeFileSync(ballast, Buffer.alloc(16 << 20))).toThrow("ENOSPC");
-    // Both instances, several times each.
+    // Both instances get several requests.
     for (let n = 0; n < 6; n++) expect((await get(project.port, "/")).body).toBe("served");
     // An operation is not recorded, but done all the same.
     const unsaved = /warning: .*state\.json cannot be written: .*; if the supervisor ends now/;

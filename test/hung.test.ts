@@ -103,7 +103,7 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
       const stalled = (name: string) => (slots.get(name)?.stalledMs ?? 0) > 0 && (slots.get(name)?.inFlight ?? 0) > 0;
       return (stalled("fetch.1") || stalled("fetch.2")) && stalled("node.1");
     });
-    // Both at once, because a process that is blocked for hangAfterMs is killed.
+    // At the same time, because a process that is blocked for hangAfterMs is killed.
     const [shown, dashboard] = await Promise.all([
       project.cli(["status", "--wide"]),
       project.cli(["top", "--plain", "--once"]),
@@ -113,7 +113,7 @@ describe.each(RUNTIMES)("hung processes on %s", (runtime) => {
     expect(dashboard.output).toMatch(/^ node\.1 +stalled \d+ ?s/m);
     // Otherwise the balancer sends them to another instance when the first one is killed.
     for (const connection of blocked) connection.close();
-    // It waits behind the first request, whose client has disconnected.
+    // This request waits behind the first one, whose client has disconnected.
     const waits = await RawConnection.open(project.port);
     waits.write("GET /node/waits HTTP/1.1\r\nHost: x\r\n\r\n");
     if (runtime === "node") expect((await project.cli(["dump", "node.1", "--stack"])).output).toContain("block");
@@ -183,7 +183,7 @@ test("a response that is owed for too long costs its process, in pools that limi
           requestTimeoutMs: 0,
           drainTimeoutMs: 300,
         },
-        // It is restarted before that.
+        // This pool is restarted before the request's deadline.
         restarted: {
           wsgi: "site_app",
           instances: 1,
@@ -269,7 +269,7 @@ test("a response that is owed for too long costs its process, in pools that limi
   const { uptimeSeconds } = await project.status();
   const later = await project.statusWhere("it to be looked at again", (now) => now.uptimeSeconds > uptimeSeconds + 2);
   expect(later.pools[3]?.instances).toMatchObject([{ name: "patient.1", attempt: 1, state: "ready", lastExit: null }]);
-  // Its exit was requested.
+  // The restart requested the exit of this process.
   expect(ends["restarted.1"]).toBeNull();
   const { stdout } = await project.cli(["events"]);
   for (const name of ["wsgi\\.1", "wsgi\\.2", "restarted\\.1"])

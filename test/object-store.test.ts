@@ -34,7 +34,7 @@ describe("on bun, with SQLite", () => {
     const anybody = (fields: object, query = "") => s3.send("GET", `/public/page.html${query}`, { ...fields });
     const open = await anybody({ range: "bytes=3-" });
     expect([open.status, open.text, open.headers["content-type"]]).toEqual([206, "hello", "text/html"]);
-    // Their validators are those of signed requests.
+    // The validators of public responses are those of signed requests.
     const { etag, "last-modified": modified } = (await s3.request("HEAD", "/public/page.html")).headers;
     const [same, other] = [{ "if-none-match": etag }, { "if-match": '"other"' }];
     expect(open.headers).toMatchObject({ etag, "last-modified": modified });

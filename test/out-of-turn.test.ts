@@ -156,7 +156,7 @@ test("no request fails by what an operator does to an instance, and it stays ove
   });
   await goOn();
 
-  // All settings are undone, even for new processes of a reload.
+  // The settings can be undone, even for new processes of a reload.
   for (const name of ["web.2", "api.2", "cmd.2", "spare.1"])
     expect(await project.turn("undrain", name)).toMatchObject({
       code: 0,

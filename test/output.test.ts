@@ -223,7 +223,7 @@ describe.each(RUNTIMES)("output on %s", (runtime) => {
         cwd: project.folder,
         env: project.startEnvironment(),
       });
-    // Its disk as seen from here: each check with a command inside would take a process or two.
+    // The fleet's disk as seen from here. Checks with commands inside would take a process or two each.
     const seen = `/proc/${project.foregroundPid}/root${runDir}`;
     const status = async () => JSON.parse(await askControl(`${seen}/control.sock`, "/v1/status")) as Status;
     await waitFor("the disk to be full", async () => {

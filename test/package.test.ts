@@ -189,7 +189,7 @@ async function emptyFolder(app: string, type: "commonjs" | "module") {
   mkdirSync(join(home, "home"));
   rmSync(join(home, "paceline.config.json"));
   project.write("package.json", JSON.stringify({ private: true, type }));
-  // npm tells its scripts; asking npm takes half a second of CPU time.
+  // npm sets this variable for its scripts. To ask npm takes half a second of CPU time.
   const cache = process.env.npm_config_cache ?? (await run("npm", ["config", "get", "cache"])).stdout.trim();
   const env = {
     ...project.startEnvironment(),

@@ -93,7 +93,7 @@ test("a full disk ends no Python instance: a view that raises gets 500, one that
     const statuses: [string, number][] = [];
     for (const path of ["fill", "raise", "chat", "hop", "short", "raise", "break", "raise", "hop"]) {
       if (path !== "short") statuses.push([path, (await get(project.port, `/${pool}/${path}`)).status]);
-      // Its connection ends early.
+      // The connection of this response ends early.
       else if (pool !== "fapws") await get(project.port, `/${pool}/${path}`).catch(() => {});
     }
     const ok = (path: string): [string, number] => [path, 200];

@@ -48,7 +48,7 @@ async function rehearsed(
   return rehearse({ start: { cwd }, forMs: 3_000, paths: [], signal, onProgress: () => {}, ...how });
 }
 
-// They wait most of the time.
+// Concurrent, because these tests mostly wait.
 describe.concurrent("paceline rehearse", () => {
   test("names what is wrong with each broken app", async (context) => {
     const apps = Object.keys(BROKEN);

@@ -28,7 +28,7 @@ describe.each(RUNTIMES)("reload on %s", (runtime) => {
     project.writeConfig({ env: { FROM_CONFIG: "config-2" }, instances: 3 });
     const reloaded = await project.cli(["reload"]);
     expect(`${reloaded.code} ${reloaded.output}`).toMatch(/^0 /);
-    // Each of the three gets its turn.
+    // Each of the three instances gets a request.
     for (let turn = 0; turn < 3; turn++) expect((await get(project.port)).body).toBe("code-2 file-2 config-2");
     const status = await project.ready();
     expect(status.pools[0]).toMatchObject({ wanted: 3, ready: 3 });

@@ -154,7 +154,7 @@ describe("a generation that never got ready, in a pool that has served", () => {
     for (const operate of [() => project.reload(), () => project.restart()])
       expect(await operate()).toMatchObject({ code: 0, output: expect.stringMatching(stopped) });
     project.write(".broken", "");
-    // It starts the number of instances in the config.
+    // A restart starts the number of instances in the config.
     expect((await project.restart("web")).code).toBe(1);
     const { pools } = await project.statusWhere(
       "more tries than the budget has",

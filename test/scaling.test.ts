@@ -97,7 +97,7 @@ test("the size follows the load within its bounds, useless instances are taken b
     /web +is being scaled from \d to \d: .*requests\/s with \d.*(something else|CPUs).* no growth for 600 s/;
   await waitFor("instances to be taken back", async () => useless.test(await project.events()), { deadlineMs: 90_000 });
 
-  // It started with this many.
+  // The pool was started with this number.
   expect((await project.status()).pools[2]).toMatchObject({ name: "early", wanted: 2, scaling: { last: null } });
   const under = await project.cli(["scale", "early", "-5"]);
   expect([under.code, under.output]).toEqual([

@@ -111,7 +111,7 @@ describe.each(RUNTIMES)("a blocked instance on %s", (runtime) => {
       await waitFor("all GETs to be answered", () => asked.of("get").length === gets.length, {
         details: () => JSON.stringify(asked.responses),
       });
-      // All of them before the blocking request.
+      // All GETs were responded to before the blocking request.
       expect(asked.of("block")).toEqual([]);
       expect(asked.of("get").filter(({ status, by }) => status !== 200 || by === blocked)).toEqual([]);
 

@@ -164,7 +164,7 @@ describe("another version", () => {
     expect(middle.pid).not.toBe(before.pid);
     const pids = (status: typeof before) => status.pools.flatMap(({ instances }) => instances.map(({ pid }) => pid));
     expect(pids(middle)).toEqual(pids(before));
-    // They say it when they find the new supervisor.
+    // The instances report their version when they find the new supervisor.
     const known = await project.statusWhere("all versions", (status) => !versions(status).includes(null));
     expect(new Set(versions(known))).toEqual(new Set([before.version]));
     for (const [index, socket] of sockets.entries()) {

@@ -177,7 +177,7 @@ describe.each(RUNTIMES)("who is asking, on %s", (runtime) => {
     }
     expect(await exchange(stranger, "/static/..%2f..%2fasks.py", plain)).toMatch(/^HTTP\/1\.1 400 /);
 
-    // Each appends to its client's own claims.
+    // Each front appends to what its client claims.
     const front = await freePort();
     if (hasProgram("nginx")) await startFront(project, "nginx", front, nginxConfig(project.folder, front, socket));
     else console.log("left out, not installed: nginx");

@@ -42,7 +42,7 @@ function attack(port, name, target) {
   // With CPU time of others it would check its 4,000 connections continuously, but real attackers have their own CPUs.
   const [program, ...words] = inIdleClass(["slowhttptest", ...args, "-u", `http://127.0.0.1:${port}${target}`]);
   const child = endsWithProgram(spawn(program, words, { stdio: ["ignore", "pipe", "ignore"] }));
-  // It exits by itself when all of its connections are closed.
+  // The program exits by itself when all of its connections are closed.
   const ended = once(child, "exit");
   let output = "";
   child.stdout.setEncoding("latin1").on("data", (text) => {

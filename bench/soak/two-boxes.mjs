@@ -91,7 +91,7 @@ function processesIn(name) {
   try {
     return execFileSync("ip", ["netns", "pids", name], { encoding: "utf8" }).split("\n").filter(Boolean).map(Number);
   } catch {
-    return []; // return []; // It was never created.
+    return []; // return []; // The namespace was never created.
   }
 }
 
@@ -112,7 +112,7 @@ function cleanUp() {
     try {
       ip("netns", "delete", name);
     } catch {
-      // It was never created.
+      // The namespace was never created.
     }
   }
   rmSync(folder, { recursive: true, force: true });
@@ -280,7 +280,7 @@ const PHASES = [
     isRolled: false,
     isLong: true,
     async act() {
-      // It receives from the front and cannot send anything, not even that it is gone.
+      // The machine receives from the front but cannot send anything, not even that it is gone.
       ip("-n", nameOf(1), "route", "add", "blackhole", `${frontAddressOf(1)}/32`);
       await seenAs(1, "^DOWN");
       await wait(1000 * Math.max(SECONDS, 10));

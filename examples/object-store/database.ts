@@ -96,7 +96,7 @@ interface Sql {
   end(options: { timeout: number }): Promise<void>;
 }
 
-/** Its server keeps its own reserve for a full disk. */
+/** PostgreSQL. Its server keeps its own reserve for a full disk. */
 export class Postgres implements Database {
   private constructor(private readonly sql: Sql) {}
 

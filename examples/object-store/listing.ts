@@ -25,7 +25,7 @@ export async function listPage<Entry extends { key: string }>(
   query: (from: string, to: string | undefined, limit: number) => Promise<Entry[]>,
 ): Promise<ListPage<Entry>> {
   const page: ListPage<Entry> = { objects: [], commonPrefixes: [], next: undefined };
-  // This is what S3 responds.
+  // S3 responds with an empty page too.
   if (most === 0) return page;
   const to = behindPrefix(prefix);
   // The rest of a common prefix is skipped, however many keys it has.

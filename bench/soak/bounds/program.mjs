@@ -20,7 +20,7 @@ const WRONGS = {
   after: ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", CHUNK],
 };
 
-// This program is a peer.
+// Peers run in the idle class, and this program is one.
 becomeIdleClass();
 net
   .createServer((client) => {

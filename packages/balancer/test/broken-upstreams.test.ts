@@ -119,7 +119,7 @@ describe.each(RUNTIMES)("a server that is not ours, behind a balancer on %s", (r
   ])("gets no further request on the same connection after %s %j", async (method, head) => {
     const spoiled = new Set<net.Socket>();
     serve = (socket, request) => {
-      // Its forbidden body arrives late.
+      // The forbidden body of a bodiless response arrives late.
       if (!request.includes("/bodiless")) return void socket.write(spoiled.has(socket) ? whole("evil") : OK);
       socket.write(head);
       spoiled.add(socket);

@@ -151,7 +151,7 @@ describe.each(SETUPS)("compression on %s over %s", (runtime, protocol) => {
     const client = await RawClient.connect(balancer.port);
     client.socket.pause();
     await client.send(ask("Connection: close\r\n"));
-    // Its bytes wait, so it counts as a client that does not read.
+    // The response's bytes wait, so the client counts as one that does not read.
     await balancer.reports(({ inFlight }) => inFlight === 1);
     client.socket.resume();
     await client.ended();

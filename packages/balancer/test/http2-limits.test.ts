@@ -132,7 +132,7 @@ describe.concurrent.each([
     // The response and the reset may be read together.
     const closed = once(slow, "close").catch(() => {});
     await once(slow, "response");
-    // It reads nothing, so node:http2 opens no window.
+    // The client reads nothing, so node:http2 opens no window.
     await closed;
     expect(slow.rstCode).toBe(http2.constants.NGHTTP2_INTERNAL_ERROR);
     expect(await outcome(ask({}))).toBe("200");

@@ -838,7 +838,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
     });
 
     it("pings a quiet instance with work, and does not move its requests if it replies", async () => {
-      // It pings long before that.
+      // The balancer pings long before this time.
       await start({ stallAfterMs: 10_000 });
       const [first, second] = await serve(silent, { onRequest: respondAll });
       const asking = await together(() => Promise.all(["/1", "/2", "/3", "/4"].map(get)));

@@ -134,7 +134,7 @@ describe.concurrent.each(CLIENT_SETUPS)("limits on %s over %s", (runtime, protoc
     await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     await upstream.until(({ connections }) => connections.some(({ socket }) => socket.destroyed), "the cut");
     const { errorsTotal } = await balancer.reports(({ connections, inFlight }) => connections === 0 && inFlight === 0);
-    // It is the client's fault.
+    // A slow client is no error of the balancer.
     expect(errorsTotal).toBe(before);
     client.destroy();
   });

@@ -198,7 +198,7 @@ describe.concurrent.each(CLIENT_RUNTIMES)(
   },
 );
 
-// All at once, because it mostly waits.
+// All cases at once, because they mostly wait.
 test.concurrent.each(CLIENT_RUNTIMES)(
   "a pause of the balancer does not count: what arrived in the meantime is read first, on %s",
   async (runtime) => {

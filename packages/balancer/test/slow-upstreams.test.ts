@@ -24,7 +24,7 @@ function slowDown(upstream: ScriptedUpstream): void {
   }
 }
 
-// All at once, because it mostly waits.
+// All cases at once, because they mostly wait.
 it.concurrent.each(SETUPS)(
   "a slow upstream is awaited while it accepts pieces, before its response and during it, on %s over %s",
   async (runtime, protocol) => {

@@ -372,7 +372,7 @@ groups.each(RUNTIMES)("large bodies for instances that take one request at a tim
   it("of responses are given up when the client reads nothing, or when their instance is lost", async () => {
     await start({ maxSpoolBytes: 100_000_000, sendTimeoutMs: 300 });
     const idle = await getUnread("/large");
-    // It may be cut off before anybody can examine its file.
+    // The client may be cut off before the test can examine the file.
     await balancer.reports(({ inFlight, requestsTotal }) => inFlight === 0 && requestsTotal === 1);
     await nothingIsLeft();
     idle.socket.resume();

@@ -220,7 +220,7 @@ describe.each(RUNTIMES)("tcp mode on %s", (runtime) => {
     await third.send("x");
     first?.destroy();
     await third.until(({ received }) => received === "a x", "the place that was left");
-    // Other processes, without that limit.
+    // These are other processes, without that limit.
     await follow(described().map(({ id, ...more }) => ({ ...more, id: id.replace("#1", "#2") })));
     for (let n = 0; n < 6; n++) await greeted();
     const ninth = await connect();

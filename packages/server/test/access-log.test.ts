@@ -83,7 +83,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         await started.close();
       }
     };
-    /** One of each kind, for all tests. */
+    /** One server of each kind, for all tests. */
     const running = new Map<string, Promise<Logged>>();
     const loggedBy = (kind: string): Promise<Logged> => {
       const logged = running.get(kind) ?? (starts[kind] as () => Promise<Logged>)();

@@ -81,7 +81,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       drain();
       expect(await exited).toEqual(end);
       expect(notes()).toEqual(["# beforeDrain", "# SIGTERM ends"]);
-      // All earlier messages have arrived.
+      // When this message arrives, all earlier messages have arrived.
       await supervisor.hears("stats");
     });
 

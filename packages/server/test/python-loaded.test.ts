@@ -16,7 +16,7 @@ const SMAPS = [
   { at: 0x50000000, mode: "rw-s", inode: 0, sizeMB: 8, anonymous: 8 * MB, name: "", isLoaded: false },
   { at: 0x60000000, mode: "rw-p", inode: 77, sizeMB: 8, anonymous: 8 * MB, name: "/usr/lib/a b.so", isLoaded: false },
   { at: 0x70000000, mode: "rw-p", inode: 0, sizeMB: 8, anonymous: 8 * MB, name: "[stack]", isLoaded: false },
-  // It contains no complete huge page.
+  // This mapping contains no complete huge page.
   { at: 0x80100000, mode: "rw-p", inode: 0, sizeMB: 2, anonymous: 2 * MB, name: "", isLoaded: false },
 ];
 

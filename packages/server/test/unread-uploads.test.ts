@@ -57,7 +57,7 @@ describe.concurrent.each(RUNTIMES)("a client that disconnects while its upload i
     onTestFinished(() => supervisor.close());
     const spec = STYLE === "fetch" ? { protocol: "http1" } : { protocol: "lane", style: "node" };
     const program: Program = supervisor.spawn(runtime, "unread.mjs", spec, { STYLE });
-    // They run from the last to the first.
+    // These hooks run from the last to the first.
     onTestFinished(() => program.end());
     await supervisor.hears("ready");
     const { later, takenBytes } = await leave(supervisor.target, { line: (pattern) => program.line(pattern) });

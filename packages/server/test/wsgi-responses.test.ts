@@ -71,7 +71,7 @@ test("each block is sent as soon as it exists", async (context) => {
   await wire.gets(/5\r\nfirst\r\n$/);
   wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
   writeFileSync(next, "");
-  // It is not sent if the next request has already arrived.
+  // The line is not sent if the next request has already arrived.
   await wire.gets(/first\r\n6\r\nsecond\r\n0\r\n\r\nHTTP\/1\.1 200 OK\r\n[^|]*hello$/);
 });
 

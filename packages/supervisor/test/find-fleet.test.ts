@@ -229,7 +229,7 @@ describe("fleets on bun", () => {
     };
     await refused(bait, /permission denied: .*\.paceline is open to others \(mode 0755\)/);
     await refused(link, /permission denied: .*link is a symbolic link/);
-    // It is not read in a parent folder.
+    // Nor is the run directory of a parent folder used.
     expect((await paceline(folder, "reload", "--update-env")).code).toBe(3);
     // Nor behind a link in a state folder that others could have written.
     mkdirSync(state, { mode: 0o700 });

@@ -335,7 +335,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
   });
 
   single("a restart of all pools that meets a reload of one ends, and so does the reload", async () => {
-    // Its replacements wait for the file, so that the restart stays at web until the reload is in progress.
+    // The replacements of web wait for the file, so that the restart stays there until the reload is in progress.
     const folder = makeFolder();
     const gate = join(folder, "gate");
     const web = pool("web", "gated", 2, { env: { GATE: gate } });
@@ -491,7 +491,7 @@ describe.each(RUNTIMES)("the supervisor on %s", (runtime) => {
       const log = await supervisor.call<LogLine[]>("recentLog", "web.1");
       return Number(/line (\d+)/.exec(log.at(-1)?.text ?? "")?.[1] ?? 0);
     };
-    // Each check costs as much as the lines.
+    // Rarely, because each check costs as much as the lines.
     await expect.poll(lastLine, { interval: 200 }).toBeGreaterThan(10_000);
     // Without the limit it would have more than 1 MB by now, and continue to grow.
     await expect.poll(() => statSync(join(supervisor.directory, "web.1#1.out")).blocks * 512).toBeLessThan(500_000);
@@ -503,7 +503,7 @@ function openFiles(pid: number): string[] {
     try {
       return [readlinkSync(`/proc/${pid}/fd/${fd}`)];
     } catch {
-      // It was closed between the two checks.
+      // The descriptor was closed in the meantime.
       return [];
     }
   });

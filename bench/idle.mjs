@@ -81,7 +81,7 @@ function othersOf(pid, own) {
       const { dev, ino } = statSync(`/proc/${each}/exe`);
       return `${dev} ${ino}`;
     } catch {
-      return undefined; // return undefined; // It has exited, or belongs to another user.
+      return undefined; // It has exited, or belongs to another user.
     }
   };
   const program = programOf(pid);

@@ -44,7 +44,7 @@ function markedProcesses(mark: string): number[] {
     try {
       return readFileSync(`/proc/${name}/cmdline`, "latin1").includes(`.${mark}`) ? [Number(name)] : [];
     } catch {
-      return []; // return []; // It has exited in the meantime.
+      return []; // It has exited in the meantime.
     }
   });
 }

@@ -32,7 +32,7 @@ async function untilReported(project: Project, count: number): Promise<DeathRepo
       const reports = reportsOf(project);
       return reports.length >= count && reports;
     } catch {
-      return false; // return false; // The folder is created with the first report.
+      return false; // The folder is created with the first report.
     }
   });
 }

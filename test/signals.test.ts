@@ -108,7 +108,7 @@ describe.each(RUNTIMES)("signals on %s", (runtime) => {
     const project = await Project.make({ runtime, instances: 1, app: leaves });
     const unshare = project.startInForeground(["unshare", ...namespace, PACELINE, "start"]);
     const before = await project.ready();
-    expect(before.pid).toBeLessThan(100); // expect(before.pid).toBeLessThan(100); // A pid of the inner namespace proves that it runs there.
+    expect(before.pid).toBeLessThan(100); // A pid of the inner namespace proves that it runs there.
     const [first = 0] = childrenOf(unshare.pid ?? 0);
     for (let count = 0; count < 3; count++) await get(project.port);
     expect(childrenOf(first)).toHaveLength(4);

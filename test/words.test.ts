@@ -93,6 +93,15 @@ describe("comments in the source", () => {
       );
     expect(found).toEqual([]);
   });
+
+  test("do not repeat the code before them", () => {
+    const found = sources.flatMap(([path, text]) =>
+      [...text.matchAll(/^\s*(\S.*?) +\/\/ (.*)$/gm)]
+        .filter(([, code, comment]) => comment?.startsWith(code as string))
+        .map(([line]) => `${path}: ${line.trim()}`),
+    );
+    expect(found).toEqual([]);
+  });
 });
 
 test("links of the repository's pages lead to files and headings", () => {

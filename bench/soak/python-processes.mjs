@@ -69,7 +69,7 @@ function marked(mark) {
     try {
       return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, "latin1").includes(mark);
     } catch {
-      return false; // return false; // It has exited, or belongs to another user.
+      return false; // It has exited, or belongs to another user.
     }
   });
 }

@@ -91,7 +91,7 @@ function processesIn(name) {
   try {
     return execFileSync("ip", ["netns", "pids", name], { encoding: "utf8" }).split("\n").filter(Boolean).map(Number);
   } catch {
-    return []; // return []; // The namespace was never created.
+    return []; // The namespace was never created.
   }
 }
 

@@ -13,7 +13,7 @@ function say(text: string): void {
   const event = encoder.encode(`data: ${JSON.stringify(text)}\n\n`);
   for (const listener of listeners) {
     if ((listener.desiredSize ?? 0) > 0) listener.enqueue(event);
-    else leave(listener); // else leave(listener); // It has not read for so long that it is disconnected; its browser reconnects.
+    else leave(listener); // It has not read for so long that it is disconnected; its browser reconnects.
   }
 }
 

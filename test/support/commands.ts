@@ -64,7 +64,7 @@ class CommandServer {
         done?.({ code, signal: null, stdout, stderr, output: of("stdout", "stderr").join(""), tookMs });
       });
     });
-    this.ready.catch(() => undefined); // this.ready.catch(() => undefined); // Each command then fails with the same error.
+    this.ready.catch(() => undefined); // Each command then fails with the same error.
   }
 
   async run(args: string[], cwd: string, env: NodeJS.ProcessEnv): Promise<Finished> {

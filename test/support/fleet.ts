@@ -250,7 +250,7 @@ export class Project {
     const keep = (text: string) => {
       this.output += text;
     };
-    child.stdin.on("error", () => undefined); // child.stdin.on("error", () => undefined); // It may exit before it has read everything.
+    child.stdin.on("error", () => undefined); // It may exit before it has read everything.
     child.stdout.setEncoding("utf8").on("data", keep);
     child.stderr.setEncoding("utf8").on("data", keep);
     this.#foreground = child;
@@ -368,7 +368,7 @@ export class Project {
       try {
         return lstatSync(join(this.folder, name)).isSocket();
       } catch {
-        return false; // return false; // It has disappeared in the meantime.
+        return false; // It has disappeared in the meantime.
       }
     });
   }

@@ -82,7 +82,7 @@ export class Load {
     };
     this.#child = fork(CLIENT, [JSON.stringify(filled)], {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
-      execArgv: [], // execArgv: [], // The arguments of vitest are of no use to it.
+      execArgv: [], // The arguments of vitest are of no use to it.
     });
     this.#child.on("message", (message: { final: boolean; counts: LoadCounts }) => {
       this.counts = message.counts;

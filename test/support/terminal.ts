@@ -34,7 +34,7 @@ function readToTheEnd(pty: IPty): (output: string) => string {
     try {
       writeSync(held, END);
     } catch {
-      setTimeout(writeEnd, 10); // setTimeout(writeEnd, 10); // The terminal is full, and is being read.
+      setTimeout(writeEnd, 10); // The terminal is full, and is being read.
     }
   };
   // node-pty calls it 200 ms after the command's exit.

@@ -225,7 +225,7 @@ class History {
     try {
       process.kill(pid, signal);
     } catch {
-      return undefined; // return undefined; // It has exited in the meantime.
+      return undefined; // It has exited in the meantime.
     }
     this.note(`${signal} to ${name} (${pid})`);
     this.deeds++;

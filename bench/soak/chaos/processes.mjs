@@ -31,7 +31,7 @@ export function read(file) {
   try {
     return readFileSync(file, "utf8");
   } catch {
-    return ""; // return ""; // The process has exited, or belongs to another user.
+    return ""; // The process has exited, or belongs to another user.
   }
 }
 

@@ -37,7 +37,7 @@ const openFiles = (pid: number) =>
     try {
       return readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(site.root);
     } catch {
-      return false; // return false; // It was closed in the meantime.
+      return false; // It was closed in the meantime.
     }
   }).length;
 

@@ -32,7 +32,7 @@ function openFiles(pid: number): string[] {
       const target = readlinkSync(`/proc/${pid}/fd/${fd}`);
       return target.startsWith(site.root) ? [target] : [];
     } catch {
-      return []; // return []; // It was closed in the meantime.
+      return []; // It was closed in the meantime.
     }
   });
 }

@@ -245,7 +245,7 @@ class FleetSupervisor extends FleetView implements Supervisor {
     try {
       return this.parts.sockets.map(({ fd }) => fd);
     } catch {
-      return []; // return []; // Only balancers of an earlier supervisor have the sockets.
+      return []; // Only balancers of an earlier supervisor have the sockets.
     }
   }
 

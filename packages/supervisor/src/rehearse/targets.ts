@@ -15,7 +15,7 @@ function isDriven({ kind, serves, relayed }: PoolConfig): boolean {
   return serves && kind !== "proxy" && relayed.internalRoots === undefined;
 }
 
-/** @param paths paths that the user has named, in place of those in the configuration */
+/** @param paths named by the user in place of those in the configuration */
 export function targetsOf(pools: readonly PoolConfig[], paths: readonly string[]): Target[] {
   if (paths.length > 0) {
     return paths.slice(0, MAX_TARGETS).flatMap((path) => {

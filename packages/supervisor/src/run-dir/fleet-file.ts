@@ -86,7 +86,7 @@ export function readFleetFile(path: string): FleetFile | undefined {
     const record = JSON.parse(buffer.toString("utf8", 0, length)) as FleetFile;
     return isRecord(record) ? record : undefined;
   } catch {
-    return undefined; // return undefined; // For example cut off because the disk was full.
+    return undefined; // For example cut off because the disk was full.
   } finally {
     closeSync(fd);
   }

@@ -132,7 +132,7 @@ function isRootAgain({ gid }: FleetUser): boolean {
       attempt();
       return true;
     } catch {
-      return false; // return false; // As it should be.
+      return false; // As it should be.
     }
   });
 }

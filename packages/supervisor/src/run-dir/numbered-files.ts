@@ -100,7 +100,7 @@ function unsortedNamesIn(folder: string): string[] {
   try {
     return readdirSync(folder).slice(0, MAX_ENTRIES);
   } catch {
-    return []; // return []; // The folder does not exist yet.
+    return []; // The folder does not exist yet.
   }
 }
 
@@ -138,7 +138,7 @@ function readDocument<Document>(path: string, isDocument: (value: unknown) => va
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch {
-    return undefined; // return undefined; // Removed in the meantime, or not ours.
+    return undefined; // Removed in the meantime, or not ours.
   }
   try {
     const { size } = fstatSync(fd);

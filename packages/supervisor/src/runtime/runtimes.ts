@@ -38,7 +38,7 @@ function packagedBun(): string | undefined {
     const program = join(dirname(createRequire(import.meta.url).resolve(manifest)), "bin", "bun");
     return isProgram(program) ? program : undefined;
   } catch {
-    return undefined; // return undefined; // The package is optional, and does not exist for every platform.
+    return undefined; // The package is optional, and does not exist for every platform.
   }
 }
 

@@ -85,7 +85,7 @@ function kernelMessages(): string[] {
   try {
     fd = openSync("/dev/kmsg", constants.O_RDONLY | constants.O_NONBLOCK);
   } catch {
-    return messages; // return messages; // Not root, or in a container.
+    return messages; // Not root, or in a container.
   }
   const record = Buffer.alloc(8192);
   try {

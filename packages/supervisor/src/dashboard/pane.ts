@@ -139,21 +139,19 @@ export function logLines(
       log.lines.length === 0 ? nothing : ` ${LEVEL_WORDS[log.level]}: none of ${log.lines.length} lines; 1 shows all`;
     return [fitLine([segment(text, "dim")], width)];
   }
-  const isOne = owner?.includes(".") === true && shown.every(({ name }) => name === owner);
-  const nameWidth = isOne
-    ? 0
-    : widest(
-        shown.map(({ name }) => name),
-        width,
-      );
+  // The title of a process's log has its name.
+  const nameOf = ({ name }: LogLine) => (name === owner && name.includes(".") ? "" : name);
+  const nameWidth = widest(shown.map(nameOf), width);
   const most = log.wraps ? height : 1;
-  return shown.flatMap((line) => entryLines(logEntry(line, nameWidth, log.search), width, most)).slice(-height);
+  return shown
+    .flatMap((line) => entryLines(logEntry(line, nameOf(line), nameWidth, log.search), width, most))
+    .slice(-height);
 }
 
-function logEntry(line: LogLine, nameWidth: number, search: string): Entry {
+function logEntry(line: LogLine, name: string, nameWidth: number, search: string): Entry {
   const level = levelOf(line);
   const style = LEVEL_STYLE[level];
-  const who = nameWidth === 0 ? [] : [segment(`${fitName(line.name, nameWidth)} `, "accent")];
+  const who = nameWidth === 0 ? [] : [segment(`${fitName(name, nameWidth)} `, "accent")];
   const mark = level === "info" ? " " : "!";
   const text = clean(line.text.slice(0, MAX_CHARACTERS));
   return {

@@ -175,7 +175,7 @@ function groupRow({ name, pool, processes, figures }: Group, { columns, series, 
     h(
       "th",
       { scope: "rowgroup" },
-      name,
+      shortened(name),
       pool !== null && h("span", { class: "routes" }, pool.routes.join(" ")),
       pool !== null &&
         state.mayWrite &&
@@ -216,6 +216,12 @@ export function changeOf({ rollout, deploy, instances, requestsPerSecond }: Pool
   return stateBadge("starting", `${rollout.kind} ${rollout.done} of ${rollout.total}`);
 }
 
+/** Returns a name whose number stays visible if the name is cut. */
+function shortened(name: string): Child[] {
+  const [pool, ...number] = name.split(/(?=\.)/);
+  return [h("span", { class: "pool-name", title: name }, pool), number];
+}
+
 function processRow(process: Process, max: number, { columns, series, scales, span }: Context): Node {
   const { name } = process;
   const state = stateOf(process);
@@ -223,7 +229,7 @@ function processRow(process: Process, max: number, { columns, series, scales, sp
   return h(
     "tr",
     { key: name, class: `process ${state}` },
-    h("th", { scope: "row" }, link(hrefOf({ view: "instance", name }), name)),
+    h("th", { scope: "row" }, link(hrefOf({ view: "instance", name }), shortened(name))),
     h("td", {}, stateBadge(state)),
     columns.map(({ key, figure }) => {
       const drawn = {

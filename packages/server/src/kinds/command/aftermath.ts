@@ -4,8 +4,10 @@ import type { SocketAddress } from "@paceline/wire";
 import {
   commandLineOf,
   endLeftoverProcesses,
+  errorLineIn,
   errorLineOf,
   findLeftoverProcesses,
+  isOrdinaryLine,
   type Spawn,
 } from "@paceline/wire/proc";
 
@@ -26,7 +28,7 @@ export function storyOf(
     const what = `pid ${first} (${commandLineOf(first)})${more}, which ${others.length === 0 ? "was" : "were"} killed`;
     return `${program} went into the background as ${what}: make it stay in the foreground`;
   }
-  const lastLine = errorLineOfOutput(0, wasReady ? SAID_AT_END_MS : Number.POSITIVE_INFINITY);
+  const lastLine = errorLineOfOutput(0, wasReady ? SAID_AT_END_MS : Number.POSITIVE_INFINITY, code);
   return `${program} ended ${when}${lastLine === "" ? "" : `: ${lastLine}`}`;
 }
 
@@ -51,8 +53,9 @@ export function outputSize(): number {
 /**
  * Returns the last error line after this byte; empty if there is none or the output cannot be read.
  * @param forMs the output must have changed within this time, in milliseconds
+ * @param code the exit code: of a program that exited with 0, the last line is no error
  */
-export function errorLineOfOutput(from = 0, forMs = Number.POSITIVE_INFINITY): string {
+export function errorLineOfOutput(from = 0, forMs = Number.POSITIVE_INFINITY, code: number | null = null): string {
   let fd: number | undefined;
   try {
     fd = openSync(OUTPUT, "r");
@@ -60,7 +63,9 @@ export function errorLineOfOutput(from = 0, forMs = Number.POSITIVE_INFINITY): s
     if (Date.now() - mtimeMs > forMs) return "";
     const bytes = Buffer.alloc(Math.max(0, Math.min(READ_BYTES, size - from)));
     readSync(fd, bytes, 0, bytes.length, size - bytes.length);
-    return errorLineOf(bytes.toString().split("\n"));
+    const lines = bytes.toString().split("\n");
+    const line = code === 0 ? errorLineIn(lines) : errorLineOf(lines);
+    return isOrdinaryLine(line) ? "" : line;
   } catch {
     return ""; // There is no /proc.
   } finally {

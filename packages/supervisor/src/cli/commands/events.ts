@@ -9,7 +9,7 @@ export const events: DefineCommand = (program, action) => {
     .description("show the events of the fleet")
     .argument("[name]", "only this instance, pool or balancer")
     .option("-f, --follow", "continue with new events")
-    .option("-n, --lines <count>", "begin with this many events", parseLines, 100);
+    .option("-n, --lines <count>", "begin with the last events, this many", parseLines, 100);
   withTimeout(withJson(withFleet(command))).action(
     action(async (name: string | undefined, options: FollowOptions) => {
       const [{ follow }, { eventOf, formatEvent }] = await Promise.all([

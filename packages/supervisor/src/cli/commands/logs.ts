@@ -9,7 +9,7 @@ export const logs: DefineCommand = (program, action) => {
     .description("show the output of the instances and their events")
     .argument("[name]", "only this instance or pool; paceline for the supervisor's own lines")
     .option("-f, --follow", "continue with new lines")
-    .option("-n, --lines <count>", "begin with this many lines", parseLines, 100);
+    .option("-n, --lines <count>", "begin with the last lines, this many", parseLines, 100);
   withTimeout(withJson(withFleet(command))).action(
     action(async (name: string | undefined, options: FollowOptions) => {
       const [{ follow }, { formatLogLine }] = await Promise.all([import("../follow.js"), import("../format-line.js")]);

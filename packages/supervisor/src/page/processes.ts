@@ -216,10 +216,13 @@ export function changeOf({ rollout, deploy, instances, requestsPerSecond }: Pool
   return stateBadge("starting", `${rollout.kind} ${rollout.done} of ${rollout.total}`);
 }
 
+/** A longer name of a pool may be cut, in characters. */
+const USUAL_NAME = 15;
+
 /** Returns a name whose number stays visible if the name is cut. */
-function shortened(name: string): Child[] {
-  const [pool, ...number] = name.split(/(?=\.)/);
-  return [h("span", { class: "pool-name", title: name }, pool), number];
+function shortened(name: string): Child {
+  const [pool = "", ...number] = name.split(/(?=\.)/);
+  return pool.length <= USUAL_NAME ? name : [h("span", { class: "pool-name", title: name }, pool), number];
 }
 
 function processRow(process: Process, max: number, { columns, series, scales, span }: Context): Node {

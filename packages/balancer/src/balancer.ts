@@ -55,7 +55,7 @@ const QUIET_TICKS = 1000 / TICK_MS;
 /** The maximum time for which a draining balancer accepts the clients in the accept queue. */
 const MAX_ACCEPT_MS = 1000;
 
-/** Also advances while this process waits for the CPU, because peers continue to read then. */
+/** Also advances while this process waits for the CPU, because peers continue to read during that time. */
 const WALL_CLOCK = {
   get now() {
     return performance.now();
@@ -78,7 +78,7 @@ interface BalancerOptions {
   identity?: IdentityRules | undefined;
   /** Reports requests of a recording. Returns false if they cannot be sent. */
   onRecorded(requests: RecordedRequest[], lost: number): boolean;
-  /** Reports sampled requests. Returns false if they cannot be sent. Undefined: none are reported. */
+  /** Reports sampled requests. Returns false if they cannot be sent. If undefined, no requests are reported. */
   onSpans?: ((spans: RecordedSpan[], lost: number) => boolean) | undefined;
   /** Called when a removed upstream has no more connections, or the listening sockets were closed. */
   onChanged(): void;
@@ -357,7 +357,7 @@ export class Balancer {
     }
   }
 
-  /** Accepts the waiting clients, then no more. Current clients get their responses; each connection closes after its current response. */
+  /** Accepts the waiting clients, then no more. Current clients get their responses, after which their connections close. */
   drain(): void {
     if (this.relay.isDraining) return;
     this.relay.isDraining = true;
@@ -372,8 +372,8 @@ export class Balancer {
   }
 
   /**
-   * If this is the last process with the listening socket, closing it resets waiting clients. Node accepts one client in each turn of the
-   * event loop.
+   * If this is the last process with the listening socket, closing the socket resets waiting clients. Node accepts one client in each turn
+   * of the event loop.
    */
   private acceptWaiting(until: number): void {
     const { connectionsTotal: before } = this.counters;

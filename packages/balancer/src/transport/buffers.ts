@@ -3,9 +3,9 @@ import { free, fs } from "@paceline/wire";
 
 interface Received {
   buffer: ArrayBufferLike | undefined;
-  /** Whether part of it waits to be written to a connection, so that it must not be freed yet. */
+  /** Whether a part of the buffer waits to be written to a connection, so that the buffer must not be freed yet. */
   isLent: boolean;
-  /** The number of connections that still have a part of it to write. Only Node's transport counts them. */
+  /** The number of connections that still have a part of the buffer to write. Only Node's transport counts them. */
   lends: number;
   /** The last of these connections. If it is the only one, it frees the buffer after the write. */
   borrower: { borrow(bytes: Uint8Array): void } | undefined;
@@ -50,10 +50,10 @@ const SLAB_BYTES = 65_536;
 /** The first slab is only as large as needed, because many connections queue just a few bytes. */
 const LEAST_SLAB_BYTES = 512;
 
-/** Later slabs are as large as the held bytes, but at most this large: small enough that slow input soon fills them. */
+/** Later slabs are as large as the queued bytes, up to this size, which slow input soon fills. */
 const LEAST_NEXT_SLAB_BYTES = 32_768;
 
-/** Larger slabs are a multiple of this, so that a window of the lane and a little more does not need two. */
+/** The size of a larger slab is a multiple of this, so that a window of the lane and a little more does not need two slabs. */
 const SLAB_STEP_BYTES = 2048;
 
 /** How many slabs are kept for reuse: half a megabyte in total. */
@@ -65,9 +65,9 @@ const spare: Uint8Array[] = [];
 const spareSmall: Uint8Array[] = [];
 
 export class WaitingBytes {
-  /** All slabs but the last are full. */
+  /** All slabs except the last one are full. */
   private readonly slabs: Uint8Array[] = [];
-  /** The start of unsent bytes in the first slab; below, their end in the last slab. */
+  /** Where the unsent bytes start in the first slab, and where they end in the last one. */
   private start = 0;
   private end = 0;
   length = 0;

@@ -26,7 +26,7 @@ import {
   UNIX_BUFFER_BYTES,
 } from "./transport.js";
 
-/** The kernel frees memory of a unix socket when its peer has read a whole piece; one has at most this size. */
+/** The kernel frees memory of a unix socket when its peer has read a whole piece. A piece has at most this size. */
 const UNIX_PIECE_BYTES = 65_536;
 
 /** Up to this size, writes to a client use the system call directly, which costs less than Bun's `write`. */
@@ -52,7 +52,7 @@ export class BunConnection implements Connection {
   private isPlain = true;
   /** The name of a peer on this machine in the kernel's table; empty until it is determined. */
   private peer: string | undefined = "";
-  /** Set for a peer on this machine once its reading matters. */
+  /** Set for a peer on this machine once it matters whether the peer reads. */
   private sureBytes: SureBytes | undefined;
 
   constructor(
@@ -93,7 +93,7 @@ export class BunConnection implements Connection {
     return this.waiting === null ? 0 : this.waiting.heldBytes;
   }
 
-  // Below zero for a unix socket until its peer has read, because the kernel's count exceeds the number of bytes written.
+  // Below zero for a unix socket until its peer has read, because the kernel counts more bytes than were written.
   get progressBytes(): number {
     const { localPeer } = this;
     return this.leftBytes - (localPeer === undefined ? 0 : unreadOfPeer(localPeer));
@@ -150,7 +150,7 @@ export class BunConnection implements Connection {
     return this.writeTransient(bytes, bytes.length);
   }
 
-  // Takes a length, because creating a view of the bytes would cost more than this call.
+  // Takes the length as an argument, because creating a view of the bytes would cost more than this call.
   writeTransient(bytes: Uint8Array, length: number, isLast = false): boolean {
     if (this.closing !== "open") return true;
     this.writtenBytes += length;
@@ -324,7 +324,7 @@ export const connectedHandlers = {
   // A `close` follows every error, and the owner needs only that.
   error(): void {},
   close(socket: BunSocket, error?: Error): void {
-    // The attempt to connect failed, or another socket has taken over the connection.
+    // The attempt to connect has failed, or another socket has taken over the connection.
     if (!(socket.data instanceof BunConnection)) return;
     openSockets.count--;
     socket.data.closed(error);
@@ -389,7 +389,7 @@ const upstreamHandlers = {
 /** Buffers of at least this size are freed as soon as they are unused. */
 const LARGE_BYTES = 8192;
 
-/** Called after a received buffer was passed on. `isUsedUp` means that no code kept any of it. */
+/** Called after a received buffer was passed on. `isUsedUp` means that no code has kept any part of the buffer. */
 function afterReceipt(bytes: Buffer, isUsedUp: boolean): void {
   if (isUsedUp && bytes.length >= LARGE_BYTES) free(bytes);
   else leaveToCollector(bytes.length);

@@ -11,7 +11,7 @@ export const CHUNK_UNITS = 32;
 export const REQUEST_UNITS = 8192;
 /** How many requests of a connection start in one turn, before other connections get theirs. */
 export const MAX_TURN_REQUESTS = 32;
-/** How many waiting clients continue in one turn; fewer if they use up the turn. */
+/** How many waiting clients continue in one turn, or fewer if they use up the turn's share. */
 const MAX_TURN_SHARERS = 8;
 
 export interface Sharer {
@@ -91,7 +91,7 @@ export class TurnShare {
 /** A complete body up to this size is not counted, in units of a turn's share. */
 const FREE_TURN_UNITS = 16_384;
 
-/** Reasons to pause a peer. UNREAD and TURN apply to upstreams, too; DONE applies only to them. */
+/** Reasons to pause a peer. UNREAD and TURN apply to clients and upstreams, DONE only to upstreams, all others only to clients. */
 export const Pause = {
   /** It has sent too much ahead of its response. */
   AHEAD: 1,
@@ -111,7 +111,7 @@ export const Pause = {
 export class FairReading<Peer extends Connection | undefined = Connection | undefined> implements Sharer {
   /** Bits of Pause. */
   protected pauses = 0;
-  /** Whether it is limited to its share of turns: it sends a body in many pieces, or many requests. */
+  /** Whether the peer is limited to its share of turns, because it sends a body in many pieces, or many requests. */
   isSharing = false;
   /** Whether it was limited to its share before. */
   hasShared = false;
@@ -185,7 +185,7 @@ export class FairReading<Peer extends Connection | undefined = Connection | unde
     if (!this.isWaiting) this.resume(Pause.TURN);
   }
 
-  /** Called when it has a turn again because more of a body follows. */
+  /** Called when the peer has a turn again because more of a body follows. */
   protected goOn(): void {
     this.joinTurn();
   }
@@ -298,7 +298,7 @@ export class ClientReading extends FairReading<Connection> implements Reader {
   onRoom(): boolean {
     this.resume(Pause.ROOM);
     if (this.pauses === Pause.ROOM) return false;
-    // It is paused for another reason, and asks for room again after that.
+    // The client is paused for another reason. It asks for room again after that.
     this.budget.stopWaiting(this);
     return true;
   }

@@ -36,11 +36,14 @@ export interface Connection {
   readonly waitingBytes: number;
   /** The memory that these bytes take, as far as it is known. */
   readonly heldBytes: number;
-  /** Grows while the peer reads; on Node, and for peers on this machine, it is updated by `Transport.lookAtPeers`. It may be corrected downwards. */
+  /**
+   * Grows while the peer reads. On Node, and for peers on this machine, it is updated by `Transport.lookAtPeers`. It may be corrected
+   * downwards.
+   */
   readonly progressBytes: number;
   /**
-   * The number of bytes that the peer's kernel has certainly acknowledged; undefined where `progressBytes` is as good, because bytes wait
-   * only once the kernel is full.
+   * The number of bytes that the peer's kernel has certainly acknowledged; undefined where `progressBytes` shows the same, because bytes
+   * wait only once the kernel's buffer is full.
    */
   readonly surelyReadBytes?: number | undefined;
   /** The number of bytes that a peer on this machine has certainly read, one or two readings late; undefined for other peers. */
@@ -48,14 +51,14 @@ export interface Connection {
   /** The steps in which `progressBytes` grows for a peer of a unix socket; undefined for TCP, where they depend on the peer. */
   readonly stepBytes?: number | undefined;
   /**
-   * Returns how many bytes the peer's kernel had acknowledged at `since` (`performance.now`) or later; -1 while unknown, which takes a
-   * moment on Node.
+   * Returns how many bytes the peer's kernel had acknowledged at `since` (`performance.now`) or later; -1 as long as this is unknown, which
+   * takes a moment on Node.
    */
   acknowledgedBytes(since: number): number;
-  /** Whether acknowledgements are known. Otherwise bytes count once the local kernel has taken them. */
+  /** Whether acknowledgements are known. If not, bytes count as acknowledged once the local kernel has taken them. */
   readonly seesAcknowledgements: boolean;
   /**
-   * Whether the peer of a paused connection has disconnected, which causes no event. Node notices it a moment later; after a reset it
+   * Whether the peer of a paused connection has disconnected, which causes no event. On Node this is noticed a moment later, and a reset
    * closes the connection instead.
    */
   readonly hasPeerLeft: boolean;
@@ -87,15 +90,15 @@ export interface Connection {
    */
   readPiece?(mostBytes: number): number;
   /**
-   * Limits how many bytes the kernel receives for this process, and so the size of one read; or removes that limit. Absent if reads are
+   * Sets or removes a limit on how many bytes the kernel receives for this process, and so on the size of one read. Absent if reads are
    * small anyway.
    */
   limitReads?(isLimited: boolean): void;
   /** Sends queued bytes, then FIN. The peer's bytes are still read. */
   end(): void;
   /**
-   * Closes after queued bytes are sent, with a reset after CLOSE_GRACE_SECONDS. The owner gets no more events, unless it `awaitsClose`:
-   * then it enforces its own time limit, may still receive data, and gets `onClose` when the descriptor is closed.
+   * Closes after queued bytes are sent, with a reset after CLOSE_GRACE_SECONDS. The owner gets no more events, unless it `awaitsClose`.
+   * Such an owner enforces its own time limit, may still receive data, and gets `onClose` when the descriptor is closed.
    */
   close(awaitsClose?: boolean): void;
   /** Closes at once with a reset, so that the peer can see that bytes are missing. The owner gets no more events. */
@@ -113,8 +116,8 @@ export interface Connector {
 
 export interface Listener {
   /**
-   * Lets the kernel keep each client until its first bytes arrive, or for a second; or hand over clients at once again. Absent if that is not
-   * possible.
+   * Sets whether the kernel keeps each client until its first bytes arrive, for at most a second, or hands it over at once. Absent if that
+   * is not possible.
    */
   deferClients?(isOn: boolean): void;
   /** Stops accepting. Closes the inherited descriptor; the supervisor keeps the socket. */
@@ -141,13 +144,16 @@ export const CLOSE_GRACE_SECONDS = 30;
 /** How often the kernel probes a peer that has sent FIN, in milliseconds. */
 export const ASK_EVERY_MS = 60_000;
 
-/** A client gets no further response while more bytes than this wait for it. */
+/** If more bytes than this wait for a client, it gets no further response. */
 export const MUCH_UNREAD_BYTES = 65_536;
 
-/** While memory is scarce, a client gets no more of its response while more bytes than this wait for it. */
+/** If more bytes than this wait for a client while memory is scarce, it gets no more of its response. */
 export const SCARCE_WAITING_BYTES = 8192;
 
-/** The buffer of the kernel for a unix socket. Without a call for its queue, all of it may have to be read before that is noticed. */
+/**
+ * The size of the kernel's buffer for a unix socket. Without a call for the kernel's queue, the peer may have to read all of the buffer
+ * before progress is noticed.
+ */
 export const UNIX_BUFFER_BYTES = 212_992;
 
 /** The requested length of the accept queue; the kernel limits it to net.core.somaxconn. */

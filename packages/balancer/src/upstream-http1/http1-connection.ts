@@ -55,7 +55,10 @@ export class Http1UpstreamConnection
   private isReused = false;
   private keepAlive = false;
   private mayWorkOn = false;
-  /** Whether the request was sent while the instance was still working on the previous one, whose report may precede the response. */
+  /**
+   * Whether the request was sent while the instance was still working on the previous request. The report about that one may precede the
+   * response.
+   */
   private followsWork = false;
   /** Whether the report that the instance is done was read at once. */
   private isDoneRead = true;
@@ -77,7 +80,7 @@ export class Http1UpstreamConnection
     return this.abandoned?.overdue(this.upstream.deadlines.now);
   }
 
-  /** For how many milliseconds the end of that request has been due; 0 if there is none. */
+  /** How long the end of that request has been due, in milliseconds; 0 without such a request. */
   get overdueMs(): number {
     return this.abandoned?.owedFor(this.upstream.deadlines.now) ?? 0;
   }
@@ -144,7 +147,7 @@ export class Http1UpstreamConnection
     }
     const hasResponse = this.state === "body" || !this.isRequestSent;
     this.state = "abandoned";
-    // Nothing was due while the connection was paused for a slow client.
+    // While the connection was paused for a slow client, nothing was due.
     const owedSince = this.reading.isPaused ? this.upstream.deadlines.now : this.progressAt;
     this.abandoned = new AbandonedRequest(
       receiver?.request.describeLater() ?? (() => ""),
@@ -152,14 +155,14 @@ export class Http1UpstreamConnection
       receiver?.readyAt,
     );
     this.upstream.keepAbandoned(this);
-    // Many servers close at a FIN while the request is still running. Their process, which is about to be killed for that request, would
-    // seem idle.
+    // Many servers close the connection at a FIN while the request is still running. Their process, which is about to be killed for that
+    // request, would seem idle.
     if (hasResponse || !this.upstream.isLate(this.overdueMs)) this.connection.end();
     this.reading.leaveTurn();
     this.resume();
   }
 
-  /** Sends FIN for the abandoned request, because the supervisor did not kill the process for this request. */
+  /** Sends FIN for the abandoned request, because the supervisor did not kill the process for it. */
   endAbandoned(): void {
     if (this.state === "abandoned") this.connection?.end();
   }

@@ -30,8 +30,8 @@ interface Http1ClientOptions {
   /** Whether the upstream may send more than its response, or forwards to such a server. Connections are then kept per client. */
   isPerClient: boolean;
   /**
-   * Set for an upstream with limited concurrency, in which further requests would wait. An abandoned request occupies it until the upstream
-   * has finished it. Called when there is room again although no exchange has ended.
+   * Set for an upstream with limited concurrency, in which further requests would wait. An abandoned request occupies such an upstream
+   * until the upstream has finished it. Called when there is room again although no exchange has ended.
    */
   onRoom: (() => void) | undefined;
   /** Its pool. */
@@ -41,11 +41,11 @@ interface Http1ClientOptions {
   };
 }
 
-/** An upstream that closes a connection within this time after a response is one that never keeps connections. */
+/** If an upstream closes a connection within this time after a response, it never keeps connections. */
 const AT_ONCE_MS = 2 * TICK_MS;
 /** The accuracy with which the start of an overdue request is known, in milliseconds. */
 const OVERDUE_BY_MS = 2 * TICK_MS;
-/** How long an upstream waits for its process to be killed, in milliseconds. After this time, the process was not killed. */
+/** How long an upstream waits for its process to be killed, in milliseconds. If this time passes, the process was not killed. */
 const DOOM_MS = 5000;
 
 export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<Http1UpstreamConnection> {
@@ -63,7 +63,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   /** Whether the upstream closes each connection after its response without announcing it, as uWSGI does. */
   private keepsNone = false;
   /**
-   * The lane beside the connections. Without one, nothing shows that the upstream still runs a request whose client has left, and nothing
+   * The lane beside the connections. Without a lane, nothing shows that the upstream still runs a request whose client has left, so nothing
    * is noted.
    */
   control: ControlLane | undefined;
@@ -127,7 +127,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
   readonly pending = 0;
   readonly notStarted = 0;
 
-  /** Does not count work after a response that usually ends soon, because its report is left unread. */
+  /** Does not count the work after a response if it usually ends soon, because its report is left unread. */
   get lasting(): number {
     let lasting = 0;
     if (this.abandoned.size > 0) for (const { isDoneUnread } of this.abandoned) if (!isDoneUnread) lasting++;
@@ -272,7 +272,7 @@ export class Http1UpstreamClient implements UpstreamClient, UpstreamConnections<
     if (this.options.isPerClient) {
       const keptConnections = receiver?.keptConnections;
       if (keptConnections === undefined) return false;
-      // Replaces a kept connection that a request could not use, because the request must not be sent twice.
+      // Replaces a kept connection that a request could not use. The request must not be sent twice.
       keptConnections.find(this)?.close();
       keptConnections.add(connection);
       connection.keptFor = keptConnections;

@@ -91,9 +91,12 @@ export abstract class ResponseSender implements BodyOwner {
     const file = fileBodyOf(response);
     if (file !== undefined) return this.sendFile(head, file);
     let body = responses.body(response);
-    if (body === null) {
+    const hasNone = status === 204 || status === 304;
+    if (body === null || hasNone) {
+      if (typeof body === "object" && body !== null && !(body instanceof Uint8Array || body instanceof Blob))
+        blocksOf(body).cancel();
       // If the status has no body, the length of the omitted body is sent; otherwise the length is 0.
-      return this.sendHeadAlone(head, this.isHead || status === 204 || status === 304 ? contentLength : 0);
+      return this.sendHeadAlone(head, this.isHead || hasNone ? contentLength : 0);
     }
     if (typeof body === "string" && !hasContentType) head.fields += "content-type: text/plain;charset=utf-8\r\n";
     // A body whose length is known has no trailers.

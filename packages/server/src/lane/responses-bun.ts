@@ -109,11 +109,18 @@ function unwrapArguments(prototype: object, name: string): void {
 const isOrdinary = (status: number) =>
   Number.isInteger(status) && status >= 200 && status <= 599 && status !== 204 && status !== 205 && status !== 304;
 
+/** After this many responses in a row whose fields differed, the fields are only compared at one in `TRY_EVERY`. */
+const MAX_MISSES = 16;
+const TRY_EVERY = 32;
+let misses = 0;
+
 function lazyResponse(body: unknown, init: ResponseInit | undefined): LazyResponse | undefined {
   if (!mayBeLazy || typeof body !== "string" || typeof init !== "object" || init === null) return undefined;
   const { status = 200, statusText = "", headers } = init;
   if (statusText !== "" || !isOrdinary(status)) return undefined;
+  if (misses > MAX_MISSES && ++misses % TRY_EVERY > 0) return undefined;
   const lines = repeatedFieldLines(headers);
+  misses = lines === undefined ? misses + 1 : 0;
   return lines === undefined ? undefined : new LazyResponse(body, lines, status);
 }
 
@@ -128,6 +135,18 @@ function OwnResponse(body?: unknown, init?: ResponseInit): object {
   return Reflect.construct(Remembering, [body, unwrapped(init)], new.target as never);
 }
 
+/** The Content-Type of the platform's `Response.json`. */
+let jsonType = "";
+
+/** Response.json, without the platform's object if possible: this would turn the value into text, too. */
+function json(value: unknown, init: ResponseInit = {}): object {
+  const { status = 200, statusText = "", headers } = init ?? {};
+  const text = mayBeLazy && headers === undefined && isOrdinary(status) ? JSON.stringify(value) : undefined;
+  if (text === undefined) return Remembering.json(value, init);
+  const fields = { "content-type": jsonType };
+  return new (OwnResponse as never as ResponseClass)(text, { status, statusText, headers: fields });
+}
+
 /** Called once, before the app is loaded. */
 export function responsesOnBun(): ResponseReader {
   rememberBodies(plainFieldLines);
@@ -139,6 +158,7 @@ export function responsesOnBun(): ResponseReader {
   Object.setPrototypeOf(LazyResponse.prototype, prototype);
   Object.setPrototypeOf(OwnResponse, Remembering);
   Object.defineProperty(OwnResponse, "name", { value: "Response" });
+  Object.defineProperty(OwnResponse, "json", { value: json, configurable: true, writable: true });
   OwnResponse.prototype = prototype;
   Object.assign(prototype, { constructor: OwnResponse });
   Object.assign(LazyResponse.prototype, { constructor: OwnResponse });
@@ -147,6 +167,7 @@ export function responsesOnBun(): ResponseReader {
   watchBun();
   return {
     onFirstRequest() {
+      jsonType = NativeResponse.json({}).headers.get("content-type") ?? "";
       mayBeLazy = !hasOwnServer;
     },
     isResponse: (value): value is Response => value instanceof NativeResponse,

@@ -36,9 +36,9 @@ test.each([
 });
 
 test.each([
-  [[5, 9], ", between 10:31:05 and 10:31:09 while no supervisor was running"],
-  [[5, 5.9], ", at 10:31:05 while no supervisor was running"],
-  [[5, 86_400], ", between 2026-05-07 10:31:05 and 2026-05-08 10:31:00 while no supervisor was running"],
+  [[5, 9], "between 10:31:05 and 10:31:09 while no supervisor was running"],
+  [[5, 5.9], "at 10:31:05 while no supervisor was running"],
+  [[5, 86_400], "between 2026-05-07 10:31:05 and 2026-05-08 10:31:00 while no supervisor was running"],
 ])("an end without a supervisor after %j seconds", ([from = 0, to = 0], text) => {
   const at = (seconds: number) => new Date(2026, 4, 7, 10, 31).getTime() + seconds * 1000;
   expect(unseenText(at(from), at(to))).toBe(text);

@@ -30,7 +30,7 @@ function twoDigits(value: number): string {
 }
 
 /**
- * Returns when a process ended that no supervisor watched: `, between 10:31:05 and 10:31:09 while no supervisor was running`.
+ * Returns when a process ended that no supervisor watched: `between 10:31:05 and 10:31:09 while no supervisor was running`.
  * @param from the last sign of life, in Unix time
  * @param to when the end was found
  */
@@ -39,7 +39,7 @@ export function unseenText(from: number, to: number): string {
   const dateLength = begin.indexOf(" ") + 1;
   const isSameDay = begin.slice(0, dateLength) === end.slice(0, dateLength);
   const [first, last] = isSameDay ? [begin.slice(dateLength), end.slice(dateLength)] : [begin, end];
-  return `, ${first === last ? `at ${first}` : `between ${first} and ${last}`} while no supervisor was running`;
+  return `${first === last ? `at ${first}` : `between ${first} and ${last}`} while no supervisor was running`;
 }
 
 /** The beginning of a message about a process that was not ready in time. */

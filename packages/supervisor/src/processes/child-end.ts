@@ -132,13 +132,13 @@ export class ChildEnds {
     const now = Date.now();
     const at = Math.min(child.lastSignAt ?? now, now);
     const how = spawnFailure === null ? exitReason(status).replace(/^was /, "") : `not started: ${spawnFailure}`;
+    const unseen = child.lastSignAt === null ? "" : unseenText(at, now);
     const why = this.why(child, status);
     if (child.verdict !== null && why !== "") options.log.event("warn", child.name, why);
-    else child.death.said = why;
+    else child.death.said = [unseen, why].filter((text) => text !== "").join(": ");
     const verdict = child.verdict === null ? "" : `${child.verdict}; `;
     const lived = seconds(performance.now() - child.spawnedAt - (now - at));
-    const unseen = child.lastSignAt === null ? "" : unseenText(at, now);
-    const reason = `${verdict}${how} after ${lived}${unseen}${why === "" ? "" : `: ${why}`}`;
+    const reason = `${verdict}${how} after ${lived}${unseen === "" ? "" : `, ${unseen}`}${why === "" ? "" : `: ${why}`}`;
     const lastLines = child.output.lastLines.slice(-REPORTED_LINES);
     options.onEnded(child, { status, at, reason, lastLines, isSpawnFailure: spawnFailure !== null });
     const { attempt } = child;

@@ -539,6 +539,10 @@ test("a deploy that is judged: verdict, both generations, the tests with their i
   }
   const small = screen(model, 60, 15).join("\n");
   expect(small).toMatch(/WAITS/);
+  // In the table, the verdict is not cut.
+  const overview = after([shows(fleet)]);
+  expect(screen(overview, 120, 40).join("\n")).toMatch(/ 5 %, 18 s.*, wait /);
+  expect(screen(overview, 80, 24).join("\n")).toContain(" 5 %, 18 s, wait ");
 });
 
 test("the help on a small screen has all keys, on several pages", () => {

@@ -262,7 +262,8 @@ function cellOf(entry: Entry, { column, width }: PlacedColumn, context: Context,
     case "state":
       return [segment(fit(entry.state, width), entry.stateStyle)];
     case "chart":
-      if (entry.note !== null) return exactly(entry.note, width);
+      if (entry.note !== null)
+        return exactly(lineWidth(entry.note) > width ? shortNote(entry.note) : entry.note, width);
       return entry.series === null ? [segment(" ".repeat(width))] : chartOf(entry, width, context, "requests");
     case "memory":
       return entry.series === null ? [segment(" ".repeat(width))] : chartOf(entry, width, context, "rssBytes");
@@ -278,6 +279,11 @@ function cellOf(entry: Entry, { column, width }: PlacedColumn, context: Context,
 
 /** Shares of 5xx responses that are marked if there is nothing to compare them with. */
 const ERROR_SHARES = { warn: 0.01, bad: 0.05 };
+
+/** Shortens the note of a deploy, so that its verdict is not cut: the rows of its canaries follow. */
+function shortNote(note: Line): Line {
+  return note.map(({ text, style }) => segment(style === "canary" ? text.replace(/^canary | left/g, "") : text, style));
+}
 
 function styleOf(entry: Entry, key: string, text: string): Style {
   if (text === "–") return "dim";

@@ -689,7 +689,7 @@ describe.each(RUNTIMES)("the lane on %s", (runtime) => {
         client.send(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
       const client = open.pop() as RawClient;
       for (const [i, target] of early.entries()) await say(open[i] as RawClient, target);
-      // Behind others, so that it does not count as the running one.
+      // Sent after other requests, so that this one does not count as the running one.
       await say(client, "/burns");
       process.kill(balancer.pid, "SIGCONT");
       await Promise.any(upstreams.map((upstream) => upstream.until(() => burning.length > 1, "its second instance")));

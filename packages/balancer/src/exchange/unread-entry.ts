@@ -88,7 +88,7 @@ export class UnreadEntry implements Waiting {
     return locallyReadBytes === undefined ? bytes : Math.max(bytes, locallyReadBytes - this.firstLocalBytes);
   }
 
-  /** Records how much its kernel may hide. */
+  /** Records how many bytes the peer's kernel may hide. */
   noteStep(): void {
     const { surelyReadBytes, progressBytes, stepBytes = 0 } = this.owner;
     this.step = Math.max(stepBytes, Math.min(MAX_STEP_BYTES, surelyReadBytes ?? progressBytes));

@@ -22,7 +22,7 @@ interface Measured {
   micros: number[];
 }
 
-/** A pool of instances whose handlers wait first: no handler is pending. */
+/** A pool of instances whose handlers have returned and whose responses are awaited, so that no handler is pending. */
 function poolOf({ cost, micros }: Measured, isBatched = false) {
   const pool = new Pool("web", new RoundRobin<Upstream>(), 1000, 2);
   const running = new Set<number>();

@@ -126,6 +126,32 @@ describe("chunked", () => {
     expect(reader.takeTrailers()).toBeUndefined();
   });
 
+  it.each([
+    ["\r\n", 1],
+    ["\r", 0],
+    ["b", 0],
+    [": 1\r\n\r\n", BODY_MALFORMED],
+    ["b 1\r\n\r\n", BODY_MALFORMED],
+    ["b: \0\r\n\r\n", BODY_MALFORMED],
+    ["b: 1\n\r\n", BODY_MALFORMED],
+    ["b: 1\r\r\n", BODY_MALFORMED],
+    [`${"b: 1\r\n".repeat((1 << 20) / 6)}\r\n`, BODY_MALFORMED],
+  ])("reads too many trailers, and then %j, however they are split", (last, verdict) => {
+    const bytes = Buffer.from(`2\r\nok\r\n0\r\n${"Abc:\td\xff\r\n".repeat(40)}${last}`, "latin1");
+    for (const step of [3, 300, bytes.length]) {
+      const pieces: Buffer[] = [];
+      for (let at = 0; at < bytes.length; at += step) pieces.push(bytes.subarray(at, at + step));
+      const readers: BodyReader[] = [];
+      const result = readIn(pieces, (reader) => {
+        reader.keepsTrailers = reader.dropsLargeTrailers = true;
+        reader.begin("chunked", 0);
+        readers.push(reader);
+      });
+      expect(result).toMatchObject({ data: "ok", verdict });
+      expect(readers[0]?.takeTrailers()).toBeUndefined();
+    }
+  });
+
   it("keeps incomplete trailers in one buffer of about their size", () => {
     const bytes = Buffer.from(`0\r\n${`X: ${"a".repeat(245)}\r\n`.repeat(32)}\r\n`);
     for (const step of [1, 700, bytes.length - 1]) {

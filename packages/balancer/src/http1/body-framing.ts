@@ -112,6 +112,28 @@ export class BodyReader {
     return true;
   }
 
+  /**
+   * Skips complete lines of trailers that are too large to be kept, and returns the position after them. An upstream may send a megabyte of
+   * these, on one connection after the other.
+   */
+  private skipTrailerLines(bytes: Uint8Array, start: number, end: number): number {
+    const isDropping = this.lineBytes >= MAX_TRAILER_BYTES || this.trailerLines >= MAX_TRAILERS;
+    if (!isDropping || !this.dropsLargeTrailers) return start;
+    const last = Math.min(end, start + MAX_DROPPED_TRAILER_BYTES - this.lineBytes);
+    let lineStart = start;
+    for (let at = start; ; lineStart = at) {
+      while (at < last && ((BYTE_CLASS[bytes[at] as number] as number) & IS_TOKEN) !== 0) at++;
+      if (at === lineStart || at === last || bytes[at++] !== COLON) break;
+      while (at < last && ((BYTE_CLASS[bytes[at] as number] as number) & IS_FIELD_VALUE) !== 0) at++;
+      if (at + 2 > last || bytes[at++] !== CR || bytes[at++] !== LF) break;
+    }
+    // Everything else is read byte by byte: an incomplete or malformed line, and the end.
+    if (lineStart === start) return start;
+    this.keptTrailers = undefined;
+    this.lineBytes += lineStart - start;
+    return lineStart;
+  }
+
   private growTrailers(needed: number): void {
     const size = Math.min(MAX_TRAILER_BYTES, Math.max(LEAST_TRAILER_BYTES, needed, 2 * this.trailerBytes));
     const room = Buffer.allocUnsafeSlow(size);
@@ -284,13 +306,19 @@ export class BodyReader {
           this.lineBytes = 0;
           at++;
           break;
-        case "trailer-start":
+        case "trailer-start": {
+          const after = this.skipTrailerLines(bytes, at, end);
+          if (after !== at) {
+            at = after;
+            break;
+          }
           if (byte === CR) this.state = "end-lf";
           else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0 || !this.readTrailer(byte, end - at))
             return BODY_MALFORMED;
           else this.state = "trailer-name";
           at++;
           break;
+        }
         case "trailer-name":
           if (byte === COLON) this.state = "trailer-value";
           else if (((BYTE_CLASS[byte] as number) & IS_TOKEN) === 0) return BODY_MALFORMED;

@@ -13,38 +13,81 @@ export function keyOf({ address, port }: Peer): string {
 }
 
 const AF_INET = 2;
+const AF_INET6 = 10;
 const SOL_SOCKET = 1;
 const SO_LINGER = 13;
 /** The size of `struct sockaddr_in6`; below, where the address begins in it, and in `struct sockaddr_in`. */
 const ADDRESS_BYTES = 28;
 const V6_AT = 8;
 const V4_AT = 4;
+const NONE = -1;
+
+/**
+ * The descriptors of connections by the port of their peers, as of the last search; NONE if several have the same port. Some may be out of
+ * date.
+ */
+const known = new Map<number, number>();
+
+/** For one call at a time. */
+const address = Buffer.alloc(ADDRESS_BYTES);
+const length = new Uint32Array(1);
+const atOnce = new Int32Array([1, 0]);
 
 /**
  * Lets the kernel send a reset instead of FIN when the connections with these clients are closed, even if the process ends (SO_LINGER,
- * socket(7)).
+ * socket(7)). Asks about all descriptors only if a client is not where it was: thousands may be cut, one after another.
  * @param keys from `keyOf`
  */
 export function resetAtClose(keys: ReadonlySet<string>): void {
   if (process.platform !== "linux") return;
-  libc ??= loadLibc();
-  const { getpeername, setsockopt, ptr } = libc;
-  const address = Buffer.alloc(ADDRESS_BYTES);
-  const length = new Uint32Array(1);
-  const atOnce = new Int32Array([1, 0]);
+  const missing = new Set(keys);
+  for (const key of keys) {
+    const descriptor = known.get(portIn(key));
+    if (descriptor === undefined || !readPeer(descriptor) || keyOf(peer()) !== key) continue;
+    setReset(descriptor);
+    missing.delete(key);
+  }
+  if (missing.size > 0) search(missing);
+}
+
+function search(keys: ReadonlySet<string>): void {
+  const ports = new Set([...keys].map(portIn));
+  known.clear();
   for (const descriptor of fs().readdirSync("/proc/self/fd").map(Number)) {
-    length[0] = ADDRESS_BYTES;
-    if (getpeername(descriptor, ptr(address), ptr(length)) !== 0 || !keys.has(keyOf(peerOf(address)))) continue;
-    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, ptr(atOnce), atOnce.byteLength);
+    if (!readPeer(descriptor)) continue;
+    const port = peerPort();
+    known.set(port, known.has(port) ? NONE : descriptor);
+    if (ports.has(port) && keys.has(keyOf(peer()))) setReset(descriptor);
   }
 }
 
-/** Decodes a `struct sockaddr_in` or `sockaddr_in6`. */
-function peerOf(address: Buffer): Peer {
+function portIn(key: string): number {
+  return Number(key.slice(key.lastIndexOf(" ") + 1));
+}
+
+function setReset(descriptor: number): void {
+  libc?.setsockopt(descriptor, SOL_SOCKET, SO_LINGER, libc.ptr(atOnce), atOnce.byteLength);
+}
+
+/** Reads the address of a descriptor's peer. Returns false if it has none, or one of another kind. */
+function readPeer(descriptor: number): boolean {
+  libc ??= loadLibc();
+  length[0] = ADDRESS_BYTES;
+  if (libc.getpeername(descriptor, libc.ptr(address), libc.ptr(length)) !== 0) return false;
+  const family = address.readUInt16LE(0);
+  return family === AF_INET || family === AF_INET6;
+}
+
+/** Decodes the port of the address that was read: of a `struct sockaddr_in` or `sockaddr_in6`. */
+function peerPort(): number {
+  return address.readUInt16BE(2);
+}
+
+function peer(): Peer {
   const isV4 = address.readUInt16LE(0) === AF_INET;
   const words = address.subarray(isV4 ? V4_AT : V6_AT, isV4 ? V4_AT + 4 : V6_AT + 16);
   // `hostOf` expects the form of the kernel's tables, where each word is a number in the byte order of the machine.
-  return { address: hostOf(Buffer.from(words).swap32().toString("hex")), port: address.readUInt16BE(2) };
+  return { address: hostOf(Buffer.from(words).swap32().toString("hex")), port: peerPort() };
 }
 
 let libc: ReturnType<typeof loadLibc> | undefined;

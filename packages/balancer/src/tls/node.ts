@@ -1,4 +1,5 @@
 /** Starts TLS on accepted sockets of node:net. */
+import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { SocketAcknowledgements } from "@paceline/wire";
 import { NodeConnection } from "../transport/node.js";
@@ -6,7 +7,7 @@ import type { Connection } from "../transport/transport.js";
 import { certificateFieldsOf } from "./client-certificate.js";
 import type { Contexts } from "./contexts.js";
 import type { TlsService } from "./handshake.js";
-import { TlsConnection } from "./tls-connection.js";
+import { type Below, TlsConnection } from "./tls-connection.js";
 
 const NOTHING = new Uint8Array(0);
 
@@ -14,6 +15,34 @@ const NOTHING = new Uint8Array(0);
 interface Handle {
   /** Returns the reason why the peer's certificate is not valid; null if it is valid. */
   verifyError?(): Error | null;
+}
+
+/** A class, because closures of `begin` would keep everything that the handshake needed. */
+class BelowTls implements Below {
+  readonly acknowledgements: SocketAcknowledgements;
+
+  constructor(
+    private readonly raw: Socket,
+    private readonly secured: TLSSocket,
+  ) {
+    this.acknowledgements = new SocketAcknowledgements(raw);
+  }
+
+  reset(): void {
+    const { raw, secured } = this;
+    if (raw.destroyed) secured.destroy();
+    else if (raw.remoteAddress === undefined) raw.destroy();
+    else raw.resetAndDestroy();
+  }
+
+  get hasPeerEnded(): boolean {
+    return this.acknowledgements.hasPeerEnded;
+  }
+
+  /** On the socket below TLS, which ignores the failure of an empty write. */
+  lookIfReset(): void {
+    this.raw.write(NOTHING);
+  }
 }
 
 export function nodeTls(contexts: Contexts): TlsService["begin"] {
@@ -30,22 +59,7 @@ export function nodeTls(contexts: Contexts): TlsService["begin"] {
     });
     // OpenSSL 3 refuses renegotiation anyway; this also refuses it with other versions.
     socket.disableRenegotiation();
-    const acknowledgements = new SocketAcknowledgements(raw);
-    const secured = new TlsConnection(
-      socket,
-      {
-        acknowledgements,
-        reset: () =>
-          raw.destroyed ? socket.destroy() : raw.remoteAddress === undefined ? raw.destroy() : raw.resetAndDestroy(),
-        get hasPeerEnded() {
-          return acknowledgements.hasPeerEnded;
-        },
-        // On the socket below TLS, which ignores the failure of an empty write.
-        lookIfReset: () => void raw.write(NOTHING),
-      },
-      remoteAddress,
-      ends,
-    );
+    const secured = new TlsConnection(socket, new BelowTls(raw, socket), remoteAddress, ends);
     // On both runtimes, this event reports that a handshake is complete. The types omit it.
     socket.once("secure" as "secureConnect", () => {
       const problem = (socket as unknown as { _handle: Handle | null })._handle?.verifyError?.();

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { nodeTransport } from "./node.js";
-import { type Connection, type Listener, NO_OWNER } from "./transport.js";
+import { type Connection, NO_OWNER } from "./transport.js";
 
 /** The part of a stream's state that its type declarations omit. */
 interface WithWritableState {
@@ -194,39 +194,6 @@ describe("what the peer of a TCP connection has acknowledged, on Node", () => {
     connection.reset();
     peer.destroy();
     await new Promise((resolve) => void server.close(resolve));
-  });
-});
-
-/** Internals of node:net. */
-interface Handle {
-  fd: number;
-  getsockname(out: { port?: number }): number;
-  writeQueueSize: number;
-}
-
-describe("a client of a listener on Node", () => {
-  it("can leave only part of a megabyte unread in the kernel", async (context) => {
-    if (process.platform !== "linux") return context.skip("other kernels have other defaults");
-    const { _createServerHandle: bind } = net as unknown as { _createServerHandle(...of: unknown[]): Handle };
-    const bound = bind("127.0.0.1", 0, 4, undefined, 0);
-    const name: { port?: number } = {};
-    bound.getsockname(name);
-    let listener: Listener | undefined;
-    const accepted = new Promise<Connection>((resolve) => {
-      listener = nodeTransport().listen(bound.fd, (connection) => {
-        resolve(connection);
-        return NO_OWNER;
-      });
-    });
-    const client = net.connect(name.port as number, "127.0.0.1").pause();
-    client.on("error", () => {});
-    const connection = await accepted;
-    connection.write(Buffer.alloc(BODY_BYTES));
-    const { _handle } = (connection as unknown as { socket: { _handle: Handle } }).socket;
-    expect(BODY_BYTES - _handle.writeQueueSize).toBeLessThan(1_000_000);
-    connection.reset();
-    client.destroy();
-    listener?.close();
   });
 });
 

@@ -23,12 +23,6 @@ const LARGE_BYTES = 8192;
 /** How many of a departed peer's remaining bytes are read at once. */
 const REST_READ_BYTES = 65_536;
 
-/**
- * The kernel's send buffer for a client; Linux doubles it. The default over loopback is megabytes: some hundred clients that read nothing
- * then keep this process busy with filling their buffers, and use up the memory of all TCP connections of the machine (net.ipv4.tcp_mem).
- */
-const SEND_BYTES = 262_144;
-
 const NOTHING = new Uint8Array(0);
 
 /** The internals of node:net sockets that its types omit. */
@@ -342,26 +336,6 @@ export class NodeConnection implements Connection {
   }
 }
 
-/** The internals of node:dgram sockets that its types omit. */
-interface UdpState {
-  handle?: { open(fd: number): number };
-}
-
-/**
- * Limits the send buffers of connections that a socket accepts, which inherit its options. Node has this call only for UDP, where it works
- * for any descriptor that is not polled yet. The UDP socket must stay open, because it would close the descriptor.
- */
-function limitSendBuffers(fd: number): void {
-  try {
-    const udp = process.getBuiltinModule("node:dgram").createSocket("udp4");
-    const state = Object.getOwnPropertySymbols(udp).find(({ description }) => description === "state symbol");
-    const { handle } = (udp as unknown as Record<symbol, UdpState>)[state as symbol] as UdpState;
-    if (handle?.open(fd) === 0) udp.setSendBufferSize(SEND_BYTES);
-  } catch {
-    // A version of Node without these internals: the kernel's default stays.
-  }
-}
-
 /** Creates the transport of this process. */
 export function nodeTransport(): Transport {
   return {
@@ -377,7 +351,6 @@ export function nodeTransport(): Transport {
       });
       // For example, there are no free descriptors: clients stay in the queue until there is one.
       server.on("error", (error) => console.error(`cannot accept: ${error.message}`));
-      limitSendBuffers(fd);
       // With `fd`, Node accepts the backlog only as an argument.
       server.listen({ fd }, LISTEN_BACKLOG as never);
       return { close: () => void server.close() };

@@ -109,6 +109,8 @@ export function tuneListener(fd: number): void {
   // Bun requests an accept queue of 512, which is too small for a thousand clients at once. A second listen(2) only changes its length.
   calls.listen(fd, LISTEN_BACKLOG);
   set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, new Int32Array([UNSENT_BYTES]));
+  // A balancer on Node limits the whole buffer.
+  if (!isDarwin) set(fd, SOL_SOCKET, SO_BUF_LOCK, onOrOff[0]);
   // Another balancer may have ended while clients were deferred.
   deferClients(fd, false);
 }

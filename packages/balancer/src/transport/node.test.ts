@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { nodeTransport } from "./node.js";
-import { type Connection, NO_OWNER } from "./transport.js";
+import { type Connection, type Listener, NO_OWNER } from "./transport.js";
 
 /** The part of a stream's state that its type declarations omit. */
 interface WithWritableState {
@@ -133,6 +133,27 @@ describe("a connection to an upstream on Node", () => {
     expect(heard.at(-1)).toBe("the end");
   });
 
+  it("is read in parts, so that others have their turns", async () => {
+    const { owner } = connection;
+    const turns: number[] = [];
+    let inTurn = 0;
+    owner.onData = ({ length }) => {
+      if (inTurn === 0)
+        setImmediate(() => {
+          turns.push(inTurn);
+          inTurn = 0;
+        });
+      inTurn += length;
+      return true;
+    };
+    peer.end("x".repeat(1_000_000));
+    await over;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(turns.reduce((sum, bytes) => sum + bytes)).toBe(1_000_000);
+    // The kernel holds more.
+    expect(Math.max(...turns)).toBeLessThanOrEqual(131_072);
+  });
+
   it("is read to its end, even if a write detects first that the peer has gone", async () => {
     peer.write("last words");
     peer.destroy();
@@ -194,6 +215,39 @@ describe("what the peer of a TCP connection has acknowledged, on Node", () => {
     connection.reset();
     peer.destroy();
     await new Promise((resolve) => void server.close(resolve));
+  });
+});
+
+/** Internals of node:net. */
+interface Handle {
+  fd: number;
+  getsockname(out: { port?: number }): number;
+  writeQueueSize: number;
+}
+
+describe("a client of a listener on Node", () => {
+  it("can leave only part of a megabyte unread in the kernel", async (context) => {
+    if (process.platform !== "linux") return context.skip("other kernels have other defaults");
+    const { _createServerHandle: bind } = net as unknown as { _createServerHandle(...of: unknown[]): Handle };
+    const bound = bind("127.0.0.1", 0, 4, undefined, 0);
+    const name: { port?: number } = {};
+    bound.getsockname(name);
+    let listener: Listener | undefined;
+    const accepted = new Promise<Connection>((resolve) => {
+      listener = nodeTransport().listen(bound.fd, (connection) => {
+        resolve(connection);
+        return NO_OWNER;
+      });
+    });
+    const client = net.connect(name.port as number, "127.0.0.1").pause();
+    client.on("error", () => {});
+    const connection = await accepted;
+    connection.write(Buffer.alloc(BODY_BYTES));
+    const { _handle } = (connection as unknown as { socket: { _handle: Handle } }).socket;
+    expect(BODY_BYTES - _handle.writeQueueSize).toBeLessThan(1_000_000);
+    connection.reset();
+    client.destroy();
+    listener?.close();
   });
 });
 

@@ -3,6 +3,7 @@ import { readSync } from "node:fs";
 import net from "node:net";
 import { free, readWhenStale, SocketAcknowledgements } from "@paceline/wire";
 import { readNow, received, WaitingBytes } from "./buffers.js";
+import { type Handle, limitSendBuffers } from "./node-internals.js";
 import {
   ASK_EVERY_MS,
   CLOSE_GRACE_SECONDS,
@@ -20,21 +21,25 @@ import {
 /** Buffers of at least this size are freed as soon as they are unused. Node lets over 32 MB of them accumulate. */
 const LARGE_BYTES = 8192;
 
+/**
+ * How many bytes of a connection are read in one turn of the event loop. Node reads up to 2 MB, such as the responses for many clients on
+ * one lane. Until these are passed on, all other requests wait, and no client is accepted.
+ */
+const TURN_READ_BYTES = 131_072;
+
 /** How many of a departed peer's remaining bytes are read at once. */
 const REST_READ_BYTES = 65_536;
 
 const NOTHING = new Uint8Array(0);
 
-/** The internals of node:net sockets that its types omit. */
-interface Handle {
-  readonly fd?: number;
-  /** Whether the handle reads, as far as node:net knows. */
-  readonly reading?: boolean;
-  readStart?(): number;
-  readStop?(): number;
-}
-
 type Closing = "open" | "ending" | "closing" | "closed";
+
+/** Connections with large reads in this turn. */
+const readers: NodeConnection[] = [];
+
+function onTurn(): void {
+  for (const reader of readers.splice(0)) reader.onTurn();
+}
 
 export class NodeConnection implements Connection {
   owner: ConnectionOwner = NO_OWNER;
@@ -46,6 +51,9 @@ export class NodeConnection implements Connection {
   /** Whether the last read was large, so that more bytes can be expected. */
   private hasMore = false;
   private isStopped = false;
+  /** The size of the large reads in this turn; below, whether it reads no more until the next one. */
+  private readInTurn = 0;
+  private isTurnOver = false;
   /** How many bytes at the start of `waiting` Node is writing. */
   private beingWritten = 0;
   /** The peer's bytes that were received before a write failed; below, whether they are complete. */
@@ -82,11 +90,26 @@ export class NodeConnection implements Connection {
     received.isLent = false;
     received.lends = 0;
     this.hasMore = bytes.length >= LARGE_BYTES;
+    if (this.hasMore) this.countRead(bytes.length);
     const isUsedUp = this.owner.onData(bytes);
     received.buffer = undefined;
     if (!isUsedUp || bytes.length < LARGE_BYTES) return;
     if (!received.isLent) free(bytes);
     else if (received.lends === 1) received.borrower?.borrow(bytes);
+  }
+
+  private countRead(bytes: number): void {
+    if (this.readInTurn === 0 && readers.push(this) === 1) setImmediate(onTurn);
+    this.readInTurn += bytes;
+    if (this.readInTurn < TURN_READ_BYTES) return;
+    this.isTurnOver = true;
+    this.stopHandle();
+  }
+
+  onTurn(): void {
+    this.readInTurn = 0;
+    this.isTurnOver = false;
+    if (!this.socket.isPaused()) this.startHandle();
   }
 
   /** Takes over a buffer, and frees it after the write or the close. The garbage collector would let many of them accumulate. */
@@ -262,6 +285,10 @@ export class NodeConnection implements Connection {
 
   resume(): void {
     this.socket.resume();
+    if (!this.isTurnOver) this.startHandle();
+  }
+
+  private startHandle(): void {
     if (!this.isStopped) return;
     this.isStopped = false;
     this.handle.readStart?.();
@@ -351,6 +378,7 @@ export function nodeTransport(): Transport {
       });
       // For example, there are no free descriptors: clients stay in the queue until there is one.
       server.on("error", (error) => console.error(`cannot accept: ${error.message}`));
+      limitSendBuffers(fd);
       // With `fd`, Node accepts the backlog only as an argument.
       server.listen({ fd }, LISTEN_BACKLOG as never);
       return { close: () => void server.close() };

@@ -135,9 +135,9 @@ describe("chunked", () => {
     ["b: \0\r\n\r\n", BODY_MALFORMED],
     ["b: 1\n\r\n", BODY_MALFORMED],
     ["b: 1\r\r\n", BODY_MALFORMED],
-    [`${"b: 1\r\n".repeat((1 << 20) / 6)}\r\n`, BODY_MALFORMED],
-  ])("reads too many trailers, and then %j, however they are split", (last, verdict) => {
-    const bytes = Buffer.from(`2\r\nok\r\n0\r\n${"Abc:\td\xff\r\n".repeat(40)}${last}`, "latin1");
+    ["\r\n", BODY_MALFORMED, (1 << 20) / 8],
+  ])("reads too many trailers, and then %j, however they are split", (last, verdict, count = 40) => {
+    const bytes = Buffer.from(`2\r\nok\r\n0\r\n${"Abc:\td\xff\r\n".repeat(count)}${last}`, "latin1");
     for (const step of [3, 300, bytes.length]) {
       const pieces: Buffer[] = [];
       for (let at = 0; at < bytes.length; at += step) pieces.push(bytes.subarray(at, at + step));

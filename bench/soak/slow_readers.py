@@ -17,6 +17,7 @@ import time
 port, target, readers, rate, seconds, newcomers = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7])
 over, attackers = sys.argv[7], int(sys.argv[8])
 ATTACK_FIRST_S = 5
+SMALL_BUFFER = 4096
 context = None
 if over in ("tls", "h2"):
     context = ssl.create_default_context()
@@ -45,13 +46,12 @@ def request():
     return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 5, 1, head)
 
 
-def connect():
-    if over == "unix":
-        client = socket.socket(socket.AF_UNIX)
-        client.settimeout(30)
-        client.connect(port)
-    else:
-        client = socket.create_connection(("127.0.0.1", int(port)), 30)
+def connect(receive_bytes=None):
+    client = socket.socket(socket.AF_UNIX if over == "unix" else socket.AF_INET)
+    client.settimeout(30)
+    if receive_bytes is not None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    client.connect(port if over == "unix" else ("127.0.0.1", int(port)))
     if context is not None:
         client = context.wrap_socket(client)
     client.sendall(request())
@@ -142,7 +142,7 @@ class Http2Reader(Reader):
 
 
 class Attackers:
-    """Clients that read nothing, and connect again when they are disconnected."""
+    """Clients that read nothing, every second one with a small buffer, and connect again when they are disconnected."""
 
     def __init__(self, count):
         self.missing, self.resets, self.sockets = count, 0, {}
@@ -153,9 +153,9 @@ class Attackers:
             self.poll.unregister(number)
             self.sockets.pop(number).close()
             self.missing, self.resets = self.missing + 1, self.resets + 1
-        for _ in range(min(self.missing, 20)):
+        for n in range(min(self.missing, 20)):
             try:
-                client = connect()
+                client = connect(SMALL_BUFFER if n % 2 else None)
             except OSError:
                 continue
             self.missing -= 1

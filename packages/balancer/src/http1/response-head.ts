@@ -1,5 +1,5 @@
 /** Parses a response's head strictly (RFC 9112), and decides once how its body is framed. */
-import { ascii, BYTE_CLASS, CR, copy, IS_FIELD_VALUE, LF, parseDecimal, SPACE } from "./bytes.js";
+import { ascii, BYTE_CLASS, CR, IS_FIELD_VALUE, LF, parseDecimal, SPACE } from "./bytes.js";
 import { ConnectionOption, FIELDS_INCOMPLETE, FieldKind, FieldTable } from "./field-table.js";
 import { type Framing, HEAD_INCOMPLETE, HEAD_REFUSED } from "./request-head.js";
 
@@ -12,61 +12,9 @@ const MAX_STATUS = 599;
 const HTTP_1 = ascii("HTTP/1.");
 const CHUNKED = ascii("chunked");
 
-/** Longer field lines are not compared with those of the next head. */
-const MAX_COMPARED_BYTES = 1024;
-const MAX_COMPARED_FIELDS = 32;
-/** After heads that differed, at most this many are not compared. */
-const MAX_SKIPPED = 63;
-
-/**
- * The field lines of the last head, with the kinds of its fields. Many responses of an app have the same fields, and comparing bytes costs
- * less than parsing them. If they differ, ever fewer heads are compared.
- */
-class LastLines {
-  readonly bytes: Uint8Array = new Uint8Array(MAX_COMPARED_BYTES);
-  private length = 0;
-  private readonly kinds = new Uint8Array(MAX_COMPARED_FIELDS);
-  hasDate = false;
-  private skip = 0;
-  private skipped = 0;
-
-  /** Whether these lines are the same. If so, `fields` still has their positions in `bytes`, and gets their kinds again. */
-  areSame(fields: FieldTable, bytes: Uint8Array, start: number, end: number): boolean {
-    const { length, bytes: own, kinds } = this;
-    if (length === 0 || end - start !== length) return false;
-    for (let i = 0; i < length; i++) if (own[i] !== bytes[start + i]) return false;
-    this.skip = 0;
-    for (let i = 0; i < fields.count; i++) fields.kinds[i] = kinds[i] as number;
-    return true;
-  }
-
-  forget(): void {
-    this.length = 0;
-  }
-
-  /** Called when other lines are about to be parsed. Returns whether to copy them to `bytes` first. */
-  begin(size: number): boolean {
-    this.forget();
-    if (size > MAX_COMPARED_BYTES || ++this.skipped <= this.skip) return false;
-    this.skipped = 0;
-    this.skip = Math.min(MAX_SKIPPED, 2 * this.skip + 1);
-    return true;
-  }
-
-  /** Called when lines in `bytes` were parsed. */
-  keep(fields: FieldTable, length: number, hasDate: boolean): void {
-    const { count } = fields;
-    if (count > MAX_COMPARED_FIELDS) return;
-    for (let i = 0; i < count; i++) this.kinds[i] = fields.kinds[i] as number;
-    this.hasDate = hasDate;
-    this.length = length;
-  }
-}
-
 /** One response's head at a time; reused for the next response. */
 export class ResponseHead {
   readonly fields = new FieldTable(MAX_RESPONSE_FIELDS);
-  private readonly last = new LastLines();
   bytes: Uint8Array = new Uint8Array(0);
   status = 200;
   reasonStart = 0;
@@ -98,7 +46,6 @@ export class ResponseHead {
     this.bytes = bytes;
     this.hasNoReason = false;
     this.handlerMicros = -1;
-    this.last.forget();
     const afterLine = this.parseStatusLine(bytes, start, end);
     const after = afterLine < 0 ? afterLine : this.fields.parse(bytes, afterLine, end);
     if (after === HEAD_INCOMPLETE || after === FIELDS_INCOMPLETE) {
@@ -150,39 +97,19 @@ export class ResponseHead {
     for (let i = reasonStart; i < start; i++)
       if (((BYTE_CLASS[bytes[i] as number] as number) & IS_FIELD_VALUE) === 0) return false;
     // The same limit as over HTTP/1.1; the buffer has room for it.
-    if (end - reasonStart > MAX_RESPONSE_HEAD_BYTES || !this.takeLines(bytes, start, end)) return false;
+    if (end - reasonStart > MAX_RESPONSE_HEAD_BYTES || this.fields.parse(bytes, start, end) !== end) return false;
     this.contentLength = contentLength;
     this.keepAlive = true;
+    this.hasDate = false;
+    let connection = 0;
+    for (let i = 0; i < this.fields.count; i++) {
+      if (this.fields.kinds[i] === FieldKind.DATE) this.hasDate = true;
+      else if (this.fields.kinds[i] === FieldKind.CONNECTION) connection |= this.fields.readConnection(i);
+    }
+    if ((connection & ConnectionOption.TOO_MANY) !== 0) return false;
     if (toHead || status < 200 || status === 204 || status === 304) this.framing = "none";
     else if (contentLength < 0) this.framing = "chunked";
     else this.framing = contentLength > 0 ? "length" : "none";
-    return true;
-  }
-
-  private takeLines(bytes: Uint8Array, start: number, end: number): boolean {
-    const { fields, last } = this;
-    // A reason is in the received bytes.
-    if (this.hasNoReason && last.areSame(fields, bytes, start, end)) {
-      this.bytes = last.bytes;
-      this.hasDate = last.hasDate;
-      return true;
-    }
-    const size = end - start;
-    const isKept = last.begin(size) && this.hasNoReason;
-    if (isKept) {
-      this.bytes = last.bytes;
-      copy(bytes, start, end, last.bytes, 0);
-    }
-    const at = isKept ? 0 : start;
-    if (fields.parse(this.bytes, at, at + size) !== at + size) return false;
-    this.hasDate = false;
-    let connection = 0;
-    for (let i = 0; i < fields.count; i++) {
-      if (fields.kinds[i] === FieldKind.DATE) this.hasDate = true;
-      else if (fields.kinds[i] === FieldKind.CONNECTION) connection |= fields.readConnection(i);
-    }
-    if ((connection & ConnectionOption.TOO_MANY) !== 0) return false;
-    if (isKept) last.keep(fields, size, this.hasDate);
     return true;
   }
 

@@ -3,6 +3,7 @@
 import {
   BUN_LATE_FTL,
   BUN_ONE_READER,
+  BUN_PURGE_SOON,
   CHANNEL_ENVIRONMENT,
   type ChildSpec,
   type InstanceLimits,
@@ -104,7 +105,10 @@ function planBalancer(settings: SpawnSettings, identity: Environment): SpawnPlan
     title: titleOf(identity, settings),
     cwd: runDir.path,
     environment: forRuntime(
-      clean(inheritable(configs.environment), { ...identity, [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec) }),
+      clean(
+        { [BUN_PURGE_SOON.name]: BUN_PURGE_SOON.value, ...inheritable(configs.environment) },
+        { ...identity, [CHANNEL_ENVIRONMENT.spec]: JSON.stringify(spec) },
+      ),
       program,
     ),
     runtime,

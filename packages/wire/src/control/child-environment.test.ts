@@ -1,6 +1,6 @@
 /** The values that a child reads from its environment, and the ones that stay. */
 import { describe, expect, it } from "vitest";
-import { BUN_LATE_FTL, BUN_ONE_READER, takeChildEnvironment } from "./child-environment.js";
+import { BUN_LATE_FTL, BUN_ONE_READER, BUN_PURGE_SOON, takeChildEnvironment } from "./child-environment.js";
 
 const good = {
   PACELINE_CHANNEL: "/run/channel.sock",
@@ -46,13 +46,14 @@ describe("takeChildEnvironment", () => {
   });
 
   it("removes runtime settings that were meant only for the child, but keeps the user's own", () => {
-    const { name, value } = BUN_LATE_FTL;
-    const ours: NodeJS.ProcessEnv = { ...good, [BUN_ONE_READER]: "1", [name]: value };
+    const settings = [BUN_LATE_FTL, BUN_PURGE_SOON];
+    const of = (value?: string) => Object.fromEntries(settings.map((each) => [each.name, value ?? each.value]));
+    const ours: NodeJS.ProcessEnv = { ...good, [BUN_ONE_READER]: "1", ...of() };
     takeChildEnvironment(ours);
-    expect(Object.keys(ours).filter((key) => key.startsWith("BUN_"))).toEqual([]);
-    const theirs: NodeJS.ProcessEnv = { ...good, [name]: "500" };
+    expect(Object.keys(ours).filter((key) => /^(BUN|MIMALLOC)_/.test(key))).toEqual([]);
+    const theirs: NodeJS.ProcessEnv = { ...good, ...of("500") };
     takeChildEnvironment(theirs);
-    expect(theirs[name]).toBe("500");
+    expect(theirs).toMatchObject(of("500"));
   });
 
   it("has no socket for a balancer", () => {

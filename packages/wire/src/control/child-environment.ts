@@ -29,6 +29,12 @@ export const BUN_ONE_READER = "BUN_FEATURE_FLAG_DISABLE_ASYNC_TRANSPILER";
  */
 export const BUN_LATE_FTL = { name: "BUN_JSC_thresholdForFTLOptimizeAfterWarmUp", value: "4000000" } as const;
 
+/**
+ * Makes Bun return freed memory to the system after 50 ms instead of a second, for balancers: after a load of many connections they then
+ * take 9 MB less. Removed from the environment.
+ */
+export const BUN_PURGE_SOON = { name: "MIMALLOC_PURGE_DELAY", value: "50" } as const;
+
 /** A folder of files that an instance serves. */
 export interface StaticSpec {
   /** An absolute path. */
@@ -225,7 +231,8 @@ export function takeChildEnvironment(environment: NodeJS.ProcessEnv = process.en
     spec: childSpec(text(environment, CHANNEL_ENVIRONMENT.spec)),
   };
   for (const name of [...Object.values(CHANNEL_ENVIRONMENT), BUN_ONE_READER]) delete environment[name];
-  if (environment[BUN_LATE_FTL.name] === BUN_LATE_FTL.value) delete environment[BUN_LATE_FTL.name];
+  for (const { name, value } of [BUN_LATE_FTL, BUN_PURGE_SOON])
+    if (environment[name] === value) delete environment[name];
   return identity;
 }
 

@@ -202,35 +202,6 @@ describe.concurrent.each(UNREAD)(
   },
 );
 
-describe.concurrent.each(RUNTIMES)("many clients that read nothing of a program's responses, on %s", (runtime) => {
-  it("get so little of them that there is memory for another one", async () => {
-    const balancer = await BalancerProcess.start(runtime, { maxUnreadBytes: 2 << 20 });
-    const upstream = await ScriptedUpstream.listen(`${balancer.directory}/one.sock`, respondMuch());
-    const clients: net.Socket[] = [];
-    const ask = () => {
-      const client = connectTo(balancer.port).on("error", () => {});
-      client.pause().write(ASK);
-      clients.push(client);
-      return client;
-    };
-    await balancer.follow({ "web.1#1": upstream.path });
-    try {
-      for (let n = 0; n < SILENT; n++) ask();
-      await balancer.reports(({ inFlight }) => inFlight === SILENT);
-      const reader = ask().resume();
-      await new Promise((resolve) => {
-        reader.on("data", () => reader.bytesRead > MUCH_BODY.length && resolve(undefined)).on("close", resolve);
-      });
-      const { unreadEndedTotal } = await balancer.reports(({ inFlight }) => inFlight === SILENT);
-      expect([reader.bytesRead > MUCH_BODY.length, unreadEndedTotal]).toEqual([true, 0]);
-    } finally {
-      for (const client of clients) client.destroy();
-      await balancer.stop();
-      await upstream.close();
-    }
-  });
-});
-
 /** Reads this many responses; returns the numbers at their ends. */
 async function numbersOf(socket: net.Socket, count: number): Promise<number[]> {
   const pieces: Buffer[] = [];

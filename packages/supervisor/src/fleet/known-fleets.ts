@@ -42,10 +42,12 @@ export async function inspect(runDir: string): Promise<FoundFleet> {
   if (handOverIn(runDir) !== undefined) return { ...fleet, state: "upgrading" };
   // A missing folder may be about to be created.
   const doubt = found?.code === "missing" ? undefined : found;
+  // Read first, because a supervisor may lock the directory meanwhile.
+  const hadLock = wasLocked(runDir);
   if (lockHolder(runDir) !== undefined) return { ...fleet, state: "starting", doubt };
   if (findOrphans(channelSocketOf(fleet)).length === 0) return { ...fleet, state: "down" };
   // Somebody removed the directory, and only the log is written there until the supervisor notices that.
-  return { ...fleet, state: wasLocked(runDir) ? "orphaned" : "starting" };
+  return { ...fleet, state: hadLock ? "orphaned" : "starting" };
 }
 
 /** Returns the path of the control channel's socket, to which the fleet's children connect. */

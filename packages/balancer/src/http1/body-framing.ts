@@ -9,7 +9,7 @@ export interface BodySink {
   onBody(bytes: Uint8Array, start: number, end: number): void;
 }
 
-/** Negative results of `read`; other results are the position up to which bytes were used. */
+/** Negative results of `read`. Any other result is the position up to which bytes were used. */
 export const BODY_MALFORMED = -1;
 export const BODY_TOO_LARGE = -2;
 
@@ -63,7 +63,10 @@ export class BodyReader {
   private joinedEnd = 0;
   /** Whether the trailers of the next bodies are kept. */
   keepsTrailers = false;
-  /** Whether trailers that are too large are dropped, as a recipient may do (RFC 9110 §6.5.1). If not, such a body is malformed. */
+  /**
+   * Whether trailers that are too large are dropped, as a recipient may do (RFC 9110 §6.5.1). If they are not dropped, such a body is
+   * malformed.
+   */
   dropsLargeTrailers = false;
   /** The trailers so far, with room for more; undefined: none are kept. */
   private keptTrailers: Uint8Array | undefined;
@@ -157,7 +160,7 @@ export class BodyReader {
       case "length": {
         const dataEnd = Math.min(end, start + this.remaining);
         this.remaining -= dataEnd - start;
-        // Set before the sink receives the last piece, so that it can send head, body and end in one call.
+        // Set before the sink receives the last piece. So the sink can send head, body and end in one call.
         if (this.remaining === 0) this.isComplete = true;
         if (dataEnd > start) sink.onBody(bytes, start, dataEnd);
         return dataEnd;
@@ -197,9 +200,7 @@ export class BodyReader {
     sink.onBody(bytes, joinedStart, joinedEnd);
   }
 
-  /**
-   * Reads complete small chunks without extensions and returns the position after them. A client may send a whole body of these.
-   */
+  /** Reads complete small chunks without extensions and returns the position after them. A client may send a whole body in such chunks. */
   private readSmallChunks(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
     while (end - at >= LEAST_CHUNK_BYTES) {

@@ -3,8 +3,8 @@ import { dlopen, ptr } from "bun:ffi";
 import { LISTEN_BACKLOG } from "./transport.js";
 
 /**
- * How many unsent bytes the kernel accepts for a client. The default over loopback is megabytes: some hundred clients that read nothing
- * then use up the memory of all TCP connections of the machine (net.ipv4.tcp_mem), and all others wait for retransmissions.
+ * How many unsent bytes the kernel accepts for a client. The default over loopback is megabytes. Some hundred clients that read nothing
+ * would then use up the memory of all TCP connections of the machine (net.ipv4.tcp_mem), and all others would wait for retransmissions.
  */
 const UNSENT_BYTES = 131_072;
 
@@ -59,14 +59,14 @@ let calls: Calls | undefined;
 
 /**
  * Limits the reads from an upstream.
- * @param sendsMuch whether the kernel should accept many bytes for it at once
+ * @param sendsMuch whether the kernel should accept many bytes for the upstream at once
  */
 export function tuneUpstream(fd: number, sendsMuch: boolean): void {
   set(fd, SOL_SOCKET, SO_RCVBUF, receiveBytes);
   if (sendsMuch) set(fd, SOL_SOCKET, SO_SNDBUF, sendBytes);
 }
 
-/** Limits how many bytes the kernel receives for a client, and so the size of a read; or removes that limit. */
+/** Sets or removes a limit on how many bytes the kernel receives for a client, and so on the size of a read. */
 export function limitReceipt(fd: number, isLimited: boolean): void {
   if (isDarwin) return;
   if (isLimited) set(fd, SOL_SOCKET, SO_RCVBUF, littleReceiveBytes);
@@ -142,7 +142,7 @@ function loadIoctl(): Ioctl {
     // Kept loaded, because it is called for every slow reader.
     return dlopen("libc.so.6", { ioctl: { args: ["int", "u64", "ptr"], returns: "int" } }).symbols.ioctl as never;
   } catch {
-    // If the C library has another name (musl), bytes count once they have left this process.
+    // If the C library has another name (musl), bytes count as acknowledged once they have left this process.
     return () => -1;
   }
 }

@@ -51,12 +51,12 @@ export class NodeConnection implements Connection {
   /** Whether the last read was large, so that more bytes can be expected. */
   private hasMore = false;
   private isStopped = false;
-  /** The size of the large reads in this turn; below, whether it reads no more until the next one. */
+  /** The size of the large reads in this turn, and whether the connection reads no more until the next turn. */
   private readInTurn = 0;
   private isTurnOver = false;
   /** How many bytes at the start of `waiting` Node is writing. */
   private beingWritten = 0;
-  /** The peer's bytes that were received before a write failed; below, whether they are complete. */
+  /** The peer's bytes that were received before a write failed, and whether they are complete. */
   private rest: Buffer[] = [];
   private isRestWhole = false;
   private acknowledgements: SocketAcknowledgements | undefined;
@@ -195,7 +195,7 @@ export class NodeConnection implements Connection {
       return false;
     }
     this.socket.write(bytes);
-    // It is already zero if the kernel took everything within the call.
+    // The queue is already empty if the kernel took everything within the call.
     if (this.socket.writableLength === 0) return true;
     if (bytes.buffer === received.buffer) {
       received.isLent = true;
@@ -210,7 +210,7 @@ export class NodeConnection implements Connection {
 
   writeTransient(bytes: Uint8Array, length: number): boolean {
     const written = bytes.subarray(0, length);
-    // Waiting bytes are joined, which copies these.
+    // `write` joins these bytes with the waiting ones, which copies them.
     if (this.waiting !== undefined) return this.write(written);
     if (length < LARGE_BYTES) return this.write(Buffer.from(written));
     const copy = Buffer.allocUnsafeSlow(length);
@@ -247,8 +247,8 @@ export class NodeConnection implements Connection {
   };
 
   /**
-   * A paused socket of Node reads on until its own buffer is full: 64 KB for each peer that has more to send. Node must not notice that its
-   * handle was stopped, because it would start it again.
+   * A paused socket of Node continues to read until its own buffer is full: 64 KB for each peer that has more to send. So the handle is
+   * stopped. Node must not notice that, because it would start the handle again.
    */
   pause(isFirm = false): void {
     this.socket.pause();
@@ -320,7 +320,7 @@ export class NodeConnection implements Connection {
   }
 
   /**
-   * Reads pending bytes before a failed write makes Node destroy the socket: an upstream that exits may have sent which requests had
+   * Reads pending bytes before a failed write makes Node destroy the socket. An upstream that exits may have reported which requests had
    * started.
    */
   readRestBeforeGivingUp(): void {
@@ -350,7 +350,7 @@ export class NodeConnection implements Connection {
 
   private closed(): void {
     openSockets.count--;
-    // Not earlier: until then Node may be writing from the buffer.
+    // Not earlier, because until then Node may be writing from the buffer.
     this.giveBack();
     this.waiting?.clear();
     this.waiting = undefined;
@@ -376,7 +376,7 @@ export function nodeTransport(): Transport {
         const connection = new NodeConnection(socket);
         connection.owner = onConnection(connection);
       });
-      // For example, there are no free descriptors: clients stay in the queue until there is one.
+      // For example, there are no free descriptors. Clients then stay in the accept queue until there is one.
       server.on("error", (error) => console.error(`cannot accept: ${error.message}`));
       limitSendBuffers(fd);
       // With `fd`, Node accepts the backlog only as an argument.

@@ -16,7 +16,7 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const SOL_SOCKET = 1;
 const SO_LINGER = 13;
-/** The size of `struct sockaddr_in6`; below, where the address begins in it, and in `struct sockaddr_in`. */
+/** The size of `struct sockaddr_in6`, and where the address begins in it and in `struct sockaddr_in`. */
 const ADDRESS_BYTES = 28;
 const V6_AT = 8;
 const V4_AT = 4;

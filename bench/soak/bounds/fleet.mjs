@@ -1,4 +1,5 @@
 /** The target of a row of the bounds soak: a fleet with every kind of pool, or only `paceline serve`. */
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -95,6 +96,18 @@ async function startAlone(scenario, runtime, { folder }) {
   const args = scenario.alone.map((each) => each.replace("APP", here("app.ts")).replace("FOLDER", folder));
   const alone = await serveAlone(args, runtime);
   return { ...alone, processes: async () => ({ serve: alone.pid }), ordinary: scenario.ordinary };
+}
+
+/** Starts a server of node:tls with the same kind of certificate, without Paceline. */
+export async function startBareTls({ folder }) {
+  const [certificate, key] = ["certificate.pem", "key.pem"].map((name) => path.join(folder, name));
+  const args = [
+    ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
+    ...["-keyout", key, "-out", certificate, "-subj", "/CN=a.test", "-addext", "subjectAltName=IP:127.0.0.1"],
+  ];
+  execFileSync("openssl", args, { stdio: "ignore" });
+  const bare = await startServer(process.execPath, (port) => [here("bare-tls.mjs"), port, certificate, key]);
+  return { ...bare, tlsPort: bare.port };
 }
 
 /** Starts the same kind of app on Bun's own server, without Paceline. */

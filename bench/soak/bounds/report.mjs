@@ -1,12 +1,17 @@
 /** Judges the results of a row, and prints the table. */
 import { MOST_MB } from "./row.mjs";
 
+/** Two runs of the runtime's own server differ by this much. */
+const BESIDE_BARE = 1.1;
+
 /**
  * Returns the line of a round in the table. `known` names limits from docs/security.md; its memory limit applies to one process,
  * `known.process`, which may additionally hold what the runtime's own server held under the same peers in the same run.
- * @param price for each connection or request that the peers hold, in kilobytes; its row is judged only by that
+ * @param fixed the price of each connection or request that the peers hold, in kilobytes; its row is judged only by that. It is at least
+ * the price in the runtime's own server, where that was measured
  */
-export function lineOf(name, found, known = {}, price = undefined) {
+export function lineOf(name, found, known = {}, fixed = undefined) {
+  const price = fixed && { ...fixed, kilobytes: Math.max(fixed.kilobytes, bareKilobytes(found, fixed)) };
   const grown = Object.entries(found.grown).sort((a, b) => b[1] - a[1]);
   const mostMB = price === undefined ? MOST_MB : (price.count * price.kilobytes) / 1024;
   const large = grown.filter(([, mb]) => mb >= mostMB);
@@ -29,6 +34,10 @@ export function lineOf(name, found, known = {}, price = undefined) {
   return { name, cells, more, isRed: Object.values(cells).some(({ state }) => state === "RED") };
 }
 
+function bareKilobytes({ bareMB }, { count }) {
+  return (BESIDE_BARE * 1024 * bareMB) / count;
+}
+
 /** Returns the line of a row that failed to run. */
 export function lineOfFailure(name, error) {
   const none = { state: "ok", text: "" };
@@ -39,7 +48,7 @@ export function lineOfFailure(name, error) {
 function priceOf([[process, mb]], price) {
   if (price === undefined) return "";
   const { count, kilobytes } = price;
-  return `${((1024 * mb) / count).toFixed(1)} of ${kilobytes} KB each in ${process}: `;
+  return `${((1024 * mb) / count).toFixed(1)} of ${kilobytes.toFixed(0)} KB each in ${process}: `;
 }
 
 function describe({ before, courses }) {

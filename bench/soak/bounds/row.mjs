@@ -1,7 +1,7 @@
 /** Runs one row of the bounds soak: a warm-up, the normal client alone, together with the peers, and alone again. */
 
 import { wait } from "../support.mjs";
-import { startBare, startTarget } from "./fleet.mjs";
+import { startBare, startBareTls, startTarget } from "./fleet.mjs";
 import { normalClient, startPeers, watchLoad } from "./load.mjs";
 import { courseOf, measure, mostHeldMB, unclosed, watch, watchOthers } from "./watch.mjs";
 import { startNginx } from "./yardstick.mjs";
@@ -37,16 +37,18 @@ export async function runRow(name, scenario, { seconds, rounds, runtime, surroun
     if (scenario.hasNoWarmUp !== true) await warmUp(row);
     const found = [];
     for (let round = 0; round < rounds; round++) found.push(await measureRound(row, seconds, found[0]?.before));
-    const bareMB = known[runtime]?.process === undefined ? 0 : await measureBare(name, seconds);
+    const bareMB = await measureBare(name, scenario, { seconds, runtime, surroundings });
     return found.map((result) => ({ ...result, bareMB }));
   } finally {
     await target.stop();
   }
 }
 
-/** Returns how much memory a server without Paceline holds under the same peers, in MB. */
-async function measureBare(name, seconds) {
-  const bare = await startBare();
+/** Returns how much memory a server without Paceline holds under the same peers, in MB; 0 if there is none to compare with. */
+async function measureBare(name, scenario, { seconds, runtime, surroundings }) {
+  const isTls = scenario.bareTls?.includes(runtime) === true;
+  if (!isTls && scenario.known?.[runtime]?.process === undefined) return 0;
+  const bare = isTls ? await startBareTls(surroundings) : await startBare();
   try {
     const pids = { bare: bare.pid };
     const attack = async (attackSeconds) => {
@@ -56,7 +58,7 @@ async function measureBare(name, seconds) {
       await peers.stop();
       return watched.stop();
     };
-    await attack(WARM_UP_SECONDS);
+    if (scenario.hasNoWarmUp !== true) await attack(WARM_UP_SECONDS);
     await wait(2000);
     const idle = watch(pids);
     await wait(1500);

@@ -84,26 +84,38 @@ function unwrapped<T>(value: T): T {
 let mayBeLazy = false;
 let hasOwnServer = false;
 
-/** Bun's own functions and servers accept only its own objects. */
+/** The runtime's own functions and servers accept only its own objects. */
 function watchBun(): void {
-  const { serve, write } = Bun;
+  const { serve, S3Client } = Bun;
   Bun.serve = ((options: never) => {
     hasOwnServer = true;
     mayBeLazy = false;
     return serve(options);
   }) as never;
-  Bun.write = ((place: never, ...rest: never[]) => write(place, ...(rest.map(unwrapped) as [never]))) as never;
-  unwrapArguments(Blob.prototype, "write");
-  unwrapArguments(HTMLRewriter.prototype, "transform");
+  unwrapArguments(Bun, ["write"]);
+  for (const owner of [Blob.prototype, S3Client, S3Client.prototype, Object.getPrototypeOf(S3Client.file("a"))])
+    unwrapArguments(owner, ["write"]);
+  unwrapArguments(HTMLRewriter.prototype, ["transform"]);
+  unwrapArguments(WebAssembly, ["compileStreaming", "instantiateStreaming"]);
+  // The input of a program may be a response.
+  unwrapArguments(Bun, ["spawn", "spawnSync"], (argument: { stdin?: unknown } | undefined) =>
+    argument?.stdin instanceof LazyResponse ? { ...argument, stdin: argument.stdin.native() } : argument,
+  );
 }
 
-function unwrapArguments(prototype: object, name: string): void {
-  const methods = prototype as Record<string, (...args: unknown[]) => unknown>;
-  const method = methods[name];
-  if (method === undefined) return;
-  methods[name] = function (this: unknown, ...args: unknown[]) {
-    return method.apply(this, args.map(unwrapped));
-  };
+function unwrapArguments(
+  owner: object,
+  names: readonly string[],
+  unwrap: (argument: never) => unknown = unwrapped,
+): void {
+  const functions = owner as Record<string, (...args: unknown[]) => unknown>;
+  for (const name of names) {
+    const original = functions[name];
+    if (original === undefined) continue;
+    functions[name] = function (this: unknown, ...args: unknown[]) {
+      return original.apply(this, (args as never[]).map(unwrap));
+    };
+  }
 }
 
 const isOrdinary = (status: number) =>

@@ -104,8 +104,8 @@ export class TlsConnection implements Connection {
     return this.below.acknowledgements.seesAcknowledgements;
   }
 
-  acknowledgedBytes(since: number): number {
-    return this.below.acknowledgements.acknowledgedBytes(since);
+  acknowledgedBytes(since: number, timeoutMs: number): number {
+    return this.below.acknowledgements.acknowledgedBytes(since, timeoutMs);
   }
 
   get hasPeerLeft(): boolean {

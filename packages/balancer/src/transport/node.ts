@@ -164,8 +164,8 @@ export class NodeConnection implements Connection {
     return this.acknowledged.seesAcknowledgements;
   }
 
-  acknowledgedBytes(since: number): number {
-    return this.acknowledged.acknowledgedBytes(since);
+  acknowledgedBytes(since: number, timeoutMs: number): number {
+    return this.acknowledged.acknowledgedBytes(since, timeoutMs);
   }
 
   get hasPeerLeft(): boolean {

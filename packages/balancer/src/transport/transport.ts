@@ -53,8 +53,9 @@ export interface Connection {
   /**
    * Returns how many bytes the peer's kernel had acknowledged at `since` (`performance.now`) or later; -1 as long as this is unknown, which
    * takes a moment on Node.
+   * @param timeoutMs how long the peer may read nothing
    */
-  acknowledgedBytes(since: number): number;
+  acknowledgedBytes(since: number, timeoutMs: number): number;
   /** Whether acknowledgements are known. If not, bytes count as acknowledged once the local kernel has taken them. */
   readonly seesAcknowledgements: boolean;
   /**

@@ -78,8 +78,8 @@ export abstract class RequestSender<UpstreamConnection> {
     return this.connection?.seesAcknowledgements === true;
   }
 
-  acknowledgedBytes(since: number): number {
-    return this.connection?.acknowledgedBytes(since) ?? 0;
+  acknowledgedBytes(since: number, timeoutMs: number): number {
+    return this.connection?.acknowledgedBytes(since, timeoutMs) ?? 0;
   }
 
   sendHead(request: RequestHead, forwarded: ForwardedFields, isTrusted: boolean): void {

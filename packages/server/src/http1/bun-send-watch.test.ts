@@ -58,3 +58,57 @@ it("keeps a connection whose thousands of requests are quick", () => {
   const one = serverOf([1000]);
   for (let n = 0; n < 1500; n++) expect(watch.add({} as Request, one, n / 1000)).toBe(true);
 });
+
+/** Watches one response until `isEnough`; returns what the watch did. */
+async function watchOne(held: number, descriptor: number | undefined, isEnough: (deeds: unknown[]) => boolean) {
+  const deeds: unknown[] = [];
+  await new Promise<void>((resolve) => {
+    const note = (...deed: unknown[]) => {
+      if (!isEnough(deeds)) deeds.push(deed);
+      if (isEnough(deeds)) resolve();
+    };
+    const watch = new BunSendWatch(40, {
+      connectionsWith(keys) {
+        note("seeks", ...keys);
+        return descriptor === undefined ? [] : Array.from(keys, (key) => [key, descriptor]);
+      },
+      heldBytes(of) {
+        note("asks", of);
+        return held;
+      },
+      resetAtClose: (keys) => note("resets", ...keys),
+    });
+    const server = {
+      // Forgets the request at the end, so that the watch ends.
+      requestIP: () => (isEnough(deeds) ? null : { address: "::ffff:127.0.0.1", port: 1000 }),
+      timeout: (_: Request, seconds: number) => note("timeout", seconds),
+    };
+    watch.add({} as Request, server as never, 0);
+  });
+  return deeds;
+}
+
+it("finds the connection of a silent response once, and then asks the kernel about that connection only", async () => {
+  const deeds = await watchOne(0, 7, ({ length }) => length === 5);
+  expect(deeds).toEqual([
+    ["timeout", 0],
+    ["seeks", "127.0.0.1 1000"],
+    ["asks", 7],
+    ["asks", 7],
+    ["asks", 7],
+  ]);
+});
+
+it("resets a client that reads nothing, and leaves one whose connection is not found to Bun's timer", async () => {
+  const stopped = await watchOne(1, 7, (deeds) => deeds.some((deed) => String(deed) === "timeout,1"));
+  expect(stopped.slice(-2)).toEqual([
+    ["resets", "127.0.0.1 1000"],
+    ["timeout", 1],
+  ]);
+  const unknown = await watchOne(1, undefined, ({ length }) => length === 3);
+  expect(unknown).toEqual([
+    ["timeout", 0],
+    ["seeks", "127.0.0.1 1000"],
+    ["timeout", 255],
+  ]);
+});

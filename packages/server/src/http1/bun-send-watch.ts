@@ -1,24 +1,24 @@
 /**
  * Watches Bun.serve responses that take longer than a turn. Bun's timer mistakes silence and slow readers for idle connections, so it is
- * disabled for them. Stalled clients are found in the kernel's table of connections.
+ * disabled for them. Stalled clients are found by what the kernel holds for them. The kernel is asked about these connections only: its table has
+ * those of the whole machine, and to read it each second for a single silent response took 3 % of a CPU.
  */
 import {
   type AcknowledgingConnection,
-  eachTcpRow,
   leaveToCollector,
   MAX_STEP_BYTES,
+  pauseAfterLook,
   RunningTime,
   SlowReader,
 } from "@paceline/wire";
-import { hostOf } from "@paceline/wire/proc";
-import { keyOf, resetAtClose } from "./bun-resets.js";
+import * as clients from "./bun-clients.js";
 
 type BunServer = Bun.Server<undefined>;
 
 const LOOK_MS = 1000;
 /** Bun's shortest idle timeout, in seconds. */
 const SHORTEST_SECONDS = 1;
-/** Bun's longest idle timeout in seconds, used if the kernel's table is not available. */
+/** Bun's longest idle timeout in seconds, used if the kernel cannot be asked. */
 const LONGEST_SECONDS = 255;
 
 /** The maximum number of responses that are kept until the end of a turn: a client that pipelines may start thousands in one read. */
@@ -30,10 +30,7 @@ const REQUEST_BYTES = 2200;
 class Outgoing implements AcknowledgingConnection {
   readonly seesAcknowledgements = true;
   private held = 0;
-  /**
-   * Begins with the number of bytes that its kernel may have accepted before the first reading of the table, which may come late on a busy
-   * machine.
-   */
+  /** Begins with the number of bytes that its kernel may have accepted before the first look, which may come late on a busy machine. */
   private moved = MAX_STEP_BYTES;
   private isKnown = false;
 
@@ -56,6 +53,8 @@ class Outgoing implements AcknowledgingConnection {
 interface Sending {
   client: Outgoing;
   reader: SlowReader;
+  /** The connection, from the first look on. */
+  descriptor: number | undefined;
   /** 0 while no bytes are queued for it. */
   lookAtMs: number;
 }
@@ -78,10 +77,16 @@ export class BunSendWatch {
 
   private readonly time = new RunningTime();
   private readonly everyMs: number;
+  /** The planned time until the next look. */
+  private pauseMs: number;
 
   /** @param timeoutMs the maximum time without progress of a client */
-  constructor(private readonly timeoutMs: number) {
+  constructor(
+    private readonly timeoutMs: number,
+    private readonly kernel: Pick<typeof clients, "connectionsWith" | "heldBytes" | "resetAtClose"> = clients,
+  ) {
     this.everyMs = Math.min(LOOK_MS, timeoutMs / 4);
+    this.pauseMs = this.everyMs;
   }
 
   /**
@@ -126,46 +131,39 @@ export class BunSendWatch {
   /** Lets the kernel reset these connections when Bun closes them. With FIN, an HTTP/1.0 client would take a part of a body for the whole. */
   private resetIncomplete(requests: readonly Request[]): void {
     const peers = requests.map((request) => this.server?.requestIP(request)).filter((peer) => peer != null);
-    if (peers.length > 0) resetAtClose(new Set(peers.map(keyOf)));
+    if (peers.length > 0) this.kernel.resetAtClose(new Set(peers.map(clients.keyOf)));
   }
 
   private keepLong(responded: readonly Request[]): void {
     for (const request of responded) {
       // Bun forgets the address once the response was sent.
       if (this.server?.requestIP(request) == null) continue;
-      const seesTable = process.platform === "linux" && this.timeoutMs > 0;
-      this.server.timeout(request, seesTable ? 0 : LONGEST_SECONDS);
-      if (!seesTable) continue;
+      const mayAsk = process.platform === "linux" && this.timeoutMs > 0;
+      this.server.timeout(request, mayAsk ? 0 : LONGEST_SECONDS);
+      if (!mayAsk) continue;
       const client = new Outgoing();
-      this.sending.set(request, { client, reader: new SlowReader(client, this.timeoutMs), lookAtMs: 0 });
+      const reader = new SlowReader(client, this.timeoutMs);
+      this.sending.set(request, { client, reader, descriptor: undefined, lookAtMs: 0 });
     }
     if (this.sending.size === 0 || this.timer !== undefined) return;
     this.time.restart();
-    this.timer = this.startLooking();
+    this.startLooking();
   }
 
-  private startLooking(): NodeJS.Timeout {
-    const timer = setTimeout(() => void this.look(), this.everyMs);
-    timer.unref();
-    return timer;
+  private startLooking(): void {
+    this.timer = setTimeout(this.look, this.pauseMs);
+    this.timer.unref();
   }
 
-  private async look(): Promise<void> {
+  private readonly look = (): void => {
+    const startedAt = performance.now();
+    if (!this.time.count(startedAt, this.pauseMs)) return this.startLooking();
     const { server } = this;
-    if (!this.time.count(performance.now(), this.everyMs)) {
-      this.timer = this.startLooking();
-      return;
-    }
-    const clients = new Map<string, Sending>();
-    for (const [request, sending] of this.sending) {
-      const peer = server?.requestIP(request);
-      if (peer == null) this.sending.delete(request);
-      else clients.set(keyOf(peer), sending);
-    }
-    if (clients.size > 0) await takeTables(server?.port ?? 0, clients);
+    this.findConnections();
     const { now } = this.time;
     const late: Request[] = [];
     for (const [request, sending] of this.sending) {
+      sending.client.noteHeld(this.kernel.heldBytes(sending.descriptor as number));
       if (!sending.client.isWaiting) sending.lookAtMs = 0;
       else if (sending.lookAtMs === 0) sending.lookAtMs = sending.reader.begin(now);
       else if (sending.lookAtMs <= now) {
@@ -179,21 +177,29 @@ export class BunSendWatch {
       this.sending.delete(request);
       server?.timeout(request, SHORTEST_SECONDS);
     }
-    this.timer = this.sending.size > 0 ? this.startLooking() : undefined;
-  }
-}
+    this.pauseMs = pauseAfterLook(performance.now() - startedAt, this.everyMs, this.timeoutMs);
+    this.timer = undefined;
+    if (this.sending.size > 0) this.startLooking();
+  };
 
-/** Notes how many bytes the kernel holds for each of these clients, by address and port. */
-async function takeTables(port: number, clients: ReadonlyMap<string, Sending>): Promise<void> {
-  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")} `;
-  await eachTcpRow(
-    ({ text }) => {
-      if (!text.includes(local)) return;
-      const [, , remote = "", , queues = ""] = text.trim().split(/\s+/);
-      const [host = "", remotePort = ""] = remote.split(":");
-      const sending = clients.get(keyOf({ address: hostOf(host), port: Number.parseInt(remotePort, 16) }));
-      sending?.client.noteHeld(Number.parseInt(queues, 16));
-    },
-    () => true,
-  );
+  /** Forgets responses that were sent, and finds the connections of new ones. Those that are not found are left to Bun's timer. */
+  private findConnections(): void {
+    const sought = new Map<Request, string>();
+    for (const [request, { descriptor }] of this.sending) {
+      const peer = this.server?.requestIP(request);
+      if (peer == null) this.sending.delete(request);
+      else if (descriptor === undefined) sought.set(request, clients.keyOf(peer));
+    }
+    if (sought.size === 0) return;
+    const found = new Map(this.kernel.connectionsWith(new Set(sought.values())));
+    for (const [request, key] of sought) {
+      const descriptor = found.get(key);
+      if (descriptor !== undefined) {
+        (this.sending.get(request) as Sending).descriptor = descriptor;
+        continue;
+      }
+      this.sending.delete(request);
+      this.server?.timeout(request, LONGEST_SECONDS);
+    }
+  }
 }

@@ -6,7 +6,7 @@ import { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { REASONS } from "@paceline/wire/reasons";
-import { keyOf, resetAtClose } from "./bun-resets.js";
+import { keyOf, resetAtClose } from "./bun-clients.js";
 
 /** `_contentLength` is Node's copy of the length given to `writeHead`. */
 type Counted = ServerResponse & {

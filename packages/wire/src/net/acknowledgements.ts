@@ -1,23 +1,24 @@
 /** How many of the bytes written to a socket its peer has acknowledged or read, by readings of the kernel's table (tcp-table.ts). */
 import type { Socket } from "node:net";
 import { fs } from "../proc/bun-memory.js";
-import type { AcknowledgingConnection } from "./slow-reader.js";
+import { type AcknowledgingConnection, pauseAfterLook } from "./slow-reader.js";
 import { localPeer, readTcpQueues, type TcpQueues } from "./tcp-table.js";
 
 /**
- * How long a reading is used: this many milliseconds, or this multiple of the time that the kernel takes for it, which is 0.2 s for a table
- * of 100,000 rows.
+ * How long a reading is used at least: this many milliseconds, or this multiple of the time that the kernel takes for it, which is 0.2 s
+ * for a table of 100,000 rows.
  */
 const FRESH_MS = 1000;
 const FRESH_TIMES = 4;
+/** A peer's FIN may become known as late as if the peer could read nothing for this time, in milliseconds. */
+const END_TIMEOUT_MS = 20_000;
 
 const seesOutgoing = process.platform === "linux";
 
 /** The last reading. */
 let queues: TcpQueues = { outgoing: new Map(), ended: new Set(), unread: new Map(), kernelMs: 0 };
-/** When the reading was requested, and until when it is used. */
+/** When the reading was requested. */
 let readAt = Number.NEGATIVE_INFINITY;
-let isFreshUntil = Number.NEGATIVE_INFINITY;
 let isReading = false;
 
 /** The internals of node:net sockets that its types omit. */
@@ -72,10 +73,10 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
     return seesOutgoing && this.socket.remoteAddress !== undefined;
   }
 
-  acknowledgedBytes(since: number): number {
+  acknowledgedBytes(since: number, timeoutMs: number): number {
     const { fd = -1, bytesWritten = 0, writeQueueSize = 0 } = this.handle;
     this.findInode(fd);
-    const outgoing = this.inode > 0 ? outgoingBytes(this.inode, since) : 0;
+    const outgoing = this.inode > 0 ? outgoingBytes(this.inode, since, timeoutMs) : 0;
     // A reading may be older than the latest writes.
     return outgoing < 0 ? -1 : Math.max(0, bytesWritten - writeQueueSize - outgoing);
   }
@@ -116,7 +117,7 @@ export class SocketAcknowledgements implements AcknowledgingConnection {
   get hasPeerEnded(): boolean {
     this.findInode(this.handle.fd ?? -1);
     if (this.inode <= 0) return false;
-    readWhenStale();
+    readWhenStale(END_TIMEOUT_MS);
     return queues.ended.has(this.inode);
   }
 
@@ -145,16 +146,24 @@ function inodeOf(fd: number): number {
  * Returns the bytes that the kernel holds for the peer, by a reading after `since` (`performance.now`); -1 without such a reading. A call
  * starts the next one.
  */
-function outgoingBytes(inode: number, since: number): number {
-  readWhenStale();
+function outgoingBytes(inode: number, since: number, timeoutMs: number): number {
+  readWhenStale(timeoutMs);
   return readAt < since ? -1 : (queues.outgoing.get(inode) ?? 0);
 }
 
-/** Starts a reading if the last one is old. Returns the time of the last one (`performance.now`). */
-export function readWhenStale(): number {
+/**
+ * Starts a reading if the last one is old. Returns the time of the last one (`performance.now`).
+ * @param timeoutMs how long a peer may read nothing, from which follows how rare readings of a large table may be; 0: as usual
+ */
+export function readWhenStale(timeoutMs = 0): number {
   const now = performance.now();
-  if (!isReading && now > isFreshUntil) void readQueues(now);
+  if (!isReading && now - readAt > freshMs(queues.kernelMs, timeoutMs)) void readQueues(now);
   return readAt;
+}
+
+/** Returns how long a reading is used that took this long. */
+export function freshMs(kernelMs: number, timeoutMs: number): number {
+  return pauseAfterLook(kernelMs, Math.max(FRESH_MS, FRESH_TIMES * kernelMs), timeoutMs);
 }
 
 async function readQueues(now: number): Promise<void> {
@@ -162,6 +171,5 @@ async function readQueues(now: number): Promise<void> {
   // Bytes that a failed reading does not show count as acknowledged.
   queues = await readTcpQueues();
   readAt = now;
-  isFreshUntil = now + Math.max(FRESH_MS, FRESH_TIMES * queues.kernelMs);
   isReading = false;
 }

@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { SlowReader } from "./slow-reader.js";
+import { freshMs } from "./acknowledgements.js";
+import { pauseAfterLook, SlowReader } from "./slow-reader.js";
 
 /** Checks at its own intervals until `untilMs`, or until the peer is cut; returns the time. */
 function cutOf(
@@ -36,6 +37,34 @@ it.each([
 ])("a peer that reads 1,000 bytes per second and %s is never cut", (_, acknowledgedAt, timeoutMs) => {
   expect(cutOf(acknowledgedAt, timeoutMs, HOUR)).toBeUndefined();
 });
+
+it.each([
+  ["cheap", 0.01, 1000],
+  ["so dear that they take 0.5 % of a CPU", 20, 4000],
+  ["so dear that a reader would seem to have stopped", 3000, 7500],
+])("looks at the kernel's queues that are %s are as rare as this", (_, tookMs, expected) => {
+  expect(pauseAfterLook(tookMs, 1000, 60_000)).toBe(expected);
+  // A short timeout does not make them more frequent.
+  expect(pauseAfterLook(tookMs, 1000, 2000)).toBe(1000);
+});
+
+it.each([
+  ["few connections", 1, 1000],
+  ["100,000 connections", 200, 7500],
+  ["a million connections", 2000, 8000],
+])(
+  "with the table of %s, old readings do not cut a peer that reads 1,000 bytes per second",
+  (_, kernelMs, expected) => {
+    const everyMs = freshMs(kernelMs, 60_000);
+    expect(everyMs).toBe(expected);
+    for (const step of [1, 16_384, 131_072]) {
+      const readAt = (ms: number) => Math.floor(ms / everyMs) * everyMs;
+      // Its kernel accepts as much at first. A check starts a reading, and uses the one before.
+      const acknowledgedAt = (ms: number) => step + Math.floor(Math.max(0, readAt(ms - everyMs)) / step) * step;
+      expect(cutOf(acknowledgedAt, 60_000, HOUR)).toBeUndefined();
+    }
+  },
+);
 
 it.each([
   ["never took anything", 0, 60_000],

@@ -2,8 +2,11 @@
 
 /** The part of a connection that is needed for this. */
 export interface AcknowledgingConnection {
-  /** Returns how many of the bytes written so far the peer's kernel had acknowledged at that time; -1 if unknown. */
-  acknowledgedBytes(since: number): number;
+  /**
+   * Returns how many of the bytes written so far the peer's kernel had acknowledged at that time or later; -1 if unknown.
+   * @param timeoutMs how long the peer may read nothing
+   */
+  acknowledgedBytes(since: number, timeoutMs: number): number;
   /** False if acknowledgements are unknown, so that only bytes that left this process can be counted. */
   readonly seesAcknowledgements: boolean;
 }
@@ -32,6 +35,19 @@ const MAX_SILENCE = 3;
 
 /** The same without acknowledgements. A step is then as large as the local kernel's buffer, which is 200 KB for a unix socket. */
 const MAX_UNSEEN_SILENCE = 4;
+
+/** A look at the kernel's queues is followed by a pause of this multiple of its time, so that looks take at most 0.5 % of a CPU. */
+const PAUSE_TIMES = 200;
+
+/**
+ * Returns the time until the next look at the kernel's queues, in milliseconds.
+ * @param tookMs how long the last look took
+ * @param leastMs the time if looks are cheap
+ * @param timeoutMs how long a peer may read nothing. Several looks fit into it, whatever they cost, so that no reader counts as stopped
+ */
+export function pauseAfterLook(tookMs: number, leastMs: number, timeoutMs: number): number {
+  return Math.max(leastMs, Math.min(tookMs * PAUSE_TIMES, timeoutMs / LOOKS));
+}
 
 export class SlowReader {
   /** When the peer last made progress. */
@@ -65,7 +81,7 @@ export class SlowReader {
   /** Returns the time of the next check, or 0 if the peer has read nothing for too long. */
   look(now: number): number {
     const { timeoutMs } = this;
-    const acknowledged = this.connection.acknowledgedBytes(this.askedSince);
+    const acknowledged = this.connection.acknowledgedBytes(this.askedSince, timeoutMs);
     if (acknowledged < 0) return now + Math.min(MAX_FIRST_LOOK_MS, timeoutMs / LOOKS);
     const isFirst = this.acknowledged < 0;
     const step = acknowledged - Math.max(this.acknowledged, 0);

@@ -71,9 +71,12 @@ describe("commands on other machines", () => {
     expect(entry.by).toMatchObject({ user: userInfo().username, actor: `octocat@${hostname()}` });
 
     // A reason reaches the machine unchanged, whatever a shell would do with it.
-    const reason = 'it\'s $HOME `x` \\ "y" *';
+    const reason = 'it\'s $HOME `x` \\ "y" * \u2028 \u2029';
     expect(await on("-H", "box1", "lock", reason, ...PLACE)).toMatchObject({ code: 0 });
     expect((await one.status()).lock?.reason).toBe(reason);
+    // A document of one line stays one line.
+    const locked = (await on(...both, "status", ...PLACE, "--json")).stdout.trim().split("\n");
+    expect(JSON.parse(locked[0] ?? "").document.lock.reason).toBe(reason);
     called();
     const refused = await on(...both, "reload", ...PLACE);
     expect(refused.code).toBe(5);

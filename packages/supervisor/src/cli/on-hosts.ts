@@ -1,7 +1,6 @@
 /** `paceline -H box1 -H box2 COMMAND`: runs the command on each machine over the system's own ssh, one after another. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { hostname } from "node:os";
-import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { callerOf } from "../control/caller.js";
 import { callerText } from "../core/history.js";
@@ -133,16 +132,33 @@ async function runOn(host: string, command: HostsCommand, environment: NodeJS.Pr
   let document = "";
   if (isRaw) child.stdout.pipe(process.stdout, { end: false });
   else
-    createInterface({ input: child.stdout }).on("line", (line) => {
+    eachLine(child.stdout, (line) => {
       if (!isWhole) {
         print(`${name} | ${line}`);
         waitForReader(child.stdout);
       } else if (document.length < MAX_JSON) document += `${line}\n`;
     });
-  createInterface({ input: child.stderr }).on("line", (line) => printForeign(`${name} | ${line}\n`));
+  eachLine(child.stderr, (line) => printForeign(`${name} | ${line}\n`));
   const status = await ended(child, command, host);
   if (isWhole) print(JSON.stringify({ host: name, exitStatus: status, ...outputOf(document) }));
   return status;
+}
+
+/** A longer line is cut into several, in characters. */
+const MAX_LINE = 1 << 20;
+
+/** Not node:readline, which also ends lines at U+2028 and U+2029, within JSON too. */
+function eachLine(from: Readable, take: (line: string) => void): void {
+  let rest = "";
+  from.setEncoding("utf8");
+  from.on("data", (text: string) => {
+    const lines = (rest + text).split("\n");
+    rest = (lines.at(-1)?.length ?? 0) > MAX_LINE ? "" : (lines.pop() ?? "");
+    for (const line of lines) take(line.replace(/\r$/, ""));
+  });
+  from.on("end", () => {
+    if (rest !== "") take(rest);
+  });
 }
 
 const MAX_WAITING = 1 << 20;

@@ -8,8 +8,8 @@ import type { FindingPlace } from "./validate.js";
 const MAX_BYTES = 4 << 20;
 /** The maximum number of problems that are reported for a file. If a file is of another type, each of its lines has one. */
 const MAX_PROBLEMS = 20;
-const NOTHING = /^\s*(#.*)?$/;
-const VARIABLE = /^\s*(?:export\s+)?([^\s=#][^\s=]*)\s*=\s*(.*)$/;
+const NOTHING = /^\s*(#.*)?$/s;
+const VARIABLE = /^\s*(?:export\s+)?([^\s=#][^\s=]*)\s*=\s*(.*)$/s;
 
 interface EnvLine {
   name: string;

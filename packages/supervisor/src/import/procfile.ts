@@ -65,7 +65,7 @@ export function parseProcfile(text: string): {
   const types: Record<string, string> = {};
   const unread: { line: number; text: string }[] = [];
   for (const [at, line] of text.split(/\r?\n/).entries()) {
-    const [, type, command] = /^([\w-]+)\s*:\s*(\S.*?)\s*$/.exec(line) ?? [];
+    const [, type, command] = /^([\w-]+)\s*:\s*(\S.*?)\s*$/s.exec(line) ?? [];
     if (type !== undefined && command !== undefined) types[type] = command;
     else if (!/^\s*(#|$)/.test(line)) unread.push({ line: at + 1, text: line.trim() });
   }

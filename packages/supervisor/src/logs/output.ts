@@ -260,9 +260,9 @@ export function whereInPython(lines: readonly string[]): string | undefined {
 }
 
 /** The start of the stack with which an instance reports that one request blocks its event loop (asgi_instance.py). */
-const BLOCKS = /^Fatal Python error: (.+) blocks the event loop$/;
+const BLOCKS = /^Fatal Python error: (.+) blocks the event loop$/s;
 /** The line with which an instance reports that its app has ended it (exits.py, and fatal.ts of the server). */
-const ENDED = /^(?:(\S+ (?:[/*].*)?): )?the app ended this process with /;
+const ENDED = /^(?:(\S+ (?:[/*].*)?): )?the app ended this process with /s;
 
 /** Returns the request that blocked the event loop; undefined if unknown. */
 export function blockingInPython(lines: readonly string[]): string | undefined {

@@ -20,7 +20,8 @@ export class StreamParser {
     return parts.map((part) => {
       const message: StreamMessage = { event: "message", data: "" };
       for (const line of part.split("\n")) {
-        const [, field, value = ""] = /^(event|data): ?(.*)$/.exec(line) ?? [];
+        // U+2028 and U+2029 are text here, but `.` alone excludes them.
+        const [, field, value = ""] = /^(event|data): ?(.*)$/s.exec(line) ?? [];
         if (field === "event") message.event = value;
         else if (field === "data") message.data += value;
       }

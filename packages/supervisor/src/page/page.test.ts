@@ -220,15 +220,17 @@ describe("addresses", () => {
 
 describe("streams", () => {
   it("messages arrive in any pieces", () => {
-    const text = 'event: status\ndata: {"a":1}\n\nevent: events\ndata: []\n\nevent: st';
+    // Other programs end lines at these characters too.
+    const odd = "\u2028\u2029\x85\v\f";
+    const text = `event: status\ndata: {"a":1}\n\nevent: events\ndata: ["${odd}"]\n\nevent: st`;
     const parser = new StreamParser();
     const found = [...text].flatMap((piece) => parser.push(piece));
     expect(found).toEqual([
       { event: "status", data: '{"a":1}' },
-      { event: "events", data: "[]" },
+      { event: "events", data: `["${odd}"]` },
     ]);
     const lines = new LineParser();
-    expect([lines.push('{"a":1}\n\n{"b'), lines.push('":2}\n')]).toEqual([['{"a":1}'], ['{"b":2}']]);
+    expect([lines.push(`{"a${odd}":1}\n\n{"b`), lines.push('":2}\n')]).toEqual([[`{"a${odd}":1}`], ['{"b":2}']]);
   });
 });
 

@@ -17,7 +17,7 @@ const OURS = /the control channel was closed; trying again$/;
 /** The level at the beginning of a line, as in `info listening`, `[ERROR] x` and `12:00:01 DEBUG x`. */
 const LEVEL = /^[\W\d]*(?:\dT\d[\d:.,]*Z?\W+)?([a-z]+)\b/i;
 /** The level of a line in JSON: a word, or a number as pino and bunyan write it. */
-const JSON_LEVEL = /^\{.*?"(?:level|lvl|severity|log\.level)"\s*:\s*(?:"(\w+)"|(\d+))/i;
+const JSON_LEVEL = /^\{.*?"(?:level|lvl|severity|log\.level)"\s*:\s*(?:"(\w+)"|(\d+))/is;
 /** The level of a line such as `time=… level=INFO msg=x`. */
 const PAIRS_LEVEL = /^(?:[\w.]+=\S* )*(?:level|lvl|severity)="?(\w+)/i;
 const ORDINARY_LEVELS = /^(?:info|debug|trace)$/i;

@@ -102,6 +102,7 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       ["length-long", ["cut", 502]],
       ["length-of-text", 200],
       ["length-odd", 500],
+      ["length-of-text-odd", 500],
       // The instance sends no such head.
       ["control", 500],
       ["delete", 500],
@@ -117,6 +118,20 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       // A non-repeatable request ran on the same lane, and still gets its response.
       expect(await wire.gets(/slow/)).toMatch(/^HTTP\/1\.1 200 /);
       wire.destroy();
+    });
+
+    it.each([
+      "/answers/body-stream-of-text",
+      "/answers/no-content-with-length",
+      "/wrong/length-of-text-odd",
+      "/wrong/length-odd",
+    ])("a Content-Length is a number, and a 204 has none: %s", async (path) => {
+      for (const { target } of [lane, alone]) {
+        const wire = new Wire(target).send(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+        const received = await wire.closed();
+        expect(received).not.toMatch(/^content-length: (?!\d+\r$)/im);
+        expect(received).not.toMatch(/^HTTP\/1.1 204 [\s\S]*content-length/i);
+      }
     });
 
     it.each(["reason-wide", "reason-control"])("a %s writes nothing of its own into the head", async (name) => {

@@ -7,6 +7,7 @@ import type { RequestCounter } from "../process/request-counter.js";
 import { ConnectionInfo, ForwardedInfo, type RequestSource } from "../process/request-info.js";
 import { AddedTrailers, type TrailerFields } from "../shared/added-trailers.js";
 import type { FetchHandler, NodeHandler } from "../shared/app.js";
+import { toBytes } from "../shared/blocks.js";
 import { isTurnOver, nextShare } from "../shared/turn-share.js";
 
 /** Returns a Node handler that calls a fetch handler and writes its Response. Its promise rejects if either fails. */
@@ -137,8 +138,7 @@ async function writeResponse(
   close: boolean,
   source: NodeSource,
 ): Promise<void> {
-  const headers: string[] = [];
-  for (const [name, value] of response.headers) headers.push(name, value);
+  const headers = sentFields(response);
   if (close) headers.push("connection", "close");
   const writeHead = () => outgoing.writeHead(response.status, response.statusText || REASONS[response.status], headers);
   if (outgoing.destroyed || response.body === null || incoming.method === "HEAD") {
@@ -163,6 +163,7 @@ async function writeResponse(
       writeHead().end();
       return;
     }
+    const block = toBytes(first.value);
     // A body that is complete by the next turn is sent in one write with its length.
     let next: ReadResult | undefined;
     const second = reader.read();
@@ -174,18 +175,34 @@ async function writeResponse(
     );
     await new Promise(setImmediate);
     if (next?.done) {
-      const hasFraming = response.headers.has("content-length") || response.headers.has("transfer-encoding");
-      if (!hasFraming && !source.hasTrailers) {
-        headers.push("content-length", String(first.value.byteLength));
-      }
-      writeHead().end(first.value);
+      if (!response.headers.has("content-length") && !source.hasTrailers)
+        headers.push("content-length", String(block.byteLength));
+      writeHead().end(block);
       return;
     }
     writeHead();
-    await writeBlocks(outgoing, reader, first.value, second);
+    await writeBlocks(outgoing, reader, block, second);
   } finally {
     outgoing.removeListener("close", gone);
   }
+}
+
+/**
+ * Returns the fields as a flat list of lower-case names and values, without framing that would contradict the body.
+ *
+ * @throws TypeError if the Content-Length is not a number
+ */
+function sentFields({ status, headers }: Response): string[] {
+  const fields: string[] = [];
+  for (const [name, value] of headers) {
+    if (name === "transfer-encoding") continue;
+    if (name === "content-length") {
+      if (!/^\d{1,15}$/.test(value)) throw new TypeError("the response's Content-Length is not a number");
+      if (status === 204) continue;
+    }
+    fields.push(name, value);
+  }
+  return fields;
 }
 
 /** Whether the body may be cancelled. Not that of a form: Node 26 creates its blocks ahead, and a cancel causes an uncatchable error. */
@@ -193,7 +210,7 @@ function isCancellable(response: Response): boolean {
   return !response.headers.get("content-type")?.startsWith("multipart/form-data");
 }
 
-type ReadResult = { done: boolean; value?: Uint8Array | undefined };
+type ReadResult = { done: boolean; value?: unknown };
 type BlockReader = { read(): Promise<ReadResult> };
 
 async function writeBlocks(
@@ -213,7 +230,7 @@ async function writeBlocks(
       outgoing.end();
       return;
     }
-    block = result.value as Uint8Array;
+    block = toBytes(result.value);
   }
 }
 

@@ -10,18 +10,20 @@ function exitStatusOf(result: OperationResult): ExitStatus {
   return result.ok ? EXIT.done : exitStatusOfCode(result.code);
 }
 
-/**
- * If the reader closes the output (`paceline logs | head`), only the output ends, not the command. `onFailure` is called if the output
- * cannot be written for another reason, such as a full disk.
- */
-export function surviveClosedOutput(onFailure: () => void): void {
-  process.stdout.on("error", (error) => {
-    if (afterOutput(error) !== EXIT.done) onFailure();
-  });
+/** If the reader closes the output (`paceline logs | head`), or the disk is full, only the output ends, not the command. */
+export function surviveClosedOutput(): void {
+  process.stdout.on("error", afterOutput);
   process.stderr.on("error", () => {});
 }
 
 let hasFailed = false;
+
+/** The command fails if its output cannot be written, for example because the disk is full. */
+export function failWithOutput(): void {
+  process.once("exit", () => {
+    if (hasFailed) process.exitCode ||= EXIT.failed;
+  });
+}
 
 /** Returns the exit status of a command whose output ends with this error, and prints the reason once. */
 export function afterOutput(error: NodeJS.ErrnoException): ExitStatus {

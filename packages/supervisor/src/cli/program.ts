@@ -5,15 +5,14 @@ import { exitStatusOfCode, PacelineError } from "../errors.js";
 import { version } from "../package.js";
 import { commands, HEADINGS } from "./commands/index.js";
 import type { Action, DefineCommand } from "./options.js";
-import { EXIT, failureOf, print, printForeign, reportError, surviveClosedOutput } from "./output.js";
+import { EXIT, failureOf, failWithOutput, print, printForeign, reportError, surviveClosedOutput } from "./output.js";
 import { explainMistake } from "./pm2-hints.js";
 
 /** Runs the command line `args` (without runtime and script) and sets this process's exit status. */
 export async function run(args: string[]): Promise<void> {
-  surviveClosedOutput(() => {
-    // A fleet outlives its output.
-    if (args[0] !== "start" && args[0] !== "serve") process.once("exit", () => (process.exitCode ||= EXIT.failed));
-  });
+  surviveClosedOutput();
+  // A fleet outlives its output.
+  if (args[0] !== "start" && args[0] !== "serve") failWithOutput();
   // Searches the raw arguments, because an invalid command line has no parsed options.
   const wantsJson = args.slice(0, args.includes("--") ? args.indexOf("--") : args.length).includes("--json");
   const hosts = await onHosts(args, wantsJson);

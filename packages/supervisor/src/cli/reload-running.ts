@@ -14,7 +14,7 @@ import { isStopped, lockHolder, silentText } from "../run-dir/lock.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { operate } from "./operate.js";
 import { milliseconds, type StartOptions, startOf } from "./options.js";
-import type { ExitStatus } from "./output.js";
+import { type ExitStatus, failWithOutput } from "./output.js";
 
 /** How long to wait, in milliseconds: another start may first have to kill processes that a killed supervisor left behind. */
 const START_TIMEOUT_MS = 120_000;
@@ -38,6 +38,7 @@ export async function reloadOrStart(
     const { runDirPath } = prepared;
     if (await isUp(runDirPath, deadline)) {
       checkOptions(prepared, options, readFleetFile(runDirPath));
+      failWithOutput();
       const left = () => (timeoutMs === undefined ? undefined : Math.max(1, deadline - performance.now()));
       const timeout = left();
       const selected = {

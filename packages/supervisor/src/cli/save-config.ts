@@ -1,5 +1,4 @@
 /** Writes a new config file, which replaces an existing one only if requested, and checks the written file. */
-import { writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { CONFIG_FILE_NAMES, entryKindOf, findConfigFile } from "../config/find.js";
 import { loadFleet } from "../config/load.js";
@@ -7,6 +6,7 @@ import { ConfigError } from "../config/problems.js";
 import { PacelineError } from "../errors.js";
 import { IMPORTED_FILE_NAMES } from "../import/sources.js";
 import { type ConfigText, formatOf, writeConfig } from "../import/write-config.js";
+import { reasonOf, writeWhole } from "../run-dir/run-dir-files.js";
 import { findRuntimes } from "../runtime/runtimes.js";
 
 interface SaveOptions {
@@ -42,9 +42,9 @@ export async function saveConfig(
     );
   }
   try {
-    writeFileSync(path, writeConfig(text, format), { flag: force ? "w" : "wx" });
+    writeWhole(path, writeConfig(text, format), { replaces: force });
   } catch (cause) {
-    throw new PacelineError("denied", `cannot write ${path}: ${(cause as Error).message}`, { cause });
+    throw new PacelineError("denied", `cannot write ${path}: ${reasonOf(cause)}`, { cause });
   }
   return { problems: await problemsOf(path) };
 }

@@ -1,7 +1,8 @@
 /** Puts a dump where the user wants it: into a new file that only this user can read, or nowhere. */
-import { constants, copyFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { constants, copyFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { PacelineError } from "../errors.js";
+import { reasonOf, writeWhole } from "../run-dir/run-dir-files.js";
 
 const HOW_TO_OPEN: Record<string, string> = {
   heapsnapshot: "; the memory tab of Chrome's developer tools opens it",
@@ -31,10 +32,10 @@ function nameOf(target: string, extension: string): string {
 function saveDump(from: string, name: string): string {
   const file = resolve(name);
   try {
-    if (statSync(file, { throwIfNoEntry: false }) !== undefined) throw problemOf(file, "EEXIST");
-    if (!tryMove(from, file)) copyFileSync(from, file, constants.COPYFILE_EXCL);
+    if (statSync(file, { throwIfNoEntry: false }) !== undefined) throw Object.assign(new Error(), { code: "EEXIST" });
+    if (!tryMove(from, file)) writeWhole(file, (draft) => copyFileSync(from, draft, constants.COPYFILE_EXCL));
   } catch (error) {
-    throw failed(error, file);
+    throw problemOf(file, error);
   } finally {
     rmSync(from, { force: true });
   }
@@ -48,9 +49,9 @@ function saveDump(from: string, name: string): string {
 export function saveText(text: string, name: string): string {
   const file = resolve(name);
   try {
-    writeFileSync(file, text, { mode: 0o600, flag: "wx" });
+    writeWhole(file, text, { mode: 0o600 });
   } catch (error) {
-    throw failed(error, file);
+    throw problemOf(file, error);
   }
   return file;
 }
@@ -67,14 +68,13 @@ function tryMove(from: string, to: string): boolean {
   }
 }
 
-function failed(error: unknown, file: string): PacelineError {
-  const { code = "failed" } = error as NodeJS.ErrnoException;
-  // An incomplete file is useless, and would keep the disk full.
-  if (code === "ENOSPC" || code === "EDQUOT") rmSync(file, { force: true });
-  return problemOf(file, code, error);
-}
-
-function problemOf(file: string, code: string, cause?: unknown): PacelineError {
-  const why = { EEXIST: "it exists already", ENOSPC: "the disk is full", EACCES: "permission denied" }[code];
-  return new PacelineError(code, `${file} cannot be written: ${why ?? (cause as Error | undefined)?.message ?? code}`);
+function problemOf(file: string, cause: unknown): PacelineError {
+  const { code = "failed" } = cause as NodeJS.ErrnoException;
+  const reasons: Record<string, string> = {
+    EEXIST: "it exists already",
+    ENOSPC: "the disk is full",
+    EACCES: "permission denied",
+    ENOENT: "its folder does not exist",
+  };
+  return new PacelineError(code, `${file} cannot be written: ${reasons[code] ?? reasonOf(cause)}`, { cause });
 }

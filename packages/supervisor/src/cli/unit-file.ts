@@ -5,7 +5,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { shellWord } from "../core/words.js";
 import { PacelineError } from "../errors.js";
-import { replaceFile } from "../run-dir/run-dir-files.js";
+import { replaceDurably } from "../run-dir/run-dir-files.js";
 
 const HEAD = "# Written by paceline startup, which replaces it; changes belong into: systemctl edit";
 const SYSTEMCTL_TIMEOUT_MS = 60_000;
@@ -123,7 +123,7 @@ export class UnitFile {
   private write(text: string): void {
     try {
       mkdirSync(this.place.folder, { recursive: true });
-      replaceFile(this.path, text);
+      replaceDurably(this.path, text);
       chmodSync(this.path, 0o644);
     } catch (error) {
       const { message } = error as Error;

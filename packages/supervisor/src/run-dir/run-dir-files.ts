@@ -1,8 +1,21 @@
 /** The files of one supervisor: their paths, the prefix of its fleet's spawn tags, and the atomic writing of small files. */
 import { createHash } from "node:crypto";
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import { readRegularFile } from "@paceline/wire";
+import { attempt } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
 
 /** The paths inside a run directory that exists, has mode 0700 and is locked by this supervisor. */
@@ -59,7 +72,7 @@ export function readIfThere(path: string, maxBytes: number): string {
 export function replaceFile(path: string, text: string): void {
   const draft = `${path}.${process.pid}`;
   writeDraft(draft, text, path);
-  renameSync(draft, path);
+  putInPlace(draft, path);
 }
 
 /**
@@ -70,16 +83,76 @@ export function replaceDurably(path: string, text: string): void {
   const draft = `${path}.${process.pid}`;
   writeDraft(draft, text, path);
   syncToDisk(draft);
-  renameSync(draft, path);
+  putInPlace(draft, path);
   syncToDisk(dirname(path));
 }
 
+function putInPlace(draft: string, path: string): void {
+  try {
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * Writes a file of the user, for example a config, whole or not at all, and keeps the mode and the owner of a file that it replaces.
+ * @param fill the text, or writes the new file at the given path
+ * @throws the system's error, for example `ENOSPC`, or `EEXIST` unless it `replaces`; nothing has changed then
+ */
+export function writeWhole(
+  path: string,
+  fill: string | ((draft: string) => void),
+  { replaces = false, mode = 0o666 } = {},
+): void {
+  const before = replaces ? statSync(path, { throwIfNoEntry: false }) : undefined;
+  // A symbolic link stays one.
+  const target = before === undefined ? path : realpathSync(path);
+  const draft = join(dirname(target), `.paceline-${process.pid}`);
+  rmSync(draft, { force: true });
+  try {
+    if (typeof fill === "string") writeFileSync(draft, fill, { mode, flag: "wx" });
+    else fill(draft);
+    if (before !== undefined) {
+      const now = statSync(draft);
+      if (now.uid !== before.uid || now.gid !== before.gid) attempt(() => chownSync(draft, before.uid, before.gid));
+      chmodSync(draft, before.mode & 0o777);
+    }
+    syncToDisk(draft);
+    if (replaces) renameSync(draft, target);
+    else putNew(draft, target);
+  } finally {
+    rmSync(draft, { force: true });
+  }
+  syncToDisk(dirname(target));
+}
+
+function putNew(draft: string, path: string): void {
+  try {
+    linkSync(draft, path);
+  } catch (error) {
+    // Some file systems have no links.
+    if (!["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"].includes((error as NodeJS.ErrnoException).code ?? ""))
+      throw error;
+    writeFileSync(path, "", { flag: "wx" });
+    renameSync(draft, path);
+  }
+}
+
+/** Returns a system error's message without its paths, which may be those of a draft. */
+export function reasonOf(error: unknown): string {
+  return (error as Error).message.replace(/, \w+( '.*)?$/s, "");
+}
+
+/** @throws the system's error if the disk is full or damaged */
 function syncToDisk(path: string): void {
   const fd = openSync(path, "r");
   try {
     fsyncSync(fd);
-  } catch {
+  } catch (error) {
     // Some file systems cannot sync a folder. The text is written in any case.
+    if (isDiskFull(error) || (error as NodeJS.ErrnoException).code === "EIO") throw error;
   } finally {
     closeSync(fd);
   }

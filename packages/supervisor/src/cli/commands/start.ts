@@ -2,7 +2,7 @@
 import { Option } from "commander";
 import { PacelineError } from "../../errors.js";
 import { type DefineCommand, parseCount, type StartOptions, usualPort, withJson, withTimeout } from "../options.js";
-import type { ExitStatus } from "../output.js";
+import { type ExitStatus, failWithOutput } from "../output.js";
 import { originOf, withOrigin } from "../start-arguments.js";
 
 export const start: DefineCommand = (program, action) => {
@@ -42,6 +42,7 @@ export const start: DefineCommand = (program, action) => {
       // A supervisor that another command has started gets its port from that command.
       if (options.notifyFd === undefined && options.starter === undefined) options.defaultPort ??= usualPort();
       if (options.json && !options.detach) throw new PacelineError("usage", "--json needs --detach");
+      if (options.detach) failWithOutput();
       if (!options.orReload) return startNew(target, options);
       const { reloadOrStart } = await import("../reload-running.js");
       return reloadOrStart(target, options, () => startNew(target, options));

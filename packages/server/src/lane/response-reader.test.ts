@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { blocksOf } from "../shared/blocks.js";
-import { writeBlocks } from "./response-reader.js";
+import { checkFields, writeBlocks } from "./response-reader.js";
 
 it.each([1, 20])(
   "leaves the others a turn although the next block of each of %i bodies is always ready",
@@ -26,3 +26,11 @@ it.each([1, 20])(
     expect(atTurn).toBeLessThan(1000);
   },
 );
+
+it("a head that is too large names its limit", () => {
+  const lines = (count: number) => Array.from({ length: count }, (_, n) => `x-${n}: 1\r\n`).join("");
+  expect(() => checkFields(lines(240))).not.toThrow();
+  expect(() => checkFields(lines(241))).toThrow("the response has 241 fields, more than the limit of 240");
+  expect(() => checkFields(`a: ${"1".repeat(64_507)}\r\n`)).not.toThrow();
+  expect(() => checkFields(`a: ${"1".repeat(64_508)}\r\n`)).toThrow("64513 bytes, more than the limit of 64512");
+});

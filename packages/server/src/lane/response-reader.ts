@@ -65,9 +65,13 @@ let lastChecked = "";
 /** @throws TypeError for the app if these lines cannot be sent */
 export function checkFields(lines: string): void {
   if (lines === lastChecked) return;
-  if (lines.length > MAX_FIELDS_BYTES) throw new TypeError("the response's fields are too long");
-  if (lines.length > LEAST_LINE_BYTES * MAX_FIELDS && lines.split("\r\n").length > MAX_FIELDS) {
-    throw new TypeError("the response has too many fields");
+  if (lines.length > MAX_FIELDS_BYTES) {
+    throw new TypeError(`the response's fields have ${lines.length} bytes, more than the limit of ${MAX_FIELDS_BYTES}`);
+  }
+  if (lines.length > LEAST_LINE_BYTES * MAX_FIELDS) {
+    const count = lines.split("\r\n").length - 1;
+    if (count > MAX_FIELDS)
+      throw new TypeError(`the response has ${count} fields, more than the limit of ${MAX_FIELDS}`);
   }
   if (UNSENDABLE.test(lines)) throw new TypeError("the response's fields contain a control character");
   lastChecked = lines;

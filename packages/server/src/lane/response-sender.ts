@@ -86,7 +86,9 @@ export abstract class ResponseSender implements BodyOwner {
     const { text, contentLength, hasContentType } = responses.fields(response);
     checkFields(text);
     if (Number.isNaN(contentLength)) throw new TypeError("the response's Content-Length is not a number");
-    if (response.bodyUsed) throw new TypeError("the response's body was already read");
+    // Like servers of the platforms, it sends what is left of a body that the app has read in part.
+    if (response.bodyUsed && response.body?.locked !== false)
+      throw new TypeError("the response's body was already read");
     const head = this.headOf(status, sendableReason(statusText), text, now);
     const file = fileBodyOf(response);
     if (file !== undefined) return this.sendFile(head, file);

@@ -251,7 +251,7 @@ export function findingsOfPool(pool: PoolFacts, facts: Facts, isAlone = false): 
 function killerIn({ ofRelease, killing, now }: PoolView) {
   const own = recentOf(ofRelease, now);
   // A new supervisor has the reports, but not the event of the balancer.
-  const known = killing ?? killersOf(own, soleRequestAt)[0]?.request ?? null;
+  const known = killing ?? killersOf(own, soleRequestAt).find((each) => isOnlySuspect(each, own))?.request ?? null;
   return killersOf(own, (death) => runningAt(death, known))[0];
 }
 
@@ -266,13 +266,31 @@ const NOT_OF_REQUESTS: ReadonlySet<string> = new Set([
   "template",
 ]);
 
-/** Returns the request that a process was running when it died; if unknown, the only request that it had and may have started. */
+/**
+ * Returns the request that a process was running when it died; if unknown, the only request that it had and may have started, or the only
+ * one of these that no other instance got.
+ */
 function soleRequestAt(death: DeathReport): Set<string> {
   const running = runningAt(death, null);
   const isSent = death.kind === "signal" && (death.signal === "SIGKILL" || death.signal === "SIGTERM");
   if (running.size > 0 || isSent || NOT_OF_REQUESTS.has(death.kind) || death.requestsOmitted > 0) return running;
-  const begun = new Set(death.requests.filter(({ state }) => state !== "notStarted").map(({ request }) => request));
-  return begun.size === 1 ? begun : running;
+  const begun = begunAt(death);
+  return begun.size === 1 ? begun : lostAt(death).size === 1 ? lostAt(death) : running;
+}
+
+function begunAt({ requests }: DeathReport): Set<string> {
+  return new Set(requests.filter(({ state }) => state !== "notStarted").map(({ request }) => request));
+}
+
+function lostAt({ requests, ...death }: DeathReport): Set<string> {
+  return begunAt({ ...death, requests: requests.filter(({ outcome }) => outcome !== "reassigned") });
+}
+
+/** Whether no other request was at all of these deaths, reassigned, and was lost at another death. */
+function isOnlySuspect({ request, deaths }: { request: string; deaths: DeathReport[] }, all: readonly DeathReport[]) {
+  const others = new Set(all.flatMap((death) => [...lostAt(death)]));
+  others.delete(request);
+  return ![...others].some((other) => deaths.every((death) => begunAt(death).has(other)));
 }
 
 /** Returns the last request that a balancer has found to crash processes of the pool. */

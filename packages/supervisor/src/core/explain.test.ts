@@ -187,6 +187,12 @@ it("a request that a balancer has found to crash processes is counted with all i
     const known = explain({ kind: "fleet" }, { ...facts, deaths: reports, events: [] }).findings;
     expect(known.find(({ kind }) => kind === "killer")?.what).toMatch(/^GET \/merge ends .* 9 times/);
   }
+  // Requests that another instance got are no suspects, except one that was lost at another death.
+  const handedOn = (request: string) => ({ ...lost, request, outcome: "reassigned" as const });
+  const busy = deaths.map((each) => ({ ...each, requests: [lost, handedOn("GET /"), handedOn(`GET /${each.id}`)] }));
+  expect(kindsIn({ ...facts, deaths: busy, events: [] })).toContain("killer");
+  const either = [death(10, { requests: [{ ...lost, request: "GET /" }, lost] }), ...busy];
+  expect(kindsIn({ ...facts, deaths: either, events: [] })).not.toContain("killer");
   const ofCanaries = deaths.map((each) => ({ ...each, ...killer, generation: 4 }));
   expect(kindsIn(having({}, {}, { deaths: ofCanaries }))).not.toContain("killer");
 });

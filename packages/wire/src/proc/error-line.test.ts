@@ -6,6 +6,16 @@ const PINO_INFO = '{"level":30,"time":1,"msg":"stopping"}';
 const PINO_ERROR =
   '{"level":50,"time":1,"err":{"type":"Error","message":"connect ECONNREFUSED","stack":"Error: x"},"msg":"no db"}';
 
+const ABORT_STACKS = [
+  "----- Native stack trace -----\n",
+  " 1: 0xd3a3c0  [node]",
+  "10: 0xf51915 v8::internal::Builtin_HandleApiCall(int, unsigned long*, v8::internal::Isolate*) [node]\n",
+  "----- JavaScript stack trace -----\n",
+  "1: f ([eval]:1:83)",
+  "7: file:///srv/bin.js:13:15634",
+  "10: readableAddChunkPushByteMode (node:internal/streams/readable:512:3)\n\n",
+].join("\n");
+
 test.each<[string, string, string]>([
   ["nothing", "", ""],
   ["blanks", "\n \n", ""],
@@ -68,6 +78,21 @@ test.each<[string, string, string]>([
     "Traceback\n  File\ndjango.core.exceptions.ImproperlyConfigured: SECRET_KEY",
     "django.core.exceptions.ImproperlyConfigured: SECRET_KEY",
   ],
+  ["Node, aborted", `listening\nTypeError: row 17\n${ABORT_STACKS}`, "TypeError: row 17"],
+  ["Node, aborted after a line that names no error", `row 17 is broken\n${ABORT_STACKS}`, "row 17 is broken"],
+  ["Node, aborted in silence", ABORT_STACKS, ""],
+  [
+    "Node, no memory",
+    `<--- Last few GCs --->\n\n[1:0x19]  43 ms: Mark-Compact 17.3 (49.7)\n\n\n<--- JS stacktrace --->\n\nFATAL ERROR: Reached heap limit\n${ABORT_STACKS}`,
+    "FATAL ERROR: Reached heap limit",
+  ],
+  [
+    "V8, a failed check",
+    `\n#\n# Fatal error in , line 0\n# unreachable code\n#\n#\n#\n#FailureMessage Object: 0x7ffe\n${ABORT_STACKS}`,
+    "# unreachable code",
+  ],
+  ["lines with numbers that are the program's own", "2: row\n3: bad in a.js:3:4", "3: bad in a.js:3:4"],
+  ["a title that is the program's own", "----- stopped -----", "----- stopped -----"],
   ["Go", "2026 up\npanic: boom\n\ngoroutine 1 [running]:\nmain.main()\n\t/a.go:3 +0x1d\nexit status 2", "panic: boom"],
   [
     "Java",
@@ -90,6 +115,7 @@ test.each([
   ["2026-11-28T09:39:21.123Z DEBUG x", true],
   ["2026-11-28 09:39:21,123 INFO:root:x", true],
   [PINO_INFO, true],
+  ['{"a":"\u2028","level":"info"}', true],
   ['{"time":"t","level":"INFO","msg":"x"}', true],
   ["time=t level=debug msg=x", true],
   [PINO_ERROR, false],

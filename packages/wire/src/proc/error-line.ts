@@ -5,6 +5,12 @@ const MAX_LENGTH = 300;
 const TRAILER = /^(?:Node\.js v\d|Bun v\d|\(Use `node --trace|exit status \d+$)/;
 /** Lines of stacks, source code and an error's fields. */
 const DUMP = /^(?:\s|\}|\]|\d+ \| |goroutine \d|stack backtrace|note: )/;
+/** The titles and frames of the stacks that Node prints when it aborts, after whatever the program has said. */
+const ABORT_TITLE = /^(?:----- (?:Native|JavaScript) stack trace -----|<--- (?:Last few GCs|JS stacktrace) --->)$/;
+const NATIVE_FRAME = /^ *\d+: 0x[0-9a-f]+ /;
+const SCRIPT_FRAME = /^ *\d+: \S.*:\d+:\d+\)?$/s;
+/** What V8 prints around the line that says which of its checks has failed. */
+const V8_FAILURE = /^#(?:FailureMessage Object: .*)?$/;
 /** A last line that is not the program's own. */
 const STACK = /^(?:\s+(?:at|from|in|File) |\t|\})/;
 /** For example `TypeError: x`, `error: x`, `Error [CODE]: x`, `django.core.X.ImproperlyConfigured`, `panic: x`. */
@@ -55,7 +61,9 @@ export function errorLineIn(lines: readonly string[]): string {
 }
 
 function ownLines(lines: readonly string[]): string[] {
-  return withoutRequireStack(lines).filter((line) => line.trim() !== "" && !TRAILER.test(line) && !OURS.test(line));
+  return withoutAbortStacks(withoutRequireStack(lines)).filter(
+    (line) => line.trim() !== "" && !TRAILER.test(line) && !OURS.test(line),
+  );
 }
 
 /** Returns the last error, also of a program that logs something else before it exits. */
@@ -74,6 +82,15 @@ function withoutRequireStack(lines: readonly string[]): string[] {
   return lines.filter((line) => {
     isStack = line === "Require stack:" || (isStack && line.startsWith("- "));
     return !isStack;
+  });
+}
+
+function withoutAbortStacks(lines: readonly string[]): readonly string[] {
+  let isStack = false;
+  return lines.filter((line) => {
+    const isTitle = ABORT_TITLE.test(line);
+    isStack = isTitle || (isStack && (line.trim() === "" || SCRIPT_FRAME.test(line) || NATIVE_FRAME.test(line)));
+    return !isStack && !NATIVE_FRAME.test(line) && !V8_FAILURE.test(line);
   });
 }
 

@@ -37,7 +37,8 @@ export function removeSocket(address: SocketAddress): void {
   if (typeof address === "string") rmSync(address, { force: true });
 }
 
-const READ_BYTES = 4096;
+/** Node's stacks at an abort, which follow the program's own line, take several kilobytes. */
+const READ_BYTES = 16_384;
 
 const OUTPUT = "/proc/self/fd/2";
 

@@ -110,6 +110,16 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       ["huge", 500],
       ["many", 500],
       ["framing", 200],
+      // No response has such a status.
+      ["status-error", 500],
+      ["status-101", 500],
+      ["status-fetched", 500],
+      ["status-low", 500],
+      ["status-high", 500],
+      ["status-negative", 500],
+      ["status-nan", 500],
+      ["status-text", 500],
+      ["status-reason", 200],
       ["nothing-wrong", 404],
     ])("a response that cannot be sent unchanged does not affect others: %s", async (name, expected) => {
       const wire = new Wire(lane.target).send("POST /asks/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");

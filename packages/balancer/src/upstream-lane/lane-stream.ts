@@ -251,8 +251,12 @@ export class LaneStream implements UpstreamStream {
     if (receiver === undefined || this.state !== "head") return false;
     if (!responseStart.read(bytes, start, end)) return false;
     const { status, contentLength, isLast, reasonAt, fieldsAt } = responseStart;
+    // These are faults of the app, not of the lane, so other requests continue.
+    if (!responseStart.isStatusValid || (status === 101 && !this.isUpgrade)) {
+      this.lane.refuse(this, `with the status ${status}`);
+      return true;
+    }
     if (!head.take(status, contentLength, bytes, reasonAt, fieldsAt, end, this.isHeadRequest)) {
-      // This is a fault of the app, not of the lane, so other requests continue.
       this.lane.refuse(this, "with a head that is not valid, or is too long");
       return true;
     }
@@ -273,7 +277,6 @@ export class LaneStream implements UpstreamStream {
       return true;
     }
     if (status === 101) {
-      if (!this.isUpgrade) return false;
       this.state = "tunnel";
       this.owed = Number.POSITIVE_INFINITY;
     } else {

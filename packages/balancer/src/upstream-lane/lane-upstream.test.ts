@@ -145,6 +145,14 @@ describe("the balancer's lane", () => {
     expect(bench.link.hasRoom(true)).toBe(true);
   });
 
+  it.each([0, 99, 101, 600, 999, 65_535])("fails only the request of a response with the status %i", (status) => {
+    const { bench, give, connection } = open();
+    const [asked, other] = [bench.ask(GET), bench.ask(GET)];
+    give(response(idOf(asked), status), response(idOf(other)));
+    expect([asked.loss, other.loss, other.isEnded, connection.isClosed]).toEqual(["broken", undefined, true, false]);
+    expect(bench.problems).toEqual([expect.stringContaining(`responded with the status ${status}`)]);
+  });
+
   it("accepts the part of a cancelled stream's body that was already sent, and no more", () => {
     const { bench, give, connection } = open();
     const [asked, other] = [bench.ask(GET), bench.ask(GET)];
@@ -166,7 +174,10 @@ describe("the balancer's lane", () => {
     asked.onUpstreamLost = () => {
       next = bench.ask(GET);
     };
-    give(response(idOf(asked), 99), frame(0, 0));
+    const broken = response(idOf(asked));
+    // A reason that is longer than the payload.
+    broken[broken.length - 3] = 255;
+    give(broken, frame(0, 0));
     expect(bench.problems).toHaveLength(1);
     bench.transport.accept().owner.onData(HELLO);
     expect(next?.stream.isReady).toBe(true);

@@ -10,6 +10,7 @@ import type { RequestInfo, Upgrade } from "../shared/app.js";
 import { blocksOf } from "../shared/blocks.js";
 import { makeRequest, type RequestSource } from "./lane-request.js";
 import { RequestBody } from "./request-body.js";
+import { checkedStatus } from "./response-reader.js";
 import { type RequestServices, type ResponseLane, ResponseSender } from "./response-sender.js";
 import { makeUpgrade, type TunnelStream, UpgradeResponse } from "./upgrade.js";
 
@@ -229,8 +230,9 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     }
     const { counter } = this.requests;
     counter.latency.record((now - this.startedAtMs) * 1000);
-    if (response.status >= 500) counter.errors++;
-    this.send(response, now);
+    const status = checkedStatus(response.status);
+    if (status >= 500) counter.errors++;
+    this.send(response, status, now);
     this.lane.output.progressed(now);
     // A long body has taken more time.
     return this.isOver ? now : performance.now();

@@ -48,6 +48,20 @@ export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLe
   }
 }
 
+/**
+ * Returns the status if a final response may have it. `Response.error()` has 0, a response from `fetch` what its server sent, and that
+ * of a subclass is any value.
+ * @throws TypeError for the app otherwise
+ */
+export function checkedStatus(status: unknown): number {
+  if (Number.isInteger(status) && (status as number) >= 200 && (status as number) <= 599) return status as number;
+  throw new TypeError(`the response's status is ${describe(status)}, not a number from 200 to 599`);
+}
+
+function describe(status: unknown): string {
+  return typeof status === "number" ? `${status}` : `of type ${typeof status}`;
+}
+
 /** The balancer accepts heads of 64 KB. A part of that is reserved for the rest of the head. */
 const MAX_FIELDS_BYTES = 65_536 - 1024;
 /** The balancer's limit, minus room for its own fields. */
@@ -78,6 +92,6 @@ export function checkFields(lines: string): void {
 }
 
 /** Returns the reason phrase if it can be sent. Bun allows any text, and the phrase is optional. */
-export function sendableReason(text: string): string {
-  return text === "" || REASON.test(text) ? text : "";
+export function sendableReason(text: unknown): string {
+  return typeof text === "string" && REASON.test(text) ? text : "";
 }

@@ -80,9 +80,9 @@ export abstract class ResponseSender implements BodyOwner {
   }
 
   /** @throws TypeError if it cannot be sent */
-  protected send(response: Response, now: number): void {
+  protected send(response: Response, status: number, now: number): void {
     const { responses } = this.requests;
-    const { status, statusText } = response;
+    const { statusText } = response;
     const { text, contentLength, hasContentType } = responses.fields(response);
     checkFields(text);
     if (Number.isNaN(contentLength)) throw new TypeError("the response's Content-Length is not a number");

@@ -24,7 +24,12 @@ export class ResponseStart {
   reasonAt = 0;
   fieldsAt = 0;
 
-  /** Returns false if the payload is invalid. */
+  /** Whether a response may have this status. */
+  get isStatusValid(): boolean {
+    return this.status >= 100 && this.status <= 599;
+  }
+
+  /** Returns false if the payload is too short for its reason. */
   read(bytes: Uint8Array, start: number, end: number): boolean {
     this.status = readUint16(bytes, start);
     const flags = bytes[start + 2] as number;
@@ -34,7 +39,7 @@ export class ResponseStart {
     this.handlerMicros = readUint32(bytes, start + 4);
     this.reasonAt = start + RESPONSE_TEXT;
     this.fieldsAt = this.reasonAt + (bytes[start + 14] as number);
-    return this.status >= 100 && this.status <= 599 && this.fieldsAt <= end;
+    return this.fieldsAt <= end;
   }
 }
 

@@ -8,7 +8,6 @@ import {
 } from "@paceline/wire/lane/response-head";
 import { acceptAll, BODY, FIELDS, KEPT_BODY, type KeptBody, rememberBodies } from "../shared/kept-body.js";
 import type { ResponseBody, ResponseReader } from "./response-reader.js";
-import { lazyWrapper } from "./web-classes.js";
 
 type ResponseClass = typeof Response;
 
@@ -18,66 +17,88 @@ let Remembering: ResponseClass;
 /** Shown by console.log. */
 const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 
-/** A Response with a text and the same plain fields as the last one; acts as one for `instanceof` and for every member. */
-class LazyResponse {
-  [BODY]: string;
-  [FIELDS]: FieldLines | undefined;
-  private made: Response | undefined = undefined;
+/** The members of the platform's class, as `Remembering` has them. */
+const inherited: Record<string, (this: object, ...args: unknown[]) => unknown> = {};
 
-  constructor(
-    text: string,
-    private readonly lines: FieldLines,
-    private readonly ownStatus: number,
-  ) {
-    this[BODY] = text;
-    this[FIELDS] = lines;
+/**
+ * A Response with a text and the same plain fields as the last one. Its members are those of `Remembering`, whose prototype `setUp` gives
+ * functions that accept both. An app that lists or copies its properties sees none.
+ */
+class LazyResponse {
+  readonly #text: string;
+  readonly #lines: FieldLines;
+  readonly #status: number;
+  #made: Response | undefined = undefined;
+
+  constructor(text: string, lines: FieldLines, status: number) {
+    this.#text = text;
+    this.#lines = lines;
+    this.#status = status;
+  }
+
+  static is(value: unknown): value is LazyResponse {
+    return typeof value === "object" && value !== null && #text in value;
   }
 
   /** Returns the platform's object, which then replaces this one. */
-  native(): Response {
-    if (this.made === undefined) {
-      this.made = new Remembering(this[BODY], { status: this.ownStatus, headers: pairsOf(this.lines.text) });
-      // They may be changed from now on.
-      this[FIELDS] = undefined;
+  static native(self: LazyResponse): Response {
+    self.#made ??= new Remembering(self.#text, { status: self.#status, headers: pairsOf(self.#lines.text) });
+    return self.#made;
+  }
+
+  /** Returns the fields; undefined if the app may have changed them. */
+  static lines(self: LazyResponse): FieldLines | undefined {
+    return self.#made === undefined ? self.#lines : undefined;
+  }
+
+  static text(self: LazyResponse): string {
+    return self.#text;
+  }
+
+  /** The getters that need no platform object. */
+  static readonly getters = {
+    status(this: object): unknown {
+      return #text in this ? this.#status : inherited.status?.call(this);
+    },
+    ok(this: object): unknown {
+      return #text in this ? this.#status <= 299 : inherited.ok?.call(this);
+    },
+    statusText(this: object): unknown {
+      return #text in this ? "" : inherited.statusText?.call(this);
+    },
+    bodyUsed(this: object): unknown {
+      return #text in this ? (this.#made?.bodyUsed ?? false) : inherited.bodyUsed?.call(this);
+    },
+  } as Record<string, (this: object) => unknown>;
+
+  /** Gives the prototype of `Remembering` every member of the platform's class. */
+  static setUp(prototype: object, platform: object): void {
+    for (const key of Object.keys(platform)) {
+      const descriptor = Object.getOwnPropertyDescriptor(platform, key) as PropertyDescriptor;
+      const { get, value } = Object.getOwnPropertyDescriptor(prototype, key) ?? descriptor;
+      const original: (typeof inherited)[string] = get ?? value;
+      inherited[key] = original;
+      const own =
+        LazyResponse.getters[key] ??
+        function (this: object, ...args: unknown[]) {
+          return original.apply(LazyResponse.is(this) ? LazyResponse.native(this) : this, args);
+        };
+      Object.defineProperty(prototype, key, { ...descriptor, ...(get === undefined ? { value: own } : { get: own }) });
     }
-    return this.made;
-  }
-
-  get status(): number {
-    return this.ownStatus;
-  }
-
-  get ok(): boolean {
-    return this.ownStatus <= 299;
-  }
-
-  get statusText(): string {
-    return "";
-  }
-
-  get headers(): Headers {
-    return this.native().headers;
-  }
-
-  get bodyUsed(): boolean {
-    return this.made?.bodyUsed ?? false;
-  }
-
-  clone(): Response {
-    return this.native().clone() as never;
+    Object.setPrototypeOf(LazyResponse.prototype, prototype);
   }
 
   [KEPT_BODY](): KeptBody | undefined {
-    return this.bodyUsed ? undefined : this[BODY];
+    return this.#made?.bodyUsed ? undefined : this.#text;
   }
 
   [INSPECT](): Response {
-    return this.native();
+    return LazyResponse.native(this);
   }
 }
 
 function unwrapped<T>(value: T): T {
-  return (value instanceof LazyResponse ? value.native() : value) as T;
+  return (LazyResponse.is(value) ? LazyResponse.native(value) : value) as T;
 }
 
 /** Whether responses may be lazy: from the first request on, while the app has no server of its own. */
@@ -97,9 +118,11 @@ function watchBun(): void {
     unwrapArguments(owner, ["write"]);
   unwrapArguments(HTMLRewriter.prototype, ["transform"]);
   unwrapArguments(WebAssembly, ["compileStreaming", "instantiateStreaming"]);
+  // The values in a shell's template.
+  Bun.$ = new Proxy(Bun.$, { apply: (target, self, args) => Reflect.apply(target, self, args.map(unwrapped)) });
   // The input of a program may be a response.
   unwrapArguments(Bun, ["spawn", "spawnSync"], (argument: { stdin?: unknown } | undefined) =>
-    argument?.stdin instanceof LazyResponse ? { ...argument, stdin: argument.stdin.native() } : argument,
+    LazyResponse.is(argument?.stdin) ? { ...argument, stdin: unwrapped(argument.stdin) } : argument,
   );
 }
 
@@ -121,13 +144,16 @@ function unwrapArguments(
 const isOrdinary = (status: number) =>
   Number.isInteger(status) && status >= 200 && status <= 599 && status !== 204 && status !== 205 && status !== 304;
 
+const isPlain = (init: unknown): init is ResponseInit =>
+  typeof init === "object" && init !== null && Object.getPrototypeOf(init) === Object.prototype;
+
 /** After this many responses in a row whose fields differed, the fields are only compared at one in `TRY_EVERY`. */
 const MAX_MISSES = 16;
 const TRY_EVERY = 32;
 let misses = 0;
 
-function lazyResponse(body: unknown, init: ResponseInit | undefined): LazyResponse | undefined {
-  if (!mayBeLazy || typeof body !== "string" || typeof init !== "object" || init === null) return undefined;
+function lazyResponse(body: unknown, init: unknown): LazyResponse | undefined {
+  if (!mayBeLazy || typeof body !== "string" || !isPlain(init)) return undefined;
   const { status = 200, statusText = "", headers } = init;
   if (statusText !== "" || !isOrdinary(status)) return undefined;
   if (misses > MAX_MISSES && ++misses % TRY_EVERY > 0) return undefined;
@@ -151,13 +177,17 @@ function OwnResponse(body?: unknown, init?: ResponseInit): object {
 let jsonType = "";
 
 /** Response.json, without the platform's object if possible: this would turn the value into text, too. */
-function json(value: unknown, init: ResponseInit = {}): object {
-  const { status = 200, statusText = "", headers } = init ?? {};
-  const text = mayBeLazy && headers === undefined && isOrdinary(status) ? JSON.stringify(value) : undefined;
-  if (text === undefined) return Remembering.json(value, init);
+function json(...args: [value?: unknown, init?: ResponseInit]): object {
+  const [value, init = NO_INIT] = args;
+  if (!mayBeLazy || args.length === 0 || !isPlain(init)) return Remembering.json(...(args as [unknown]));
+  const { status = 200, statusText = "", headers } = init;
+  const text = headers === undefined && isOrdinary(status) ? JSON.stringify(value) : undefined;
+  if (text === undefined) return Remembering.json(...(args as [unknown]));
   const fields = { "content-type": jsonType };
   return new (OwnResponse as never as ResponseClass)(text, { status, statusText, headers: fields });
 }
+
+const NO_INIT: ResponseInit = {};
 
 /** Called once, before the app is loaded. */
 export function responsesOnBun(): ResponseReader {
@@ -166,11 +196,14 @@ export function responsesOnBun(): ResponseReader {
   // The platform's own class: `instanceof` is slower with the replacement.
   const NativeResponse: ResponseClass = Object.getPrototypeOf(Remembering);
   const { prototype } = Remembering;
-  lazyWrapper(LazyResponse.prototype, NativeResponse.prototype, (self) => self.native());
-  Object.setPrototypeOf(LazyResponse.prototype, prototype);
+  LazyResponse.setUp(prototype, NativeResponse.prototype);
   Object.setPrototypeOf(OwnResponse, Remembering);
   Object.defineProperty(OwnResponse, "name", { value: "Response" });
-  Object.defineProperty(OwnResponse, "json", { value: json, configurable: true, writable: true });
+  for (const name of ["error", "redirect"] as const) {
+    const value = NativeResponse[name];
+    Object.defineProperty(OwnResponse, name, { value, configurable: true, enumerable: true, writable: true });
+  }
+  Object.defineProperty(OwnResponse, "json", { enumerable: true, value: json, configurable: true, writable: true });
   OwnResponse.prototype = prototype;
   Object.assign(prototype, { constructor: OwnResponse });
   Object.assign(LazyResponse.prototype, { constructor: OwnResponse });
@@ -184,10 +217,10 @@ export function responsesOnBun(): ResponseReader {
     },
     isResponse: (value): value is Response => value instanceof NativeResponse,
     fields: (response) =>
-      (response as { [FIELDS]?: FieldLines })[FIELDS] ??
+      (LazyResponse.is(response) ? LazyResponse.lines(response) : (response as { [FIELDS]?: FieldLines })[FIELDS]) ??
       fieldLines(response.headers.toJSON() as Record<string, string | string[]>),
     body(response) {
-      const kept = (response as { [BODY]?: unknown })[BODY];
+      const kept = LazyResponse.is(response) ? LazyResponse.text(response) : (response as { [BODY]?: unknown })[BODY];
       if (kept === null || kept === undefined || response.bodyUsed) return response.body;
       return kept as ResponseBody;
     },

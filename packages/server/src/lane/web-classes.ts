@@ -34,11 +34,15 @@ export function adoptRequests(): void {
  */
 export function lazyWrapper<Own extends object>(own: Own, native: object, nativeOf: (self: Own) => unknown): void {
   for (const key of Reflect.ownKeys(native)) {
-    if (Object.hasOwn(own, key)) continue;
-    const { get, value } = Object.getOwnPropertyDescriptor(native, key) as PropertyDescriptor;
+    const { get, value, enumerable = false } = Object.getOwnPropertyDescriptor(native, key) as PropertyDescriptor;
+    if (Object.hasOwn(own, key)) {
+      Object.defineProperty(own, key, { enumerable });
+      continue;
+    }
     if (get !== undefined) {
       Object.defineProperty(own, key, {
         configurable: true,
+        enumerable,
         get(this: Own) {
           return get.call(nativeOf(this));
         },
@@ -46,6 +50,7 @@ export function lazyWrapper<Own extends object>(own: Own, native: object, native
     } else if (typeof value === "function") {
       Object.defineProperty(own, key, {
         configurable: true,
+        enumerable,
         writable: true,
         value(this: Own, ...args: unknown[]) {
           return value.apply(nativeOf(this), args);

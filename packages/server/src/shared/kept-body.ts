@@ -23,7 +23,7 @@ export function keptBody(response: Response): KeptBody | undefined {
   return (response as { [KEPT_BODY]?(): KeptBody | undefined })[KEPT_BODY]?.();
 }
 
-/** The property of KeptResponse with its original body. */
+/** The property of KeptResponse with its original body. Apps do not see it: a log of all properties would contain bodies. */
 export const BODY = Symbol("body");
 
 /**
@@ -51,43 +51,53 @@ export function rememberBodies(readFields: (headers: unknown) => unknown = () =>
 
   /** A Response that remembers a body in memory, because the platform returns it only as a stream. */
   class KeptResponse extends NativeResponse {
-    [BODY]: unknown = null;
-    [FIELDS]: unknown;
+    #body: unknown = null;
+    #fields: unknown;
 
     constructor(body?: unknown, init?: ResponseInit) {
       super(body as never, init);
       // Bodies of other types have their own fields.
-      if (typeof body === "string" || body instanceof Uint8Array) this[FIELDS] = readFields(init?.headers);
-      if (typeof body === "string" || body instanceof Blob) this[BODY] = body;
+      if (typeof body === "string" || body instanceof Uint8Array) this.#fields = readFields(init?.headers);
+      if (typeof body === "string" || body instanceof Blob) this.#body = body;
       // Copies the bytes: the app may reuse its buffer before they are sent.
-      else if (body instanceof Uint8Array) this[BODY] = new Uint8Array(body);
+      else if (body instanceof Uint8Array) this.#body = new Uint8Array(body);
       else if (typeof body === "number" || typeof body === "boolean" || typeof body === "bigint")
-        this[BODY] = `${body}`;
+        this.#body = `${body}`;
       // Keeps an iterable of blocks: Bun's stream of it would read many blocks in a row and delay everything else.
-      else if (isBlocks(body)) this[BODY] = body;
+      else if (isBlocks(body)) this.#body = body;
+    }
+
+    get [BODY](): unknown {
+      return this.#body;
+    }
+
+    get [FIELDS](): unknown {
+      return this.#fields;
     }
 
     override get headers(): Headers {
-      // The fields may be changed from now on.
-      this[FIELDS] = undefined;
+      // The fields may be changed from now on. A borrowed getter also reads the platform's own objects.
+      if (#fields in this) this.#fields = undefined;
       return super.headers;
     }
 
     [KEPT_BODY](): KeptBody | undefined {
-      return this.bodyUsed || isBlocks(this[BODY]) ? undefined : ((this[BODY] as KeptBody | null) ?? undefined);
+      return this.bodyUsed || isBlocks(this.#body) ? undefined : ((this.#body as KeptBody | null) ?? undefined);
     }
 
     override clone(): Response {
-      const clone = super.clone() as KeptResponse;
+      const clone = super.clone() as Response;
+      if (!(#body in this)) return clone;
       // The clone needs the body only to show that it is text. Blocks can be read only once, so both objects use Bun's stream of them.
-      if (isBlocks(this[BODY])) this[BODY] = null;
-      clone[BODY] = this[BODY];
+      if (isBlocks(this.#body)) this.#body = null;
+      // The platform's clone is not a KeptResponse.
+      Object.defineProperty(clone, BODY, { value: this.#body, writable: true });
       return clone;
     }
 
-    static override json(value: unknown, init?: ResponseInit): Response {
-      const { status, statusText, headers } = NativeResponse.json(value as never, init);
-      return new KeptResponse(JSON.stringify(value), { status, statusText, headers });
+    static override json(...args: [value: unknown, init?: ResponseInit]): Response {
+      const { status, statusText, headers } = NativeResponse.json(...(args as [never]));
+      return new KeptResponse(JSON.stringify(args[0]), { status, statusText, headers }) as never;
     }
   }
 

@@ -54,9 +54,13 @@ describe("names in the source", () => {
     expect(found).toEqual([]);
   });
 
-  test("private members are `private`, never `#x` or `x_`", () => {
+  /** Apps hold these objects: they must not see our members when they list, copy or log them. */
+  const HELD_BY_APPS = /\/lane\/(?:responses-bun|responses-node|lane-request)\.ts$|\/shared\/kept-body\.ts$/;
+
+  test("private members are `private`, never `#x` or `x_`, except in objects that apps hold", () => {
     const found = names.flatMap(([path, text]) => {
-      const members = path.endsWith(".ts") ? (text.match(/\.#[a-z]\w*|\bthis\.\w+_\b/g) ?? []) : [];
+      const members =
+        path.endsWith(".ts") && !HELD_BY_APPS.test(path) ? (text.match(/\.#[a-z]\w*|\bthis\.\w+_\b/g) ?? []) : [];
       return members.map((name) => `${path}: ${name}`);
     });
     expect(found).toEqual([]);

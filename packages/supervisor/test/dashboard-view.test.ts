@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import type { PoolStatus, Status } from "../dist/control/api.js";
 import { sortKeys } from "../dist/dashboard/columns.js";
 import type { Message, Model, View } from "../dist/dashboard/model.js";
-import { cells, clean, type Line } from "../dist/dashboard/text.js";
+import { cells, clean, type Line, placed } from "../dist/dashboard/text.js";
 import { plainView, screenOf, view } from "../dist/dashboard/view.js";
 import {
   after,
@@ -684,6 +684,12 @@ const anyMessage: fc.Arbitrary<Message> = fc.oneof(
 
 test("what some terminals draw wider than others is replaced", () => {
   expect(clean("a©b®c🙂d")).toBe("a□b□c□d");
+  expect(clean("a\u2028b\u2029c")).toBe("a□b□c");
+});
+
+test("after a character whose width terminals disagree on, the cursor is put at the next column", () => {
+  expect(placed("\u0e01\u0e33", 4, 1)).toBe(" \x1b[5G\u0e01\u0e33\x1b[6G");
+  expect(placed("漢", 0, 2)).toBe("  \x1b[1G漢\x1b[3G");
 });
 
 test("a mark without its letter is left out, so that it joins nothing before it", () => {

@@ -5,7 +5,7 @@ import { StringDecoder } from "node:string_decoder";
 import blessed from "blessed";
 import { TerminalInput } from "./input.js";
 import type { Key, MousePress } from "./model.js";
-import { cells, isSimple, type Line, type Style, widthOf } from "./text.js";
+import { cells, isSimple, type Line, placed, type Style, widthOf } from "./text.js";
 
 interface TerminalOptions {
   /** Whether to use colours; if not, only bold and reverse. */
@@ -294,7 +294,7 @@ function writeRow(
     for (const cell of cells(text)) {
       const width = widthOf(cell);
       if (x + width > row.length) break;
-      put(row, x, attributes[style], cell);
+      put(row, x, attributes[style], isSimple(cell) ? cell : placed(cell, x, width));
       // The terminal fills this cell itself.
       if (width === 2) put(row, x + 1, attributes[style], "");
       hasWide ||= width === 2;

@@ -40,7 +40,7 @@ const SIMPLE =
 const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]/g;
 /** Terminals disagree on how wide these are. */
 const UNCERTAIN =
-  /\p{Emoji_Presentation}|[\u00a9\u00ae]|\p{Surrogate}|\p{Co}|[\u{10000}-\u{10ffff}]|\ufe0f|\u200d|\u20e3/u;
+  /\p{Emoji_Presentation}|[\u00a9\u00ae]|\p{Surrogate}|\p{Co}|[\u{10000}-\u{10ffff}]|[\p{Zl}\p{Zp}]|\ufe0f|\u200d|\u20e3/u;
 /** A combining mark without its letter, which would combine with the text before it. */
 const LONE_MARK = /^\p{M}/u;
 const REPLACEMENT = "□";
@@ -69,6 +69,14 @@ export function cells(text: string): string[] {
     }
   }
   return shown;
+}
+
+/**
+ * Returns a character at this column so that the next one is at the right place even if the terminal has another opinion of its width: the
+ * cells are emptied first, and the cursor is put after them.
+ */
+export function placed(cell: string, x: number, width: number): string {
+  return `${" ".repeat(width)}\x1b[${x + 1}G${cell}\x1b[${x + width + 1}G`;
 }
 
 /** Returns the width of `text` in cells. */

@@ -142,8 +142,8 @@ function childEvents(parts: Concerned): ChildEvents {
       log.event(level, pool, `${message}; clients connect to ${addresses.join(", ")}`);
     },
     onRun: ({ name }, run) => {
-      slots.of(name).lastRun = run;
-      if (run.failure !== null) log.event("warn", name, `the run failed: ${run.failure}`, "run-failed");
+      if (slots.ran(name, run) && run.failure !== null)
+        log.event("warn", name, `the run failed: ${run.failure}`, "run-failed");
     },
     onChannelLost: (child) => parts.coordination.lostChannel(child.id),
     onEnded: (process, ending) => {

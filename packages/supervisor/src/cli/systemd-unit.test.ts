@@ -87,6 +87,12 @@ test.each([
   expect(unitName(name)).toMatch(new RegExp(`^${expected}${expected.endsWith("-") ? "[0-9a-f]{6}" : ""}$`)),
 );
 
+test("the unit of a long name has a shorter one, and different names stay different", () => {
+  const names = ["a".repeat(200), "b".repeat(255), `${"b".repeat(254)}c`].map(unitName);
+  expect(names.map((name) => name.length)).toEqual([200, 207, 207]);
+  expect(new Set(names).size).toBe(3);
+});
+
 test.each<[keyof UnitFacts, (text: string) => Partial<UnitFacts>]>([
   ["name", (name) => ({ name })],
   ["start", (each) => ({ start: ["--name", each] })],

@@ -224,12 +224,15 @@ function sandbox({ hasLowPort, hasMemoryLimit }: UnitFacts, paths: readonly stri
   ];
 }
 
+/** The name of a unit's folder, `NAME.service.d`, and that of a draft must not be longer than 255 bytes. */
+const MAX_UNIT_NAME = 200;
+
 /** Returns the fleet's name as a part of a unit's name and of a folder. Different names stay different. */
 export function unitName(name: string): string {
   const plain = name.replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[.-]+|[.-]+$/g, "");
-  if (plain === name) return name;
+  if (plain === name && name.length <= MAX_UNIT_NAME) return name;
   const hash = createHash("sha256").update(name).digest("hex").slice(0, 6);
-  return `${plain === "" ? "fleet" : plain}-${hash}`;
+  return `${plain === "" ? "fleet" : plain.slice(0, MAX_UNIT_NAME)}-${hash}`;
 }
 
 /** Values that a unit cannot contain: a line end ends a setting, some settings have no escapes, and trailing spaces are cut off. */

@@ -1,4 +1,5 @@
 /** Imports the settings of gunicorn: its workers become instances of a `wsgi` or `asgi` pool. Pure. */
+import { parseListenAddress } from "../config/listen-address.js";
 import { applyRules, type Imported, inFleet, isOff, type Keys, type Rule, type Rules } from "./rules.js";
 
 interface GunicornContext {
@@ -9,12 +10,20 @@ interface GunicornContext {
 
 type GunicornRule = Rule<GunicornContext>;
 
-const number = (to: string, keys: (value: number, context: GunicornContext) => Keys | string): GunicornRule => ({
+/** The largest time, one day in seconds, and the largest count. */
+const MAX_SECONDS = 86_400;
+const MAX_COUNT = 1e9;
+
+const number = (
+  to: string,
+  most: number,
+  keys: (value: number, context: GunicornContext) => Keys | string,
+): GunicornRule => ({
   to,
   keys: (value, context) =>
-    typeof value === "number" && Number.isFinite(value)
-      ? keys(value, context)
-      : `must be a number, not ${JSON.stringify(value)}`,
+    Number.isInteger(value) && (value as number) >= 0 && (value as number) <= most
+      ? keys(value as number, context)
+      : `must be a whole number from 0 to ${most}, not ${JSON.stringify(value)}`,
 });
 const says = (advice: string): GunicornRule => ({ same: (value) => isOff(value), advice });
 const log = says("the log goes to log/ in the run directory: `paceline logs`");
@@ -30,22 +39,24 @@ export const GUNICORN_RULES: Rules<GunicornContext> = {
   wsgi_app: { to: "wsgi or asgi", keys: () => ({}) },
   bind: { to: "listen", keys: (value, context) => bind(value, context) },
   backlog: says("omit it: it is always 512 or more"),
-  workers: number("instances", (value) => ({ instances: Math.min(Math.max(value, 0), 1024) })),
+  workers: number("instances", MAX_COUNT, (value) => ({ instances: Math.min(Math.max(value, 0), 1024) })),
   worker_class: { to: "the kind of pool", keys: () => ({}) },
-  threads: number("threads", (value, { kind }) => {
+  threads: number("threads", MAX_COUNT, (value, { kind }) => {
     if (value <= 1) return {};
     return kind === "wsgi" ? { threads: Math.min(value, 512) } : "omit it: an ASGI app runs on one event loop";
   }),
   worker_connections: says(
     "set `maxInFlight` of an `asgi` pool; a `wsgi` instance runs as many requests as it has `threads`",
   ),
-  max_requests: number("maxRequests", (value) => ({ maxRequests: value })),
+  max_requests: number("maxRequests", MAX_COUNT, (value) => ({ maxRequests: value })),
   // Read together with max_requests, below.
-  max_requests_jitter: number("maxRequests and recycleJitter", () => ({})),
-  timeout: number("requestTimeoutMs", (value, { kind }) =>
+  max_requests_jitter: number("maxRequests and recycleJitter", MAX_COUNT, () => ({})),
+  timeout: number("requestTimeoutMs", MAX_SECONDS, (value, { kind }) =>
     kind === "wsgi" ? { requestTimeoutMs: value * 1000 } : "set `hangAfterMs` for an event loop that is blocked",
   ),
-  graceful_timeout: number("drainTimeoutMs", (value) => (value > 0 ? { drainTimeoutMs: value * 1000 } : {})),
+  graceful_timeout: number("drainTimeoutMs", MAX_SECONDS, (value) =>
+    value > 0 ? { drainTimeoutMs: value * 1000 } : {},
+  ),
   keepalive: says("omit it: the balancer keeps the clients' connections (`balancer.limits`)"),
   limit_request_line: forTheBalancer,
   limit_request_fields: forTheBalancer,
@@ -65,7 +76,7 @@ export const GUNICORN_RULES: Rules<GunicornContext> = {
   reuse_port: says("omit it: the supervisor binds the port once, and no connection is lost in a reload"),
   chdir: { to: "cwd", keys: (value) => (isOff(value) ? {} : { cwd: `${value}` }) },
   daemon: says("start with `paceline start --detach`, or a systemd unit"),
-  raw_env: { to: "env", keys: (value) => variables(value) },
+  raw_env: { to: "env", keys: variables },
   pidfile: says("omit it: `paceline status --json` has the pids"),
   worker_tmp_dir: says("omit it: signs of life go over a socket, not through files"),
   user: says("start the fleet as that user: User= of a systemd unit"),
@@ -206,14 +217,19 @@ function bind(value: unknown, { fleet, note }: GunicornContext): Keys | string {
   const all = (Array.isArray(value) ? value : [value]).map(String);
   const known = all.filter((address) => !address.startsWith("fd://"));
   if (known.length < all.length) note("bind", "fd:// is not taken: name the addresses");
-  const listen = known.map((address) => {
-    const plain = address.replace(/^tcp:\/\//, "");
-    if (plain.startsWith("unix:")) return plain.replace(/^unix:(\/\/)?/, "unix:");
-    if (/^\[[^\]]*\]$/.test(plain) || !/:\d+$/.test(plain)) return `${plain}:8000`;
-    return plain;
+  const listen = known.map(addressOf).filter((address) => {
+    const parsed = parseListenAddress(address, "/");
+    if ("problem" in parsed) note("bind", `${address} was left out: ${parsed.problem}`);
+    return !("problem" in parsed);
   });
   if (listen.length > 0) fleet.listen = listen.length === 1 ? listen[0] : listen;
   return {};
+}
+
+function addressOf(text: string): string {
+  const plain = text.replace(/^tcp:\/\//, "");
+  if (plain.startsWith("unix:")) return plain.replace(/^unix:(\/\/)?/, "unix:");
+  return /^\[[^\]]*\]$/.test(plain) || !/:\d+$/.test(plain) ? `${plain}:8000` : plain;
 }
 
 function proxies(value: unknown, { fleet }: GunicornContext): Keys | string {
@@ -224,10 +240,12 @@ function proxies(value: unknown, { fleet }: GunicornContext): Keys | string {
   return inFleet(fleet, { balancer: { trustedProxies } });
 }
 
-function variables(value: unknown): Keys | string {
-  const lines = (Array.isArray(value) ? value : [value]).map(String);
-  const pairs = lines.flatMap((line) =>
-    line.includes("=") ? [[line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]] : [],
-  );
+function variables(value: unknown, { note }: GunicornContext): Keys | string {
+  const pairs = (Array.isArray(value) ? value : [value]).map(String).flatMap((line) => {
+    const at = line.indexOf("=");
+    if (at > 0) return [[line.slice(0, at), line.slice(at + 1)]];
+    note("raw_env", `is not NAME=value and was left out: ${line}`);
+    return [];
+  });
   return pairs.length === 0 ? {} : { env: Object.fromEntries(pairs) };
 }

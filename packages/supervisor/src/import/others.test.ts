@@ -67,12 +67,25 @@ describe("a Procfile", () => {
   it("is read line by line", () => {
     expect(parseProcfile("web:  a b \n\n# note\nnothing\nweb-2: c: d")).toEqual({
       types: { web: "a b", "web-2": "c: d" },
-      unread: [{ line: 4, text: "nothing" }],
+      unread: [{ line: 4, text: "nothing", why: "is not `type: command`" }],
     });
     expect(heroku("web: a b\nworker node w.js").notes).toContainEqual({
       ...{ app: "", key: "Procfile:2" },
       advice: "is not `type: command` and was left out: worker node w.js",
     });
+  });
+
+  it.each([
+    ["web: c d", "repeats `web` and was left out: web: c d"],
+    ["a: echo 'b", "has a quote (') without an end and was left out: a: echo 'b"],
+    ['a: echo "b\\"', 'has a quote (") without an end and was left out: a: echo "b\\"'],
+    ["a: echo b\\", "ends in a backslash and was left out: a: echo b\\"],
+    ["a: echo \"it's\" it\\'s '\"\\' b\\\\ # don't", undefined],
+  ])("%s: a line that cannot be used is named", (line, advice) => {
+    const { pools, notes } = heroku(`web: a b\n${line}\n`);
+    expect(pools.web).toMatchObject({ command: ["a", "b"] });
+    expect(Object.keys(pools)).toHaveLength(advice === undefined ? 2 : 1);
+    expect(notes.find(({ key }) => key === "Procfile:2")?.advice).toBe(advice);
   });
 });
 
@@ -157,6 +170,24 @@ describe("gunicorn's settings", () => {
       const { mapped, notes } = importGunicorn({ [key]: value }, "a:b", none);
       expect([...mapped, ...notes].map((each) => each.key)).toContain(key);
     }
+  });
+
+  it.each<[Keys, RegExp]>([
+    [{ raw_env: ["A", "=b"] }, /^is not NAME=value and was left out: A$/],
+    [{ timeout: -1 }, /^must be a whole number from 0 to 86400, not -1$/],
+    [{ graceful_timeout: 1e9 }, /^must be a whole number from 0 to /],
+    [{ workers: 2.5 }, /^must be a whole number from 0 to /],
+    [{ workers: -2 }, /^must be a whole number from 0 to /],
+    [{ bind: "127.0.0.1:70000" }, /^127\.0\.0\.1:70000 was left out: the port must be between/],
+    [{ bind: ["shop.example"] }, /^shop\.example:8000 was left out: the host must be an IP address/],
+    [{ wrokers: null }, /^not a setting of gunicorn$/],
+  ])("%j cannot be converted and is named", (settings, advice) => {
+    const { fleet, pools, notes } = importGunicorn(settings, "a:b", () => true);
+    expect({ fleet, pools }).toEqual({
+      fleet: {},
+      pools: { web: { wsgi: "a:b", python: ".venv/bin/python", instances: 1 } },
+    });
+    expect(notes[0]).toMatchObject({ key: Object.keys(settings)[0], advice: expect.stringMatching(advice) });
   });
 
   it("without an app are rejected", () => {

@@ -242,7 +242,11 @@ function variables(value: unknown, { environment, note }: Pm2Context): Keys | st
   if (!isTable(value)) return "write it into a file of NAME=value lines, and name that in `envFiles`";
   const env: Record<string, string> = {};
   for (const [name, given] of Object.entries(value)) {
-    if (given === undefined || given === null || name.startsWith("PM2_SERVE_")) continue;
+    if (given === undefined || name.startsWith("PM2_SERVE_")) continue;
+    if (given === null) {
+      note(`env.${name}`, "has no value and was left out");
+      continue;
+    }
     const text = typeof given === "object" ? JSON.stringify(given) : `${given}`;
     if (name.startsWith("PACELINE_")) note(`env.${name}`, "names that begin with PACELINE_ are Paceline's own");
     else if (SECRET.test(name) && environment[name] === text)

@@ -208,6 +208,18 @@ it("an unreadable size or schedule is named", () => {
   ]);
 });
 
+it("what is no app, and a variable without a value, are named", () => {
+  const { pools, notes } = importPm2([null, "str", { script: "app.js", env: { A: null, B: 1 } }, 42], facts());
+  expect(Object.keys(pools)).toEqual(["app"]);
+  expect(notes.slice(0, 4)).toEqual([
+    ...[0, 1, 3].map((at) => ({
+      ...{ app: "", key: `apps[${at}]` },
+      advice: `is not an app and was left out: ${[null, '"str"', 0, 42][at]}`,
+    })),
+    { app: "app", key: "env.A", advice: "has no value and was left out" },
+  ]);
+});
+
 it("values without effect need no note", () => {
   const quiet = {
     watch: false,

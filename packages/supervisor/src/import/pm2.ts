@@ -25,7 +25,9 @@ interface Pm2Options {
 export function importPm2(document: unknown, facts: ProjectFacts, { only, envName }: Pm2Options = {}): Imported {
   const file: Keys = Array.isArray(document) ? { apps: document } : isTable(document) ? document : {};
   const isApp = scriptOf(file) !== undefined && file.apps === undefined;
-  const apps = isApp ? [file] : [...listOf(file.apps), ...listOf(file.pm2), ...listOf(file.static).map(asServer)];
+  const result: Imported = { fleet: {}, pools: {}, mapped: [], notes: [] };
+  const listOf = (key: "apps" | "pm2" | "static"): Keys[] => tablesIn(key, file[key], result.notes);
+  const apps = isApp ? [file] : [...listOf("apps"), ...listOf("pm2"), ...listOf("static").map(asServer)];
   if (apps.length === 0 && isTable(file.services))
     throw new Error("is a compose file, which is not imported: run its programs as pools (docs/configuration.md)");
   if (apps.length === 0) throw new Error("must export `{ apps: [...] }`, a list of apps, or one app with a `script`");
@@ -33,7 +35,6 @@ export function importPm2(document: unknown, facts: ProjectFacts, { only, envNam
   const missing = only?.filter((name) => !apps.some((app) => nameOf(app) === name)) ?? [];
   if (missing.length > 0) throw new Error(`has no app ${missing.join(", ")} (known: ${apps.map(nameOf).join(", ")})`);
   if (envName !== undefined) checkEnvName(envName, chosen);
-  const result: Imported = { fleet: {}, pools: {}, mapped: [], notes: [] };
   if (!isApp) {
     const rest = applyRules(PM2_FILE_RULES, file, undefined, { app: "", unknown: () => UNKNOWN });
     result.mapped.push(...rest.mapped);
@@ -57,8 +58,13 @@ function checkEnvName(name: string, apps: Keys[]): void {
   );
 }
 
-function listOf(value: unknown): Keys[] {
-  return (Array.isArray(value) ? value : [value]).filter(isTable);
+/** Returns the apps in a list, or the only one. The rest is named. */
+function tablesIn(key: string, value: unknown, notes: Note[]): Keys[] {
+  if (!Array.isArray(value)) return isTable(value) ? [value] : [];
+  for (const [at, each] of value.entries())
+    if (!isTable(each))
+      notes.push({ app: "", key: `${key}[${at}]`, advice: `is not an app and was left out: ${JSON.stringify(each)}` });
+  return value.filter(isTable);
 }
 
 /** An entry of `static` is short for an app that runs PM2's file server. */

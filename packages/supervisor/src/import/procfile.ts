@@ -31,8 +31,8 @@ export function importHeroku(
 ): Imported {
   const { types, unread } =
     procfile === undefined ? { types: defaultTypes(facts), unread: [] } : parseProcfile(procfile);
-  const notes = unread.map(({ line, text }) => {
-    return { app: "", key: `${name}:${line}`, advice: `is not \`type: command\` and was left out: ${text}` };
+  const notes = unread.map(({ line, text, why }) => {
+    return { app: "", key: `${name}:${line}`, advice: `${why} and was left out: ${text}` };
   });
   const result: Imported = { fleet: {}, pools: {}, mapped: [], notes };
   const asked = Object.entries(types).map(([type, line]) => importType(type, line, facts, result));
@@ -57,19 +57,37 @@ function defaultTypes(facts: ProjectFacts): Record<string, string> {
   throw new Error("has no Procfile beside it that says what to run");
 }
 
-/** Parses `type: command` lines. Returns other lines, except comments, with their numbers. */
-export function parseProcfile(text: string): {
-  types: Record<string, string>;
-  unread: { line: number; text: string }[];
-} {
+/** A line of a Procfile that cannot be used. */
+interface UnreadLine {
+  line: number;
+  text: string;
+  why: string;
+}
+
+/** Parses `type: command` lines. Returns other lines, except comments, with their numbers and the reason. */
+export function parseProcfile(text: string): { types: Record<string, string>; unread: UnreadLine[] } {
   const types: Record<string, string> = {};
-  const unread: { line: number; text: string }[] = [];
+  const unread: UnreadLine[] = [];
   for (const [at, line] of text.split(/\r?\n/).entries()) {
     const [, type, command] = /^([\w-]+)\s*:\s*(\S.*?)\s*$/s.exec(line) ?? [];
-    if (type !== undefined && command !== undefined) types[type] = command;
-    else if (!/^\s*(#|$)/.test(line)) unread.push({ line: at + 1, text: line.trim() });
+    if (/^\s*(#|$)/.test(line)) continue;
+    const why =
+      type === undefined || command === undefined
+        ? "is not `type: command`"
+        : Object.hasOwn(types, type)
+          ? `repeats \`${type}\``
+          : unfinished(command);
+    if (why !== undefined) unread.push({ line: at + 1, text: line.trim(), why });
+    else types[type as string] = command as string;
   }
   return { types, unread };
+}
+
+/** Returns why a shell would read on after the end of the command. */
+function unfinished(command: string): string | undefined {
+  const [open] = /["'\\]/.exec(command.replace(/\\.|'[^']*'|"(?:\\.|[^"\\])*"|(?<=\s)#.*$/g, "")) ?? [];
+  if (open === undefined) return undefined;
+  return open === "\\" ? "ends in a backslash" : `has a quote (${open}) without an end`;
 }
 
 /** Returns the port that the sources of an app use. */

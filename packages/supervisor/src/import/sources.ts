@@ -126,6 +126,8 @@ module = importlib.util.module_from_spec(spec)
 sys.modules["__config__"] = module
 spec.loader.exec_module(module)
 def plain(value):
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple, set)):
@@ -133,7 +135,10 @@ def plain(value):
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
     return "<" + type(value).__name__ + ">"
+simple = (bool, int, float, str, list, tuple, set, dict)
 settings = {name: plain(value) for name, value in vars(module).items() if name in known}
+# Perhaps a setting with a mistake in its name, or a variable of the file's own.
+settings.update((name, None) for name, value in vars(module).items() if name not in known and not name.startswith("_") and isinstance(value, simple))
 with os.fdopen(3, "w") as out:
     json.dump(settings, out)
 `;

@@ -48,6 +48,14 @@ export class SlotBook {
     record.unwanted = false;
   }
 
+  /** Takes a run of the slot's schedule, which its process reports again when the next one starts. Returns whether the run is new. */
+  ran(slot: string, run: ScheduledRun): boolean {
+    const record = this.of(slot);
+    const isNew = record.lastRun?.started !== run.started;
+    record.lastRun = run;
+    return isNew;
+  }
+
   /** @param unwanted whether the process exited unexpectedly */
   ended(process: Pick<LiveProcess, "name" | "attempt">, ending: Ending, unwanted: boolean): void {
     const record = this.of(process.name);

@@ -175,7 +175,7 @@ async function writeResponse(
     );
     await new Promise(setImmediate);
     if (next?.done) {
-      if (!response.headers.has("content-length") && !source.hasTrailers)
+      if (!source.hasTrailers && !response.headers.has("content-length") && !response.headers.has("trailer"))
         headers.push("content-length", String(block.byteLength));
       writeHead().end(block);
       return;
@@ -195,7 +195,8 @@ async function writeResponse(
 function sentFields({ status, headers }: Response): string[] {
   const fields: string[] = [];
   for (const [name, value] of headers) {
-    if (name === "transfer-encoding") continue;
+    // Node refuses Trailer beside a length.
+    if (name === "transfer-encoding" || (name === "trailer" && headers.has("content-length"))) continue;
     if (name === "content-length") {
       if (!/^\d{1,15}$/.test(value)) throw new TypeError("the response's Content-Length is not a number");
       if (status === 204) continue;

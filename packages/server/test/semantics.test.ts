@@ -97,8 +97,14 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
     });
 
     it.each([
-      // A response that does not match its length is cut off, or fails if nothing was sent.
-      ["length-short", 502],
+      // The rest is dropped.
+      ["length-exceeded", 200],
+      ["length-short", 200],
+      // The length of the coded body does not count.
+      ["length-decoded", 200],
+      ["length-decoded-copy", 200],
+      ["length-and-coding", 200],
+      // A response that is shorter than its length is cut off, or fails if nothing was sent.
       ["length-long", ["cut", 502]],
       ["length-of-text", 200],
       ["length-odd", 500],
@@ -142,6 +148,20 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
         expect(received).not.toMatch(/^content-length: (?!\d+\r$)/im);
         expect(received).not.toMatch(/^HTTP\/1.1 204 [\s\S]*content-length/i);
       }
+    });
+
+    it.each([
+      ["length-exceeded", "aba"],
+      ["length-short", "one"],
+      ["length-and-coding", "one two"],
+    ])("sends of a body that its head contradicts: %s", async (name, body) => {
+      expect(await ask(lane.target, `/wrong/${name}`, { headers: { host: "a" } })).toMatchObject({ status: 200, body });
+    });
+
+    // No client could decode it, so the test reads the bytes.
+    it.each(["length-decoded", "length-decoded-copy"])("sends all that fetch has decoded: %s", async (name) => {
+      const wire = new Wire(lane.target).send(`GET /wrong/${name} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+      expect(await wire.closed()).toContain("a".repeat(1000));
     });
 
     it.each(["reason-wide", "reason-control"])("a %s writes nothing of its own into the head", async (name) => {

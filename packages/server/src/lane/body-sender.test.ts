@@ -28,7 +28,13 @@ function sending(file: ReturnType<typeof open> | undefined, window: number) {
   const frames = new FrameBuffer();
   const told: string[] = [];
   const lane: BodyLane = { frames, isFull: false, queue: () => told.push("queued"), flushSoon: () => {} };
-  const owner = { id: 7, trailers: "", onBodyEnd: () => told.push("end"), failed: () => told.push("failed") };
+  const owner = {
+    id: 7,
+    trailers: "",
+    onBodyEnd: () => told.push("end"),
+    failed: () => told.push("failed"),
+    onError: () => told.push("error"),
+  };
   const sender = new BodySender(lane, owner, window, file?.remaining ?? Number.POSITIVE_INFINITY);
   if (file !== undefined) sender.sendFile(file as unknown as FileBody);
   /** The type and length of each frame so far. */
@@ -78,7 +84,7 @@ it("joins small blocks of alternating bodies, in their order, before a larger bl
   const frames = new FrameBuffer();
   const queued: BodySender[] = [];
   const lane: BodyLane = { frames, isFull: false, queue: (sender) => queued.push(sender), flushSoon: () => {} };
-  const owner = (id: number) => ({ id, trailers: "", onBodyEnd: () => {}, failed: () => {} });
+  const owner = (id: number) => ({ id, trailers: "", onBodyEnd: () => {}, failed: () => {}, onError: () => {} });
   const ids = [1, 2, 3];
   const senders = ids.map((id) => new BodySender(lane, owner(id), 1 << 20, Number.POSITIVE_INFINITY));
   const expected = new Map(ids.map((id) => [id, ""]));
@@ -153,7 +159,12 @@ it("sends a small body that was created while the lane was full before a thousan
   };
   const output = new LaneOutput(socket as never);
   const body = (id: number, bytes: number) => {
-    const sender = new BodySender(output, { id, trailers: "", onBodyEnd: () => {}, failed: () => {} }, 1 << 20, bytes);
+    const sender = new BodySender(
+      output,
+      { id, trailers: "", onBodyEnd: () => {}, failed: () => {}, onError: () => {} },
+      1 << 20,
+      bytes,
+    );
     sender.sendAll(Buffer.alloc(bytes));
   };
   const drain = () => {

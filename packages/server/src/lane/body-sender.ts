@@ -32,6 +32,7 @@ export interface BodyOwner {
   /** Called when the last byte was passed to the lane. */
   onBodyEnd(): void;
   failed(error: unknown): void;
+  onError(error: unknown): void;
 }
 
 export class BodySender implements BlockWriter {
@@ -71,10 +72,15 @@ export class BodySender implements BlockWriter {
     this.lane.queue(this);
   }
 
-  /** @throws TypeError if the body exceeds its declared length */
+  fit(block: Uint8Array): Uint8Array {
+    if (block.length <= this.owed) return block;
+    this.owner.onError(new TypeError("the response's body is longer than its Content-Length; the rest is dropped"));
+    return block.subarray(0, this.owed);
+  }
+
+  /** @param block as `fit` returned it, or of a body without a declared length */
   write(block: Uint8Array): boolean {
     this.owed -= block.length;
-    if (this.owed < 0) throw new TypeError("the response's body is longer than its Content-Length");
     if (block.length <= this.window && block.length <= SMALL_BODY_BYTES && !this.lane.isFull) {
       this.window -= block.length;
       if (this.isHasty || this.gatheredLength > 0 || this.lane.frames.isPieceOfOther(this.owner.id)) this.gather(block);

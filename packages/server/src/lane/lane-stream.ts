@@ -203,6 +203,10 @@ export class LaneStream extends ResponseSender implements RequestSource, InfoSou
     lane.output.flushSoon();
   }
 
+  onError(error: unknown): void {
+    this.lane.onError(error);
+  }
+
   /** Counts the request from here on. */
   private handled(): void {
     if (this.state !== "waiting") return;

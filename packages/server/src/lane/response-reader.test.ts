@@ -14,6 +14,7 @@ it.each([1, 20])(
       for (let i = 0; i < 5000; i++) yield Buffer.from("x");
     }
     const writer = {
+      fit: (block: Uint8Array) => block,
       write: () => ++written > 0,
       drained: () => Promise.resolve(),
       hasten: () => {},

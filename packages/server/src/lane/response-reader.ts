@@ -18,6 +18,8 @@ export type ResponseBody = string | Uint8Array | Blob | ReadableStream<Uint8Arra
 
 /** The receiver of the blocks. */
 export interface BlockWriter {
+  /** Returns the part of a block that may be sent. */
+  fit(block: Uint8Array): Uint8Array;
   /** Returns false if the caller must wait for `drained`. */
   write(block: Uint8Array): boolean;
   drained(): Promise<void>;
@@ -34,7 +36,8 @@ export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLe
       const { done, value } = await source.next();
       if (isLeft()) return;
       if (done) return writer.endBody();
-      const block = toBytes(value);
+      const whole = toBytes(value);
+      const block = writer.fit(whole);
       if (block.length > 0 && !writer.write(block)) await writer.drained();
       // A body whose next block is always ready would block the others.
       else if (isTurnOver()) {
@@ -42,6 +45,10 @@ export async function writeBlocks(source: BlockSource, writer: BlockWriter, isLe
         await nextShare();
       }
       if (isLeft()) return;
+      if (block !== whole) {
+        source.cancel();
+        return writer.endBody();
+      }
     }
   } catch (error) {
     if (!isLeft()) writer.failed(error);
@@ -60,6 +67,13 @@ export function checkedStatus(status: unknown): number {
 
 function describe(status: unknown): string {
   return typeof status === "number" ? `${status}` : `of type ${typeof status}`;
+}
+
+const CODED = /^content-encoding: (?!identity)/im;
+
+/** Whether the body has a coding. Its length may be another one: `fetch` decodes a body, but keeps both fields. */
+export function isCoded(lines: string): boolean {
+  return CODED.test(lines);
 }
 
 /** The balancer accepts heads of 64 KB. A part of that is reserved for the rest of the head. */

@@ -14,7 +14,7 @@ import type { FetchHandler } from "../shared/app.js";
 import { type BlockSource, blocksOf } from "../shared/blocks.js";
 import { type BodyOwner, BodySender, SMALL_BODY_BYTES } from "./body-sender.js";
 import type { LaneOutput } from "./lane-output.js";
-import { checkFields, type ResponseReader, sendableReason, writeBlocks } from "./response-reader.js";
+import { checkFields, isCoded, type ResponseReader, sendableReason, writeBlocks } from "./response-reader.js";
 
 /** The services for requests on a lane. */
 export interface RequestServices {
@@ -57,6 +57,7 @@ export abstract class ResponseSender implements BodyOwner {
   ) {}
 
   abstract failed(error: unknown): void;
+  abstract onError(error: unknown): void;
   /** Called when the response was sent, or its request was abandoned. */
   protected abstract end(): void;
 
@@ -113,7 +114,8 @@ export abstract class ResponseSender implements BodyOwner {
       return this.sendHeadAlone(head, length);
     }
     this.source = source;
-    void writeBlocks(source, this.beginBody(head, length), () => this.state === "ended");
+    const isKnown = length >= 0 && (body instanceof Blob || !isCoded(text));
+    void writeBlocks(source, this.beginBody(head, isKnown ? length : -1), () => this.state === "ended");
   }
 
   private sendText(head: LaneResponseHead, text: string): void {

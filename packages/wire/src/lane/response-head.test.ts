@@ -44,6 +44,26 @@ it.each([
   expect(plainFieldLines(fields)).toBeUndefined();
 });
 
+it.each([
+  [
+    [
+      ["content-length", "9"],
+      ["transfer-encoding", "chunked"],
+    ],
+    -1,
+  ],
+  [
+    [
+      ["transfer-encoding", "chunked"],
+      ["content-length", "9"],
+    ],
+    -1,
+  ],
+  [[["content-length", "9"]], 9],
+] as [[string, string][], number][])("reads the length of %j as %i", (fields, length) => {
+  expect(fieldLinesOf(fields)).toEqual({ text: "", contentLength: length, hasContentType: false });
+});
+
 it("keeps what it has read", () => {
   const first = plainFieldLines({ A: "1" });
   expect(plainFieldLines({ "content-type": "text/css" })?.hasContentType).toBe(true);

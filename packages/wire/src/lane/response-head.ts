@@ -119,7 +119,7 @@ export function putTextResponse(frames: FrameBuffer, id: number, head: LaneRespo
 export interface FieldLines {
   /** `name: value` lines, each with its CRLF, without framing fields. */
   text: string;
-  /** The app's Content-Length; -1 if absent, NaN if invalid. */
+  /** The app's Content-Length; -1 if absent or overruled by Transfer-Encoding (RFC 9112 §6.3), NaN if invalid. */
   contentLength: number;
   hasContentType: boolean;
 }
@@ -127,7 +127,11 @@ export interface FieldLines {
 /** One object for the whole process: its contents are used before the next response overwrites them. */
 const lines: FieldLines = { text: "", contentLength: -1, hasContentType: false };
 
+/** Whether the fields have Transfer-Encoding. */
+let isTransferCoded = false;
+
 function beginLines(): void {
+  isTransferCoded = false;
   lines.text = "";
   lines.contentLength = -1;
   lines.hasContentType = false;
@@ -233,11 +237,14 @@ export function fieldLinesOf(fields: Iterable<readonly [string, string]>): Field
 function addLine(name: string, value: string): void {
   switch (name) {
     case "content-length":
-      lines.contentLength = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
+      if (!isTransferCoded) lines.contentLength = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
       return;
     // Hop-by-hop.
-    case "connection":
     case "transfer-encoding":
+      isTransferCoded = true;
+      lines.contentLength = -1;
+      return;
+    case "connection":
     case "keep-alive":
       return;
     case "content-type":

@@ -143,7 +143,7 @@ export abstract class Picking {
     const picked = free ?? (this.isLimited ? this.policy.pick(this.endsSoon) : undefined);
     // The end of another balancer's request is not reported, so this is checked at intervals.
     if (picked === undefined && this.heed !== Heed.NONE)
-      this.lookAgainIn(this.heed === Heed.ALL ? LOOK_AGAIN_MS : LOOK_AGAIN_LATE_MS);
+      this.lookAgainIn(this.heed === Heed.ALL || this.isEndExpected ? LOOK_AGAIN_MS : LOOK_AGAIN_LATE_MS);
     return picked;
   }
 
@@ -154,6 +154,13 @@ export abstract class Picking {
     for (const { others } of this.inTurn) others?.look();
     if (this.isRelieving) return;
     this.heed = this.waitedMs < patienceMs(this.paces.typicalMicros) ? Heed.ALL : Heed.HELD;
+  }
+
+  /** Whether a request of another balancer that takes up the limit of an upstream may end soon. */
+  private get isEndExpected(): boolean {
+    return (
+      this.isLimited && this.inTurn.some(({ others }) => others !== undefined && others.inFlight > 0 && !others.isHeld)
+    );
   }
 
   /** Outliers get only trial requests, unless no other upstream is available. */

@@ -189,6 +189,53 @@ it.each([
   },
 );
 
+it("under a steady queue, balancers exceed their common limit only where they had no request for 50 ms, and by one", () => {
+  const { one, other } = sharersOf({ maxInFlight: 2 });
+  expect([one.send(), one.send(), one.send(), one.send(), other.send()]).toEqual([1, 2, 1, 2, 0]);
+  for (let n = 0; n < 20; n++) {
+    one.queue();
+    other.queue();
+  }
+  const counts = () => [one, other].map(({ upstreams }) => upstreams.map(({ inFlight }) => inFlight));
+  vi.advanceTimersByTime(60);
+  expect(counts()).toEqual([
+    [2, 2],
+    [1, 1],
+  ]);
+  one.end(1);
+  one.end(2);
+  vi.advanceTimersByTime(500);
+  const even = [
+    [1, 1],
+    [1, 1],
+  ];
+  expect(counts()).toEqual(even);
+  for (const sharer of [one, other, one, other]) {
+    sharer.end(1);
+    vi.advanceTimersByTime(100);
+    expect(counts()).toEqual(even);
+  }
+});
+
+it("with a limit of one, the other balancer gets its turn after 50 ms, and the limit holds until then", () => {
+  const { one, other } = sharersOf(LIMITED);
+  expect([one.send(), other.send(), one.send()]).toEqual([1, 2, 0]);
+  for (let n = 0; n < 9; n++) {
+    one.queue();
+    other.queue();
+  }
+  vi.advanceTimersByTime(30);
+  const inFlight = () => [one, other].map(({ upstreams }) => upstreams[1]?.inFlight);
+  expect(inFlight()).toEqual([1, 1]);
+  one.end(2);
+  vi.advanceTimersByTime(45);
+  expect(inFlight()).toEqual([0, 1]);
+  other.end(2);
+  expect(inFlight()).toEqual([0, 1]);
+  vi.advanceTimersByTime(10);
+  expect(inFlight()).toEqual([1, 1]);
+});
+
 it("but not behind a request that takes long", () => {
   const { one, other, tick } = sharersOf(LIMITED);
   expect([one.send(), one.send()]).toEqual([1, 2]);

@@ -146,7 +146,9 @@ it("when a process exits, the requests count that the other balancers had a tick
 describe("room beside requests of other balancers", () => {
   const { NONE, HELD, ALL } = Heed;
   const free = { pending: 0, maxInFlight: Number.POSITIVE_INFINITY };
-  const others = { inFlight: 1, pending: 1, own: 0, isHeld: false };
+  const others = { inFlight: 1, pending: 1, own: 0, isHeld: false, isMissed: true };
+  const full = { inFlight: 2, pending: 0, own: 0, isHeld: false, isMissed: true };
+  const two = { pending: 0, maxInFlight: 2 };
   it.each([
     ["where nothing is known of them", ALL, { ...free, others: undefined }, 1, true],
     ["for who does not heed them", NONE, { ...free, others }, 1, true],
@@ -184,6 +186,24 @@ describe("room beside requests of other balancers", () => {
       { ...free, maxInFlight: 1, others: { ...others, inFlight: 0, pending: 0, own: 1 } },
       Number.POSITIVE_INFINITY,
       true,
+    ],
+    ["for one beyond the limit of all, for who has waited", HELD, { ...two, others: full }, 1, true],
+    ["not before the wait", ALL, { ...two, others: full }, 1, false],
+    ["not if they hold the instance", HELD, { ...two, others: { ...full, isHeld: true } }, 1, false],
+    [
+      "not for who has one there",
+      HELD,
+      { ...two, others: { ...full, inFlight: 1, own: 1, isMissed: false } },
+      1,
+      false,
+    ],
+    ["not for who had one there just now", HELD, { ...two, others: { ...full, isMissed: false } }, 1, false],
+    [
+      "not beyond the limit of all, if theirs are pending too",
+      HELD,
+      { ...two, others: { ...full, pending: 1, isMissed: false } },
+      1,
+      false,
     ],
   ])("%s", (_, heed, upstream, window, expected) => {
     expect(leavesRoom(heed, upstream, window)).toBe(expected);

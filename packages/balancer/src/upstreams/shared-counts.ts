@@ -165,6 +165,8 @@ export class SharedCounts {
   pending = 0;
   /** The requests of this balancer, as published. */
   own = 0;
+  /** When this balancer's last request here ended, in milliseconds of `performance.now`. */
+  private emptyAt = Number.NEGATIVE_INFINITY;
   /** Whether another balancer has requests here of which none has ended for a long time. */
   isHeld = false;
   private atTick = 0;
@@ -182,8 +184,14 @@ export class SharedCounts {
 
   /** Publishes the requests of this balancer. */
   put(inFlight: number, pending: number): void {
+    if (inFlight === 0 && this.own > 0) this.emptyAt = performance.now();
     this.own = inFlight;
     this.table.put(this.at, inFlight, pending);
+  }
+
+  /** Whether this balancer has had no request here for so long that it may exceed the limit of all balancers by one. */
+  get isMissed(): boolean {
+    return this.own === 0 && performance.now() - this.emptyAt >= MAX_PATIENCE_MS;
   }
 
   leave(): void {
@@ -273,18 +281,21 @@ export type Heed = (typeof Heed)[keyof typeof Heed];
 interface Contended {
   readonly pending: number;
   readonly maxInFlight: number;
-  readonly others: Pick<SharedCounts, "inFlight" | "pending" | "own" | "isHeld"> | undefined;
+  readonly others: Pick<SharedCounts, "inFlight" | "pending" | "own" | "isHeld" | "isMissed"> | undefined;
 }
 
 /**
- * Returns whether the requests of other balancers leave room for one of this balancer.
+ * Returns whether the requests of other balancers leave room for one of this balancer. `maxInFlight` is the limit of all balancers together.
+ * A balancer may exceed it by one, and only where it has had no request for a while: otherwise a steady flow of the others' requests would
+ * never leave room for it.
  * @param window how many requests may be pending there
  */
 export function leavesRoom(heed: Heed, { pending, maxInFlight, others }: Contended, window: number): boolean {
   if (heed === Heed.NONE || others === undefined) return true;
-  if (others.pending > 0 && pending + others.pending >= window) return heed === Heed.HELD && !others.isHeld;
-  if (others.inFlight > 0 && others.own + others.inFlight >= maxInFlight) return heed === Heed.HELD && !others.isHeld;
-  return true;
+  const mayGoBehind = heed === Heed.HELD && !others.isHeld;
+  if (others.pending > 0 && pending + others.pending >= window && !mayGoBehind) return false;
+  if (others.inFlight === 0 || others.own + others.inFlight < maxInFlight) return true;
+  return mayGoBehind && others.isMissed;
 }
 
 const MIN_PATIENCE_MS = 2;

@@ -52,7 +52,7 @@ export class Upstream {
   weight = 1;
   private fullWeight = 1;
   private startFactor = 1;
-  /** The maximum number of requests that all balancers together may have at this upstream. */
+  /** The maximum number of requests that all balancers together may have at this upstream; `leavesRoom` has the exception. */
   maxInFlight = Number.POSITIVE_INFINITY;
   /** The requests of other balancers at this upstream; undefined if unknown. */
   others: SharedCounts | undefined;

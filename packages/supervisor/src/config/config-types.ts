@@ -786,7 +786,7 @@ export interface AsgiKeys {
    */
   python?: string | undefined;
   /**
-   * How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; further ones wait in the request queue. If the program has few processes or threads, set this to their number.
+   * How many requests one instance of a `command` or `asgi` pool gets at once, from all balancers together (docs/balancing.md: Several balancers); further ones wait in the request queue. If the program has few processes or threads, set this to their number.
    *
    * Value: whole number. Default: 1024.
    */
@@ -860,7 +860,7 @@ export interface CommandKeys {
    */
   stopSignal?: string | undefined;
   /**
-   * How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; further ones wait in the request queue. If the program has few processes or threads, set this to their number.
+   * How many requests one instance of a `command` or `asgi` pool gets at once, from all balancers together (docs/balancing.md: Several balancers); further ones wait in the request queue. If the program has few processes or threads, set this to their number.
    *
    * Value: whole number. Default: 1024.
    */

@@ -54,4 +54,19 @@ describe("requests that crash their processes", () => {
     events.close();
     expect(vi.getTimerCount()).toBe(timers);
   });
+
+  test.each([
+    ["GET /a", "for the next minute such requests are not retried on another instance"],
+    ["PUT /a", "for the next minute such requests are not retried on another instance"],
+    ["POST /a", "such requests are never retried on another instance"],
+  ])("says whether others like %s are retried", (request, said) => {
+    const log = new EventLog();
+    new PoisonEvents(log, () => false).found({
+      type: "poison",
+      pool: "web",
+      request,
+      processes: ["web.1#1", "web.2#1"],
+    });
+    expect(log.recentEvents()[0]?.message.split("; ")[1]).toBe(said);
+  });
 });

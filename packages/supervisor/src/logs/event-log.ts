@@ -1,6 +1,6 @@
 /** The events and the output of children, as bounded lists with subscribers. */
 
-import type { Poison } from "@paceline/wire";
+import { IDEMPOTENT_METHODS, type Poison } from "@paceline/wire";
 import type { FleetEvent, LogLine } from "../control/api.js";
 import { isLineOf, KEPT_EVENTS, KEPT_LINES, lostText } from "../core/words.js";
 
@@ -151,7 +151,9 @@ export class PoisonEvents {
     if (processes.some(this.isAlive)) return false;
     const message =
       `lost processes to ${request.slice(0, MAX_TEXT)}: ${processes.slice(0, 4).join(" and ")} exited while running it; ` +
-      "for the next minute such requests are not retried on another instance";
+      (IDEMPOTENT_METHODS.has(request.slice(0, request.indexOf(" ")))
+        ? "for the next minute such requests are not retried on another instance"
+        : "such requests are never retried on another instance");
     this.log.event("error", pool.slice(0, MAX_TEXT), message, "poison");
     return true;
   }

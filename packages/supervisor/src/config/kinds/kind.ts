@@ -84,7 +84,7 @@ export const stopSignal = text('The signal that asks a command or a worker to ex
 
 export const maxInFlight = count(
   1024,
-  "How many requests each balancer sends to one instance of a `command` or `asgi` pool at once; further ones wait in the request queue. If the program has few processes or threads, set this to their number.",
+  "How many requests one instance of a `command` or `asgi` pool gets at once, from all balancers together (docs/balancing.md: Several balancers); further ones wait in the request queue. If the program has few processes or threads, set this to their number.",
   { max: 100_000 },
 );
 

@@ -55,7 +55,8 @@ describe("names in the source", () => {
   });
 
   /** Apps hold these objects: they must not see our members when they list, copy or log them. */
-  const HELD_BY_APPS = /\/lane\/(?:responses-bun|responses-node|lane-request)\.ts$|\/shared\/kept-body\.ts$/;
+  const HELD_BY_APPS =
+    /\/lane\/(?:responses-bun|responses-node|lane-request)\.ts$|\/http1\/fetch-on-node\.ts$|\/shared\/kept-body\.ts$/;
 
   test("private members are `private`, never `#x` or `x_`, except in objects that apps hold", () => {
     const found = names.flatMap(([path, text]) => {

@@ -72,12 +72,12 @@ class NodeSource implements RequestSource {
 
 /** A Request with a lazy signal: creating one costs as much as the rest. */
 class IncomingRequest extends Request {
-  private controller: AbortController | undefined;
-  private outgoing: ServerResponse | undefined;
+  #controller: AbortController | undefined;
+  #outgoing: ServerResponse | undefined;
 
   static from(url: string, init: RequestInit, outgoing: ServerResponse): IncomingRequest {
     const request = new IncomingRequest(url, init);
-    request.outgoing = outgoing;
+    request.#outgoing = outgoing;
     return request;
   }
 
@@ -85,6 +85,7 @@ class IncomingRequest extends Request {
     // In the types `signal` is a plain property, which an accessor in a class body may not override.
     Object.defineProperty(IncomingRequest.prototype, "signal", {
       configurable: true,
+      enumerable: true,
       get(this: IncomingRequest) {
         return this.abortSignal();
       },
@@ -92,14 +93,14 @@ class IncomingRequest extends Request {
   }
 
   private abortSignal(): AbortSignal {
-    const { outgoing } = this;
-    if (this.controller === undefined) {
+    const outgoing = this.#outgoing;
+    if (this.#controller === undefined) {
       const controller = new AbortController();
-      this.controller = controller;
+      this.#controller = controller;
       if (outgoing?.destroyed && !outgoing.writableFinished) controller.abort();
       else outgoing?.once("close", () => outgoing.writableFinished || controller.abort());
     }
-    return this.controller.signal;
+    return this.#controller.signal;
   }
 }
 

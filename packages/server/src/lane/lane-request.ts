@@ -1,6 +1,6 @@
 /** The Request object of a lane's request, built lazily: method, URL, headers and a whole body are read from the received bytes. */
 import type { LaneRequestHead } from "@paceline/wire/lane/request-head";
-import { lazyWrapper, NATIVE, nativeRequest } from "./web-classes.js";
+import { INSPECT, lazyWrapper, NATIVE, nativeRequest } from "./web-classes.js";
 
 const NativeHeaders = globalThis.Headers;
 
@@ -14,24 +14,32 @@ function isPlain(name: unknown): name is string {
 
 /** Acts as Headers for `instanceof` and for iteration. */
 class LaneHeaders {
-  private made: Headers | undefined = undefined;
+  #made: Headers | undefined = undefined;
 
-  constructor(private readonly head: LaneRequestHead) {}
+  readonly #head: LaneRequestHead;
+
+  constructor(head: LaneRequestHead) {
+    this.#head = head;
+  }
 
   get(name: string): string | null {
-    if (this.made === undefined && isPlain(name)) return this.head.get(name);
+    if (this.#made === undefined && isPlain(name)) return this.#head.get(name);
     return this.native().get(name);
   }
 
   has(name: string): boolean {
-    if (this.made === undefined && isPlain(name)) return this.head.get(name) !== null;
+    if (this.#made === undefined && isPlain(name)) return this.#head.get(name) !== null;
     return this.native().has(name);
   }
 
   /** Returns the platform's object, which then replaces this one. */
   native(): Headers {
-    this.made ??= new NativeHeaders(this.head.pairs());
-    return this.made;
+    this.#made ??= new NativeHeaders(this.#head.pairs());
+    return this.#made;
+  }
+
+  [INSPECT](): Headers {
+    return this.native();
   }
 
   /** Called once, before the first instance. */
@@ -53,22 +61,25 @@ export interface RequestSource {
 
 /** Acts as a Request for `instanceof`; `web-classes.ts` lets `new Request(it)` and `fetch(it)` accept it. */
 class LaneRequest {
-  private made: Request | undefined = undefined;
-  private ownUrl: string | undefined = undefined;
-  private ownHeaders: LaneHeaders | undefined = undefined;
+  #made: Request | undefined = undefined;
+  #ownUrl: string | undefined = undefined;
+  #ownHeaders: LaneHeaders | undefined = undefined;
   /** Whether the body was read without the platform's object. */
-  private isBodyTaken = false;
+  #isBodyTaken = false;
 
-  constructor(
-    private readonly head: LaneRequestHead,
-    private readonly source: RequestSource,
-  ) {}
+  readonly #head: LaneRequestHead;
+  readonly #source: RequestSource;
+
+  constructor(head: LaneRequestHead, source: RequestSource) {
+    this.#head = head;
+    this.#source = source;
+  }
 
   /** Returns the platform's object for this request, which then replaces this one. */
   native(): Request {
-    if (this.made !== undefined) return this.made;
-    const { head, source } = this;
-    if (this.isBodyTaken) return this.madeRead();
+    if (this.#made !== undefined) return this.#made;
+    const [head, source] = [this.#head, this.#source];
+    if (this.#isBodyTaken) return this.madeRead();
     const { method } = head;
     const init: RequestInit & { duplex?: "half" } = { method, headers: this.headers as never };
     if (!head.isWhole && method !== "GET" && method !== "HEAD") {
@@ -76,53 +87,58 @@ class LaneRequest {
       init.duplex = "half";
     }
     init.signal = source.signal();
-    this.made = new (nativeRequest())(this.url, init);
-    return this.made;
+    this.#made = new (nativeRequest())(this.url, init);
+    return this.#made;
   }
 
   [NATIVE](): Request {
     return this.native();
   }
 
+  [INSPECT](): Request {
+    return this.native();
+  }
+
   /** Creates an object whose body was read: it behaves like the platform's own. */
   private madeRead(): Request {
-    const { method } = this.head;
-    const { url, source } = this;
-    this.made = new (nativeRequest())(url, {
+    const { method } = this.#head;
+    const { url } = this;
+    const source = this.#source;
+    this.#made = new (nativeRequest())(url, {
       method,
       headers: this.headers as never,
       body: "read",
       signal: source.signal(),
     });
-    void this.made.text();
-    return this.made;
+    void this.#made.text();
+    return this.#made;
   }
 
   get method(): string {
-    return this.head.method;
+    return this.#head.method;
   }
 
   get url(): string {
-    this.ownUrl ??= urlOf(this.head);
-    return this.ownUrl;
+    this.#ownUrl ??= urlOf(this.#head);
+    return this.#ownUrl;
   }
 
   get headers(): Headers {
-    this.ownHeaders ??= new LaneHeaders(this.head);
-    return this.ownHeaders as unknown as Headers;
+    this.#ownHeaders ??= new LaneHeaders(this.#head);
+    return this.#ownHeaders as unknown as Headers;
   }
 
   get signal(): AbortSignal {
-    return this.made?.signal ?? this.source.signal();
+    return this.#made?.signal ?? this.#source.signal();
   }
 
   get bodyUsed(): boolean {
-    return this.isBodyTaken || (this.made?.bodyUsed ?? false);
+    return this.#isBodyTaken || (this.#made?.bodyUsed ?? false);
   }
 
   get body(): ReadableStream<Uint8Array> | null {
     // Without a body, no object is needed.
-    return this.made === undefined && this.head.isWhole ? null : (this.native().body as ReadableStream<Uint8Array>);
+    return this.#made === undefined && this.#head.isWhole ? null : (this.native().body as ReadableStream<Uint8Array>);
   }
 
   text(): Promise<string> {
@@ -148,11 +164,11 @@ class LaneRequest {
 
   /** Takes the whole body if nobody needs the platform's object. */
   private take(): Uint8Array | undefined {
-    if (this.made !== undefined || this.isBodyTaken) return undefined;
-    if (this.head.isWhole) return NOTHING;
-    if (this.head.method === "GET" || this.head.method === "HEAD") return undefined;
-    const bytes = this.source.takeWhole();
-    this.isBodyTaken = bytes !== undefined;
+    if (this.#made !== undefined || this.#isBodyTaken) return undefined;
+    if (this.#head.isWhole) return NOTHING;
+    if (this.#head.method === "GET" || this.#head.method === "HEAD") return undefined;
+    const bytes = this.#source.takeWhole();
+    this.#isBodyTaken = bytes !== undefined;
     return bytes;
   }
 }

@@ -8,14 +8,12 @@ import {
 } from "@paceline/wire/lane/response-head";
 import { acceptAll, BODY, FIELDS, KEPT_BODY, type KeptBody, rememberBodies } from "../shared/kept-body.js";
 import type { ResponseBody, ResponseReader } from "./response-reader.js";
+import { INSPECT } from "./web-classes.js";
 
 type ResponseClass = typeof Response;
 
 /** A Response with `BODY` and `FIELDS`. */
 let Remembering: ResponseClass;
-
-/** Shown by console.log. */
-const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 
 /** The members of the platform's class, as `Remembering` has them. */
 const inherited: Record<string, (this: object, ...args: unknown[]) => unknown> = {};

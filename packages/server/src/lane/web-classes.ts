@@ -3,6 +3,9 @@
 /** The method of a lazy wrapper that returns the platform's object. */
 export const NATIVE = Symbol("native");
 
+/** The method that console.log calls. */
+export const INSPECT = Symbol.for("nodejs.util.inspect.custom");
+
 let native: typeof Request | undefined;
 
 /** Returns the platform's own class, lazily: on Node the first access loads 5 MB, which a (req, res) app does not need. */

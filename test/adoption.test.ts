@@ -121,7 +121,6 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
     await kill(project);
     signal(gone, "SIGTERM");
     await waitFor("its end", () => hasEnded(gone));
-    const goneBy = Date.now();
     await again(project);
     const replaced = await project.statusWhere(
       "the one that had ended",
@@ -134,7 +133,6 @@ describe.each(RUNTIMES)("the fleet of a killed supervisor on %s", (runtime) => {
         reason: expect.stringMatching(/^ended with an unknown exit status after .* while no supervisor was running/),
       },
     });
-    expect(replaced.pools[0]?.instances[0]?.lastExit?.at).toBeLessThanOrEqual(goneBy);
     expect(replaced.pools[0]?.instances[1]?.pid).toBe(later);
     signal(later, "SIGKILL");
     await project.statusWhere(

@@ -216,7 +216,7 @@ export class FleetParts {
     });
     runner.watch(() => this.state.changed());
     if (options.adoption !== undefined) {
-      const { state, strangers } = options.adoption;
+      const { state, strangers, lastSignAt } = options.adoption;
       this.reload.changes.areBalancersMixed = state.areBalancersMixed;
       this.state.startedAt = state.startedAt;
       this.adoption = new FleetAdoption(
@@ -228,6 +228,7 @@ export class FleetParts {
         },
         state,
         strangers,
+        lastSignAt,
       );
     }
 

@@ -179,7 +179,7 @@ describe("fleets on bun", () => {
       expect({ command, code }).toEqual({ command, code: status });
       expect(stderr).toMatch(
         new RegExp(
-          `^paceline: the supervisor of \\S+ \\(pid ${pid}\\) was killed at \\d\\d:\\d\\d:\\d\\d; 2 processes of it keep serving until \\d\\d:\\d\\d:\\d\\d, then drain and exit\n` +
+          `^paceline: the supervisor of \\S+ \\(pid ${pid}\\) was killed at \\d\\d:\\d\\d:\\d\\d; 2 processes of it keep running until \\d\\d:\\d\\d:\\d\\d, then drain and exit\n` +
             (command === "start"
               ? "paceline: its state cannot be used, because it is damaged: .*/state.json.unusable\n"
               : "") +
@@ -192,7 +192,7 @@ describe("fleets on bun", () => {
       stdout: expect.stringMatching(/web\.1/),
       stderr: expect.stringMatching(
         new RegExp(
-          `^paceline: .* \\(pid ${pid}\\) was killed at .*; 2 processes of it keep serving .*; these are the last lines of its log\n$`,
+          `^paceline: .* \\(pid ${pid}\\) was killed at .*; 2 processes of it keep running .*; these are the last lines of its log\n$`,
         ),
       ),
     });

@@ -43,6 +43,8 @@ export interface DeathReport {
   /** Counts the deaths of a fleet. */
   id: number;
   at: number;
+  /** When the exit was found, if no supervisor was running when it ended: `at` is then its last sign of life. */
+  foundAt?: number;
   /** The process, for example `web.3#7`, and its slot. */
   process: string;
   name: string;

@@ -49,7 +49,7 @@ const AFTER_DEATH: Readonly<Record<string, string>> = {
 
 /** Whether the instance was already running when a process of its slot died. */
 function wasReplacement(instance: InstanceFacts, death: DeathReport, now: number): boolean {
-  return instance.state === "ready" && now - instance.uptimeSeconds * 1000 < death.at - START_MS;
+  return instance.state === "ready" && now - instance.uptimeSeconds * 1000 < knownAt(death) - START_MS;
 }
 
 export const INSTANCE_RULES: Readonly<Record<string, InstanceRule>> = {
@@ -308,7 +308,7 @@ export function viewOf(
     pool,
     peers: pool.instances.filter(({ name, state }) => name !== instance.name && state === "ready"),
     deaths: currentDeaths(pool, facts).filter(
-      ({ name, at }) => name === instance.name && at >= startedAgainAt(pool, facts),
+      (death) => death.name === instance.name && knownAt(death) >= startedAgainAt(pool, facts),
     ),
     events: facts.events.filter(({ subject }) => isAbout(subject, instance.name)),
     open: facts.open.filter(({ name }) => name === instance.name).sort((a, b) => b.ageMs - a.ageMs),
@@ -327,7 +327,7 @@ export function currentDeaths(
   { deaths, fleet, now }: Pick<Facts, "fleet" | "deaths" | "now">,
 ): DeathReport[] {
   const startedAt = now - 1000 * (fleet?.uptimeSeconds ?? 0);
-  return deaths.filter((death) => death.pool === name && death.generation >= generation && death.at >= startedAt);
+  return deaths.filter((death) => death.pool === name && death.generation >= generation && knownAt(death) >= startedAt);
 }
 
 /**
@@ -351,7 +351,12 @@ export function wordOf(instance: InstanceFacts): string {
 }
 
 export function recentOf(deaths: readonly DeathReport[], now: number): DeathReport[] {
-  return deaths.filter(({ at }) => now - at < RECENT_MS);
+  return deaths.filter((death) => now - knownAt(death) < RECENT_MS);
+}
+
+/** Returns by when the process had ended. */
+function knownAt({ at, foundAt = at }: DeathReport): number {
+  return foundAt;
 }
 
 /** Returns `hung (2), exit 1`. */

@@ -341,6 +341,11 @@ describe("the findings", () => {
     expect([killed.target, killed.summary]).toEqual(["shop", expect.stringContaining("all its processes were killed")]);
   });
 
+  it("has a death that was found a second ago, whenever the process ended", () => {
+    const deaths = [death(1, { at: NOW - 7_200_000, foundAt: NOW - 1000 })];
+    expect(explain({ kind: "fleet" }, having({}, {}, { deaths })).findings.map(({ kind }) => kind)).toEqual(["died"]);
+  });
+
   it("has a case for each rule", () => {
     expect(OF_INSTANCES.map(([kind]) => kind)).toEqual(Object.keys(INSTANCE_RULES));
     expect(OF_POOLS.map(([kind]) => kind)).toEqual(Object.keys(POOL_RULES));

@@ -38,7 +38,7 @@ describe("a supervisor that is killed while a stop waits for it", () => {
     await started("sleep", ["60"], { [CHANNEL_ENVIRONMENT.channel]: join(runDir, "channel.sock") });
     supervisor.kill("SIGKILL");
     server.close();
-    const killed = { code: "orphaned", message: expect.stringContaining("was killed; 1 process of it keeps serving") };
+    const killed = { code: "orphaned", message: expect.stringContaining("was killed; 1 process of it keeps running") };
     await expect(fleet.status()).rejects.toMatchObject(killed);
     await expect(fleet.reload()).rejects.toMatchObject(killed);
   });

@@ -14,7 +14,7 @@ import { BALANCER_POOL, type LiveProcess } from "../processes/live-process.js";
 import type { PoolConfigs } from "../processes/pool-configs.js";
 import { isRunning as isRunningProcess } from "../processes/processes.js";
 import type { SlotBook, SlotRecord } from "../processes/slot-book.js";
-import type { FleetState } from "../run-dir/fleet-state.js";
+import type { FleetState, SavedProcess } from "../run-dir/fleet-state.js";
 import { endGracefully, type Orphan } from "../run-dir/orphans.js";
 import type { StatsBook } from "../stats/stats.js";
 import type { RouteTotals } from "../stats/totals.js";
@@ -64,6 +64,8 @@ export class FleetAdoption {
     private readonly parts: AdoptingParts,
     private readonly state: FleetState,
     private strangers: Orphan[],
+    /** When the killed supervisor was running for the last time, in Unix time. */
+    private readonly supervisorSeenAt: number,
   ) {
     this.settled = new Promise((resolve) => {
       this.resolveSettled = resolve;
@@ -75,7 +77,7 @@ export class FleetAdoption {
 
   /** Called before the control channel is served: from here on, its processes are recognized by their tokens. */
   prepare(): void {
-    const { children, coordination, positions, runner, slots, stats, routes } = this.parts;
+    const { coordination, positions, runner, slots, stats, routes, children } = this.parts;
     const { state } = this;
     coordination.continueFrom(state.snapshotVersion + UNSAVED_VERSIONS);
     stats.restoreEnded(state.totals);
@@ -83,17 +85,24 @@ export class FleetAdoption {
     for (const { name, ...record } of state.slots) Object.assign(slots.of(name), record as Partial<SlotRecord>);
     const positionOf = positions.read();
     for (const saved of state.processes) {
-      const child = children.adopt(saved, positionOf(saved.outputRow) ?? 0);
-      if (child.kind === "balancer") coordination.expect(child.id);
-      this.awaited.add(child);
+      this.adopt(saved, positionOf(saved.outputRow) ?? 0);
     }
     children.templates.skipAttempts(state.templates);
     runner.set(this.withStrangers(restoreFleet(state.fleet, -performance.timeOrigin, state.stoppedFrom)));
   }
 
+  private adopt(saved: SavedProcess, outputBytes: number): void {
+    const { children, coordination } = this.parts;
+    const child = children.adopt(saved, outputBytes);
+    // The killed supervisor would have noticed the end of a child.
+    child.lastSignAt = Math.max(child.lastSignAt ?? 0, this.supervisorSeenAt);
+    if (child.kind === "balancer") coordination.expect(child.id);
+    this.awaited.add(child);
+  }
+
   /** Takes over processes that were spawned just before the supervisor was killed, and numbers later spawns after all others. */
   private withStrangers(saved: Fleet): Fleet {
-    const { children, configs, coordination, positions, slots, socketPath } = this.parts;
+    const { children, configs, positions, slots, socketPath } = this.parts;
     let fleet = saved;
     const isRunning = (id: string) => {
       const child = children.get(id);
@@ -117,9 +126,7 @@ export class FleetAdoption {
       const record = slots.of(name);
       if (late.isRestart) record.restarts++;
       record.unwanted = false;
-      const child = children.adopt({ ...late.process, outputRow: positions.take() }, 0);
-      if (child.kind === "balancer") coordination.expect(child.id);
-      this.awaited.add(child);
+      this.adopt({ ...late.process, outputRow: positions.take() }, 0);
       return false;
     });
     return fleet;

@@ -137,10 +137,11 @@ export class ChildEnds {
     if (child.verdict !== null && why !== "") options.log.event("warn", child.name, why);
     else child.death.said = [unseen, why].filter((text) => text !== "").join(": ");
     const verdict = child.verdict === null ? "" : `${child.verdict}; `;
-    const lived = seconds(performance.now() - child.spawnedAt - (now - at));
+    const lived = seconds(Math.max(0, performance.now() - child.spawnedAt - (now - at)));
     const reason = `${verdict}${how} after ${lived}${unseen === "" ? "" : `, ${unseen}`}${why === "" ? "" : `: ${why}`}`;
     const lastLines = child.output.lastLines.slice(-REPORTED_LINES);
-    options.onEnded(child, { status, at, reason, lastLines, isSpawnFailure: spawnFailure !== null });
+    const found = child.lastSignAt === null ? {} : { foundAt: now };
+    options.onEnded(child, { status, at, ...found, reason, lastLines, isSpawnFailure: spawnFailure !== null });
     const { attempt } = child;
     if (spawnFailure === null) options.report(child, { type: "exited", attempt, status });
     else options.report(child, { type: "spawnFailed", attempt, reason: spawnFailure });

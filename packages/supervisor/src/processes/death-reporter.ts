@@ -83,7 +83,11 @@ export class DeathReporter {
   }
 
   /** Writes the report of a process that exited in this state. */
-  ended(process: Ended, { status, at, reason, lastLines, isSpawnFailure = false }: Ending, state: string): void {
+  ended(
+    process: Ended,
+    { status, at, foundAt, reason, lastLines, isSpawnFailure = false }: Ending,
+    state: string,
+  ): void {
     if (this.isClosed) return;
     const { options } = this;
     const { pid = null, death: notes = new DeathNotes(), stats, spawnedAt } = process;
@@ -100,10 +104,11 @@ export class DeathReporter {
       now,
       {
         ...{ version: 1, at, process: process.id, name: process.name, pool: process.pool, kind },
+        ...(foundAt !== undefined && { foundAt }),
         ...{ attempt: process.attempt, generation: process.generation, pid, runtime: process.runtime ?? "" },
         release: options.releaseOf(process.pool, process.generation),
         // It may have ended while no supervisor was running.
-        uptimeMs: spawnedAt === undefined ? 0 : Math.round(now - spawnedAt - Math.max(0, Date.now() - at)),
+        uptimeMs: spawnedAt === undefined ? 0 : Math.max(0, Math.round(now - spawnedAt - Math.max(0, Date.now() - at))),
         ...{ state, ...status, reason },
         running: process.running ?? process.overdue?.request ?? null,
         inFlight: stats?.last?.inFlight ?? 0,

@@ -116,6 +116,8 @@ export function isInspectable({ runtime, commandTag, pid }: LiveProcess): boolea
 export interface Ending {
   status: ExitStatus;
   at: number;
+  /** When the exit was found, if `at` is only the last sign of life. */
+  foundAt?: number;
   reason: string;
   lastLines: string[];
   isSpawnFailure?: boolean;

@@ -210,11 +210,14 @@ export function describeLoss(record: FleetFile | undefined, channelSocket: strin
   const lostAt = statSync(lostMarkPath(channelSocket), { throwIfNoEntry: false })?.mtimeMs;
   const who = record === undefined ? "the supervisor" : `the supervisor of ${record.name} (pid ${record.pid})`;
   const since = lostAt === undefined ? "" : ` at ${clock(lostAt)}`;
-  const processes = count === 1 ? "1 process of it keeps serving" : `${count} processes of it keep serving`;
+  const [processes, then] =
+    count === 1
+      ? ["1 process of it keeps running", "drains and exits"]
+      : [`${count} processes of it keep running`, "drain and exit"];
   const until =
     lostAt === undefined || record === undefined
       ? "for the rest of orphanGraceMs"
-      : `until ${clock(lostAt + record.orphanGraceMs)}, then drain and exit`;
+      : `until ${clock(lostAt + record.orphanGraceMs)}, then ${then}`;
   return `${who} was killed${since}; ${processes} ${until}`;
 }
 

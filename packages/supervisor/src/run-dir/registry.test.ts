@@ -1,12 +1,21 @@
 /** The state folder is shared: other fleets start and stop while it is read. */
-import fs, { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import fs, {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { writeFleetFile } from "./fleet-file.js";
-import { HOW_TO_REPLACE, howToGoOn } from "./orphans.js";
-import { listRunDirs, pruneLasting, pruneRunDirs } from "./registry.js";
+import { type FleetFile, writeFleetFile } from "./fleet-file.js";
+import { describeLoss, HOW_TO_REPLACE, howToGoOn } from "./orphans.js";
+import { listRunDirs, pruneLasting, pruneRunDirs, supervisorSeenAt } from "./registry.js";
 
 const DAY_MS = 24 * 3_600_000;
 
@@ -116,3 +125,23 @@ test.each([
     expect(howToGoOn(canGoOn, revives)).toBe(text);
   },
 );
+
+test("a supervisor was running when it wrote its state, and until its children lost it", () => {
+  const folder = makeFolder();
+  const socket = join(folder, "channel.sock");
+  expect(supervisorSeenAt(folder, socket)).toBe(0);
+  const touch = (name: string, second: number) => {
+    writeFileSync(join(folder, name), "");
+    utimesSync(join(folder, name), second, second);
+  };
+  touch("state.json", 1_000);
+  touch("fleet.json", 9_000);
+  expect(supervisorSeenAt(folder, socket)).toBe(1_000_000);
+  touch("channel.sock.lost", 2_000);
+  expect(supervisorSeenAt(folder, socket)).toBe(2_000_000);
+  const record = { name: "shop", pid: 7, orphanGraceMs: 60_000 } as FleetFile;
+  const told = (count: number) => describeLoss(record, socket, count).replace(/\d\d:\d\d:\d\d/g, "TIME");
+  const killed = "the supervisor of shop (pid 7) was killed at TIME";
+  expect(told(1)).toBe(`${killed}; 1 process of it keeps running until TIME, then drains and exits`);
+  expect(told(2)).toBe(`${killed}; 2 processes of it keep running until TIME, then drain and exit`);
+});

@@ -106,6 +106,14 @@ function lastSign(path: string, channelSocket = join(path, "channel.sock")): num
   return latest([path, ...files, lostMarkPath(channelSocket)]);
 }
 
+/**
+ * Returns when the supervisor of a fleet that now has none was running for the last time, as far as known, in Unix time; 0 if nothing shows
+ * it. Starts that fail write neither of these files.
+ */
+export function supervisorSeenAt(path: string, channelSocket: string): number {
+  return Math.round(latest([join(path, "state.json"), lostMarkPath(channelSocket)]));
+}
+
 function latest(paths: readonly string[]): number {
   return Math.max(0, ...paths.map((path) => lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0));
 }

@@ -20,7 +20,7 @@ import {
   isForeign,
   type Orphan,
 } from "./orphans.js";
-import { lastingFolderOf } from "./registry.js";
+import { lastingFolderOf, supervisorSeenAt } from "./registry.js";
 import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
 import { closeAgain, distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 
@@ -67,6 +67,8 @@ export interface Adoption {
   state: FleetState;
   /** Processes of the fleet that the state does not name. */
   strangers: Orphan[];
+  /** When the killed supervisor was running for the last time, as far as known; 0 if nothing shows it. Unix time. */
+  lastSignAt: number;
 }
 
 /** Returns the addresses to listen on: a running fleet keeps its addresses and ports. */
@@ -251,7 +253,9 @@ async function settleOrphans(
       const known = new Set(saved.map(({ pid }) => pid));
       const processes = state.processes.filter((each) => !foreign.has(each));
       const strangers = orphans.filter(({ pid }) => !known.has(pid));
-      return { adoption: { state: { ...state, processes }, strangers } };
+      return {
+        adoption: { state: { ...state, processes }, strangers, lastSignAt: supervisorSeenAt(path, channelSocket) },
+      };
     }
     const why =
       problem === undefined

@@ -164,6 +164,11 @@ for (const runtime of ["bun", "node"] satisfies RuntimeName[]) {
       expect(await wire.closed()).toContain("a".repeat(1000));
     });
 
+    it.each(["body-buffer", "body-data-view", "body-view"])("bytes are sent with their length: %s", async (name) => {
+      const { headers, body } = await ask(lane.target, `/answers/${name}`, { headers: { host: "a" } });
+      expect(headers).toMatchObject({ "content-length": String(body.length) });
+    });
+
     it.each(["reason-wide", "reason-control"])("a %s writes nothing of its own into the head", async (name) => {
       const answer = await ask(lane.target, `/wrong/${name}`, { headers: { host: "a" } });
       expect([200, 500]).toContain(answer.status);

@@ -1,5 +1,6 @@
 /** Reads responses on Node, whose Response costs more than everything else. It is created only if the app uses more of it. */
 import { fieldLinesOf } from "@paceline/wire/lane/response-head";
+import { toBytes } from "../shared/blocks.js";
 import { acceptAll, KEPT_BODY, type KeptBody } from "../shared/kept-body.js";
 import type { ResponseBody, ResponseReader } from "./response-reader.js";
 import { lazyWrapper } from "./web-classes.js";
@@ -38,7 +39,7 @@ class LaneResponse {
       return;
     }
     // Copies the bytes: the app may reuse its buffer before they are sent.
-    this.#kept = body instanceof Uint8Array ? new Uint8Array(body) : ((body as ResponseBody | undefined) ?? null);
+    this.#kept = isBytes(body) ? new Uint8Array(toBytes(body)) : ((body as ResponseBody | undefined) ?? null);
     this.#fields = fields;
     this.#ownStatus = status;
     this.#ownStatusText = statusText;
@@ -158,8 +159,10 @@ const NO_FIELDS: Fields = [];
 const JSON_TYPE: [string, string] = ["content-type", "application/json"];
 const TEXT_TYPE: [string, string] = ["content-type", "text/plain;charset=UTF-8"];
 
+const isBytes = (body: unknown) => body instanceof ArrayBuffer || ArrayBuffer.isView(body);
+
 function isKeepable(body: unknown): boolean {
-  if (typeof body === "string" || body instanceof Uint8Array || body instanceof ReadableStream) return true;
+  if (typeof body === "string" || isBytes(body) || body instanceof ReadableStream) return true;
   // Only the platform turns a Blob's type into a field.
   return typeof body === "object" && Symbol.asyncIterator in (body as object) && !(body instanceof Blob);
 }

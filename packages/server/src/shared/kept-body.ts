@@ -1,4 +1,5 @@
 /** Lets an app's helper see how a response was created, although server and app have separate copies of this package. */
+import { toBytes } from "./blocks.js";
 
 type Class = abstract new (...args: never[]) => unknown;
 
@@ -60,7 +61,8 @@ export function rememberBodies(readFields: (headers: unknown) => unknown = () =>
       if (typeof body === "string" || body instanceof Uint8Array) this.#fields = readFields(init?.headers);
       if (typeof body === "string" || body instanceof Blob) this.#body = body;
       // Copies the bytes: the app may reuse its buffer before they are sent.
-      else if (body instanceof Uint8Array) this.#body = new Uint8Array(body);
+      else if (body instanceof ArrayBuffer || ArrayBuffer.isView(body)) this.#body = new Uint8Array(toBytes(body));
+      else if (body instanceof URLSearchParams) this.#body = Buffer.from(String(body));
       else if (typeof body === "number" || typeof body === "boolean" || typeof body === "bigint")
         this.#body = `${body}`;
       // Keeps an iterable of blocks: Bun's stream of it would read many blocks in a row and delay everything else.

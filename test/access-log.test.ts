@@ -117,6 +117,9 @@ describe.each(RUNTIMES)("the access log on %s", (runtime) => {
     for (const [path] of expected) await get(project.port, path);
     await (await raw('GET /node/"x HTTP/1.1\r\nHost: a\r\nUser-Agent: a"\\ \xe9\r\nConnection: close\r\n\r\n')).end();
     await (await raw("GET / HTTP/1.1\r\nHost: a\r\nbad field\r\n\r\n")).end();
+    await (await raw("GET /fetch/big HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n")).end();
+    const chunked = "POST /fetch/endless HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    await (await raw(`${chunked}3\r\nabc\r\nZZ\r\n`)).end();
     expect((await project.stop("node")).code).toBe(0);
     for (const [method, path] of LOCAL) {
       await (await raw(`${method} ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)).end();
@@ -150,6 +153,8 @@ describe.each(RUNTIMES)("the access log on %s", (runtime) => {
     for (const [method, path, status, text] of LOCAL) {
       expect(log).toContain(`"${method} ${path} HTTP/1.1" ${status} ${text.length} "-" "-" `);
     }
+    expect(log).toContain('"GET /fetch/big HTTP/1.1" 413 ');
+    expect(log).toContain('"POST /fetch/endless HTTP/1.1" 400 16 "-" "-" ');
     expect(log).not.toContain("/fetch/silent");
   });
 });

@@ -9,6 +9,7 @@ import { HEAD_INCOMPLETE, HEAD_REFUSED, type RequestHead } from "../http1/reques
 import type { ResponseHead } from "../http1/response-head.js";
 import { type OwnResponse, ownResponse } from "../routing/local-response.js";
 import { findRoute } from "../routing/route.js";
+import { type LegibleHead, legibleHead } from "../stats/access-log.js";
 import { CHUNK_UNITS, MAX_TURN_REQUESTS, Pause, REQUEST_UNITS } from "../transport/reading.js";
 import { type Connection, type ConnectionOwner, type Ends, MUCH_UNREAD_BYTES } from "../transport/transport.js";
 import { Http1Ending, type State } from "./http1-ending.js";
@@ -68,7 +69,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
   }
 
   /** Responds to input outside an exchange, such as an invalid head, and ends the connection. */
-  refuse(status: LocalStatus, isLogged = true): void {
+  refuse(status: LocalStatus, isLogged = true, legible?: LegibleHead): void {
     this.relay.counters.countResponse(status, 0);
     this.staysOpen = false;
     if (this.state === "head") {
@@ -77,7 +78,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
       // Otherwise the response would have the ids of an earlier request.
       this.response.identity = undefined;
     }
-    if (isLogged) this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
+    if (isLogged) this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status), legible);
     this.respond(status, status === 429 ? RETRY_SOON : undefined);
   }
 
@@ -179,7 +180,7 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
     if (after === HEAD_REFUSED) {
       if (head.refusal === 505 && this.isHttp2(bytes, start, end)) return false;
       if (head.refusal === 413) this.response.page = findRoute(relay.router, head)?.target.errorPages?.of(413);
-      this.refuse(head.refusal);
+      this.refuse(head.refusal, true, legibleHead(head, start, false));
       return false;
     }
     this.consume(after);
@@ -278,10 +279,11 @@ export class Http1Downstream extends Http1Ending implements ConnectionOwner, Bod
 
   /** Cancels a request whose body is malformed or too large, and sends an error unless the response has started. */
   private refuseBody(status: 400 | 413): void {
-    const { hasResponse, pool } = this.exchange;
+    const { hasResponse, pool, outcome } = this.exchange;
+    this.response.page = pool?.errorPages?.of(status);
+    if (!hasResponse) outcome.bodyBytes = this.response.localBodyBytes(status);
     this.exchange.onClientGone(status);
     if (hasResponse) return this.abort();
-    this.response.page = pool?.errorPages?.of(status);
     this.refuse(status, false);
   }
 

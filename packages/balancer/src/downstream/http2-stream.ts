@@ -12,6 +12,7 @@ import type { RequestText } from "../http2/request-text.js";
 import { streamWindow } from "../http2/windows.js";
 import { type OwnResponse, ownResponse } from "../routing/local-response.js";
 import { findRoute } from "../routing/route.js";
+import { type LegibleHead, legibleHead } from "../stats/access-log.js";
 import type { Ends } from "../transport/transport.js";
 import { Http2Response, type ResponseHost } from "./http2-response.js";
 import type { ResponseScratch } from "./http2-scratch.js";
@@ -144,7 +145,7 @@ export class Http2Stream implements Downstream, LastingClient {
       const status = after === HEAD_REFUSED ? head.refusal : 400;
       this.response.isHead = false;
       if (status === 413) this.response.page = findRoute(relay.router, head)?.target.errorPages?.of(413);
-      return this.refuse(status);
+      return this.refuse(status, legibleHead(head, 0, true));
     }
     this.response.isHead = head.isHead;
     this.response.takesTrailers = head.takesTrailers;
@@ -170,9 +171,9 @@ export class Http2Stream implements Downstream, LastingClient {
   }
 
   /** Refuses a head before an exchange starts. Over HTTP/1.1 this would close the connection. */
-  private refuse(status: LocalStatus): void {
+  private refuse(status: LocalStatus, legible?: LegibleHead): void {
     const { page } = this.response;
-    this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status));
+    this.relay.accessLog?.refused(this.peer, status, this.response.localBodyBytes(status), legible);
     this.respondOwn({ status, ...(page !== undefined && { page }) });
     this.host.countFault();
   }
@@ -226,10 +227,11 @@ export class Http2Stream implements Downstream, LastingClient {
 
   /** Cancels a request whose body is too large. */
   private refuseBody(): void {
-    const { hasResponse, pool } = this.exchange;
+    const { hasResponse, pool, outcome } = this.exchange;
+    this.response.page = pool?.errorPages?.of(413);
+    if (!hasResponse) outcome.bodyBytes = this.response.localBodyBytes(413);
     this.exchange.onClientGone(413);
     if (hasResponse) return this.abort();
-    this.response.page = pool?.errorPages?.of(413);
     this.relay.counters.countResponse(413, 0);
     this.respond(413);
   }

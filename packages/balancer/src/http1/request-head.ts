@@ -71,6 +71,8 @@ export class RequestHead {
   replaced = 0;
   /** How many bytes longer the target becomes when its non-ASCII bytes are percent-encoded. */
   private grown = 0;
+  /** Where a refused head ends if its line and fields are well-formed, so that they can be logged; otherwise 0. */
+  legibleEnd = 0;
 
   constructor(private readonly limits: RequestHeadLimits) {
     this.fields = new FieldTable(limits.maxHeaderFields);
@@ -96,6 +98,7 @@ export class RequestHead {
     this.prefix = undefined;
     this.added = NO_FIELDS;
     this.replaced = 0;
+    this.legibleEnd = 0;
     let at = start;
     if (at < end && bytes[at] === CR) {
       if (at + 1 >= end) return HEAD_INCOMPLETE;
@@ -116,7 +119,9 @@ export class RequestHead {
     if (afterHead < 0) return this.refuse(400);
     if (afterHead - start + this.grown > this.limits.maxHeadBytes) return this.refuse(431);
     const status = this.interpret();
-    return status === undefined ? afterHead : this.refuse(status);
+    if (status === undefined) return afterHead;
+    if (status !== 400) this.legibleEnd = afterHead;
+    return this.refuse(status);
   }
 
   /** Replaces the target. */
@@ -167,11 +172,10 @@ export class RequestHead {
     this.minorVersion = minor as 0 | 1;
     if (methodEnd - start > MAX_METHOD_BYTES) return this.refuse(501);
     this.method = methodName(bytes, start, methodEnd);
-    // A reverse proxy does not provide tunnels.
-    if (this.method === "CONNECT") return this.refuse(501);
     this.targetStart = targetStart;
     this.targetEnd = targetEnd;
-    if (!this.parseTarget(bytes)) return this.refuse(400);
+    // Its target is a host and port.
+    if (this.method !== "CONNECT" && !this.parseTarget(bytes)) return this.refuse(400);
     if (this.grown > 0) this.retarget(encodeNonAscii(bytes, this.targetStart, targetEnd, this.grown));
     return at + 2;
   }
@@ -254,6 +258,8 @@ export class RequestHead {
           break;
       }
     }
+    // A reverse proxy does not provide tunnels.
+    if (this.method === "CONNECT") return 501;
     if ((connection & ConnectionOption.TOO_MANY) !== 0) return 400;
     if (hosts > 1 || (hosts === 0 && this.minorVersion === 1)) return 400;
     if (lengths > 1 || codings > 1) return 400;

@@ -6,8 +6,8 @@ import { COMBINED } from "@paceline/wire/access-log";
 import { expect, onTestFinished, test } from "vitest";
 import { SavedHead } from "../exchange/saved-head.js";
 import { Forwarded, type Peer } from "../http1/forwarded.js";
-import { RequestHead } from "../http1/request-head.js";
-import { AccessLog, type Finished } from "./access-log.js";
+import { HEAD_REFUSED, RequestHead } from "../http1/request-head.js";
+import { AccessLog, type Finished, type LegibleHead, legibleHead } from "./access-log.js";
 
 const limits = { maxHeadBytes: 65_536, maxHeaderFields: 100, maxBodyBytes: 1000 };
 
@@ -29,7 +29,8 @@ function open({ trusted = [], format = COMBINED, sample = 1, except = [], file }
   const opened = new AccessLog({ rule, outputFd: -1, forwarded, limits, onProblem });
   const log = {
     request: (head: SavedHead, peer: Peer, one: Finished) => opened.request(head, peer, one, performance.now()),
-    refused: (peer: Peer, status: number, bytes: number) => opened.refused(peer, status, bytes),
+    refused: (peer: Peer, status: number, bytes: number, legible?: LegibleHead) =>
+      opened.refused(peer, status, bytes, legible),
     omits: (head: RequestHead) => opened.omits(head),
     reopen: () => opened.reopen(),
     close: () => opened.close(),
@@ -82,6 +83,26 @@ test("the client is the one that a trusted proxy names, and not what anybody els
       .split("\n")
       .map((text) => text.split(" ")[0]),
   ).toEqual(["192.0.2.9", "192.0.2.8", "127.0.0.1", ""]);
+});
+
+test.each([
+  ["GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: u\r\nContent-Length: 9999999999\r\n\r\n", 413, "GET / a u 1.1"],
+  ["CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nUser-Agent: u\r\n\r\n", 501, "CONNECT a:443 a:443 u 1.1"],
+  ["CONNECT a:443 HTTP/1.0\r\n\r\nGET / HTTP/1.1\r\n", 501, "CONNECT a:443 - - 1.0"],
+  ["GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", 417, "GET / a - 1.1"],
+  ["GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "- - - - -"],
+  ["GET / HTTP/1.1\r\nbad field\r\n\r\n", 400, "- - - - -"],
+])("a refused head is logged with its fields if it is well-formed: %j", (text, status, fields) => {
+  const format = "{clientAddress} {method} {target} {host} {userAgent} {httpVersion} {status} {bytes}";
+  const { forwarded, log, read } = open({ format });
+  const head = new RequestHead(limits);
+  const bytes = received(`xyz${text}`);
+  expect(head.parse(bytes, 3, bytes.length)).toBe(HEAD_REFUSED);
+  log.refused(forwarded.peer("192.0.2.1", false), head.refusal, 5, legibleHead(head, 3, false));
+  bytes.fill(0);
+  log.refused(forwarded.peer("192.0.2.2", false), 408, 6);
+  log.close();
+  expect(read()).toBe(`192.0.2.1 ${fields} ${status} 5\n192.0.2.2 - - - - - 408 6\n`);
 });
 
 test("each of many requests on a connection has a line of its own, in the order in which they ended", () => {

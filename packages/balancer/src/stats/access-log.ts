@@ -47,6 +47,18 @@ export interface AccessLogOptions {
   onProblem(message: string): void;
 }
 
+/** A refused head that is well-formed, and where it begins in its bytes. */
+export interface LegibleHead {
+  head: RequestHead;
+  start: number;
+  isHttp2: boolean;
+}
+
+/** Returns undefined if the head, which was refused, is not well-formed. */
+export function legibleHead(head: RequestHead, start: number, isHttp2: boolean): LegibleHead | undefined {
+  return head.legibleEnd === 0 ? undefined : { head, start, isHttp2 };
+}
+
 /** How often the clock is read; times between two readings are computed. */
 const CLOCK_EVERY_MS = 1000;
 
@@ -83,6 +95,7 @@ export class AccessLog {
   /** The first `noted` entries are finished requests whose lines are not made yet. */
   private readonly entries = Array.from({ length: MAX_NOTED }, () => new AccessEntry());
   private noted = 0;
+  private readonly refusedHead = new LoggedHead();
   /** For each entry, the head that a request gets in exchange for its own, which the entry keeps. */
   private readonly spareHeads = Array.from({ length: MAX_NOTED }, () => new LoggedHead());
   /** Grows with each request by the share of requests to log. When it reaches 1, the request is logged. */
@@ -197,8 +210,11 @@ export class AccessLog {
     return this.forwarded.fields(this.head, peer);
   }
 
-  /** Logs unreadable input, or a connection beyond the limit. */
-  refused(peer: Peer, status: number, bytes: number): void {
+  /**
+   * Logs unreadable input, or a connection beyond the limit.
+   * @param legible the refused head, if it is well-formed
+   */
+  refused(peer: Peer, status: number, bytes: number, legible?: LegibleHead): void {
     if (!this.takes(status)) return;
     const entry = this.entries[this.noted] as AccessEntry;
     const { numbers, texts } = entry;
@@ -212,7 +228,19 @@ export class AccessLog {
     texts[TEXTS.clientAddress] = peer.node;
     texts[TEXTS.outcome] = "refused";
     texts[TEXTS.phase] = "head";
+    if (legible === undefined) return this.note();
+    const { head, start, isHttp2 } = legible;
+    const client = this.forwarded.fields(head, peer);
+    texts[TEXTS.clientAddress] = client.client;
+    entry.head = this.refusedHead;
+    entry.headBytes = head.bytes;
+    entry.start = start;
+    entry.head.isHttp2 = isHttp2;
+    entry.head.note(head, start, head.legibleEnd);
+    entry.describeHead(client.isHttps);
     this.note();
+    // The client's bytes do not last.
+    this.makeLines();
   }
 
   /** Reopens the file after it was moved. */

@@ -42,9 +42,12 @@ class FleetSupervisor extends FleetView implements Supervisor {
     });
     this.commands = new OperatorCommands(parts, {
       onReloading: () => options.observer?.reloading(),
-      onReloadEnded: (result, pool) => {
+      onReloadEnded: (result, pool, by) => {
         options.observer?.reloaded(result);
         if (result.ok) this.watch?.reloaded(pool);
+        // The results of signals and of --watch are logged in any case.
+        else if (result.code === "config" && !/^(SIG|watch)/.test(by?.via ?? ""))
+          this.warn(`a reload was refused: ${result.message.replaceAll("\n", "; ")}`);
       },
       onConfigChanged: () => {
         this.listenBeside();

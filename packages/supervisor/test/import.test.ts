@@ -77,6 +77,7 @@ test("an import whose config does not pass check reports that and exits with 1; 
     "throws.config.cjs": "throw new Error('no vault');",
     "wrong.config.cjs": "module.exports = {\n  apps: [{ name: 'a' script: 'b' }],\n};\n",
     "broken.json": "{ apps: [ }",
+    "broken.yml": "apps:\n  - a: b: c\n",
     "fails.py": "raise RuntimeError('no vault')\n",
     "notes.txt": "",
   });
@@ -89,6 +90,9 @@ test("an import whose config does not pass check reports that and exits with 1; 
     ["broken.json", /^paceline: broken\.json: is no JSON: .*\n$/],
     ["fails.py", /fails\.py: raised RuntimeError: no vault/],
     ["notes.txt", /is not one of ecosystem\.config\.js/],
+    ["broken.yml", /^paceline: broken\.yml: Nested mappings .*\n$/],
+    [".", /is a folder: name a file in it\n$/],
+    ["/dev/null", /is not a regular file\n$/],
     ["nope.js", /there is no such file/],
   ] as const) {
     const { code, stderr } = await paceline(folder, ["import", name, "--app", "a:b", "--stdout"]);
@@ -122,7 +126,7 @@ test("gunicorn.conf.py is run by Python, in its folder", async () => {
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   const { config, notes } = JSON.parse(stdout) as { config: object; notes: { key: string }[] };
   expect(config).toEqual({ listen: "127.0.0.1:9001", wsgi: "site_app:app", instances: 2 });
-  expect(notes.map(({ key }) => key)).toEqual(["post_fork", "python"]);
+  expect(notes.map(({ key }) => key)).toEqual(["post_fork", "unknown", "python"]);
   expect(readdirSync(join(folder, "conf"))).toContain("paceline.toml");
 });
 

@@ -44,12 +44,19 @@ export const IMPORTED_FILE_NAMES = [
   ...["gunicorn.conf.py", "Procfile", "app.json"],
 ];
 
+const NO_FILE = {
+  nothing: "there is no such file",
+  folder: "is a folder: name a file in it",
+  other: "is not a regular file",
+};
+
 /**
  * Returns the config `file` of another program in Paceline's keys.
  * @throws ConfigError, PacelineError
  */
 export async function importFile(file: string, options: ImportOptions): Promise<Imported> {
-  if (entryKindOf(file) !== "file") throw new ConfigError([{ file, path: [], message: "there is no such file" }]);
+  const kind = entryKindOf(file);
+  if (kind !== "file") throw new ConfigError([{ file, path: [], message: NO_FILE[kind] }]);
   const source = SOURCES.find(({ reads }) => reads.test(basename(file)));
   if (source === undefined) {
     const message = `is not one of ${IMPORTED_FILE_NAMES.join(", ")}`;
@@ -62,7 +69,9 @@ export async function importFile(file: string, options: ImportOptions): Promise<
     return await source.read(file, options);
   } catch (error) {
     if (error instanceof PacelineError) throw error;
-    throw new ConfigError([{ file, path: [], message: (error as Error).message }], { cause: error });
+    // YAML's message goes on with an excerpt of the file.
+    const [message = ""] = (error as Error).message.split(/:?\n\n/);
+    throw new ConfigError([{ file, path: [], message }], { cause: error });
   }
 }
 

@@ -145,7 +145,9 @@ export class FleetAdoption {
       return change;
     };
     parts.publishOnce(() => runner.change(takeUp));
+    const saved = this.awaited.size;
     for (const child of [...this.awaited]) if (!children.checkAdopted(child)) this.awaited.delete(child);
+    const gone = saved - this.awaited.size;
     // Programs report nothing; the balancers count for them.
     for (const { id, commandTag } of this.awaited) if (commandTag === null) this.uncounted.add(id);
     this.countTimer = setTimeout(this.resolveCounted, COUNT_TIMEOUT_MS);
@@ -153,7 +155,7 @@ export class FleetAdoption {
     const instances = [...this.awaited].filter(({ kind }) => kind === "instance").length;
     const balancers = this.awaited.size - instances;
     const balancing = balancers === 1 ? "1 balancer" : `${balancers} balancers`;
-    this.text = `adopted ${counted(instances)} and ${balancing}; started ${started}, ended ${ended}`;
+    this.text = `adopted ${counted(instances)} and ${balancing}; started ${started}, ended ${ended}${gone === 0 ? "" : `; ${gone} had exited`}`;
     this.timer = setTimeout(() => this.giveUp(), HELLO_TIMEOUT_MS);
     this.settle();
     this.strangersEnded = this.endStrangers();

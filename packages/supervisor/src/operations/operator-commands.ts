@@ -30,7 +30,7 @@ interface CommandParts {
 
 interface CommandListeners {
   onReloading(): void;
-  onReloadEnded(result: OperationResult, pool: string | undefined): void;
+  onReloadEnded(result: OperationResult, pool: string | undefined, by: Caller | undefined): void;
   /** Called when the fleet's configuration may have changed. */
   onConfigChanged(): void;
   /** Called when all pools run the config that was read last. */
@@ -60,7 +60,7 @@ export class OperatorCommands
     const run = async (onStep: ProgressListener) =>
       locking.refusal() ?? deploys.refusal ?? reloads.run(pool, environment, onStep);
     const result = await this.saved(history.record(begin, onProgress, run), onProgress);
-    this.listeners.onReloadEnded(result, pool);
+    this.listeners.onReloadEnded(result, pool, by);
     if (result.ok) deploys.last.forget(pool);
     this.listeners.onConfigChanged();
     if (result.ok && pool === undefined) this.listeners.onConfigInService();

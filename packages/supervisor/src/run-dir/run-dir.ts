@@ -21,7 +21,7 @@ import {
   type Orphan,
 } from "./orphans.js";
 import { lastingFolderOf, supervisorSeenAt } from "./registry.js";
-import { type RunDirPaths, writeDraft } from "./run-dir-files.js";
+import { isDiskFull, type RunDirPaths, writeDraft } from "./run-dir-files.js";
 import { closeAgain, distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 
 const CONTROL_SOCKET = "control.sock";
@@ -121,7 +121,13 @@ export async function openRunDir(
 
 function makeFolder(path: string): void {
   makePrivate(path);
-  if (!existsSync(join(path, ".gitignore"))) writeDraft(join(path, ".gitignore"), "*\n");
+  if (existsSync(join(path, ".gitignore"))) return;
+  try {
+    writeDraft(join(path, ".gitignore"), "*\n");
+  } catch (error) {
+    // It is a convenience. What a start cannot do without has an error of its own.
+    if (!isDiskFull(error)) throw error;
+  }
 }
 
 /** Closes the folders of a start that is continued, if somebody has opened them to others. Returns a warning for each. */

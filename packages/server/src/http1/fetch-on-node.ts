@@ -139,7 +139,7 @@ async function writeResponse(
   close: boolean,
   source: NodeSource,
 ): Promise<void> {
-  const headers = sentFields(response);
+  const headers = sentFields(response, incoming.method === "HEAD");
   if (close) headers.push("connection", "close");
   const writeHead = () => outgoing.writeHead(response.status, response.statusText || REASONS[response.status], headers);
   if (outgoing.destroyed || response.body === null || incoming.method === "HEAD") {
@@ -193,7 +193,7 @@ async function writeResponse(
  *
  * @throws TypeError if the Content-Length is not a number
  */
-function sentFields({ status, headers }: Response): string[] {
+function sentFields({ status, headers, body }: Response, isHead: boolean): string[] {
   const fields: string[] = [];
   for (const [name, value] of headers) {
     // Node refuses Trailer beside a length.
@@ -201,6 +201,11 @@ function sentFields({ status, headers }: Response): string[] {
     if (name === "content-length") {
       if (!/^\d{1,15}$/.test(value)) throw new TypeError("the response's Content-Length is not a number");
       if (status === 204) continue;
+      // To HEAD, and with 304, it is the length of the body that is left out.
+      if (body === null && !isHead && status !== 304) {
+        fields.push(name, "0");
+        continue;
+      }
     }
     fields.push(name, value);
   }

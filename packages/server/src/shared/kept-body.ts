@@ -59,7 +59,8 @@ export function rememberBodies(readFields: (headers: unknown) => unknown = () =>
       super(body as never, init);
       // Bodies of other types have their own fields.
       if (typeof body === "string" || body instanceof Uint8Array) this.#fields = readFields(init?.headers);
-      if (typeof body === "string" || body instanceof Blob) this.#body = body;
+      // A file in S3 is sent as a redirect without a body.
+      if (typeof body === "string" || (body instanceof Blob && !("presign" in body))) this.#body = body;
       // Copies the bytes: the app may reuse its buffer before they are sent.
       else if (body instanceof ArrayBuffer || ArrayBuffer.isView(body)) this.#body = new Uint8Array(toBytes(body));
       else if (body instanceof URLSearchParams) this.#body = Buffer.from(String(body));

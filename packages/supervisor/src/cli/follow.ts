@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { attempt } from "@paceline/wire/proc";
 import type { LogLine } from "../control/api.js";
 import { isAbout, isLineOf, KEPT_EVENTS, KEPT_LINES, unknownName, visible } from "../core/words.js";
 import { PacelineError } from "../errors.js";
@@ -50,6 +51,8 @@ export async function follow<Line extends object>(
     );
   }
   let lastAt = Date.now();
+  let printed = 0;
+  let oldestAt = lastAt;
   for (let isAgain = false; ; isAgain = true) {
     const [knownUntil, now] = [lastAt, Date.now()];
     // Lines that were stored before a loss have already been printed.
@@ -57,11 +60,20 @@ export async function follow<Line extends object>(
     const take = (some: Line[]) => {
       const shown = some.filter(isNew);
       for (const { at = 0 } of shown as { at?: number }[]) lastAt = Math.max(lastAt, at);
+      printed += shown.length;
+      for (const { at = oldestAt } of shown as { at?: number }[]) oldestAt = Math.min(oldestAt, at);
       return printAll(shown.map(show));
     };
     const leftMs = isAgain && timeoutMs !== undefined ? Math.max(1, deadline - performance.now()) : timeoutMs;
     try {
       await running.read<Line>(what, { name, lines: isAgain ? kept : lines, follow, timeoutMs: leftMs }, take);
+      // The supervisor was replaced, or the lines are long.
+      if (!follow && lines !== undefined && lines <= kept && printed < lines) {
+        const folder = join(fleet.runDir, "log");
+        const read = () => readStoredLog(logFilesIn(folder), named, lines, fromLog, fleet.record?.name);
+        if (isOlder(attempt(read), oldestAt))
+          printError(`the running fleet keeps only these ${printed}; older ones are in ${folder}`);
+      }
       return EXIT.done;
     } catch (error) {
       if (!follow || !isLoss(error)) throw error;
@@ -72,6 +84,11 @@ export async function follow<Line extends object>(
       running = next;
     }
   }
+}
+
+/** Whether the first of these lines is older than this time. */
+export function isOlder(lines: readonly { at?: number }[] | undefined, at: number): boolean {
+  return (lines?.[0]?.at ?? Number.POSITIVE_INFINITY) < at;
 }
 
 /** How long a fleet waits for its next supervisor, in milliseconds. */

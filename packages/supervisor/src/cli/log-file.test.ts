@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { readStoredLog } from "./follow.js";
+import { isOlder, readStoredLog } from "./follow.js";
 import { type LogFileOptions, logFilesIn, openLogFile } from "./log-file.js";
 
 const LIMITS = { maxFileBytes: 10 << 20, maxFiles: 5, maxTotalBytes: 50 << 20 };
@@ -41,6 +41,13 @@ test("every line is stored as JSON, after those of an earlier start", async () =
     { time: 1_700_000_000_001, name: "web.1", msg: "first" },
     { time: 1_700_000_000_001, name: "web.1", msg: "second" },
   ]);
+});
+
+test("a stored line older than those that a fleet keeps is noticed, and a line that came meanwhile is not", () => {
+  const stored = [line(1, "before a takeover"), line(2, "kept"), line(3, "just written")];
+  expect(isOlder(stored, line(2, "").at)).toBe(true);
+  expect(isOlder(stored.slice(1), line(2, "").at)).toBe(false);
+  expect([isOlder([], 1), isOlder(undefined, 1)]).toEqual([false, false]);
 });
 
 test("changed limits apply from the next line on", async () => {

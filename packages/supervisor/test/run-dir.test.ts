@@ -232,6 +232,8 @@ describe("the run directory", () => {
     const { source, child } = await leaveFleet(path, env, boot);
     const second = await openRunDir(path, { source });
     expect(second.adoption?.state.processes.length).toBe(adopted);
+    const ended = /^the fleet before this one ended without a stop (at|between) /;
+    expect(second.warnings).toEqual(adopted === undefined ? [expect.stringMatching(ended)] : []);
     second.release();
     expect(child.exitCode).toBe(null);
   });

@@ -35,11 +35,16 @@ function twoDigits(value: number): string {
  * @param to when the end was found
  */
 export function unseenText(from: number, to: number): string {
+  return `${spanText(from, to)} while no supervisor was running`;
+}
+
+/** Returns `between 10:31:05 and 10:31:09`, or `at 10:31:05`. */
+export function spanText(from: number, to: number): string {
   const [begin, end] = [from, to].map((at) => dateAndTime(at).slice(0, -".000".length)) as [string, string];
   const dateLength = begin.indexOf(" ") + 1;
   const isSameDay = begin.slice(0, dateLength) === end.slice(0, dateLength);
   const [first, last] = isSameDay ? [begin.slice(dateLength), end.slice(dateLength)] : [begin, end];
-  return `${first === last ? `at ${first}` : `between ${first} and ${last}`} while no supervisor was running`;
+  return first === last ? `at ${first}` : `between ${first} and ${last}`;
 }
 
 /** The beginning of a message about a process that was not ready in time. */

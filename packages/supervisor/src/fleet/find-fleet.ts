@@ -7,12 +7,13 @@ import { hasSocketBelow } from "@paceline/wire/socket-file";
 import { entryKindOf, type FleetSource, findConfigFile, findSource, folderOf, placeOf } from "../config/find.js";
 import { runDirName, writtenCwd } from "../config/identity.js";
 import { fitsSocketAddress } from "../config/listen-address.js";
+import { dateAndTime } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { type FleetFile, readFleetFile } from "../run-dir/fleet-file.js";
 import { handOverIn, handOverText } from "../run-dir/hand-over.js";
 import { isStopped, lockHolder, wasLocked } from "../run-dir/lock.js";
 import { describeOrphans, findOrphans } from "../run-dir/orphans.js";
-import { namedRunDir, serviceRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
+import { fleetSeenAt, namedRunDir, serviceRunDir, stateFolder, stateFolderOf } from "../run-dir/registry.js";
 import { controlSocketIn } from "../run-dir/run-dir.js";
 import { allowedOwner, type Distrust, distrust, userName } from "../run-dir/trust.js";
 import type { FleetChoice } from "./api.js";
@@ -92,7 +93,9 @@ export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet
     }
     case "down": {
       const killed = record !== undefined && record.endedAt === null;
-      const ended = killed ? `its supervisor (pid ${record.pid}) was killed` : "the fleet has stopped";
+      const seenAt = killed ? fleetSeenAt(runDir, record.channelSocket) : 0;
+      const since = seenAt === 0 ? "" : ` after ${dateAndTime(seenAt).slice(0, -".000".length)}`;
+      const ended = killed ? `its supervisor (pid ${record.pid}) was killed${since}` : "the fleet has stopped";
       const last = record === undefined ? `in ${runDir}` : `from ${record.source}: ${ended}`;
       throw new PacelineError("not-running", `nothing is running ${last}`);
     }

@@ -23,6 +23,7 @@ import type { LastExit, Status } from "../control/api.js";
 import type { FleetConfig } from "../core/model.js";
 import { visibleLine } from "../core/words.js";
 import { PacelineError } from "../errors.js";
+import { ARGUMENTS_OPTION, PROGRAM_OPTION } from "../run-dir/fleet-file.js";
 import { runDirOf } from "../run-dir/registry.js";
 import { findRuntimes, type Runtimes } from "../runtime/runtimes.js";
 import type { FleetStart } from "./api.js";
@@ -184,7 +185,7 @@ function runOptionsOf(start: FleetStart): Record<string, string> {
       "--proxy": proxy,
     },
     ...{ "--fapws": fapws, "--wsgi": wsgi, "--asgi": asgi, "--worker": worker, "--cron": cron, "--watch": watch },
-    ...{ "the program after --": command, "the arguments after --": args?.length === 0 ? undefined : args },
+    ...{ [PROGRAM_OPTION]: command, [ARGUMENTS_OPTION]: args?.length === 0 ? undefined : args },
   };
   const texts = Object.entries(given).flatMap(([option, value]) => {
     if (value === undefined || value === false) return [];

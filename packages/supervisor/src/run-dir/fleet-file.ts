@@ -1,6 +1,8 @@
 /** `fleet.json` in a run directory: describes its fleet to every program that finds the directory. */
 import { closeSync, constants, existsSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { attempt } from "@paceline/wire/proc";
+import { shellWord } from "../core/words.js";
 import { replaceFile } from "./run-dir-files.js";
 
 export interface FleetFile {
@@ -26,6 +28,29 @@ export interface FleetFile {
   deathsFolder?: string;
   /** The file of the access log. Missing if there is none, and in records of earlier versions. */
   accessLogFile?: string | undefined;
+}
+
+/** The names of two options in a record. */
+export const PROGRAM_OPTION = "the program after --";
+export const ARGUMENTS_OPTION = "the arguments after --";
+/** The options that name what is started, if neither a config nor an app file does. */
+const OF_CONTENT = ["--static", "--proxy", "--fapws", "--wsgi", "--asgi", PROGRAM_OPTION];
+
+/** Returns the command that starts the fleet of a record, from its folder; undefined if an option is too long for the record. */
+export function startCommandOf({ options = {} }: Pick<FleetFile, "options">): string | undefined {
+  const words = ["paceline", "start"];
+  if (!OF_CONTENT.some((option) => options[option] !== undefined)) return words.join(" ");
+  const after: string[] = [];
+  for (const [option, text] of Object.entries(options)) {
+    const value = attempt(() => JSON.parse(text) as unknown);
+    if (option === PROGRAM_OPTION || option === ARGUMENTS_OPTION) {
+      if (!Array.isArray(value)) return undefined;
+      after.push(...value.map(String));
+    } else if (value === true) words.push(option);
+    else if (typeof value === "string") words.push(option, shellWord(value));
+    else return undefined;
+  }
+  return [...words, ...(after.length === 0 ? [] : ["--", ...after.map(shellWord)])].join(" ");
 }
 
 const NAME = "fleet.json";

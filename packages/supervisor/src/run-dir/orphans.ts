@@ -3,7 +3,7 @@ import { readFileSync, realpathSync, statSync } from "node:fs";
 import { CHANNEL_ENVIRONMENT, type CommandSpec, lostMarkPath, SPAWN_TAG } from "@paceline/wire";
 import { attempt, endAll, endLeftoverProcesses, processesOf, readProcessTable, spawnTagOf } from "@paceline/wire/proc";
 import { PacelineError } from "../errors.js";
-import type { FleetFile } from "./fleet-file.js";
+import { type FleetFile, startCommandOf } from "./fleet-file.js";
 import { readState } from "./fleet-state.js";
 import { bootId, identify, isRunning, type ProcessIdentity } from "./lock.js";
 import { fleetTag } from "./run-dir-files.js";
@@ -190,18 +190,22 @@ export function describeOrphans(
   const lostAt = statSync(lostMarkPath(channelSocket), { throwIfNoEntry: false })?.mtimeMs;
   const isRecent = lostAt === undefined || Date.now() - lostAt < REVIVAL_MS;
   const revives = isRecent && findOrphans(channelSocket).some(({ canRevive }) => canRevive);
-  return `${describeLoss(record, channelSocket, count)}\n${howToGoOn(readState(runDir).state !== undefined, revives)}`;
+  return `${describeLoss(record, channelSocket, count)}\n${howToGoOn(readState(runDir).state !== undefined, revives, record === undefined ? "paceline start" : startCommandOf(record))}`;
 }
 
 /** By then a balancer has made its first attempts to start the next supervisor; see Revival. */
 const REVIVAL_MS = 15_000;
 
-/** @param revives whether a balancer is about to start the next supervisor */
-export function howToGoOn(canGoOn: boolean, revives: boolean): string {
+/**
+ * @param revives whether a balancer is about to start the next supervisor
+ * @param start the command that starts the fleet; undefined if it is unknown
+ */
+export function howToGoOn(canGoOn: boolean, revives: boolean, start: string | undefined): string {
   if (!canGoOn) return HOW_TO_REPLACE;
+  const command = start === undefined ? "`paceline start` with the arguments of the first start" : `\`${start}\``;
   const how = revives
-    ? "a balancer starts the next supervisor within seconds, which takes them over; so does `paceline start`"
-    : "`paceline start` takes them over";
+    ? `a balancer starts the next supervisor within seconds, which takes them over; so does ${command}`
+    : `${command} takes them over`;
   return `${how}; \`paceline stop\` ends them`;
 }
 

@@ -13,7 +13,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { type FleetFile, writeFleetFile } from "./fleet-file.js";
+import { type FleetFile, startCommandOf, writeFleetFile } from "./fleet-file.js";
 import { describeLoss, HOW_TO_REPLACE, howToGoOn } from "./orphans.js";
 import { listRunDirs, pruneLasting, pruneRunDirs, supervisorSeenAt } from "./registry.js";
 
@@ -122,7 +122,7 @@ test.each([
 ])(
   "what is said of processes without a supervisor: can be taken over %s, by a balancer %s",
   (canGoOn, revives, text) => {
-    expect(howToGoOn(canGoOn, revives)).toBe(text);
+    expect(howToGoOn(canGoOn, revives, "paceline start")).toBe(text);
   },
 );
 
@@ -144,4 +144,16 @@ test("a supervisor was running when it wrote its state, and until its children l
   const killed = "the supervisor of shop (pid 7) was killed at TIME";
   expect(told(1)).toBe(`${killed}; 1 process of it keeps running until TIME, then drains and exits`);
   expect(told(2)).toBe(`${killed}; 2 processes of it keep running until TIME, then drain and exit`);
+});
+
+test.each([
+  [{ "--name": '"x"' }, "paceline start"],
+  [
+    { "--name": '"q w"', "--worker": "true", "the program after --": '["node","q.js","a b"]' },
+    "paceline start --name 'q w' --worker -- node q.js 'a b'",
+  ],
+  [{ "--wsgi": '"shop:app"', "the arguments after --": '["-v"]' }, "paceline start --wsgi shop:app -- -v"],
+  [{ "--worker": "true", "the program after --": "5ab1" }, undefined],
+])("the command that starts a fleet with the options %j", (options, command) => {
+  expect(startCommandOf({ options })).toBe(command);
 });

@@ -114,6 +114,16 @@ export function supervisorSeenAt(path: string, channelSocket: string): number {
   return Math.round(latest([join(path, "state.json"), lostMarkPath(channelSocket)]));
 }
 
+/**
+ * Returns when a fleet that was killed as a whole was running for the last time, as far as known, in Unix time; 0 if nothing shows it.
+ * @param folder the name of the folder of its output files; if none is given, they are not considered
+ */
+export function fleetSeenAt(path: string, channelSocket: string, folder?: string): number {
+  const outputs = folder === undefined ? [] : namesIn(join(path, folder)).filter((name) => name.endsWith(".out"));
+  const files = ["log/paceline.log", ...outputs.map((name) => join(folder ?? "", name))];
+  return Math.max(supervisorSeenAt(path, channelSocket), Math.round(latest(files.map((name) => join(path, name)))));
+}
+
 function latest(paths: readonly string[]): number {
   return Math.max(0, ...paths.map((path) => lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0));
 }

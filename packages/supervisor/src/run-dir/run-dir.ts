@@ -5,6 +5,7 @@ import { lostMarkPath } from "@paceline/wire";
 import { removeStaleSocket, socketFileAt } from "@paceline/wire/socket-file";
 import { fitsSocketAddress } from "../config/listen-address.js";
 import type { FleetConfig, ListenAddress } from "../core/model.js";
+import { spanText } from "../core/words.js";
 import { PacelineError } from "../errors.js";
 import { type FleetFile, readFleetFile, writeFleetFile, writeLastFleetFile } from "./fleet-file.js";
 import { type FleetState, readState, removeState, setStateAside } from "./fleet-state.js";
@@ -20,7 +21,7 @@ import {
   isForeign,
   type Orphan,
 } from "./orphans.js";
-import { lastingFolderOf, supervisorSeenAt } from "./registry.js";
+import { fleetSeenAt, lastingFolderOf, supervisorSeenAt } from "./registry.js";
 import { isDiskFull, type RunDirPaths, writeDraft } from "./run-dir-files.js";
 import { closeAgain, distrust, HOW_TO_NAME, makePrivate } from "./trust.js";
 
@@ -111,8 +112,7 @@ export async function openRunDir(
     const kept = found.adoption?.state.folder;
     const closed = kept === undefined ? [] : closeFolders(join(path, kept));
     await removeLeftovers(path, kept);
-    const { adoption, problem } = found;
-    return runDirOf(path, lock, adoption, problem === undefined ? closed : [...closed, problem]);
+    return runDirOf(path, lock, found.adoption, [...closed, ...(found.warnings ?? [])]);
   } catch (error) {
     lock.release();
     throw error;
@@ -227,7 +227,12 @@ function makeShortFolder(link: string): string {
 
 interface Settled {
   adoption?: Adoption;
-  problem?: string;
+  warnings?: string[];
+}
+
+/** Says when a fleet of which nothing is running any more has ended, although nobody stopped it. */
+function endOfFleet(path: string, channelSocket: string, folder: string): string {
+  return `the fleet before this one ended without a stop ${spanText(fleetSeenAt(path, channelSocket, folder), Date.now())}`;
 }
 
 /** Decides what happens to the processes of a killed supervisor. */
@@ -246,12 +251,14 @@ async function settleOrphans(
   const saved = found.filter((each) => !foreign.has(each));
   if (orphans.length === 0 && saved.length === 0) {
     if (replace) await endHook(path);
-    const setAside =
-      problem && `${setStateAside(path)}: the state of the last supervisor is not used, because ${problem}`;
+    const warnings =
+      state !== undefined && record?.endedAt === null ? [endOfFleet(path, channelSocket, state.folder)] : [];
+    if (problem !== undefined)
+      warnings.push(`${setStateAside(path)}: the state of the last supervisor is not used, because ${problem}`);
     removeState(path);
     // After the supervisor was killed, the last process of its fleet may have been killed, too.
     if (record !== undefined && record.endedAt === null) await endLeftovers(channelSocket);
-    return setAside === undefined ? {} : { problem: setAside };
+    return { warnings };
   }
   if (!replace) {
     const isOurs = source !== undefined && record?.source === source;

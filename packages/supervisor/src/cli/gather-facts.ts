@@ -9,6 +9,7 @@ import type { FleetChoice } from "../fleet/api.js";
 import { findRunningFleet, findSettledFleet } from "../fleet/find-fleet.js";
 import { FleetClient } from "../fleet/fleet.js";
 import type { FoundFleet } from "../fleet/known-fleets.js";
+import { fleetSeenAt } from "../run-dir/registry.js";
 import { readHistory, readReports } from "../run-dir/report-files.js";
 import { readStoredLog } from "./follow.js";
 import { logFilesIn } from "./log-file.js";
@@ -67,6 +68,7 @@ async function gatherFacts(found: FoundFleet, watchSeconds: number, timeoutMs: n
   const stored = {
     now: Date.now(),
     record,
+    ...(record !== undefined && found.state !== "up" && { seenAt: fleetSeenAt(runDir, record.channelSocket) }),
     deaths: readReports(deathsFolder, uid),
     history: readHistory(join(dirname(deathsFolder), "history"), runDir).entries,
     lines: [],

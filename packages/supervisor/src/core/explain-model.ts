@@ -169,6 +169,8 @@ export interface Facts {
   fleet: FleetFacts | null;
   /** What the fleet's record says, also after its end. `endedAt` is null if it did not stop by itself. */
   record?: { name: string; endedAt: number | null } | undefined;
+  /** When a fleet that is not running was running for the last time, as far as known; 0 if nothing shows it. */
+  seenAt?: number;
   /** Oldest first. */
   events: readonly EventFacts[];
   /** Newest first. */

@@ -338,7 +338,12 @@ describe("the findings", () => {
     const later = { ...stopped, by };
     expect(ofStopped({ history: [later, failed] }).summary).toContain("not running: root stopped it 5 s ago.");
     const killed = ofStopped({ history: [later], record: { name: "shop", endedAt: null } });
-    expect([killed.target, killed.summary]).toEqual(["shop", expect.stringContaining("all its processes were killed")]);
+    expect([killed.target, killed.summary]).toEqual([
+      "shop",
+      expect.stringContaining("all its processes were killed."),
+    ]);
+    const seen = ofStopped({ record: { name: "shop", endedAt: null }, seenAt: NOW - 5_000 });
+    expect(seen.summary).toContain("all its processes were killed, no earlier than 5 s ago.");
   });
 
   it("has a death that was found a second ago, whenever the process ended", () => {

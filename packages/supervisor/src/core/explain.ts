@@ -303,8 +303,11 @@ function notRunning(facts: Facts, name?: string): Pick<Explanation, "summary" | 
   return { summary, findings: [], now };
 }
 
-function howItStopped({ record, history, now }: Facts): string {
-  if (record?.endedAt === null) return "its supervisor and all its processes were killed";
+function howItStopped({ record, seenAt = 0, history, now }: Facts): string {
+  if (record?.endedAt === null) {
+    const since = seenAt === 0 ? "" : `, no earlier than ${agoText(seenAt, now)}`;
+    return `its supervisor and all its processes were killed${since}`;
+  }
   const stop = history.find(({ command }) => command === "stop");
   if (stop === undefined) return record === undefined ? "it has stopped" : `it stopped ${agoText(record.endedAt, now)}`;
   const start = givenUpStart(stop, history);

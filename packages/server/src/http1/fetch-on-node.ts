@@ -139,7 +139,10 @@ async function writeResponse(
   close: boolean,
   source: NodeSource,
 ): Promise<void> {
-  const headers = sentFields(response, incoming.method === "HEAD");
+  const file = fileBodyOf(response);
+  const isStreamed = response.body !== null && incoming.method !== "HEAD" && file === undefined;
+  const takesLength = response.headers.has("content-length") && !(isStreamed && isCoded(response));
+  const headers = sentFields(response, incoming.method === "HEAD", takesLength);
   if (close) headers.push("connection", "close");
   const writeHead = () => outgoing.writeHead(response.status, response.statusText || REASONS[response.status], headers);
   if (outgoing.destroyed || response.body === null || incoming.method === "HEAD") {
@@ -147,7 +150,6 @@ async function writeResponse(
     if (!outgoing.destroyed) writeHead().end();
     return;
   }
-  const file = fileBodyOf(response);
   if (file !== undefined) {
     writeHead();
     await file.pipe(outgoing);
@@ -176,7 +178,7 @@ async function writeResponse(
     );
     await new Promise(setImmediate);
     if (next?.done) {
-      if (!source.hasTrailers && !response.headers.has("content-length") && !response.headers.has("trailer"))
+      if (!source.hasTrailers && !takesLength && !response.headers.has("trailer"))
         headers.push("content-length", String(block.byteLength));
       writeHead().end(block);
       return;
@@ -188,19 +190,24 @@ async function writeResponse(
   }
 }
 
+/** Whether the body has a coding. Its length may be another one: `fetch` decodes a body, but keeps both fields. */
+function isCoded({ headers }: Response): boolean {
+  return !/^(?:identity)?$/i.test(headers.get("content-encoding") ?? "");
+}
+
 /**
  * Returns the fields as a flat list of lower-case names and values, without framing that would contradict the body.
  *
  * @throws TypeError if the Content-Length is not a number
  */
-function sentFields({ status, headers, body }: Response, isHead: boolean): string[] {
+function sentFields({ status, headers, body }: Response, isHead: boolean, takesLength: boolean): string[] {
   const fields: string[] = [];
   for (const [name, value] of headers) {
     // Node refuses Trailer beside a length.
-    if (name === "transfer-encoding" || (name === "trailer" && headers.has("content-length"))) continue;
+    if (name === "transfer-encoding" || (name === "trailer" && takesLength)) continue;
     if (name === "content-length") {
       if (!/^\d{1,15}$/.test(value)) throw new TypeError("the response's Content-Length is not a number");
-      if (status === 204) continue;
+      if (status === 204 || !takesLength) continue;
       // To HEAD, and with 304, it is the length of the body that is left out.
       if (body === null && !isHead && status !== 304) {
         fields.push(name, "0");

@@ -75,7 +75,7 @@ export async function findRunningFleet(options: FleetChoice): Promise<FoundFleet
       if (!existsSync(runDir))
         throw new PacelineError(
           "not-running",
-          `${runDir} was removed while its fleet runs, and its supervisor has not created it again\nif the supervisor was killed, too, \`paceline start --replace\` ends the processes that are left and starts the fleet again`,
+          `${runDir} was removed while its fleet runs, and its supervisor has not created it again; if the supervisor was killed, too, \`paceline start --replace\` ends the processes that are left and starts the fleet again`,
         );
       throw new PacelineError("not-running", `${nameOf(fleet)} is starting and does not respond yet`);
     case "upgrading": {

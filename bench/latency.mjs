@@ -1,11 +1,12 @@
 /**
  * Measures latencies of a fleet that is not saturated: `npm run bench:latency`. p50 and p99 at shares of each variant's maximum,
- * under constant rates; the variants take turns.
+ * under constant rates; the variants take turns. `--peers --rates 10000,20000`: nginx and HAProxy too, all at the same rates.
  */
 import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { startFleet } from "./support/contestants/paceline.mjs";
+import { haproxyFleet, nginxFleet } from "./support/contestants/proxies.mjs";
 import { median, medians } from "./support/medians.mjs";
 import { closedLoop, openLoop } from "./support/open-loop.mjs";
 import { textTable } from "./support/tables.mjs";
@@ -24,6 +25,8 @@ const USAGE = `npm run bench:latency -- [options]
   --seconds N      of each load (5)
   --instances N    of the fleet (2)
   --connections N  kept by the clients (64)
+  --rates N,N      requests per second for all variants, instead of shares of each one's maximum
+  --peers          nginx and HAProxy in front of Bun instances, too
   --only TEXT      variants whose name contains it; can be repeated
   --json FILE      write all figures there
 `;
@@ -34,6 +37,8 @@ const { values: options } = parseArgs({
     seconds: { type: "string", default: "5" },
     instances: { type: "string", default: "2" },
     connections: { type: "string", default: "64" },
+    rates: { type: "string" },
+    peers: { type: "boolean", default: false },
     only: { type: "string", multiple: true },
     json: { type: "string" },
     help: { type: "boolean", default: false },
@@ -45,6 +50,13 @@ const [rounds, seconds, instances, connections] = ["rounds", "seconds", "instanc
   process.stderr.write(`--${name} takes a whole number from 1\n`);
   return process.exit(2);
 });
+const rates = options.rates?.split(",").map(Number);
+if (rates?.some((rate) => !(rate >= 1))) {
+  process.stderr.write("--rates takes numbers from 1, separated by commas\n");
+  process.exit(2);
+}
+/** The loads: rates, or shares of the variant's maximum. */
+const LOADS = rates ?? SHARES;
 const say = (line) => process.stdout.write(`${line}\n`);
 
 /** Runs one turn: the fleet's maximum, then each share of it. */
@@ -52,20 +64,19 @@ async function turn({ port }, samples) {
   await closedLoop(port, { connections, seconds: 2 });
   const saturation = (await closedLoop(port, { connections, seconds })).requestsPerSecond;
   samples.saturation.push(saturation);
-  for (const share of SHARES) {
-    const rate = Math.max(1, Math.round(saturation * share));
-    samples.shares.get(share).push({ rate, ...(await openLoop(port, { rate, connections, seconds })) });
+  for (const load of LOADS) {
+    const rate = rates === undefined ? Math.max(1, Math.round(saturation * load)) : load;
+    samples.loads.get(load).push({ rate, ...(await openLoop(port, { rate, connections, seconds })) });
   }
 }
 
 async function measure(variants) {
   const samples = new Map(
-    variants.map(({ name }) => [name, { saturation: [], shares: new Map(SHARES.map((share) => [share, []])) }]),
+    variants.map(({ name }) => [name, { saturation: [], loads: new Map(LOADS.map((load) => [load, []])) }]),
   );
   for (let round = 1; round <= rounds; round++) {
     for (const variant of variants) {
-      const contestant = { start: (directory) => startFleet(directory, instances, variant) };
-      await withStarted(contestant, instances, (running) => turn(running, samples.get(variant.name)));
+      await withStarted(variant, instances, (running) => turn(running, samples.get(variant.name)));
       say(`round ${round} of ${rounds}: ${variant.name}`);
     }
   }
@@ -73,7 +84,7 @@ async function measure(variants) {
     name,
     config,
     saturation: median(samples.get(name).saturation),
-    shares: SHARES.map((share) => ({ share, ...medians(samples.get(name).shares.get(share), METRICS) })),
+    loads: LOADS.map((load) => ({ load, ...medians(samples.get(name).loads.get(load), METRICS) })),
   }));
 }
 
@@ -82,11 +93,11 @@ function tableOf(results) {
   return {
     caption: `\n${instances} instances, ${connections} kept connections, ${seconds} s each; latency from when a request was due`,
     header: ["", "load", "req/s", "p50 ms", "p99 ms", "max ms", "generator late p99 ms", "failed"],
-    rows: results.flatMap(({ name, saturation, shares }) => [
+    rows: results.flatMap(({ name, saturation, loads }) => [
       [name, "saturation", saturation.toFixed(0), "–", "–", "–", "–", "–"],
-      ...shares.map(({ share, rate, p50Ms, p99Ms, maxMs, lateP99Ms, failed }) => [
+      ...loads.map(({ load, rate, p50Ms, p99Ms, maxMs, lateP99Ms, failed }) => [
         name,
-        `${share * 100} %`,
+        rates === undefined ? `${load * 100} %` : "rate",
         rate.toFixed(0),
         ms(p50Ms),
         ms(p99Ms),
@@ -100,7 +111,12 @@ function tableOf(results) {
 
 if (options.help) process.stdout.write(USAGE);
 else {
-  const variants = VARIANTS.filter(
+  const peers = options.peers ? [nginxFleet(instances, 1), haproxyFleet(instances, 1)] : [];
+  const ours = VARIANTS.map((variant) => ({
+    ...variant,
+    start: (directory) => startFleet(directory, instances, variant),
+  }));
+  const variants = [...ours, ...peers].filter(
     ({ name }) => options.only === undefined || options.only.some((part) => name.includes(part)),
   );
   const results = await measure(variants);

@@ -203,11 +203,12 @@ export function sidePane(model: Model, width: number, height: number): Line[] {
       : `  pid ${process.pid ?? "–"}  ${process.runtime}  up ${longDuration(process.uptimeSeconds)}`;
   const content: Line[] = [[segment(subject.state, subject.style), segment(clean(facts))]];
   content.push(...attentionOf(model, subject, inner, 3));
-  const { inFlight: _, ...zoomed } = { inFlight: null, zoom: ZOOMS[model.zoom] as Zoom };
+  const zoom = ZOOMS[model.zoom] as Zoom;
   for (const figure of figuresOf(model, subject).filter(({ title }) =>
     ["req/s", "p99", "cpu %", "RSS"].includes(title),
   )) {
-    const most = `last ${zoomed.zoom.title}, highest ${figure.heightText?.(highest(figure.samples)) ?? count(highest(figure.samples))}`;
+    const top = highest(figure.samples);
+    const most = `last ${zoom.title}, highest ${figure.heightText?.(top) ?? count(top)}`;
     const left = fit(`${figure.title}  ${figure.value}  ${figure.detail}`, inner - most.length);
     content.push(
       [],

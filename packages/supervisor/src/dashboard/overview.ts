@@ -44,9 +44,8 @@ export function overviewOf(model: Model, width: number, height: number): Screen 
   const drawn = table.draw(rows);
   const head = { y: lines.length, columns: endsOf(drawn.layout) };
   const left = [drawn.head, ...drawn.lines].map((line) => padLine(line, tableWidth));
-  const shown = hasSide
-    ? left.map((line, y) => [...line, segment(" "), ...(sidePane(model, SIDE_WIDTH, left.length)[y] ?? [])])
-    : left;
+  const side = hasSide ? sidePane(model, SIDE_WIDTH, left.length) : [];
+  const shown = hasSide ? left.map((line, y) => [...line, segment(" "), ...(side[y] ?? [])]) : left;
   lines.push(...shown);
   if (table.pools.length === 0) lines[head.y + 1] = nothingLine(model, tableWidth);
   names.push(null, ...rows.map(({ name }) => name));

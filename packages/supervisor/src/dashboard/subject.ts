@@ -54,6 +54,7 @@ export function figuresOf(
   const of = (figure: HistoryFigure) => samplesOf(record, name, figure, zoom.graph);
   const p99 = of("p99");
   const [cpu, memory] = [of("cpuPercent"), of("rssBytes")];
+  const usualMemory = median(memory);
   const pool = poolOf(name);
   const usual = status?.pools.find((each) => each.name === pool)?.medians?.["latencyMs.p99"];
   const { heapBytes = null, eventLoopLagMs = null } = (process ?? {}) as Partial<InstanceStatus>;
@@ -89,7 +90,7 @@ export function figuresOf(
     {
       ...{ title: "RSS", value: figures.rssBytes === null ? "–" : size(figures.rssBytes), valueStyle: "bold" },
       ...{ detail: heapBytes === null ? "" : `heap ${size(heapBytes)}`, samples: memory, least: 10e6 },
-      styleOf: (value) => (value > 1.5 * median(memory) ? "warn" : "memory"),
+      styleOf: (value) => (value > 1.5 * usualMemory ? "warn" : "memory"),
       heightText: size,
     },
     {

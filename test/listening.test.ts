@@ -160,7 +160,9 @@ describe.each(RUNTIMES)("listening on %s", (runtime) => {
           location / { proxy_pass http://unix:${folder}/shop.sock:/; }
           location /own/ { proxy_pass http://unix:${folder}/own.sock:/; } } }`,
     );
-    const nginx = spawn("nginx", ["-c", join(project.folder, "nginx.conf")], { stdio: "ignore" });
+    // Where `needs` looks, too.
+    const env = { PATH: `${process.env.PATH}:/usr/sbin` };
+    const nginx = spawn("nginx", ["-c", join(project.folder, "nginx.conf")], { stdio: "ignore", env });
     onTestFinished(async () => {
       nginx.kill("SIGTERM");
       await eventOf(nginx, "exit");
